@@ -1,0 +1,40 @@
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { ALIGNMENT = 64 };
+
+fbt_status fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes)
+{
+    void *block = NULL;
+    size_t n_bytes;
+    memcpy(memory, &block, sizeof block);
+    if (n_items < 0 || __builtin_mul_overflow((size_t)n_items, item_bytes, &n_bytes) || n_bytes > SIZE_MAX - ALIGNMENT) {
+        return fbt_fail(FBT_ERR_ARG, "a block of %lld items of %zu bytes cannot be allocated", (long long)n_items,
+                        item_bytes);
+    }
+    n_bytes = (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    n_bytes = n_bytes == 0 ? ALIGNMENT : n_bytes;
+    block = aligned_alloc(ALIGNMENT, n_bytes);
+    if (block == NULL) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: %zu bytes were asked for", n_bytes);
+    }
+    memset(block, 0, n_bytes);
+    memcpy(memory, &block, sizeof block);
+    return FBT_OK;
+}
+
+fbt_status fbt_memory_strdup(char **copy, const char *text)
+{
+    *copy = strdup(text);
+    return *copy == NULL ? fbt_fail(FBT_ERR_MEMORY, "out of memory: a string of %zu bytes", strlen(text)) : FBT_OK;
+}
+
+int64_t fbt_memory_peak_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (int64_t)usage.ru_maxrss * 1024;
+}

@@ -1,0 +1,66 @@
+#include "rng.h"
+
+#include <Random123/philox.h>
+#include <string.h>
+
+typedef struct rng_state {
+    fbt_rng_stream stream;
+    uint32_t block;    /* the next block */
+    uint32_t n_left;   /* unread words of `words` */
+    uint32_t words[4];
+} rng_state;
+
+void fbt_rng_block(const fbt_rng_stream *stream, uint32_t block, uint32_t words[4])
+{
+    philox4x32_key_t key = {{(uint32_t)stream->seed, (uint32_t)(stream->seed >> 32)}};
+    philox4x32_ctr_t counter = {{block, ((uint32_t)stream->purpose << 24) | (stream->candidate & 0xffffffU), stream->round,
+                                 (stream->client << 16) | (stream->generation & 0xffffU)}};
+    philox4x32_ctr_t result = philox4x32(counter, key);
+    memcpy(words, result.v, sizeof result.v);
+}
+
+static void state_set(void *memory, unsigned long seed)
+{
+    rng_state *state = memory;
+    *state = (rng_state){.stream = {.seed = seed}};
+}
+
+static unsigned long state_get(void *memory)
+{
+    rng_state *state = memory;
+    if (state->n_left == 0) {
+        fbt_rng_block(&state->stream, state->block++, state->words);
+        state->n_left = 4;
+    }
+    return state->words[4 - state->n_left--];
+}
+
+/* 53 random bits in [0, 1), as GSL asks. */
+static double state_get_double(void *memory)
+{
+    uint64_t high = state_get(memory) >> 5;
+    uint64_t low = state_get(memory) >> 6;
+    return (double)(high * 67108864U + low) / 9007199254740992.0;
+}
+
+static const gsl_rng_type philox_type = {
+    .name = "philox4x32-10",
+    .max = 0xffffffffUL,
+    .min = 0,
+    .size = sizeof(rng_state),
+    .set = state_set,
+    .get = state_get,
+    .get_double = state_get_double,
+};
+
+fbt_status fbt_rng_new(gsl_rng **rng)
+{
+    *rng = gsl_rng_alloc(&philox_type);
+    return *rng == NULL ? fbt_fail(FBT_ERR_MEMORY, "out of memory: random number generator") : FBT_OK;
+}
+
+void fbt_rng_seek(gsl_rng *rng, const fbt_rng_stream *stream)
+{
+    rng_state *state = rng->state;
+    *state = (rng_state){.stream = *stream};
+}

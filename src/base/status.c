@@ -1,0 +1,40 @@
+#include "status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static _Thread_local char message[1024];
+
+const char *fbt_status_text(fbt_status status)
+{
+    static const char *const texts[] = {
+#define FBT_STATUS_TEXT(name, text) [name] = text,
+        FBT_STATUS_LIST(FBT_STATUS_TEXT)
+#undef FBT_STATUS_TEXT
+    };
+    if ((unsigned)status >= sizeof texts / sizeof texts[0]) {
+        return "unknown status";
+    }
+    return texts[status];
+}
+
+fbt_status fbt_fail(fbt_status status, const char *format, ...)
+{
+    if (message[0] == '\0') {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(message, sizeof message, format, arguments);
+        va_end(arguments);
+    }
+    return status;
+}
+
+const char *fbt_error_message(void)
+{
+    return message;
+}
+
+void fbt_error_clear(void)
+{
+    message[0] = '\0';
+}
