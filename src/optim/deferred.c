@@ -1,0 +1,170 @@
+/* The lazy covariance matrix: rank-one terms are kept until someone needs their sum. */
+#include "cma_internal.h"
+
+#include "memory.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Grows *array from n_old to n_new items. */
+static fbt_status grow(void *array, int64_t n_old, int64_t n_new, size_t item_bytes)
+{
+    void *old, *larger;
+    memcpy(&old, array, sizeof old);
+    const fbt_status status = fbt_memory_alloc(&larger, n_new, item_bytes);
+    if (status == FBT_OK) {
+        if (old != NULL) {
+            memcpy(larger, old, (size_t)n_old * item_bytes);
+        }
+        free(old);
+        memcpy(array, &larger, sizeof larger);
+    }
+    return status;
+}
+
+fbt_status fbt_deferred_reserve(fbt_deferred *deferred, int64_t n_rows, int64_t d)
+{
+    fbt_status status = FBT_OK;
+    if (deferred->n_updates + 1 > deferred->max_updates || deferred->first_row == NULL) {
+        const int64_t max = 2 * deferred->max_updates + 2;
+        FBT_TRY(grow(&deferred->decay, deferred->n_updates, max, sizeof *deferred->decay));
+        FBT_TRY(grow(&deferred->first_row, deferred->first_row == NULL ? 0 : deferred->n_updates + 1, max + 1,
+                     sizeof *deferred->first_row));
+        deferred->max_updates = max;
+    }
+    if (deferred->n_rows + n_rows > deferred->max_rows) {
+        const int64_t max = 2 * deferred->max_rows + n_rows;
+        FBT_TRY(grow(&deferred->weight, deferred->n_rows, max, sizeof *deferred->weight));
+        FBT_TRY(grow(&deferred->rows, deferred->n_rows * d, max * d, sizeof *deferred->rows));
+        deferred->max_rows = max;
+    }
+
+done:
+    return status;
+}
+
+void fbt_deferred_begin(fbt_deferred *deferred, double decay)
+{
+    deferred->decay[deferred->n_updates++] = decay;
+    deferred->first_row[deferred->n_updates] = deferred->n_rows;
+}
+
+void fbt_deferred_row(fbt_deferred *deferred, double weight, const double *row, int64_t d)
+{
+    if (weight != 0) {
+        deferred->weight[deferred->n_rows] = weight;
+        memcpy(deferred->rows + deferred->n_rows * d, row, (size_t)d * sizeof *row);
+        deferred->first_row[deferred->n_updates] = ++deferred->n_rows;
+    }
+}
+
+void fbt_deferred_clear(fbt_deferred *deferred)
+{
+    deferred->n_updates = 0;
+    deferred->n_rows = 0;
+}
+
+void fbt_deferred_free(fbt_deferred *deferred)
+{
+    free(deferred->decay);
+    free(deferred->first_row);
+    free(deferred->weight);
+    free(deferred->rows);
+}
+
+fbt_covariance *fbt_cma_newest(const fbt_cma *cma)
+{
+    return cma->current != NULL ? cma->current : cma->base;
+}
+
+/* C <- decay C + sum_r w_r y_r y_r^T on the lower triangle. Each element sees its terms in the order of the rows. */
+static void add_update(double *values, int64_t d, double decay, int64_t n_rows, const double *w, const double *y)
+{
+    for (int64_t i = 0; i < d; i++) {
+        double *restrict row = values + i * d;
+        for (int64_t j = 0; j <= i; j++) {
+            row[j] *= decay;
+        }
+        for (int64_t r = 0; r < n_rows; r++) {
+            const double *restrict y_r = y + r * d;
+            const double factor = w[r] * y_r[i];
+            for (int64_t j = 0; j <= i; j++) {
+                row[j] += factor * y_r[j];
+            }
+        }
+    }
+}
+
+/* Weights of one update's rows as they enter C: negative ones times d / |C^(-1/2) y|^2, where C is the base that y was
+ * ranked under, so a long y cannot make C indefinite [H] eq. 46. pycma's 1e-9 keeps a zero y harmless. */
+static void final_weights(fbt_cma *cma, int64_t first, int64_t end, double *w)
+{
+    const int64_t d = cma->options.dimension;
+    for (int64_t r = first; r < end; r++) {
+        w[r - first] = cma->deferred.weight[r];
+        if (w[r - first] < 0) {
+            const double *y = cma->deferred.rows + r * d;
+            const double length = fbt_covariance_length(cma->base, y, cma->scratch[0], &cma->statistics) + 1e-9;
+            w[r - first] *= (double)d / (length * length);
+        }
+    }
+}
+
+fbt_status fbt_cma_apply_deferred(fbt_cma *cma)
+{
+    fbt_status status = FBT_OK;
+    const fbt_deferred *deferred = &cma->deferred;
+    const int64_t d = cma->options.dimension;
+    double *w = NULL;
+    if (cma->n_applied == deferred->n_updates) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_memory_alloc(&w, cma->options.population + 1, sizeof *w));
+    /* Once factored, `current` may be the start of local searches and goes with its factor. */
+    if (cma->current == NULL || cma->current->factored) {
+        fbt_covariance *copy;
+        FBT_TRY(fbt_covariance_densify(fbt_cma_newest(cma), &copy));
+        cma->statistics.n_matrix_copies += fbt_cma_newest(cma)->kind == FBT_COVARIANCE_DENSE;
+        fbt_covariance_release(cma->current);
+        cma->current = copy;
+    }
+    for (; cma->n_applied < deferred->n_updates; cma->n_applied++) {
+        const int64_t first = deferred->first_row[cma->n_applied], end = deferred->first_row[cma->n_applied + 1];
+        final_weights(cma, first, end, w);
+        add_update(cma->current->values, d, deferred->decay[cma->n_applied], end - first, w,
+                   deferred->rows + first * d);
+        cma->statistics.n_rank_one += end - first;
+    }
+
+done:
+    free(w);
+    return status;
+}
+
+fbt_status fbt_cma_refresh(fbt_cma *cma, bool always)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n_updates = cma->deferred.n_updates;
+    if (n_updates == 0 || (!always && (double)n_updates < cma->parameters.lazy_gap)) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_cma_apply_deferred(cma));
+    FBT_TRY(fbt_covariance_factor(cma->current, &cma->statistics));
+    fbt_covariance *newest = cma->current;
+    cma->current = NULL;
+    fbt_cma_adopt(cma, newest);
+
+done:
+    return status;
+}
+
+void fbt_cma_adopt(fbt_cma *cma, fbt_covariance *covariance)
+{
+    fbt_covariance_release(cma->base);
+    fbt_covariance_release(cma->current);
+    cma->base = covariance;
+    cma->current = NULL;
+    cma->n_applied = 0;
+    fbt_deferred_clear(&cma->deferred);
+}
