@@ -1,0 +1,430 @@
+#include "options.h"
+
+#include "memory.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const prompt_modes[] = {"add", "cat", "input", NULL};
+static const char *const projections[] = {"normal", "uniform", NULL};
+static const char *const protocols[] = {"nvflare", "paper", "fedavg-bbt", "synchronous", NULL};
+static const char *const partitions[] = {"iid", "dirichlet", NULL};
+static const char *const client_seeds[] = {"distinct", "shared", NULL};
+static const char *const covariances[] = {"full", "separable", "isotropic", NULL};
+static const char *const constants[] = {"tutorial", "pycma", NULL};
+static const char *const scopes[] = {"text", "all", NULL};
+static const char *const fitnesses[] = {"ratio_of_means", "sum_of_ratios", NULL};
+static const char *const losses[] = {"ce", "hinge", "accuracy", NULL};
+static const char *const backends[] = {"cpu", "cuda", NULL};
+static const char *const precisions[] = {"auto", "fp32", "bf16", NULL};
+
+#define AT(member) .offset = offsetof(fbt_settings, member)
+#define TEXT(key_, member, default_, meaning_)                                                                         \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_TEXT, AT(member), .default_text = default_, .meaning = meaning_                \
+    }
+#define WORD(key_, member, default_, choices_, meaning_)                                                               \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_WORD, AT(member), .default_text = default_, .choices = choices_,               \
+        .meaning = meaning_                                                                                            \
+    }
+#define CHOICE(key_, member, default_, choices_, meaning_)                                                             \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_CHOICE, AT(member), .default_text = default_, .choices = choices_,             \
+        .meaning = meaning_                                                                                            \
+    }
+#define BOOL(key_, member, default_, meaning_)                                                                         \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_BOOL, AT(member), .default_text = default_, .meaning = meaning_                \
+    }
+#define INT(key_, member, default_, min_, max_, meaning_)                                                              \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_INT, AT(member), .default_text = default_, .int_min = min_, .int_max = max_,   \
+        .meaning = meaning_                                                                                            \
+    }
+#define REAL(key_, member, default_, min_, max_, above_, meaning_)                                                     \
+    {                                                                                                                  \
+        .key = key_, .kind = FBT_OPTION_REAL, AT(member), .default_text = default_, .real_min = min_,                  \
+        .real_max = max_, .above_min = above_, .meaning = meaning_                                                     \
+    }
+
+/* Limits of clients, generations, population and rounds are those of the random streams' counter (src/base/rng.h). */
+static const fbt_option table[] = {
+    TEXT("run.output", run.output, "run.h5", "path of the run file"),
+    INT("run.seed", run.seed, "1", 0, INT64_MAX, "seed of everything random in the run"),
+    BOOL("run.overwrite", run.overwrite, "false", "replace an existing run file"),
+    REAL("run.max_seconds", run.max_seconds, "0", 0, 1e9, false, "stop after the round that passes this; 0: no limit"),
+    BOOL("run.client_means", run.client_means, "false", "record every client's mean each round"),
+    TEXT("model.path", model.path, NULL, "Hugging Face folder of the model"),
+    REAL("model.embedding_scale", model.embedding_scale, "20", 0, 1e6, true,
+         "embedding readout: logit = scale * cosine"),
+    TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py"),
+    INT("data.shots", data.shots, "40", 0, INT32_MAX, "training samples per class over all clients; 0: all"),
+    INT("data.dev_shots", data.dev_shots, "40", 0, INT32_MAX, "dev samples per class; 0: none"),
+    INT("data.test_limit", data.test_limit, "0", 0, INT32_MAX, "first n test samples only; 0: all"),
+    CHOICE("prompt.mode", prompt.mode, "add", prompt_modes, "how the soft prompt enters the input"),
+    INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
+    CHOICE("prompt.projection", prompt.projection, "normal", projections, "entries of the random projection A"),
+    CHOICE("fed.protocol", fed.protocol, "nvflare", protocols, "how clients search and the server aggregates"),
+    INT("fed.clients", fed.clients, "10", 1, 65535, "K, number of clients"),
+    INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
+    REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
+    CHOICE("fed.partition", fed.partition, "iid", partitions, "how training samples are dealt out to clients"),
+    REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
+         "dirichlet partition: concentration; small: very unequal clients"),
+    CHOICE("fed.client_seeds", fed.client_seeds, "distinct", client_seeds,
+           "shared: all clients draw the same noise in a round, as the official code does"),
+    INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
+    INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
+    REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true, "sigma0, first step size"),
+    INT("cma.dimension", cma.dimension, "500", 2, 1000000, "d, dimension of the search space"),
+    REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
+    CHOICE("cma.covariance", cma.covariance, "full", covariances, "covariance matrix of the search distribution"),
+    BOOL("cma.active", cma.active, "true", "negative weights for the worst candidates (active CMA-ES)"),
+    CHOICE("cma.constants", cma.constants, "pycma", constants, "learning rates as in pycma or in Hansen's tutorial"),
+    REAL("perturb.rate", perturb.rate, "0", 0, 1, false,
+         "r_p, probability that a token of the perturbed copy is replaced; 0: no perturbed copy"),
+    CHOICE("perturb.scope", perturb.scope, "text", scopes, "tokens that may be replaced: those of the text, or all"),
+    CHOICE("perturb.fitness", perturb.fitness, "ratio_of_means", fitnesses,
+           "loss over perturbed loss: of the mean losses, or summed over samples"),
+    CHOICE("objective.loss", objective.loss, "ce", losses, "loss over the label words"),
+    INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
+    WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
+    WORD("backend.precision", backend.precision, "auto", precisions,
+         "of weights and activations; auto: bf16 where fast"),
+    INT("backend.threads", backend.threads, "0", 0, 4096, "threads per rank; 0: share the node's processors"),
+    INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
+        "tokens of one forward pass at most; changes memory and speed, never a result"),
+};
+
+const fbt_option *fbt_options(int64_t *n)
+{
+    *n = (int64_t)(sizeof table / sizeof table[0]);
+    return table;
+}
+
+const fbt_option *fbt_option_find(const char *key)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (strcmp(table[i].key, key) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+size_t fbt_option_section_length(const fbt_option *option)
+{
+    return strcspn(option->key, ".");
+}
+
+void *fbt_option_member(const fbt_option *option, fbt_settings *settings)
+{
+    return (char *)settings + option->offset;
+}
+
+void fbt_option_list_choices(const fbt_option *option, char *text, size_t n_bytes)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; option->choices[i] != NULL && used < n_bytes; i++) {
+        const char *comma = i == 0 ? "" : option->choices[i + 1] == NULL ? " or " : ", ";
+        used += (size_t)snprintf(text + used, n_bytes - used, "%s%s", comma, option->choices[i]);
+    }
+}
+
+static void describe_real(const fbt_option *option, char *text, size_t n_bytes)
+{
+    char low[32], high[32];
+    fbt_option_real_text(option->real_min, low);
+    fbt_option_real_text(option->real_max, high);
+    snprintf(text, n_bytes, option->above_min ? "a number above %s and up to %s" : "a number from %s to %s", low, high);
+}
+
+void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
+{
+    switch (option->kind) {
+    case FBT_OPTION_TEXT:
+        snprintf(text, n_bytes, "a text");
+        break;
+    case FBT_OPTION_BOOL:
+        snprintf(text, n_bytes, "true or false");
+        break;
+    case FBT_OPTION_INT:
+        if (option->int_max >= INT32_MAX) {
+            snprintf(text, n_bytes, "an integer, at least %lld", (long long)option->int_min);
+        } else {
+            snprintf(text, n_bytes, "an integer from %lld to %lld", (long long)option->int_min,
+                     (long long)option->int_max);
+        }
+        break;
+    case FBT_OPTION_REAL:
+        describe_real(option, text, n_bytes);
+        break;
+    case FBT_OPTION_WORD:
+    case FBT_OPTION_CHOICE:
+        fbt_option_list_choices(option, text, n_bytes);
+        break;
+    }
+}
+
+size_t fbt_option_utf8(const char *text, size_t n_bytes, uint32_t *code)
+{
+    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned char lead = (unsigned char)text[0];
+    size_t n = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
+    if (n == 0 || n > n_bytes) {
+        return 0;
+    }
+    *code = n == 1 ? lead : lead & (0x7fU >> n);
+    for (size_t i = 1; i < n; i++) {
+        if (((unsigned char)text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        *code = *code << 6 | ((unsigned char)text[i] & 0x3f);
+    }
+    return *code < smallest[n] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) ? 0 : n;
+}
+
+const char *fbt_option_quote(const char *text, size_t n_bytes, char quote[FBT_OPTION_QUOTE_BYTES])
+{
+    size_t used = 0;
+    quote[used++] = '\'';
+    while (n_bytes > 0 && used + 9 < FBT_OPTION_QUOTE_BYTES) {
+        uint32_t code;
+        size_t n = fbt_option_utf8(text, n_bytes, &code);
+        bool shown = n > 0 && code >= 0x20 && (code < 0x7f || code >= 0xa0);
+        n = n == 0 ? 1 : n;
+        if (shown) {
+            memcpy(quote + used, text, n);
+            used += n;
+        } else {
+            quote[used++] = '?';
+        }
+        text += n;
+        n_bytes -= n;
+    }
+    snprintf(quote + used, FBT_OPTION_QUOTE_BYTES - used, "%s'", n_bytes > 0 ? "..." : "");
+    return quote;
+}
+
+void fbt_option_real_text(double value, char text[32])
+{
+    bool exponent = fabs(value) >= 1e15 || (fabs(value) < 1e-4 && value != 0);
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, value);
+        /* 20 is shorter as 2e+01, but nobody writes it so. */
+        if (strtod(text, NULL) == value && (exponent || strchr(text, 'e') == NULL)) {
+            return;
+        }
+    }
+}
+
+/* `where key: expected an integer from 1 to 65535, not 'abc'` and `advice`. */
+static fbt_status unexpected(const fbt_option *option, const fbt_option_input *input, const char *advice)
+{
+    char range[160], quote[FBT_OPTION_QUOTE_BYTES];
+    fbt_option_describe(option, range, sizeof range);
+    fbt_option_quote(input->text, input->n_bytes, quote);
+    return fbt_fail(FBT_ERR_CONFIG, "%s%s: expected %s, not %s%s", input->where, option->key, range, quote, advice);
+}
+
+/* Decimal digits alone, so that neither octal nor hexadecimal notation nor an exponent is guessed at. */
+static bool is_integer(const char *text)
+{
+    text += *text == '-';
+    size_t n = strspn(text, "0123456789");
+    return n > 0 && text[n] == '\0' && (n == 1 || text[0] != '0');
+}
+
+static fbt_status set_int(const fbt_option *option, const fbt_option_input *input, int64_t *value)
+{
+    if (input->quoted) {
+        return unexpected(option, input, " in quotes; remove the quotes");
+    }
+    if (!is_integer(input->text)) {
+        return unexpected(option, input, "; write it in plain decimal digits");
+    }
+    errno = 0;
+    long long parsed = strtoll(input->text, NULL, 10);
+    if (errno == ERANGE || parsed < option->int_min || parsed > option->int_max) {
+        return unexpected(option, input, ", which is out of range");
+    }
+    *value = parsed;
+    return FBT_OK;
+}
+
+/* [-+] digits [. digits] [e [-+] digits], with a digit before or after the point: neither nan, inf nor hexadecimal. */
+static bool is_number(const char *text)
+{
+    text += *text == '-' || *text == '+';
+    size_t n_before = strspn(text, "0123456789"), n_after = 0;
+    text += n_before;
+    if (*text == '.') {
+        n_after = strspn(++text, "0123456789");
+        text += n_after;
+    }
+    if (n_before + n_after == 0) {
+        return false;
+    }
+    if (*text == 'e' || *text == 'E') {
+        text++;
+        text += *text == '-' || *text == '+';
+        size_t n_exponent = strspn(text, "0123456789");
+        text += n_exponent;
+        return n_exponent > 0 && *text == '\0';
+    }
+    return *text == '\0';
+}
+
+static fbt_status set_real(const fbt_option *option, const fbt_option_input *input, double *value)
+{
+    if (input->quoted) {
+        return unexpected(option, input, " in quotes; remove the quotes");
+    }
+    if (!is_number(input->text)) {
+        return unexpected(option, input, "; write a decimal number such as 0.5 or 1e-3");
+    }
+    errno = 0;
+    double parsed = strtod(input->text, NULL);
+    bool lost = errno == ERANGE && (parsed == 0 || isinf(parsed));
+    if (lost || parsed < option->real_min || parsed > option->real_max ||
+        (option->above_min && parsed == option->real_min)) {
+        return unexpected(option, input, ", which is out of range");
+    }
+    *value = parsed == 0 ? 0 : parsed; /* no negative zero */
+    return FBT_OK;
+}
+
+static fbt_status set_bool(const fbt_option *option, const fbt_option_input *input, bool *value)
+{
+    bool is_true = strcmp(input->text, "true") == 0;
+    if (input->quoted || (!is_true && strcmp(input->text, "false") != 0)) {
+        return unexpected(option, input, input->quoted ? " in quotes; remove the quotes" : "; write true or false");
+    }
+    *value = is_true;
+    return FBT_OK;
+}
+
+static fbt_status find_choice(const fbt_option *option, const fbt_option_input *input, int *index)
+{
+    for (*index = 0; option->choices[*index] != NULL; ++*index) {
+        if (strcmp(option->choices[*index], input->text) == 0) {
+            return FBT_OK;
+        }
+    }
+    return unexpected(option, input, "; choose one of them");
+}
+
+static fbt_status set_text(const char *text, char **value)
+{
+    char *copy;
+    fbt_status status = fbt_memory_strdup(&copy, text);
+    if (status == FBT_OK) {
+        free(*value);
+        *value = copy;
+    }
+    return status;
+}
+
+/* What holds for a value of every kind. */
+static fbt_status check_input(const fbt_option *option, const fbt_option_input *input)
+{
+    uint32_t code;
+    bool null = !input->quoted && (strcmp(input->text, "~") == 0 || strcmp(input->text, "null") == 0);
+    if (input->n_bytes == 0 || null) {
+        return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is empty; give one or remove the key", input->where,
+                        option->key);
+    }
+    if (input->n_bytes >= FBT_OPTION_TEXT_BYTES) {
+        return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value has %zu bytes; at most %d are allowed", input->where,
+                        option->key, input->n_bytes, FBT_OPTION_TEXT_BYTES - 1);
+    }
+    for (size_t i = 0, n; i < input->n_bytes; i += n) {
+        n = fbt_option_utf8(input->text + i, input->n_bytes - i, &code);
+        if (n == 0 || code == 0) {
+            return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is not UTF-8 text; write it in UTF-8 without zero bytes",
+                            input->where, option->key);
+        }
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_option_set(const fbt_option *option, const fbt_option_input *input, fbt_settings *settings)
+{
+    void *member = fbt_option_member(option, settings);
+    int index = 0;
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_input(option, input));
+    switch (option->kind) {
+    case FBT_OPTION_INT:
+        return set_int(option, input, member);
+    case FBT_OPTION_REAL:
+        return set_real(option, input, member);
+    case FBT_OPTION_BOOL:
+        return set_bool(option, input, member);
+    case FBT_OPTION_TEXT:
+        return set_text(input->text, member);
+    case FBT_OPTION_WORD:
+        FBT_TRY(find_choice(option, input, &index));
+        return set_text(input->text, member);
+    case FBT_OPTION_CHOICE:
+        FBT_TRY(find_choice(option, input, &index));
+        *(int *)member = index;
+        break;
+    }
+done:
+    return status;
+}
+
+enum { KEY_BYTES = 64 }; /* longer keys are compared by their beginning */
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Levenshtein distance of two short texts. */
+static int edit_distance(const char *a, const char *b)
+{
+    int row[KEY_BYTES + 1];
+    int n_b = (int)strnlen(b, KEY_BYTES);
+    for (int j = 0; j <= n_b; j++) {
+        row[j] = j;
+    }
+    for (int i = 0; i < KEY_BYTES && a[i] != '\0'; i++) {
+        int diagonal = row[0];
+        row[0] = i + 1;
+        for (int j = 1; j <= n_b; j++) {
+            int replaced = diagonal + (a[i] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = smaller(replaced, 1 + smaller(row[j], row[j - 1]));
+        }
+    }
+    return row[n_b];
+}
+
+fbt_status fbt_option_unknown(const char *where, const char *key)
+{
+    char quote[FBT_OPTION_QUOTE_BYTES];
+    const char *dot = strchr(key, '.');
+    const char *name = dot == NULL ? key : dot + 1;
+    const char *nearest = NULL;
+    int smallest = 3 + (int)strnlen(name, KEY_BYTES) / 4;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const char *own_name = strchr(table[i].key, '.') + 1;
+        /* A right name in a wrong section is a likelier slip than two wrong letters. */
+        int distance = smaller(edit_distance(key, table[i].key), 1 + 2 * edit_distance(name, own_name));
+        if (distance < smallest) {
+            smallest = distance;
+            nearest = table[i].key;
+        }
+    }
+    fbt_option_quote(key, strlen(key), quote);
+    if (nearest == NULL) {
+        return fbt_fail(FBT_ERR_CONFIG, "%sunknown key %s; `fedbpt run --options` lists all keys", where, quote);
+    }
+    return fbt_fail(FBT_ERR_CONFIG, "%sunknown key %s; did you mean %s?", where, quote, nearest);
+}

@@ -1,0 +1,76 @@
+/* The one table of options, for the files of this folder. Everything else reads fbt_settings. */
+#ifndef FBT_CONFIG_OPTIONS_H
+#define FBT_CONFIG_OPTIONS_H
+
+#include "settings.h"
+
+#include <stddef.h>
+
+enum {
+    FBT_OPTION_TEXT_BYTES = 4096, /* longest value of a text option, with its terminating zero */
+    FBT_OPTION_QUOTE_BYTES = 96,  /* room for a value shown in a message                       */
+};
+
+typedef enum fbt_option_kind {
+    FBT_OPTION_TEXT,   /* char *: any text                                */
+    FBT_OPTION_WORD,   /* char *: one of `choices`                        */
+    FBT_OPTION_INT,    /* int64_t                                         */
+    FBT_OPTION_REAL,   /* double                                          */
+    FBT_OPTION_BOOL,   /* bool                                            */
+    FBT_OPTION_CHOICE, /* int: index in `choices`                         */
+} fbt_option_kind;
+
+typedef struct fbt_option {
+    const char *key;            /* "section.name"; the options of a section follow each other */
+    fbt_option_kind kind;
+    size_t offset;              /* of its member in fbt_settings                              */
+    const char *default_text;   /* NULL: the user must give it                                */
+    const char *meaning;
+    int64_t int_min, int_max;   /* INT: both bounds included                                  */
+    double real_min, real_max;  /* REAL: the upper bound included ...                         */
+    bool above_min;             /* ... the lower one too, unless this is set                  */
+    const char *const *choices; /* WORD, CHOICE: ends with NULL                               */
+} fbt_option;
+
+/* A value as it was written. */
+typedef struct fbt_option_input {
+    const char *where; /* "run.yaml:12: " or "--set: "                       */
+    const char *text;
+    size_t n_bytes;    /* of text: a zero byte inside is an error            */
+    bool quoted;       /* quoted in the file, so that it cannot be a number  */
+} fbt_option_input;
+
+/* The table; *n is its length. */
+const fbt_option *fbt_options(int64_t *n);
+
+/* The option called `key`, or NULL. */
+const fbt_option *fbt_option_find(const char *key);
+
+/* Bytes of the option's key up to the dot. */
+size_t fbt_option_section_length(const fbt_option *option);
+
+/* Where the option's value is kept. */
+void *fbt_option_member(const fbt_option *option, fbt_settings *settings);
+
+/* Converts and stores a value, exactly or not at all. Errors: FBT_ERR_CONFIG: `where key: what; what to do`. */
+fbt_status fbt_option_set(const fbt_option *option, const fbt_option_input *input, fbt_settings *settings);
+
+/* Reports the unknown `key` ("section.name") with the nearest known one. Always FBT_ERR_CONFIG. */
+fbt_status fbt_option_unknown(const char *where, const char *key);
+
+/* "a, b or c" of the option's choices. */
+void fbt_option_list_choices(const fbt_option *option, char *text, size_t n_bytes);
+
+/* "an integer from 1 to 65535", "a number above 0", "true or false", ... */
+void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes);
+
+/* `text` for a message: in quotes, cut where too long, without control characters. Returns quote. */
+const char *fbt_option_quote(const char *text, size_t n_bytes, char quote[FBT_OPTION_QUOTE_BYTES]);
+
+/* Shortest decimal text that reads back to the same double, without an exponent where that is customary. */
+void fbt_option_real_text(double value, char text[32]);
+
+/* Length in bytes of the UTF-8 character at text (within n_bytes) and its code point; 0 when it is not valid UTF-8. */
+size_t fbt_option_utf8(const char *text, size_t n_bytes, uint32_t *code);
+
+#endif

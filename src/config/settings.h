@@ -1,0 +1,116 @@
+/* The settings of a run: one plain struct, one table of options (options.c) that parses, checks, prints and documents it. */
+#ifndef FBT_CONFIG_SETTINGS_H
+#define FBT_CONFIG_SETTINGS_H
+
+#include "status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Choices are kept as the index of their name in the option's list; the enums follow those lists. */
+typedef enum fbt_protocol_kind {
+    FBT_PROTOCOL_NVFLARE,
+    FBT_PROTOCOL_PAPER,
+    FBT_PROTOCOL_FEDAVG_BBT,
+    FBT_PROTOCOL_SYNCHRONOUS,
+} fbt_protocol_kind;
+typedef enum fbt_partition_kind { FBT_PARTITION_IID, FBT_PARTITION_DIRICHLET } fbt_partition_kind;
+typedef enum fbt_client_seeds { FBT_CLIENT_SEEDS_DISTINCT, FBT_CLIENT_SEEDS_SHARED } fbt_client_seeds;
+typedef enum fbt_perturb_scope { FBT_PERTURB_TEXT, FBT_PERTURB_ALL } fbt_perturb_scope;
+typedef enum fbt_fitness_kind { FBT_FITNESS_RATIO_OF_MEANS, FBT_FITNESS_SUM_OF_RATIOS } fbt_fitness_kind;
+
+/* Strings are owned. Zero-initialise, then fbt_settings_defaults; free with fbt_settings_clear. */
+typedef struct fbt_settings {
+    struct {
+        char *output;        /* path of the run file                                       */
+        int64_t seed;
+        bool overwrite;      /* replace an existing run file                               */
+        double max_seconds;  /* stop after the round that passes this; 0: no limit         */
+        bool client_means;   /* record every client's mean each round ([K, d] a round)     */
+    } run;
+    struct {
+        char *path;          /* Hugging Face folder                                        */
+        double embedding_scale; /* embedding readout: logit = scale * cosine               */
+    } model;
+    struct {
+        char *path;          /* data set file                                              */
+        int64_t shots;       /* training samples per class, over all clients; 0: all       */
+        int64_t dev_shots;   /* dev samples per class; 0: none                             */
+        int64_t test_limit;  /* first n test samples; 0: all                               */
+    } data;
+    struct {
+        int mode;            /* add, cat, input: fbt_prompt_mode less FBT_PROMPT_ADD       */
+        int64_t tokens;      /* P                                                          */
+        int projection;      /* fbt_projection_kind                                        */
+    } prompt;
+    struct {
+        int protocol;        /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int64_t clients;     /* K                                                          */
+        int64_t rounds;
+        double participation; /* fraction of the clients in a round                        */
+        int partition;       /* fbt_partition_kind                                         */
+        double dirichlet_alpha;
+        int client_seeds;    /* fbt_client_seeds                                           */
+        int64_t local_generations; /* I                                                    */
+    } fed;
+    struct {
+        int64_t population;  /* lambda                                                     */
+        double sigma;        /* sigma0                                                     */
+        int64_t dimension;   /* d                                                          */
+        double alpha;        /* scale of the projection                                    */
+        int covariance;      /* fbt_cma_covariance: full, separable, isotropic             */
+        bool active;         /* negative weights                                           */
+        int constants;       /* fbt_cma_constants: tutorial, pycma                         */
+    } cma;
+    struct {
+        double rate;         /* r_p; 0: no perturbation                                    */
+        int scope;           /* fbt_perturb_scope                                          */
+        int fitness;         /* fbt_fitness_kind                                           */
+    } perturb;
+    struct {
+        int loss;            /* fbt_loss                                                   */
+    } objective;
+    struct {
+        int64_t every;       /* score train, dev and test every so many rounds (and the first and last) */
+    } eval;
+    struct {
+        char *name;
+        char *precision;     /* auto, fp32, bf16                                           */
+        int64_t threads;     /* per rank; 0: the processors available, shared among the ranks of a node */
+        int64_t batch_tokens; /* rows of one forward pass at most; never changes a result  */
+    } backend;
+} fbt_settings;
+
+/* Defaults of the table. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_settings_defaults(fbt_settings *settings);
+void fbt_settings_clear(fbt_settings *settings);
+
+/* Reads a YAML file of sections and keys into settings; keys that it does not give keep their values. Unknown or repeated
+ * keys, wrong types and values out of range are errors that name file, line and key, and the nearest known key.
+ * Errors: FBT_ERR_CONFIG, FBT_ERR_IO. */
+fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path);
+
+/* The same for text already in memory; `name` stands for the file in messages. */
+fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);
+
+/* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
+fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
+
+/* What no single key can tell: required keys (model.path, data.path) and combinations (somebody takes part in a round,
+ * ...). Call once all has been read. Errors: FBT_ERR_CONFIG. */
+fbt_status fbt_settings_check(const fbt_settings *settings);
+
+/* Clients that take part in a round: participation * clients, rounded to the nearest, halves up. */
+int64_t fbt_settings_participants(const fbt_settings *settings);
+
+/* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
+fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
+
+/* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
+fbt_status fbt_settings_print_reference(FILE *stream);
+
+/* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none. */
+const char *fbt_settings_choice_name(const char *key, int value);
+
+#endif

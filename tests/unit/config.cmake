@@ -1,0 +1,4 @@
+fbt_test(test_config SOURCE test_config.c LIBS fbt_config LABEL unit)
+# The enumerations that choices stand for; their headers alone.
+target_include_directories(test_config PRIVATE ${PROJECT_SOURCE_DIR}/kernels ${PROJECT_SOURCE_DIR}/src/model
+                           ${PROJECT_SOURCE_DIR}/src/optim)
