@@ -1,0 +1,244 @@
+#include "comm.h"
+
+#include "leaks.h"
+#include "memory.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fbt_comm {
+    MPI_Comm mpi;
+    int rank, size;
+    int local_rank, local_size;
+};
+
+/* MPI counts in int: longer arrays go in pieces. */
+enum { PIECE_BYTES = 1 << 24 };
+
+/* Rank and size among the ranks that share this node's memory. */
+static void find_neighbours(fbt_comm *comm)
+{
+    MPI_Comm node;
+    MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &node);
+    MPI_Comm_rank(node, &comm->local_rank);
+    MPI_Comm_size(node, &comm->local_size);
+    MPI_Comm_free(&node);
+}
+
+fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
+{
+    fbt_status status = FBT_OK;
+    int provided = 0;
+    fbt_comm *comm = NULL;
+    *world = NULL;
+    FBT_TRY(fbt_memory_alloc(&comm, 1, sizeof *comm));
+    /* Open MPI without mpirun starts a daemon for spawning, which this program does not do; other libraries ignore
+     * this. */
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    fbt_leaks_pause();
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    fbt_leaks_resume();
+    if (provided < MPI_THREAD_FUNNELED) {
+        MPI_Finalize();
+        FBT_FAIL(FBT_ERR_UNSUPPORTED, "the MPI library (%s) does not allow threads; use one built with thread support",
+                 fbt_comm_library());
+    }
+    comm->mpi = MPI_COMM_WORLD;
+    MPI_Comm_rank(comm->mpi, &comm->rank);
+    MPI_Comm_size(comm->mpi, &comm->size);
+    find_neighbours(comm);
+    *world = comm;
+    comm = NULL;
+done:
+    free(comm);
+    return status;
+}
+
+void fbt_comm_stop(fbt_comm *world)
+{
+    if (world != NULL) {
+        fbt_leaks_pause();
+        MPI_Finalize();
+        fbt_leaks_resume();
+        free(world);
+    }
+}
+
+int fbt_comm_rank(const fbt_comm *comm)
+{
+    return comm->rank;
+}
+
+int fbt_comm_size(const fbt_comm *comm)
+{
+    return comm->size;
+}
+
+int fbt_comm_local_rank(const fbt_comm *comm)
+{
+    return comm->local_rank;
+}
+
+int fbt_comm_local_size(const fbt_comm *comm)
+{
+    return comm->local_size;
+}
+
+const char *fbt_comm_library(void)
+{
+    static char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    if (library[0] == '\0') {
+        int length = 0;
+        MPI_Get_library_version(library, &length);
+        library[strcspn(library, ",\n")] = '\0'; /* the rest says how it was packaged */
+        for (char *tab = strchr(library, '\t'); tab != NULL; tab = strchr(tab, '\t')) {
+            *tab = ' ';
+        }
+    }
+    return library;
+}
+
+/* names: [n_names, MPI_MAX_PROCESSOR_NAME]; whether the last is among the others. */
+static int seen_before(const char *names, int n_names)
+{
+    const char *last = names + (int64_t)(n_names - 1) * MPI_MAX_PROCESSOR_NAME;
+    for (const char *name = names; name < last; name += MPI_MAX_PROCESSOR_NAME) {
+        if (strcmp(name, last) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+fbt_status fbt_comm_hosts(const fbt_comm *comm, char **hosts)
+{
+    fbt_status status = FBT_OK;
+    char own[MPI_MAX_PROCESSOR_NAME] = {0};
+    char *names = NULL;
+    char *joined = NULL;
+    int length = 0;
+    *hosts = NULL;
+    status = fbt_memory_alloc(&names, comm->size, MPI_MAX_PROCESSOR_NAME);
+    if (status == FBT_OK) {
+        status = fbt_memory_alloc(&joined, comm->size, MPI_MAX_PROCESSOR_NAME + 1);
+    }
+    FBT_TRY(fbt_comm_agree(comm, status));
+
+    MPI_Get_processor_name(own, &length);
+    MPI_Allgather(own, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, names, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, comm->mpi);
+    char *end = joined;
+    for (int rank = 0; rank < comm->size; rank++) {
+        if (!seen_before(names, rank + 1)) {
+            end = stpcpy(end, end == joined ? "" : ",");
+            end = stpcpy(end, names + (int64_t)rank * MPI_MAX_PROCESSOR_NAME);
+        }
+    }
+    *hosts = joined;
+    joined = NULL;
+done:
+    free(names);
+    free(joined);
+    return status;
+}
+
+fbt_status fbt_comm_split(const fbt_comm *comm, int colour, fbt_comm **part)
+{
+    fbt_status status = FBT_OK;
+    fbt_comm *made = NULL;
+    *part = NULL;
+    status = colour < 0 ? fbt_fail(FBT_ERR_ARG, "a communicator cannot be split by colour %d", colour)
+                        : fbt_memory_alloc(&made, 1, sizeof *made);
+    FBT_TRY(fbt_comm_agree(comm, status));
+    MPI_Comm_split(comm->mpi, colour, comm->rank, &made->mpi);
+    MPI_Comm_rank(made->mpi, &made->rank);
+    MPI_Comm_size(made->mpi, &made->size);
+    made->local_rank = comm->local_rank;
+    made->local_size = comm->local_size;
+    *part = made;
+    made = NULL;
+done:
+    free(made);
+    return status;
+}
+
+void fbt_comm_free(fbt_comm *part)
+{
+    if (part != NULL) {
+        MPI_Comm_free(&part->mpi);
+        free(part);
+    }
+}
+
+fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local)
+{
+    int failed = local != FBT_OK;
+    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, comm->mpi);
+    return failed && local == FBT_OK ? FBT_ERR_PEER : local;
+}
+
+static void print_sentence(const fbt_comm *comm, fbt_status local)
+{
+    const char *sentence = fbt_error_message();
+    sentence = sentence[0] == '\0' ? fbt_status_text(local) : sentence;
+    if (comm->size == 1) {
+        fprintf(stderr, "fedbpt: error: %s\n", sentence);
+    } else {
+        fprintf(stderr, "fedbpt: error: %s (rank %d)\n", sentence, comm->rank);
+    }
+    fflush(stderr);
+}
+
+fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local)
+{
+    /* The lowest rank with a cause of its own; behind all of those, the lowest that only heard of one. */
+    int speaker = local == FBT_OK ? 2 * comm->size : local == FBT_ERR_PEER ? comm->size + comm->rank : comm->rank;
+    MPI_Allreduce(MPI_IN_PLACE, &speaker, 1, MPI_INT, MPI_MIN, comm->mpi);
+    if (speaker == 2 * comm->size) {
+        return FBT_OK;
+    }
+    speaker %= comm->size;
+    int result = local;
+    MPI_Bcast(&result, 1, MPI_INT, speaker, comm->mpi);
+    if (speaker == comm->rank) {
+        print_sentence(comm, local);
+    }
+    return (fbt_status)result;
+}
+
+/* In-place Allreduce of values of value_bytes each. */
+static void allreduce(const fbt_comm *comm, void *values, int64_t n, int64_t value_bytes, MPI_Datatype type, MPI_Op op)
+{
+    const int64_t piece = PIECE_BYTES / value_bytes;
+    for (int64_t first = 0; first < n; first += piece) {
+        int count = (int)(n - first < piece ? n - first : piece);
+        MPI_Allreduce(MPI_IN_PLACE, (char *)values + first * value_bytes, count, type, op, comm->mpi);
+    }
+}
+
+void fbt_comm_sum(const fbt_comm *comm, double *values, int64_t n)
+{
+    allreduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_SUM);
+    for (int64_t i = 0; i < n; i++) {
+        values[i] += 0.0; /* -0.0 becomes 0.0, as the zeros of other ranks make it */
+    }
+}
+
+void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n)
+{
+    allreduce(comm, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
+}
+
+void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n)
+{
+    allreduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_MAX);
+}
+
+void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes)
+{
+    for (int64_t first = 0; first < n_bytes; first += PIECE_BYTES) {
+        int count = (int)(n_bytes - first < PIECE_BYTES ? n_bytes - first : PIECE_BYTES);
+        MPI_Bcast((char *)bytes + first, count, MPI_BYTE, 0, comm->mpi);
+    }
+}

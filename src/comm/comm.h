@@ -1,0 +1,64 @@
+/* All of the program's communication. Nothing else calls MPI.
+ *
+ * A failed MPI call aborts the job (MPI_ERRORS_ARE_FATAL); every other failure is agreed on and unwinds on all ranks.
+ */
+#ifndef FBT_COMM_COMM_H
+#define FBT_COMM_COMM_H
+
+#include "status.h"
+
+#include <stdint.h>
+
+typedef struct fbt_comm fbt_comm;
+
+/* Starts MPI (funneled: threads may exist, the main one calls) and makes the world communicator. Without a launcher the
+ * job is this process alone. Collective over the job. Release *world with fbt_comm_stop. Errors: FBT_ERR_MEMORY;
+ * FBT_ERR_UNSUPPORTED (the library allows no threads), the same on all ranks. */
+fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world);
+
+/* Ends MPI and frees. Collective over the job. NULL is fine. */
+void fbt_comm_stop(fbt_comm *world);
+
+int fbt_comm_rank(const fbt_comm *comm);
+int fbt_comm_size(const fbt_comm *comm);
+
+/* This rank's number on its node, and how many ranks the node has: of the whole job, whichever the communicator. */
+int fbt_comm_local_rank(const fbt_comm *comm);
+int fbt_comm_local_size(const fbt_comm *comm);
+
+/* Name and version of the MPI library; valid for the program's life. */
+const char *fbt_comm_library(void);
+
+/* Hosts of the job in rank order, each once, comma-separated. The same on every rank. Collective. Release *hosts
+ * with free(). Errors: FBT_ERR_MEMORY, agreed. */
+fbt_status fbt_comm_hosts(const fbt_comm *comm, char **hosts);
+
+/* Splits comm by colour (at least 0); ranks keep their order. Collective. Release *part with fbt_comm_free (collective
+ * over the part) before fbt_comm_stop. Errors: FBT_ERR_ARG, FBT_ERR_MEMORY, agreed. */
+fbt_status fbt_comm_split(const fbt_comm *comm, int colour, fbt_comm **part);
+void fbt_comm_free(fbt_comm *part);
+
+/* Collective over comm. All ranks return FBT_OK, or all return an error: their own, else FBT_ERR_PEER. Call after every
+ * rank-local section that can fail, before the next collective. Cost: one MPI_Allreduce of one int. */
+fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local);
+
+/* Collective over comm, at the program's end: the sentence of the lowest rank that failed for a reason of its own is
+ * printed once, on standard error, with its rank if there are several; nothing when all succeeded. Returns the status
+ * to exit with, the same on every rank: of the rank that spoke; FBT_ERR_PEER where all only know of another's failure,
+ * told as such. */
+fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local);
+
+/* values[i] summed over the ranks, in place, the result on all. Exact where at most one rank contributes a non-zero
+ * value; the caller sees to that. Infinities and NaNs pass through a slot of one contributor. -0.0 comes out as +0.0
+ * for any number of ranks, also 1: a sum with zeros could not keep it, and results must not tell how many ranks there
+ * were. Integers wrap round. Collective, with the same n on all ranks; n may exceed 2^31 - 1. */
+void fbt_comm_sum(const fbt_comm *comm, double *values, int64_t n);
+void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n);
+
+/* Largest over the ranks, in place, the result on all; unspecified where a rank has a NaN. Collective. */
+void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n);
+
+/* Rank 0's bytes to all. Collective. */
+void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);
+
+#endif

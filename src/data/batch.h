@@ -1,0 +1,37 @@
+/* A packed batch on the host: what one forward pass is asked to evaluate. */
+#ifndef FBT_DATA_BATCH_H
+#define FBT_DATA_BATCH_H
+
+#include "status.h"
+
+#include <stdint.h>
+
+/* Sequences end to end without padding. In modes cat and input every sequence begins with n_prompt_tokens placeholder
+ * rows (token -1) for its prompt, and `readout` counts them. Plain struct: zero-initialise, fbt_batch_reset, append,
+ * clear. */
+typedef struct fbt_batch {
+    int64_t n_sequences;
+    int64_t n_rows;        /* tokens and placeholders */
+    int64_t max_length;    /* rows of the longest sequence */
+    int32_t *tokens;       /* [n_rows] */
+    int32_t *offsets;      /* [n_sequences + 1] */
+    int32_t *readout;      /* [n_sequences]: row within the whole batch (not within the sequence) that is read */
+    int32_t *labels;       /* [n_sequences] */
+    int32_t *prompt_index; /* [n_sequences]: which of the prompts last set */
+    int64_t capacity_rows; /* room in the arrays */
+    int64_t capacity_sequences;
+} fbt_batch;
+
+/* Empties the batch, keeping its memory. An empty batch that never held a sequence has no arrays (NULL). */
+void fbt_batch_reset(fbt_batch *batch);
+
+/* Appends one sequence of n_tokens >= 1 tokens behind n_placeholders >= 0 prompt rows; `readout` is the position within
+ * `tokens`, which are copied. On failure the batch is as before. Errors: FBT_ERR_MEMORY; FBT_ERR_ARG for sizes out of
+ * range, and when the batch would pass 2^31 - 1 rows. */
+fbt_status fbt_batch_append(fbt_batch *batch, const int32_t *tokens, int64_t n_tokens, int64_t n_placeholders,
+                            int32_t readout, int32_t label, int32_t prompt_index);
+
+/* Frees the memory. */
+void fbt_batch_clear(fbt_batch *batch);
+
+#endif

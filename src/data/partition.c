@@ -1,0 +1,434 @@
+#include "partition.h"
+
+#include "memory.h"
+#include "rng.h"
+
+#include <gsl/gsl_randist.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CLIENTS = 1 << 16, MAX_ROWS = 1 << 24 }; /* fields of a random stream */
+
+/* What a row of a split is used for. */
+enum { UNUSED = 0, TRAINING, DEV };
+
+/* How the shots of one split are drawn. */
+typedef struct draw {
+    const fbt_split *split;
+    const char *split_name;
+    int64_t n_train; /* training samples per class; -1: all but the dev samples */
+    int64_t n_dev;   /* dev samples per class                                   */
+} draw;
+
+/* Samples by class in shuffled order, and how far each class has been dealt. */
+typedef struct deck {
+    int64_t n_labels;
+    int64_t *rows; /* [n_samples], by class           */
+    int64_t *next; /* [n_labels]: the next of a class */
+    int64_t *end;  /* [n_labels]                      */
+} deck;
+
+/* gsl_ran_shuffle runs wild on an empty array. */
+static void shuffle(gsl_rng *rng, void *items, int64_t n, size_t item_bytes)
+{
+    if (n > 1) {
+        gsl_ran_shuffle(rng, items, (size_t)n, item_bytes);
+    }
+}
+
+static const char *label_name(const fbt_dataset *dataset, int64_t label)
+{
+    return dataset->label_words == NULL ? "?" : dataset->label_words[label];
+}
+
+/* Rows of one class, rising. rows: room for the whole split. */
+static int64_t class_rows(const fbt_split *split, int64_t label, int64_t *rows)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < split->n_samples; i++) {
+        if (split->labels[i] == label) {
+            rows[n++] = i;
+        }
+    }
+    return n;
+}
+
+static fbt_status check_class(const fbt_dataset *dataset, const draw *d, int64_t label, int64_t n_rows)
+{
+    int64_t n_train = d->n_train < 0 ? 0 : d->n_train;
+    if (n_rows < n_train + d->n_dev) {
+        return fbt_fail(
+            FBT_ERR_DATA,
+            "the %s split has %lld samples of class %lld (\"%s\"), but %lld are asked for (%lld for training, "
+            "%lld for dev); lower data.shots or data.dev_shots, or add samples",
+            d->split_name, (long long)n_rows, (long long)label, label_name(dataset, label),
+            (long long)(n_train + d->n_dev), (long long)n_train, (long long)d->n_dev);
+    }
+    if (d->n_train < 0 && n_rows > 0 && n_rows == d->n_dev) {
+        return fbt_fail(
+            FBT_ERR_DATA,
+            "data.dev_shots = %lld takes all samples of class %lld (\"%s\") and leaves none for training; lower it",
+            (long long)d->n_dev, (long long)label, label_name(dataset, label));
+    }
+    return FBT_OK;
+}
+
+/* Draws a split's shots class by class. use: [n_samples], what each row is for. */
+static fbt_status draw_shots(const fbt_dataset *dataset, const draw *d, fbt_rng_stream stream, uint8_t *use)
+{
+    fbt_status status = FBT_OK;
+    int64_t *rows = NULL;
+    gsl_rng *rng = NULL;
+    FBT_TRY(fbt_memory_alloc(&rows, d->split->n_samples, sizeof *rows));
+    FBT_TRY(fbt_rng_new(&rng));
+    for (int64_t label = 0; label < dataset->n_labels; label++) {
+        int64_t n_rows = class_rows(d->split, label, rows);
+        FBT_TRY(check_class(dataset, d, label, n_rows));
+        stream.candidate = (uint32_t)label;
+        fbt_rng_seek(rng, &stream);
+        shuffle(rng, rows, n_rows, sizeof *rows);
+        int64_t n_train = d->n_train < 0 ? n_rows - d->n_dev : d->n_train;
+        for (int64_t i = 0; i < n_train; i++) {
+            use[rows[i]] = TRAINING;
+        }
+        for (int64_t i = n_rows - d->n_dev; i < n_rows; i++) {
+            use[rows[i]] = DEV;
+        }
+    }
+done:
+    gsl_rng_free(rng);
+    free(rows);
+    return status;
+}
+
+/* Rows of a use, rising. Release *rows with free(). */
+static fbt_status collect(const uint8_t *use, int64_t n_samples, int wanted, int64_t **rows, int64_t *n_rows)
+{
+    fbt_status status = FBT_OK;
+    int64_t n = 0;
+    for (int64_t i = 0; i < n_samples; i++) {
+        n += use[i] == wanted;
+    }
+    FBT_TRY(fbt_memory_alloc(rows, n, sizeof **rows));
+    n = 0;
+    for (int64_t i = 0; i < n_samples; i++) {
+        if (use[i] == wanted) {
+            (*rows)[n++] = i;
+        }
+    }
+    *n_rows = n;
+done:
+    return status;
+}
+
+/* The training samples (pool, rising) and, into the partition, the dev samples. Release *pool with free(). */
+static fbt_status choose_samples(const fbt_dataset *dataset, const fbt_partition_options *options,
+                                 fbt_partition *partition, int64_t **pool, int64_t *n_pool)
+{
+    fbt_status status = FBT_OK;
+    uint8_t *use_train = NULL;
+    uint8_t *use_dev = NULL;
+    const int own_dev = dataset->dev.n_samples > 0;
+    const draw train = {&dataset->train, "train", options->shots == 0 ? -1 : options->shots,
+                        own_dev ? 0 : options->dev_shots};
+    const draw dev = {&dataset->dev, "dev", 0, options->dev_shots};
+    fbt_rng_stream stream = {.seed = options->seed, .purpose = FBT_RNG_SHOTS};
+
+    FBT_TRY(fbt_memory_alloc(&use_train, dataset->train.n_samples, sizeof *use_train));
+    FBT_TRY(draw_shots(dataset, &train, stream, use_train));
+    FBT_TRY(collect(use_train, dataset->train.n_samples, TRAINING, pool, n_pool));
+    if (own_dev) {
+        stream.generation = 1; /* not the train split's order */
+        FBT_TRY(fbt_memory_alloc(&use_dev, dataset->dev.n_samples, sizeof *use_dev));
+        FBT_TRY(draw_shots(dataset, &dev, stream, use_dev));
+        FBT_TRY(collect(use_dev, dataset->dev.n_samples, DEV, &partition->dev_index, &partition->n_dev));
+    } else {
+        FBT_TRY(collect(use_train, dataset->train.n_samples, DEV, &partition->dev_index, &partition->n_dev));
+    }
+    partition->dev_split = own_dev ? &dataset->dev : &dataset->train;
+done:
+    free(use_train);
+    free(use_dev);
+    return status;
+}
+
+/* client[i]: who gets pool[i]. */
+static fbt_status deal_iid(const fbt_partition_options *options, int64_t n_pool, int32_t *client)
+{
+    fbt_status status = FBT_OK;
+    gsl_rng *rng = NULL;
+    FBT_TRY(fbt_rng_new(&rng));
+    fbt_rng_seek(rng, &(fbt_rng_stream){.seed = options->seed, .purpose = FBT_RNG_PARTITION});
+    /* Shuffling the owners is dealing shuffled samples. */
+    for (int64_t i = 0; i < n_pool; i++) {
+        client[i] = (int32_t)(i % options->n_clients);
+    }
+    shuffle(rng, client, n_pool, sizeof *client);
+done:
+    gsl_rng_free(rng);
+    return status;
+}
+
+static void deck_clear(deck *d)
+{
+    free(d->rows);
+    free(d->next);
+    free(d->end);
+}
+
+/* rows: positions in the pool. */
+static fbt_status deck_make(const fbt_split *split, int64_t n_labels, const int64_t *pool, int64_t n_pool, gsl_rng *rng,
+                            deck *d)
+{
+    fbt_status status = FBT_OK;
+    d->n_labels = n_labels;
+    FBT_TRY(fbt_memory_alloc(&d->rows, n_pool, sizeof *d->rows));
+    FBT_TRY(fbt_memory_alloc(&d->next, n_labels, sizeof *d->next));
+    FBT_TRY(fbt_memory_alloc(&d->end, n_labels, sizeof *d->end));
+    int64_t n = 0;
+    for (int64_t label = 0; label < n_labels; label++) {
+        d->next[label] = n;
+        for (int64_t i = 0; i < n_pool; i++) {
+            if (split->labels[pool[i]] == label) {
+                d->rows[n++] = i;
+            }
+        }
+        d->end[label] = n;
+        shuffle(rng, d->rows + d->next[label], n - d->next[label], sizeof *d->rows);
+    }
+done:
+    return status;
+}
+
+/* Class proportions of every client. q: [n_clients, n_labels], 0 for a class without samples: Dirichlet needs positive
+ * parameters. gsl_ran_dirichlet works in logarithms where small parameters underflow; a proportion may still come out
+ * as 0, and fitting needs somewhere to put a class that nobody drew, so all are a little more. */
+static fbt_status draw_proportions(const fbt_partition_options *options, const deck *d, gsl_rng *rng, double *q)
+{
+    fbt_status status = FBT_OK;
+    double *parameter = NULL;
+    double *drawn = NULL;
+    const int64_t n_labels = d->n_labels;
+    const double n_pool = (double)d->end[n_labels - 1];
+    const double least = 1e-9;
+    size_t n_present = 0;
+    FBT_TRY(fbt_memory_alloc(&parameter, n_labels, sizeof *parameter));
+    FBT_TRY(fbt_memory_alloc(&drawn, n_labels, sizeof *drawn));
+    for (int64_t c = 0; c < n_labels; c++) {
+        if (d->end[c] > d->next[c]) {
+            parameter[n_present++] = options->dirichlet_alpha * (double)(d->end[c] - d->next[c]) / n_pool;
+        }
+    }
+    for (int64_t k = 0; k < options->n_clients; k++) {
+        fbt_rng_seek(rng,
+                     &(fbt_rng_stream){
+                         .seed = options->seed, .purpose = FBT_RNG_PARTITION, .client = (uint32_t)k, .generation = 1});
+        gsl_ran_dirichlet(rng, n_present, parameter, drawn);
+        const double *from = drawn;
+        for (int64_t c = 0; c < n_labels; c++) {
+            q[k * n_labels + c] = d->end[c] > d->next[c] ? *from++ + least : 0;
+        }
+    }
+done:
+    free(parameter);
+    free(drawn);
+    return status;
+}
+
+/* Scales rows and columns of m in turn until the rows sum to the clients' sizes and the columns to the class sizes:
+ * iterative proportional fitting (Deming and Stephan 1940). Dealing rounds to whole samples, so a hundredth of one is
+ * near enough. */
+static void fit_margins(int64_t n_clients, const deck *d, double *m)
+{
+    enum { MAX_ITERATIONS = 1000 };
+    const int64_t n_labels = d->n_labels;
+    const int64_t n_pool = d->end[n_labels - 1];
+    double error = HUGE_VAL;
+    for (int iteration = 0; iteration < MAX_ITERATIONS && error > 0.01; iteration++) {
+        for (int64_t c = 0; c < n_labels; c++) {
+            double sum = 0;
+            for (int64_t k = 0; k < n_clients; k++) {
+                sum += m[k * n_labels + c];
+            }
+            for (int64_t k = 0; k < n_clients && sum > 0; k++) {
+                m[k * n_labels + c] *= (double)(d->end[c] - d->next[c]) / sum;
+            }
+        }
+        error = 0;
+        for (int64_t k = 0; k < n_clients; k++) {
+            double *row = m + k * n_labels;
+            const double size = (double)(n_pool / n_clients + (k < n_pool % n_clients));
+            double sum = 0;
+            for (int64_t c = 0; c < n_labels; c++) {
+                sum += row[c];
+            }
+            error = fmax(error, fabs(sum - size));
+            for (int64_t c = 0; c < n_labels; c++) {
+                row[c] *= size / sum;
+            }
+        }
+    }
+}
+
+/* The class of a client's next sample, of those that have samples left: drawn in proportion to what the client still
+ * lacks of each (lack: [n_labels], negative when it has more than its due); when it lacks none, the class of which it
+ * has the least too many. */
+static int64_t draw_class(const deck *d, const double *lack, double uniform)
+{
+    int64_t best = -1;
+    double total = 0;
+    for (int64_t c = 0; c < d->n_labels; c++) {
+        if (d->next[c] < d->end[c]) {
+            total += fmax(lack[c], 0);
+            best = best < 0 || lack[c] > lack[best] ? c : best;
+        }
+    }
+    double left = uniform * total;
+    for (int64_t c = 0; c < d->n_labels && total > 0; c++) {
+        if (d->next[c] < d->end[c] && lack[c] > 0) {
+            left -= lack[c];
+            if (left < 0) {
+                return c;
+            }
+        }
+    }
+    return best; /* also where rounding carried `left` past the end */
+}
+
+/* One sample for each client a round; the last round is for the first clients only, when the samples do not go up. A
+ * fixed order of turns would leave the last client with the rarest class. order: [n_clients], scratch. */
+static void deal_rounds(int64_t n_clients, deck *d, gsl_rng *rng, int64_t *order, double *lack, int32_t *client)
+{
+    const int64_t n_pool = d->end[d->n_labels - 1];
+    for (int64_t dealt = 0; dealt < n_pool; dealt += n_clients) {
+        const int64_t n_turns = n_pool - dealt < n_clients ? n_pool - dealt : n_clients;
+        for (int64_t i = 0; i < n_turns; i++) {
+            order[i] = i;
+        }
+        shuffle(rng, order, n_turns, sizeof *order);
+        for (int64_t i = 0; i < n_turns; i++) {
+            double *lacks = lack + order[i] * d->n_labels;
+            int64_t c = draw_class(d, lacks, gsl_rng_uniform(rng));
+            client[d->rows[d->next[c]++]] = (int32_t)order[i];
+            lacks[c]--;
+        }
+    }
+}
+
+static fbt_status deal_dirichlet(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *pool,
+                                 int64_t n_pool, int32_t *client)
+{
+    fbt_status status = FBT_OK;
+    const fbt_rng_stream stream = {.seed = options->seed, .purpose = FBT_RNG_PARTITION};
+    deck d = {0};
+    double *lack = NULL; /* [n_clients, n_labels]: expected counts, less what was dealt */
+    int64_t *order = NULL;
+    gsl_rng *rng = NULL;
+    FBT_TRY(fbt_rng_new(&rng));
+    fbt_rng_seek(rng, &stream);
+    FBT_TRY(deck_make(&dataset->train, dataset->n_labels, pool, n_pool, rng, &d));
+    FBT_TRY(fbt_memory_alloc(&lack, options->n_clients * d.n_labels, sizeof *lack));
+    FBT_TRY(fbt_memory_alloc(&order, options->n_clients, sizeof *order));
+    FBT_TRY(draw_proportions(options, &d, rng, lack));
+    fit_margins(options->n_clients, &d, lack);
+    fbt_rng_seek(rng, &(fbt_rng_stream){.seed = options->seed, .purpose = FBT_RNG_PARTITION, .generation = 2});
+    deal_rounds(options->n_clients, &d, rng, order, lack, client);
+done:
+    free(lack);
+    free(order);
+    deck_clear(&d);
+    gsl_rng_free(rng);
+    return status;
+}
+
+/* Sorts the pool by client; it is rising, so every client's samples are. */
+static fbt_status group_by_client(const fbt_split *split, const int64_t *pool, int64_t n_pool, const int32_t *client,
+                                  fbt_partition *p)
+{
+    fbt_status status = FBT_OK;
+    int64_t *next = NULL;
+    FBT_TRY(fbt_memory_alloc(&next, p->n_clients, sizeof *next));
+    FBT_TRY(fbt_memory_alloc(&p->sample_offsets, p->n_clients + 1, sizeof *p->sample_offsets));
+    FBT_TRY(fbt_memory_alloc(&p->sample_index, n_pool, sizeof *p->sample_index));
+    FBT_TRY(fbt_memory_alloc(&p->class_count, p->n_clients * p->n_labels, sizeof *p->class_count));
+    for (int64_t i = 0; i < n_pool; i++) {
+        p->sample_offsets[client[i] + 1]++;
+        p->class_count[client[i] * p->n_labels + split->labels[pool[i]]]++;
+    }
+    for (int64_t k = 0; k < p->n_clients; k++) {
+        p->sample_offsets[k + 1] += p->sample_offsets[k];
+        next[k] = p->sample_offsets[k];
+    }
+    for (int64_t i = 0; i < n_pool; i++) {
+        p->sample_index[next[client[i]]++] = pool[i];
+    }
+done:
+    free(next);
+    return status;
+}
+
+static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_options *options)
+{
+    if (dataset->n_labels < 1 || dataset->train.n_samples < 1) {
+        return fbt_fail(FBT_ERR_DATA, "the data set has no training samples");
+    }
+    if (dataset->train.n_samples > MAX_ROWS || dataset->n_labels > MAX_ROWS) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED, "the train split has %lld samples; at most %d can be told apart",
+                        (long long)dataset->train.n_samples, MAX_ROWS);
+    }
+    if (options->n_clients < 1 || options->n_clients > MAX_CLIENTS) {
+        return fbt_fail(FBT_ERR_CONFIG, "fed.clients = %lld must be 1 to %d", (long long)options->n_clients,
+                        MAX_CLIENTS);
+    }
+    if (options->shots < 0 || options->dev_shots < 0) {
+        return fbt_fail(FBT_ERR_CONFIG, "data.shots = %lld and data.dev_shots = %lld must not be negative",
+                        (long long)options->shots, (long long)options->dev_shots);
+    }
+    if (options->dirichlet && !(options->dirichlet_alpha >= 1e-6 && options->dirichlet_alpha <= 1e6)) {
+        return fbt_fail(FBT_ERR_CONFIG, "fed.dirichlet_alpha = %g must be 1e-6 to 1e6", options->dirichlet_alpha);
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_options *options,
+                              fbt_partition *partition)
+{
+    fbt_status status = FBT_OK;
+    int64_t *pool = NULL;
+    int32_t *client = NULL;
+    int64_t n_pool = 0;
+    memset(partition, 0, sizeof *partition);
+    FBT_TRY(check_options(dataset, options));
+    partition->n_clients = options->n_clients;
+    partition->n_labels = dataset->n_labels;
+    FBT_TRY(choose_samples(dataset, options, partition, &pool, &n_pool));
+    if (n_pool < options->n_clients) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%lld training samples cannot be dealt to %lld clients: a client would be empty; raise data.shots "
+                 "(%lld per "
+                 "class, %lld classes) or lower fed.clients",
+                 (long long)n_pool, (long long)options->n_clients, (long long)options->shots,
+                 (long long)dataset->n_labels);
+    }
+    FBT_TRY(fbt_memory_alloc(&client, n_pool, sizeof *client));
+    FBT_TRY(options->dirichlet ? deal_dirichlet(dataset, options, pool, n_pool, client)
+                               : deal_iid(options, n_pool, client));
+    FBT_TRY(group_by_client(&dataset->train, pool, n_pool, client, partition));
+done:
+    free(pool);
+    free(client);
+    if (status != FBT_OK) {
+        fbt_partition_clear(partition);
+    }
+    return status;
+}
+
+void fbt_partition_clear(fbt_partition *partition)
+{
+    free(partition->sample_offsets);
+    free(partition->sample_index);
+    free(partition->dev_index);
+    free(partition->class_count);
+    memset(partition, 0, sizeof *partition);
+}
