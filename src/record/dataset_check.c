@@ -1,0 +1,151 @@
+#include "dataset_check.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+fbt_status fbt_dataset_check_offsets(const char *path, const char *what, const char *item, const int64_t *offsets,
+                                     int64_t n, int64_t n_tokens)
+{
+    fbt_status status = FBT_OK;
+    if (offsets[0] != 0 || offsets[n] != n_tokens) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: offsets run from %lld to %lld instead of from 0 to the %lld tokens", path,
+                 what, (long long)offsets[0], (long long)offsets[n], (long long)n_tokens);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (offsets[i + 1] <= offsets[i] || offsets[i + 1] > n_tokens) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: %s %lld has no tokens, or its offsets %lld and %lld are out of order",
+                     path, what, item, (long long)i, (long long)offsets[i], (long long)offsets[i + 1]);
+        }
+    }
+done:
+    return status;
+}
+
+static bool is_sha256(const char *text)
+{
+    return strlen(text) == FBT_DIGEST_TEXT_BYTES - 1 && strspn(text, "0123456789abcdef") == FBT_DIGEST_TEXT_BYTES - 1;
+}
+
+static fbt_status check_head(const char *path, const fbt_dataset *dataset)
+{
+    fbt_status status = FBT_OK;
+    const int32_t ids[] = {dataset->bos_id, dataset->eos_id, dataset->mask_id, dataset->pad_id, dataset->unk_id};
+    static const char *const names[] = {"bos_id", "eos_id", "mask_id", "pad_id", "unk_id"};
+    for (int i = 0; i < 5; i++) {
+        if (ids[i] < -1 || ids[i] >= dataset->vocab_size) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s %d is outside the vocabulary of %lld tokens", path, names[i],
+                     (int)ids[i], (long long)dataset->vocab_size);
+        }
+    }
+    if (!is_sha256(dataset->tokenizer_sha256) || !is_sha256(dataset->source_sha256)) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: tokenizer_sha256 and source_sha256 must be 64 lower-case hexadecimal digits",
+                 path);
+    }
+    if (dataset->readout == FBT_READOUT_MASK && dataset->mask_id < 0) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%.300s: readout is mask, but mask_id is absent; prepare the data with a tokenizer that has "
+                 "a mask token",
+                 path);
+    }
+    if (dataset->metric == FBT_METRIC_F1 && dataset->n_labels != 2) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: metric f1 needs two labels, not %lld; use metric accuracy", path,
+                 (long long)dataset->n_labels);
+    }
+done:
+    return status;
+}
+
+static fbt_status check_labels(const char *path, const fbt_dataset *dataset)
+{
+    fbt_status status = FBT_OK;
+    bool by_embedding = dataset->readout == FBT_READOUT_EMBEDDING;
+    for (int64_t c = 0; c < dataset->n_labels; c++) {
+        int32_t id = dataset->label_token_ids[c];
+        if (dataset->label_words[c][0] == '\0') {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %lld has an empty label word", path, (long long)c);
+        }
+        if (by_embedding ? id != -1 : id < 0 || id >= dataset->vocab_size) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %lld ('%.64s') has token id %d; expected %s", path, (long long)c,
+                     dataset->label_words[c], (int)id,
+                     by_embedding ? "-1 (embedding readout)" : "one of the vocabulary");
+        }
+        for (int64_t b = 0; !by_embedding && b < c; b++) {
+            if (dataset->label_token_ids[b] == id) {
+                FBT_FAIL(FBT_ERR_DATA,
+                         "%.300s: labels %lld and %lld have the same token id %d; give them different words", path,
+                         (long long)b, (long long)c, (int)id);
+            }
+        }
+    }
+    for (int64_t i = 0; by_embedding && i < dataset->label_offsets[dataset->n_labels]; i++) {
+        int32_t token = dataset->label_tokens[i];
+        if (token < 0 || token >= dataset->vocab_size) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: labels: token %d at %lld is outside the vocabulary of %lld tokens", path,
+                     (int)token, (long long)i, (long long)dataset->vocab_size);
+        }
+    }
+done:
+    return status;
+}
+
+static fbt_status check_readout(const char *path, const char *name, const fbt_dataset *dataset, const fbt_split *split,
+                                int64_t i)
+{
+    int64_t length = split->offsets[i + 1] - split->offsets[i];
+    int64_t readout = split->readout[i];
+    if (readout < 0 || readout >= length) {
+        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, but has %lld tokens", path,
+                        name, (long long)i, (long long)readout, (long long)length);
+    }
+    if (dataset->readout == FBT_READOUT_MASK && split->tokens[split->offsets[i] + readout] != dataset->mask_id) {
+        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, which is not the mask token",
+                        path, name, (long long)i, (long long)readout);
+    }
+    if (dataset->readout == FBT_READOUT_LAST && readout != length - 1) {
+        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, which is not its last token",
+                        path, name, (long long)i, (long long)readout);
+    }
+    if (dataset->prompt_mode == FBT_PROMPT_ADD && length < dataset->n_prompt_tokens + 1) {
+        return fbt_fail(FBT_ERR_DATA,
+                        "%.300s: %s: sample %lld has %lld tokens, too few for the %lld prompt tokens that are "
+                        "added to positions 1 and on; prepare the data again",
+                        path, name, (long long)i, (long long)length, (long long)dataset->n_prompt_tokens);
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_split(const char *path, const char *name, const fbt_dataset *dataset, const fbt_split *split)
+{
+    fbt_status status = FBT_OK;
+    for (int64_t i = 0; i < split->n_samples; i++) {
+        for (int64_t t = split->offsets[i]; t < split->offsets[i + 1]; t++) {
+            if (split->tokens[t] < 0 || split->tokens[t] >= dataset->vocab_size) {
+                FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has token %d, outside the vocabulary of %lld tokens",
+                         path, name, (long long)i, (int)split->tokens[t], (long long)dataset->vocab_size);
+            }
+            if (split->frozen[t] > 1) {
+                FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has a frozen flag of %d instead of 0 or 1", path, name,
+                         (long long)i, (int)split->frozen[t]);
+            }
+        }
+        if (split->labels[i] < 0 || split->labels[i] >= dataset->n_labels) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has label %d, but the labels are 0 to %lld", path, name,
+                     (long long)i, (int)split->labels[i], (long long)dataset->n_labels - 1);
+        }
+        FBT_TRY(check_readout(path, name, dataset, split, i));
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_dataset_check(const char *path, const fbt_dataset *dataset)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_head(path, dataset));
+    FBT_TRY(check_labels(path, dataset));
+    FBT_TRY(check_split(path, "train", dataset, &dataset->train));
+    FBT_TRY(check_split(path, "dev", dataset, &dataset->dev));
+    FBT_TRY(check_split(path, "test", dataset, &dataset->test));
+done:
+    return status;
+}

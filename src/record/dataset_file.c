@@ -1,0 +1,338 @@
+#include "dataset_file.h"
+
+#include "dataset_check.h"
+#include "hdf5_util.h"
+#include "memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    FORMAT_VERSION = 1,
+    LABELS_MAX = 65536,
+    EXPANSION_MAX = 1100, /* deflate makes nothing smaller than about 1/1032 of its size */
+};
+
+/* One file being read. */
+typedef struct reader {
+    const char *path;
+    int64_t file_bytes; /* bounds what a damaged header may claim */
+    hid_t file;
+    fbt_dataset *dataset;
+} reader;
+
+/* What an attribute that is missing most likely means. */
+static fbt_status made_by(const reader *r, fbt_status status)
+{
+    char sentence[600];
+    if (status == FBT_ERR_DATA) {
+        snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
+        fbt_error_clear();
+        fbt_fail(status, "%.300s: %s; was it made by jobs/prepare_data.py of this version?", r->path, sentence);
+    }
+    return status;
+}
+
+/* A text attribute that is one of the names; *index is which. */
+static fbt_status read_word(const reader *r, const char *name, const char *const *names, int *index)
+{
+    fbt_status status = FBT_OK;
+    char *text = NULL;
+    FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, name, &text)));
+    for (*index = 0; names[*index] != NULL; ++*index) {
+        if (strcmp(names[*index], text) == 0) {
+            goto done;
+        }
+    }
+    FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is '%.64s', which this program does not know", r->path, name, text);
+done:
+    free(text);
+    return status;
+}
+
+static fbt_status read_int(const reader *r, const char *name, int64_t smallest, int64_t largest, int64_t *value)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(made_by(r, fbt_hdf5_read_int(r->file, name, value)));
+    if (*value < smallest || *value > largest) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is %lld, outside of %lld to %lld", r->path, name,
+                 (long long)*value, (long long)smallest, (long long)largest);
+    }
+done:
+    return status;
+}
+
+static fbt_status read_id(const reader *r, const char *name, int32_t *value)
+{
+    int64_t wide = 0;
+    fbt_status status = read_int(r, name, -1, INT32_MAX, &wide);
+    *value = (int32_t)wide;
+    return status;
+}
+
+static fbt_status read_sha256(const reader *r, const char *name, char digest[FBT_DIGEST_TEXT_BYTES])
+{
+    char *text = NULL;
+    fbt_status status = made_by(r, fbt_hdf5_read_text(r->file, name, &text));
+    if (status == FBT_OK) {
+        snprintf(digest, FBT_DIGEST_TEXT_BYTES, "%s", strlen(text) == FBT_DIGEST_TEXT_BYTES - 1 ? text : "");
+    }
+    free(text);
+    return status;
+}
+
+static fbt_status read_words(reader *r)
+{
+    static const char *const readouts[] = {"mask", "embedding", "last", NULL};
+    static const char *const metrics[] = {"accuracy", "f1", NULL};
+    static const char *const modes[] = {"none", "add", "cat", "input", NULL};
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    int index = 0;
+    FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, "task", &dataset->task)));
+    FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, "template", &dataset->template_text)));
+    FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, "source", &dataset->source)));
+    FBT_TRY(read_sha256(r, "tokenizer_sha256", dataset->tokenizer_sha256));
+    FBT_TRY(read_sha256(r, "source_sha256", dataset->source_sha256));
+    FBT_TRY(read_word(r, "readout", readouts, &index));
+    dataset->readout = (fbt_readout)index;
+    FBT_TRY(read_word(r, "metric", metrics, &index));
+    dataset->metric = (fbt_metric)index;
+    FBT_TRY(read_word(r, "prompt_mode", modes, &index));
+    dataset->prompt_mode = (fbt_prompt_mode)index;
+    FBT_TRY(made_by(r, fbt_hdf5_read_texts(r->file, "label_words", &dataset->label_words, &dataset->n_labels)));
+    if (dataset->n_labels < 2 || dataset->n_labels > LABELS_MAX) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: label_words has %lld entries; a task has 2 to %d labels", r->path,
+                 (long long)dataset->n_labels, LABELS_MAX);
+    }
+done:
+    return status;
+}
+
+static fbt_status read_numbers(reader *r)
+{
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    int64_t version = 0;
+    FBT_TRY(read_int(r, "format_version", 0, INT32_MAX, &version));
+    if (version != FORMAT_VERSION) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%.300s has format version %lld, this program reads %d; prepare the data again with "
+                 "jobs/prepare_data.py",
+                 r->path, (long long)version, FORMAT_VERSION);
+    }
+    FBT_TRY(read_int(r, "prompt_tokens", 0, INT32_MAX, &dataset->n_prompt_tokens));
+    FBT_TRY(read_int(r, "vocab_size", 1, INT32_MAX, &dataset->vocab_size));
+    FBT_TRY(read_id(r, "bos_id", &dataset->bos_id));
+    FBT_TRY(read_id(r, "eos_id", &dataset->eos_id));
+    FBT_TRY(read_id(r, "mask_id", &dataset->mask_id));
+    FBT_TRY(read_id(r, "pad_id", &dataset->pad_id));
+    FBT_TRY(read_id(r, "unk_id", &dataset->unk_id));
+done:
+    return status;
+}
+
+/* Values outside the C type would otherwise be clipped by HDF5's conversion without a word. */
+static fbt_status check_fits(const reader *r, const char *where, const int64_t *wide, int64_t n, int64_t low,
+                             int64_t high)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (wide[i] < low || wide[i] > high) {
+            return fbt_fail(FBT_ERR_DATA, "%.300s: %s: entry %lld is %lld, outside of %lld to %lld", r->path, where,
+                            (long long)i, (long long)wide[i], (long long)low, (long long)high);
+        }
+    }
+    return FBT_OK;
+}
+
+/* Opens a one-dimensional integer data set and tells its length. */
+static fbt_status open_integers(const reader *r, const char *where, hid_t *dataset, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    hid_t space = -1, type = -1;
+    *n = 0;
+    if (!fbt_hdf5_has(r->file, where)) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: data set %s is missing; was it made by jobs/prepare_data.py of this version?",
+                 r->path, where);
+    }
+    FBT_HDF5(*dataset = H5Dopen2(r->file, where, H5P_DEFAULT),
+             "%.300s: %s is damaged, or in the format of a newer HDF5", r->path, where);
+    FBT_HDF5(space = H5Dget_space(*dataset), "%.300s: %s is damaged, or in the format of a newer HDF5", r->path, where);
+    FBT_HDF5(type = H5Dget_type(*dataset), "%.300s: %s is damaged, or in the format of a newer HDF5", r->path, where);
+    if (H5Sget_simple_extent_ndims(space) != 1 || H5Tget_class(type) != H5T_INTEGER) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: data set %s must be a one-dimensional array of integers", r->path, where);
+    }
+    *n = H5Sget_simple_extent_npoints(space);
+    if (*n < 0 || *n > (r->file_bytes + 1024) * EXPANSION_MAX) {
+        FBT_FAIL(FBT_ERR_IO, "%.300s: %s claims %lld values, more than a file of %lld bytes can hold; it is damaged",
+                 r->path, where, (long long)*n, (long long)r->file_bytes);
+    }
+done:
+    fbt_hdf5_close(type);
+    fbt_hdf5_close(space);
+    return status;
+}
+
+/* Reads integers of any width as int64. */
+static fbt_status read_wide(const reader *r, const char *where, int64_t **values, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1;
+    *values = NULL;
+    FBT_TRY(open_integers(r, where, &dataset, n));
+    FBT_TRY(fbt_memory_alloc(values, *n, sizeof **values));
+    FBT_HDF5(H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values),
+             "%.300s: %s cannot be read; the file is damaged", r->path, where);
+done:
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+static fbt_status read_int32(const reader *r, const char *where, int32_t **values, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    int64_t *wide = NULL;
+    FBT_TRY(read_wide(r, where, &wide, n));
+    FBT_TRY(check_fits(r, where, wide, *n, INT32_MIN, INT32_MAX));
+    FBT_TRY(fbt_memory_alloc(values, *n, sizeof **values));
+    for (int64_t i = 0; i < *n; i++) {
+        (*values)[i] = (int32_t)wide[i];
+    }
+done:
+    free(wide);
+    return status;
+}
+
+static fbt_status read_uint8(const reader *r, const char *where, uint8_t **values, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    int64_t *wide = NULL;
+    FBT_TRY(read_wide(r, where, &wide, n));
+    FBT_TRY(check_fits(r, where, wide, *n, 0, UINT8_MAX));
+    FBT_TRY(fbt_memory_alloc(values, *n, sizeof **values));
+    for (int64_t i = 0; i < *n; i++) {
+        (*values)[i] = (uint8_t)wide[i];
+    }
+done:
+    free(wide);
+    return status;
+}
+
+static fbt_status expect_length(const reader *r, const char *where, int64_t n, int64_t expected, const char *rule)
+{
+    if (n != expected) {
+        return fbt_fail(FBT_ERR_DATA, "%.300s: %s has %lld entries instead of %lld, %s", r->path, where, (long long)n,
+                        (long long)expected, rule);
+    }
+    return FBT_OK;
+}
+
+static fbt_status read_split_arrays(const reader *r, const char *name, fbt_split *split)
+{
+    fbt_status status = FBT_OK;
+    char where[64];
+    int64_t n_tokens, n;
+#define FBT_AT(array) (snprintf(where, sizeof where, "%s/%s", name, array), where)
+    FBT_TRY(read_int32(r, FBT_AT("tokens"), &split->tokens, &n_tokens));
+    FBT_TRY(read_int32(r, FBT_AT("labels"), &split->labels, &split->n_samples));
+    FBT_TRY(read_wide(r, FBT_AT("offsets"), &split->offsets, &n));
+    FBT_TRY(expect_length(r, where, n, split->n_samples + 1, "one more than samples"));
+    FBT_TRY(fbt_dataset_check_offsets(r->path, name, "sample", split->offsets, split->n_samples, n_tokens));
+    FBT_TRY(read_int32(r, FBT_AT("readout"), &split->readout, &n));
+    FBT_TRY(expect_length(r, where, n, split->n_samples, "one per sample"));
+    FBT_TRY(read_uint8(r, FBT_AT("frozen"), &split->frozen, &n));
+    FBT_TRY(expect_length(r, where, n, n_tokens, "one per token"));
+#undef FBT_AT
+done:
+    return status;
+}
+
+static fbt_status read_split(const reader *r, const char *name, fbt_split *split)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    FBT_HDF5(group = H5Gopen2(r->file, name, H5P_DEFAULT), "%.300s: group %s cannot be read", r->path, name);
+    FBT_TRY(made_by(r, fbt_hdf5_read_int(group, "n_truncated", &split->n_truncated)));
+    FBT_TRY(read_split_arrays(r, name, split));
+    if (split->n_truncated < 0 || split->n_truncated > split->n_samples) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: n_truncated is %lld, but there are %lld samples", r->path, name,
+                 (long long)split->n_truncated, (long long)split->n_samples);
+    }
+done:
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status read_labels(const reader *r)
+{
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    hid_t attribute = -1, space = -1, type = -1;
+    if (H5Aexists(r->file, "label_token_ids") <= 0) {
+        H5Eclear2(H5E_DEFAULT);
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute label_token_ids is missing", r->path);
+    }
+    FBT_HDF5(attribute = H5Aopen(r->file, "label_token_ids", H5P_DEFAULT), "%.300s: label_token_ids", r->path);
+    FBT_HDF5(space = H5Aget_space(attribute), "%.300s: label_token_ids", r->path);
+    FBT_HDF5(type = H5Aget_type(attribute), "%.300s: label_token_ids", r->path);
+    if (H5Tget_class(type) != H5T_INTEGER) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute label_token_ids is not a list of integers", r->path);
+    }
+    FBT_TRY(expect_length(r, "label_token_ids", H5Sget_simple_extent_npoints(space), dataset->n_labels,
+                          "one per label word"));
+    FBT_TRY(fbt_memory_alloc(&dataset->label_token_ids, dataset->n_labels, sizeof *dataset->label_token_ids));
+    FBT_HDF5(H5Aread(attribute, H5T_NATIVE_INT32, dataset->label_token_ids), "%.300s: label_token_ids", r->path);
+    if (dataset->readout == FBT_READOUT_EMBEDDING) {
+        int64_t n_tokens, n;
+        FBT_TRY(read_int32(r, "labels/tokens", &dataset->label_tokens, &n_tokens));
+        FBT_TRY(read_wide(r, "labels/offsets", &dataset->label_offsets, &n));
+        FBT_TRY(expect_length(r, "labels/offsets", n, dataset->n_labels + 1, "one more than label words"));
+        FBT_TRY(
+            fbt_dataset_check_offsets(r->path, "labels", "label", dataset->label_offsets, dataset->n_labels, n_tokens));
+    }
+done:
+    fbt_hdf5_close(type);
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(attribute);
+    return status;
+}
+
+static fbt_status read_all(reader *r)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(read_numbers(r));
+    FBT_TRY(read_words(r));
+    FBT_TRY(read_labels(r));
+    FBT_TRY(read_split(r, "train", &r->dataset->train));
+    if (r->dataset->train.n_samples == 0) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: the train split has no samples", r->path);
+    }
+    if (fbt_hdf5_has(r->file, "dev")) {
+        FBT_TRY(read_split(r, "dev", &r->dataset->dev));
+    }
+    if (fbt_hdf5_has(r->file, "test")) {
+        FBT_TRY(read_split(r, "test", &r->dataset->test));
+    }
+    status = fbt_dataset_check(r->path, r->dataset);
+done:
+    return status;
+}
+
+fbt_status fbt_dataset_file_read(const char *path, fbt_dataset *dataset)
+{
+    fbt_status status = FBT_OK;
+    reader r = {.path = path, .file = -1, .dataset = dataset};
+    struct stat info;
+    fbt_hdf5_silence();
+    FBT_TRY(fbt_hdf5_open(path, &r.file));
+    r.file_bytes = stat(path, &info) == 0 ? (int64_t)info.st_size : 0;
+    status = read_all(&r);
+done:
+    fbt_hdf5_close(r.file);
+    if (status != FBT_OK) {
+        fbt_dataset_clear(dataset);
+    }
+    return fbt_hdf5_name_file(path, status);
+}

@@ -1,0 +1,248 @@
+#include "output_file.h"
+
+#include "memory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* First bytes of every HDF5 file: all that an overwrite may replace. */
+static const unsigned char hdf5_signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+
+struct fbt_output_file {
+    char *shown; /* the path as the user gave it, for messages  */
+    char *path;  /* resolved: symbolic links followed           */
+    char *folder;
+    char *lock;    /* `.<name>.lock`                              */
+    char *partial; /* `.<name>.tmp.<host>.<pid>`                  */
+    int lock_descriptor;
+};
+
+static fbt_status join(char **text, const char *folder, const char *middle, const char *name, const char *end)
+{
+    if (asprintf(text, "%s/%s%s%s", folder, middle, name, end) < 0) {
+        *text = NULL;
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: path of an output file");
+    }
+    return FBT_OK;
+}
+
+/* Real folder and file name of `shown`, following symbolic links so that a link stays a link. */
+static fbt_status resolve(fbt_output_file *file)
+{
+    fbt_status status = FBT_OK;
+    const char *slash = strrchr(file->shown, '/');
+    const char *name = slash == NULL ? file->shown : slash + 1;
+    char *given_folder = NULL;
+    if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        FBT_FAIL(FBT_ERR_IO, "%.400s is a folder; give the path of a file", file->shown);
+    }
+    file->path = realpath(file->shown, NULL);
+    if (file->path != NULL) {
+        name = strrchr(file->path, '/') + 1;
+        given_folder = strndup(file->path, (size_t)(name - file->path));
+    } else if (errno == ENOENT) {
+        given_folder = slash == NULL ? strdup(".") : strndup(file->shown, (size_t)(name - file->shown));
+    } else {
+        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: %s; choose another path", file->shown, strerror(errno));
+    }
+    if (given_folder == NULL) {
+        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of an output file");
+    }
+    file->folder = realpath(given_folder, NULL);
+    if (file->folder == NULL) {
+        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: folder %.400s: %s; make the folder first or choose another",
+                 file->shown, given_folder, strerror(errno));
+    }
+    if (file->path == NULL) {
+        FBT_TRY(join(&file->path, file->folder, "", name, ""));
+    }
+    char host[HOST_NAME_MAX + 1] = "", end[HOST_NAME_MAX + 64];
+    gethostname(host, sizeof host - 1);
+    snprintf(end, sizeof end, ".tmp.%s.%ld", host, (long)getpid());
+    FBT_TRY(join(&file->lock, file->folder, ".", name, ".lock"));
+    FBT_TRY(join(&file->partial, file->folder, ".", name, end));
+done:
+    free(given_folder);
+    return status;
+}
+
+/* An existing file may be replaced when the user says so and it is one that this program could have written. */
+static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
+{
+    struct stat info;
+    unsigned char start[sizeof hdf5_signature] = {0};
+    if (stat(file->path, &info) != 0) {
+        return FBT_OK;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return fbt_fail(FBT_ERR_IO, "%.400s is %s; give the path of a file", file->shown,
+                        S_ISDIR(info.st_mode) ? "a folder" : "not a regular file");
+    }
+    if (!overwrite) {
+        return fbt_fail(FBT_ERR_IO, "%.400s exists; choose another path, or replace it with --overwrite", file->shown);
+    }
+    int descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+    ssize_t n_read = descriptor < 0 ? -1 : read(descriptor, start, sizeof start);
+    if (descriptor >= 0) {
+        close(descriptor);
+    }
+    if (n_read != 0 && memcmp(start, hdf5_signature, sizeof start) != 0) {
+        return fbt_fail(FBT_ERR_IO, "%.400s is not an HDF5 file, so it is not overwritten; choose another path",
+                        file->shown);
+    }
+    return FBT_OK;
+}
+
+/* Opens the lock file and locks it. The file may have been removed by its owner between the two: then try again. */
+static fbt_status take_lock(fbt_output_file *file, bool *locked)
+{
+    struct stat here, there;
+    for (int attempt = 0; attempt < 100; attempt++) {
+        file->lock_descriptor = open(file->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (file->lock_descriptor < 0) {
+            return fbt_fail(FBT_ERR_IO, "%.400s cannot be written: %s; choose a folder that can be written",
+                            file->shown, strerror(errno));
+        }
+        *locked = flock(file->lock_descriptor, LOCK_EX | LOCK_NB) == 0;
+        if (!*locked && errno == EWOULDBLOCK) {
+            close(file->lock_descriptor); /* its file is the other run's */
+            file->lock_descriptor = -1;
+            return fbt_fail(FBT_ERR_IO, "%.400s is being written by another run; choose another path, or stop that run",
+                            file->shown);
+        }
+        if (!*locked || (fstat(file->lock_descriptor, &here) == 0 && stat(file->lock, &there) == 0 &&
+                         here.st_ino == there.st_ino)) {
+            return FBT_OK; /* not locked: a file system without locks */
+        }
+        close(file->lock_descriptor);
+        file->lock_descriptor = -1;
+    }
+    return fbt_fail(FBT_ERR_IO, "%.400s: its lock %.400s keeps vanishing; choose another path", file->shown,
+                    file->lock);
+}
+
+/* Whoever holds the lock knows that no other run lives that could be writing a temporary file. */
+static void remove_stale(const fbt_output_file *file)
+{
+    char prefix[NAME_MAX + 16];
+    DIR *folder = opendir(file->folder);
+    int n = snprintf(prefix, sizeof prefix, ".%s.tmp.", strrchr(file->path, '/') + 1);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        if (strncmp(entry->d_name, prefix, (size_t)n) == 0) {
+            unlinkat(dirfd(folder), entry->d_name, 0);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+}
+
+fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_file **file)
+{
+    fbt_status status = FBT_OK;
+    bool locked = false;
+    fbt_output_file *made = NULL;
+    *file = NULL;
+    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    made->lock_descriptor = -1;
+    FBT_TRY(fbt_memory_strdup(&made->shown, path));
+    FBT_TRY(resolve(made));
+    FBT_TRY(check_existing(made, overwrite));
+    FBT_TRY(take_lock(made, &locked));
+    FBT_TRY(check_existing(made, overwrite)); /* again: a run may have ended while this one waited for nothing */
+    if (locked) {
+        remove_stale(made);
+    }
+    *file = made;
+    made = NULL;
+done:
+    fbt_output_file_close(made);
+    return status;
+}
+
+static bool write_all(int descriptor, const char *bytes, int64_t n_bytes)
+{
+    while (n_bytes > 0) {
+        ssize_t n = write(descriptor, bytes, (size_t)n_bytes);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return false;
+        }
+        bytes += n;
+        n_bytes -= n;
+    }
+    return true;
+}
+
+/* Network file systems may report a full disk as late as on close. */
+static bool write_partial(const fbt_output_file *file, const void *bytes, int64_t n_bytes)
+{
+    int descriptor = open(file->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor < 0) {
+        return false;
+    }
+    bool ok = write_all(descriptor, bytes, n_bytes) && fsync(descriptor) == 0;
+    int error = errno;
+    if (close(descriptor) != 0 && ok) {
+        return false;
+    }
+    errno = error;
+    return ok;
+}
+
+/* Best effort: the rename itself has succeeded, and some file systems cannot sync a folder. */
+static void sync_folder(const fbt_output_file *file)
+{
+    int descriptor = open(file->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0) {
+        fsync(descriptor);
+        close(descriptor);
+    }
+}
+
+fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    /* A file size limit (ulimit -f) shall be an error here, not the end of the process. */
+    sigaction(SIGXFSZ, &ignore, &before);
+    bool ok = write_partial(file, bytes, n_bytes) && rename(file->partial, file->path) == 0;
+    int error = errno;
+    sigaction(SIGXFSZ, &before, NULL);
+    if (!ok) {
+        unlink(file->partial);
+        status = fbt_fail(FBT_ERR_IO, "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
+                          file->shown, (long long)n_bytes, strerror(error));
+    } else {
+        sync_folder(file);
+    }
+    return status;
+}
+
+void fbt_output_file_close(fbt_output_file *file)
+{
+    if (file == NULL) {
+        return;
+    }
+    if (file->lock_descriptor >= 0) {
+        unlink(file->lock);
+        close(file->lock_descriptor);
+    }
+    free(file->partial);
+    free(file->lock);
+    free(file->folder);
+    free(file->path);
+    free(file->shown);
+    free(file);
+}

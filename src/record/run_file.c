@@ -1,0 +1,421 @@
+#include "run_file.h"
+
+#include "build_info.h"
+#include "hdf5_util.h"
+#include "memory.h"
+#include "output_file.h"
+#include "run_layout.h"
+#include "timer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    CHUNK_BYTES = 8192,   /* about so many bytes of a column's rows share a chunk ... */
+    CHUNK_ROWS_MAX = 256, /* ... so that a short run does not carry empty chunks      */
+    COLUMNS_MAX = 64,
+};
+
+struct fbt_run_file {
+    fbt_output_file *output;
+    hid_t file;
+    hid_t columns[COLUMNS_MAX]; /* data sets of run_layout.c's table; -1: not kept */
+    int64_t n_rounds;           /* rows in every column                            */
+    int64_t last_index;         /* index of the last row                           */
+    int64_t dimension, n_prompt_values[2];
+    fbt_run_status run_status;
+    bool has_status;      /* the status attribute has been written           */
+    bool incomplete;      /* a failed change could not be undone             */
+    fbt_hdf5_bytes image; /* of the last commit; its memory is used again    */
+    double start_s;
+};
+
+static hid_t disk_type(fbt_run_type type)
+{
+    return type == FBT_RUN_REAL ? H5T_NATIVE_DOUBLE : type == FBT_RUN_INTEGER ? H5T_NATIVE_INT64 : H5T_NATIVE_UINT8;
+}
+
+static size_t type_bytes(fbt_run_type type)
+{
+    return type == FBT_RUN_BYTE ? 1 : 8;
+}
+
+static fbt_status make_group(hid_t parent, const char *name, hid_t *group)
+{
+    fbt_status status = FBT_OK;
+    FBT_HDF5(*group = H5Gcreate2(parent, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), "group %s cannot be made", name);
+done:
+    return status;
+}
+
+static fbt_status write_root(hid_t file)
+{
+    fbt_status status = FBT_OK;
+    char created[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    FBT_TRY(fbt_hdf5_write_int(file, "format_version", FBT_RUN_FORMAT_VERSION));
+    FBT_TRY(fbt_hdf5_write_text(file, "program_version", fbt_build_version));
+    FBT_TRY(fbt_hdf5_write_text(file, "git_commit", fbt_build_commit));
+    FBT_TRY(fbt_hdf5_write_text(file, "created", created));
+done:
+    return status;
+}
+
+/* A group whose attributes are the given entries. */
+static fbt_status write_texts_group(hid_t file, const char *name, const fbt_run_text *texts)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    FBT_TRY(make_group(file, name, &group));
+    for (; texts != NULL && texts->name != NULL; texts++) {
+        FBT_TRY(fbt_hdf5_write_text(group, texts->name, texts->value));
+    }
+done:
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status write_partition(hid_t file, const fbt_run_header *header)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    const hsize_t k = (hsize_t)header->n_clients;
+    const hsize_t shapes[4][2] = {
+        {k + 1}, {(hsize_t)header->sample_offsets[k]}, {(hsize_t)header->n_dev}, {k, (hsize_t)header->n_labels}};
+    const int64_t *const values[4] = {header->sample_offsets, header->sample_index, header->dev_index,
+                                      header->class_count};
+    static const char *const names[4][2] = {
+        {"sample_offsets", "samples of client k: sample_index[sample_offsets[k]:sample_offsets[k + 1]]"},
+        {"sample_index", "rows of the data set's train split, client by client"},
+        {"dev_index", "rows of the dev samples, in the dev split, or in the train split where there is none"},
+        {"class_count", "training samples by client and class"},
+    };
+    FBT_TRY(make_group(file, "partition", &group));
+    for (int i = 0; i < 4; i++) {
+        fbt_hdf5_array array = {.name = names[i][0],
+                                .type = H5T_NATIVE_INT64,
+                                .rank = i == 3 ? 2 : 1,
+                                .dims = shapes[i],
+                                .long_name = names[i][1]};
+        bool empty = shapes[i][0] == 0;
+        FBT_TRY(fbt_hdf5_create(group, &array, empty ? NULL : values[i], NULL));
+    }
+done:
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header, hid_t *dataset)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    int64_t sizes[2], n_row_bytes = (int64_t)type_bytes(column->type);
+    hsize_t dims[3] = {0};
+    int n_dims = fbt_run_shape_dims(column->shape, header, sizes);
+    for (int i = 0; i < n_dims; i++) {
+        dims[1 + i] = (hsize_t)sizes[i];
+        n_row_bytes *= sizes[i];
+    }
+    int64_t n_rows = n_row_bytes > 0 ? CHUNK_BYTES / n_row_bytes : 1;
+    n_rows = n_rows < 1 ? 1 : n_rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : n_rows;
+    fbt_hdf5_array array = {.name = column->name,
+                            .type = disk_type(column->type),
+                            .rank = 1 + n_dims,
+                            .dims = dims,
+                            .chunk_rows = column->deflate ? 1 : (hsize_t)n_rows,
+                            .deflate = column->deflate,
+                            .long_name = column->long_name,
+                            .unit = column->unit};
+    FBT_HDF5(group = H5Gopen2(rounds, column->group[0] == '\0' ? "." : column->group, H5P_DEFAULT),
+             "group rounds/%s cannot be opened", column->group);
+    status = fbt_hdf5_create(group, &array, NULL, dataset);
+done:
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
+{
+    fbt_status status = FBT_OK;
+    hid_t rounds = -1, client = -1, cost = -1;
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
+    FBT_TRY(make_group(file->file, "rounds", &rounds));
+    FBT_TRY(make_group(rounds, "client", &client));
+    FBT_TRY(make_group(rounds, "cost", &cost));
+    for (int64_t i = 0; i < n; i++) {
+        if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
+            continue;
+        }
+        FBT_TRY(make_column(rounds, &columns[i], header, &file->columns[i]));
+        if (columns[i].shape == FBT_RUN_PHASES) {
+            FBT_TRY(fbt_hdf5_write_texts(file->columns[i], "phases", header->phases, header->n_phases));
+        }
+    }
+done:
+    fbt_hdf5_close(cost);
+    fbt_hdf5_close(client);
+    fbt_hdf5_close(rounds);
+    return status;
+}
+
+static fbt_status check_header(const fbt_run_header *header)
+{
+    bool ok = header->n_clients > 0 && header->dimension > 0 && header->n_generations > 0 && header->n_labels > 0 &&
+              header->n_phases > 0 && header->n_prompt_values[0] >= 0 && header->n_prompt_values[1] >= 0 &&
+              header->n_dev >= 0 && header->sample_offsets[0] == 0;
+    for (int64_t k = 0; ok && k < header->n_clients; k++) {
+        ok = header->sample_offsets[k + 1] >= header->sample_offsets[k];
+    }
+    return ok ? FBT_OK : fbt_fail(FBT_ERR_ARG, "the run file's header has impossible sizes");
+}
+
+static fbt_status fill_new(fbt_run_file *file, const fbt_run_header *header)
+{
+    fbt_status status = FBT_OK;
+    hid_t config = -1;
+    FBT_TRY(fbt_hdf5_new_in_memory(&file->file));
+    FBT_TRY(write_root(file->file));
+    FBT_TRY(make_group(file->file, "config", &config));
+    FBT_TRY(fbt_hdf5_write_text(config, "given", header->config_given));
+    FBT_TRY(fbt_hdf5_write_text(config, "resolved", header->config_resolved));
+    FBT_TRY(write_texts_group(file->file, "environment", header->environment));
+    FBT_TRY(write_texts_group(file->file, "inputs", header->inputs));
+    FBT_TRY(write_partition(file->file, header));
+    FBT_TRY(make_rounds(file, header));
+done:
+    fbt_hdf5_close(config);
+    return status;
+}
+
+fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
+{
+    fbt_status status = FBT_OK;
+    fbt_run_file *made = NULL;
+    *file = NULL;
+    fbt_hdf5_silence();
+    FBT_TRY(check_header(header));
+    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    made->file = -1;
+    made->last_index = -1;
+    made->start_s = fbt_timer_now_s();
+    made->dimension = header->dimension;
+    memcpy(made->n_prompt_values, header->n_prompt_values, sizeof made->n_prompt_values);
+    for (int i = 0; i < COLUMNS_MAX; i++) {
+        made->columns[i] = -1;
+    }
+    FBT_TRY(fbt_output_file_open(path, overwrite, &made->output));
+    FBT_TRY(fill_new(made, header));
+    *file = made;
+    made = NULL;
+done:
+    fbt_run_file_free(made);
+    return status;
+}
+
+/* The values of a column in a round, or NULL when the caller gave none. */
+static const void *column_values(const fbt_run_column *column, const fbt_run_round *round)
+{
+    const char *member = (const char *)round + column->offset;
+    return column->shape == FBT_RUN_SCALAR ? (const void *)member : *(const void *const *)member;
+}
+
+static fbt_status append_columns(fbt_run_file *file, const fbt_run_round *round)
+{
+    fbt_status status = FBT_OK;
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
+    for (int64_t i = 0; i < n; i++) {
+        const void *values = column_values(&columns[i], round);
+        if (file->columns[i] < 0) {
+            continue;
+        }
+        if (values == NULL) {
+            FBT_FAIL(FBT_ERR_ARG, "round %lld has no values for rounds/%s/%s", (long long)round->index,
+                     columns[i].group, columns[i].name);
+        }
+        FBT_TRY(fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds + 1, values));
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round)
+{
+    fbt_hdf5_silence();
+    if (round->index <= file->last_index) {
+        return fbt_fail(FBT_ERR_ARG, "round %lld cannot follow round %lld in the run file", (long long)round->index,
+                        (long long)file->last_index);
+    }
+    fbt_status status = append_columns(file, round);
+    if (status != FBT_OK) {
+        /* Half a round must never be written: take back what was added. */
+        for (int i = 0; i < COLUMNS_MAX; i++) {
+            if (file->columns[i] >= 0 && fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds, NULL) != FBT_OK) {
+                file->incomplete = true;
+            }
+        }
+        return status;
+    }
+    file->n_rounds++;
+    file->last_index = round->index;
+    return FBT_OK;
+}
+
+/* Opens the group `name` of the root, making it when it is not there. */
+static fbt_status need_group(hid_t file, const char *name, hid_t *group)
+{
+    fbt_status status = FBT_OK;
+    if (!fbt_hdf5_has(file, name)) {
+        return make_group(file, name, group);
+    }
+    FBT_HDF5(*group = H5Gopen2(file, name, H5P_DEFAULT), "group %s cannot be opened", name);
+done:
+    return status;
+}
+
+/* Writes a data set that may be there from an earlier call: in place when its size is the same, anew otherwise. */
+static fbt_status put_array(hid_t group, const fbt_hdf5_array *array, const void *values)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1, space = -1;
+    hsize_t dims[4] = {0};
+    if (!fbt_hdf5_has(group, array->name)) {
+        return fbt_hdf5_create(group, array, values, NULL);
+    }
+    FBT_HDF5(dataset = H5Dopen2(group, array->name, H5P_DEFAULT), "data set %s cannot be opened", array->name);
+    FBT_HDF5(space = H5Dget_space(dataset), "data set %s cannot be opened", array->name);
+    FBT_HDF5(H5Sget_simple_extent_dims(space, dims, NULL), "data set %s cannot be opened", array->name);
+    if (memcmp(dims, array->dims, (size_t)array->rank * sizeof *dims) == 0) {
+        FBT_HDF5(H5Dwrite(dataset, array->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "data set %s cannot be written",
+                 array->name);
+    } else {
+        FBT_HDF5(H5Ldelete(group, array->name, H5P_DEFAULT), "data set %s cannot be replaced", array->name);
+        FBT_TRY(fbt_hdf5_create(group, array, values, NULL));
+    }
+done:
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+/* Removes the data sets of an earlier checkpoint that the new one does not have. */
+static fbt_status remove_others(hid_t group, const fbt_run_array *arrays)
+{
+    fbt_status status = FBT_OK;
+    char name[256];
+    H5G_info_t info;
+    FBT_HDF5(H5Gget_info(group, &info), "group checkpoint cannot be read");
+    for (hsize_t i = info.nlinks; i-- > 0;) {
+        bool kept = false;
+        FBT_HDF5(H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
+                 "group checkpoint cannot be read");
+        for (const fbt_run_array *a = arrays; a->name != NULL; a++) {
+            kept = kept || strcmp(a->name, name) == 0;
+        }
+        if (!kept) {
+            FBT_HDF5(H5Ldelete(group, name, H5P_DEFAULT), "data set checkpoint/%s cannot be removed", name);
+        }
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *arrays)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    fbt_hdf5_silence();
+    FBT_TRY(need_group(file->file, "checkpoint", &group));
+    FBT_TRY(remove_others(group, arrays));
+    for (const fbt_run_array *a = arrays; a->name != NULL; a++) {
+        /* Contiguous: a covariance is written anew each round, and compressing it would take ten times longer. */
+        fbt_hdf5_array array = {.name = a->name,
+                                .type = H5T_NATIVE_DOUBLE,
+                                .rank = 1,
+                                .dims = &(hsize_t){(hsize_t)a->n_values},
+                                .long_name = a->long_name == NULL ? a->name : a->long_name};
+        FBT_TRY(put_array(group, &array, a->n_values == 0 ? NULL : a->values));
+    }
+    FBT_TRY(fbt_hdf5_write_int(group, "round", file->last_index));
+done:
+    file->incomplete = file->incomplete || status != FBT_OK;
+    fbt_hdf5_close(group);
+    return status;
+}
+
+fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    const hsize_t z_dims[] = {(hsize_t)file->dimension};
+    const hsize_t prompt_dims[] = {(hsize_t)file->n_prompt_values[0], (hsize_t)file->n_prompt_values[1]};
+    const struct {
+        const char *name;
+        const void *values;
+        bool is_prompt;
+        const char *long_name;
+    } arrays[] = {
+        {"best_z", result->best_z, false, "z of the round that is best on the dev samples"},
+        {"last_z", result->last_z, false, "z of the last round"},
+        {"best_prompt", result->best_prompt, true, "soft prompt of the round that is best on the dev samples"},
+        {"last_prompt", result->last_prompt, true, "soft prompt of the last round"},
+    };
+    fbt_hdf5_silence();
+    FBT_TRY(need_group(file->file, "result", &group));
+    FBT_TRY(fbt_hdf5_write_int(group, "best_round", result->best_round));
+    FBT_TRY(fbt_hdf5_write_int(group, "last_round", result->last_round));
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
+        fbt_hdf5_array array = {.name = arrays[i].name,
+                                .type = arrays[i].is_prompt ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE,
+                                .rank = arrays[i].is_prompt ? 2 : 1,
+                                .dims = arrays[i].is_prompt ? prompt_dims : z_dims,
+                                .long_name = arrays[i].long_name};
+        if (arrays[i].values != NULL) {
+            FBT_TRY(put_array(group, &array, arrays[i].values));
+        }
+    }
+done:
+    file->incomplete = file->incomplete || status != FBT_OK;
+    fbt_hdf5_close(group);
+    return status;
+}
+
+fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status)
+{
+    fbt_status status = FBT_OK;
+    fbt_hdf5_silence();
+    if (file->incomplete) {
+        FBT_FAIL(FBT_ERR_IO,
+                 "the run file is not written: an earlier change of it failed half way; what was saved before "
+                 "is kept");
+    }
+    if (!file->has_status || file->run_status != run_status) {
+        FBT_TRY(fbt_hdf5_write_text(file->file, "status", fbt_run_status_name(run_status)));
+        file->has_status = true;
+        file->run_status = run_status;
+    }
+    FBT_TRY(fbt_hdf5_write_real(file->file, "wall_time_s", fbt_timer_now_s() - file->start_s));
+    FBT_TRY(fbt_hdf5_image(file->file, &file->image));
+    status = fbt_output_file_replace(file->output, file->image.bytes, file->image.n_bytes);
+done:
+    return status;
+}
+
+void fbt_run_file_free(fbt_run_file *file)
+{
+    if (file == NULL) {
+        return;
+    }
+    for (int i = 0; i < COLUMNS_MAX; i++) {
+        fbt_hdf5_close(file->columns[i]);
+    }
+    fbt_hdf5_close(file->file);
+    fbt_output_file_close(file->output);
+    free(file->image.bytes);
+    free(file);
+}

@@ -1,0 +1,83 @@
+#include "run_layout.h"
+
+#define AT(member) offsetof(fbt_run_round, member)
+#define SCALAR(name, member, long_name)                                                                                \
+    {                                                                                                                  \
+        "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1"                                      \
+    }
+#define COUNT(group, name, member, long_name, unit)                                                                    \
+    {                                                                                                                  \
+        group, name, FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(member), false, long_name, unit                               \
+    }
+#define CLIENTS(name, member, long_name)                                                                               \
+    {                                                                                                                  \
+        "client", name, FBT_RUN_REAL, FBT_RUN_CLIENTS, AT(member), false, long_name, "1"                               \
+    }
+
+static const fbt_run_column table[] = {
+    COUNT("", "index", index, "round; 0 is the state before tuning", "1"),
+    {"", "z", FBT_RUN_REAL, FBT_RUN_DIMENSION, AT(z), true, "mean of the server's search distribution", "1"},
+    SCALAR("step_size", step_size, "step size of the server's search distribution"),
+    SCALAR("step_size_local", step_size_local, "step size with which clients start the next round"),
+    SCALAR("train_loss", train_loss, "mean loss over all training samples"),
+    SCALAR("train_accuracy", train_accuracy, "accuracy over all training samples"),
+    SCALAR("dev_loss", dev_loss, "mean loss over the dev samples"),
+    SCALAR("dev_accuracy", dev_accuracy, "accuracy over the dev samples"),
+    SCALAR("dev_f1", dev_f1, "F1 over the dev samples"),
+    SCALAR("test_loss", test_loss, "mean loss over the test samples"),
+    SCALAR("test_accuracy", test_accuracy, "accuracy over the test samples"),
+    SCALAR("test_f1", test_f1, "F1 over the test samples"),
+    SCALAR("condition_number", condition_number, "condition number of the server's covariance"),
+    SCALAR("axis_ratio", axis_ratio, "longest over shortest axis of the server's covariance"),
+    SCALAR("path_sigma_norm", path_sigma_norm, "length of the server's conjugate evolution path"),
+    {"", "participants", FBT_RUN_BYTE, FBT_RUN_CLIENTS, AT(participants), false, "1: the client took part", "1"},
+    CLIENTS("fitness", client_fitness, "fitness of the client's final mean"),
+    CLIENTS("loss", client_loss, "loss of the client's final mean on its samples"),
+    CLIENTS("loss_perturbed", client_loss_perturbed, "loss of the client's final mean on its perturbed samples"),
+    {"client", "mean", FBT_RUN_REAL, FBT_RUN_CLIENTS_DIMENSION, AT(client_mean), true, "final mean of the client", "1"},
+    {"client", "step_size", FBT_RUN_REAL, FBT_RUN_CLIENTS_GENERATIONS, AT(client_step_size), false,
+     "step size with which the client sampled each generation", "1"},
+    CLIENTS("condition", client_condition, "condition number of the client's final covariance"),
+    {"client", "evaluations", FBT_RUN_INTEGER, FBT_RUN_CLIENTS, AT(client_evaluations), false,
+     "candidates that the client evaluated", "1"},
+    {"cost", "seconds", FBT_RUN_REAL, FBT_RUN_PHASES, AT(phase_s), false,
+     "wall-clock time of each phase (attribute phases), largest over ranks", "s"},
+    COUNT("cost", "bytes_up", bytes_up, "bytes that all clients together would send to a server", "byte"),
+    COUNT("cost", "bytes_down", bytes_down, "bytes that a server would send to all clients together", "byte"),
+    COUNT("cost", "tokens", n_tokens, "tokens through the model, all ranks together", "1"),
+    COUNT("cost", "peak_memory", peak_memory_bytes, "largest resident memory so far, largest over ranks", "byte"),
+};
+
+const fbt_run_column *fbt_run_columns(int64_t *n)
+{
+    *n = (int64_t)(sizeof table / sizeof table[0]);
+    return table;
+}
+
+int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2])
+{
+    dims[0] = header->n_clients;
+    dims[1] = shape == FBT_RUN_CLIENTS_GENERATIONS ? header->n_generations : header->dimension;
+    switch (shape) {
+    case FBT_RUN_SCALAR:
+        return 0;
+    case FBT_RUN_DIMENSION:
+        dims[0] = header->dimension;
+        return 1;
+    case FBT_RUN_PHASES:
+        dims[0] = header->n_phases;
+        return 1;
+    case FBT_RUN_CLIENTS:
+        return 1;
+    case FBT_RUN_CLIENTS_GENERATIONS:
+    case FBT_RUN_CLIENTS_DIMENSION:
+        break;
+    }
+    return 2;
+}
+
+const char *fbt_run_status_name(fbt_run_status run_status)
+{
+    static const char *const names[] = {"running", "interrupted", "finished", "failed"};
+    return names[run_status];
+}

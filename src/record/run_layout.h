@@ -1,0 +1,44 @@
+/* Where each member of fbt_run_round lives in the run file: one table, which the writer and the readers follow. */
+#ifndef FBT_RECORD_RUN_LAYOUT_H
+#define FBT_RECORD_RUN_LAYOUT_H
+
+#include "run_file.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FBT_RUN_FORMAT_VERSION = 1 };
+
+/* Shape of one round's row. */
+typedef enum fbt_run_shape {
+    FBT_RUN_SCALAR,              /* [R]       */
+    FBT_RUN_DIMENSION,           /* [R, d]    */
+    FBT_RUN_CLIENTS,             /* [R, K]    */
+    FBT_RUN_CLIENTS_GENERATIONS, /* [R, K, I] */
+    FBT_RUN_CLIENTS_DIMENSION,   /* [R, K, d] */
+    FBT_RUN_PHASES,              /* [R, number of phases] */
+} fbt_run_shape;
+
+typedef enum fbt_run_type { FBT_RUN_REAL, FBT_RUN_INTEGER, FBT_RUN_BYTE } fbt_run_type;
+
+typedef struct fbt_run_column {
+    const char *group; /* below /rounds: "", "client" or "cost" */
+    const char *name;
+    fbt_run_type type;
+    fbt_run_shape shape;
+    size_t offset;     /* in fbt_run_round: of the value (scalars) or of a pointer to the values */
+    bool deflate;
+    const char *long_name;
+    const char *unit;
+} fbt_run_column;
+
+/* The table; *n is its length. */
+const fbt_run_column *fbt_run_columns(int64_t *n);
+
+/* Members of a round's shape. dims: [2]; returns how many are used (0 for a scalar). */
+int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2]);
+
+/* "running", "interrupted", "finished" or "failed". */
+const char *fbt_run_status_name(fbt_run_status run_status);
+
+#endif

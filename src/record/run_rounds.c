@@ -1,0 +1,181 @@
+#include "run_rounds.h"
+
+#include "hdf5_util.h"
+#include "memory.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+fbt_status fbt_run_rounds_open(const char *path, hid_t *file)
+{
+    fbt_status status = FBT_OK;
+    int64_t version = 0;
+    fbt_hdf5_silence();
+    FBT_TRY(fbt_hdf5_open(path, file));
+    if (!fbt_hdf5_has(*file, "rounds/index") || fbt_hdf5_read_int(*file, "format_version", &version) != FBT_OK) {
+        fbt_error_clear();
+        FBT_FAIL(FBT_ERR_DATA, "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
+                 path);
+    }
+    if (version != FBT_RUN_FORMAT_VERSION) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%.400s has format version %lld, this program reads %d; read it with the program that wrote it", path,
+                 (long long)version, FBT_RUN_FORMAT_VERSION);
+    }
+done:
+    if (status != FBT_OK) {
+        fbt_hdf5_close(*file);
+        *file = -1;
+    }
+    return status;
+}
+
+/* Reads a whole column as double; rows * row_size values are expected. */
+static fbt_status read_column(hid_t file, const char *path, int64_t n_values, double **values)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1, space = -1;
+    FBT_HDF5(dataset = H5Dopen2(file, path, H5P_DEFAULT), "%s is missing", path);
+    FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
+    if (H5Sget_simple_extent_npoints(space) != n_values) {
+        FBT_FAIL(FBT_ERR_DATA, "%s has %lld values instead of %lld", path,
+                 (long long)H5Sget_simple_extent_npoints(space), (long long)n_values);
+    }
+    FBT_TRY(fbt_memory_alloc(values, n_values, sizeof **values));
+    FBT_HDF5(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values), "%s cannot be read", path);
+done:
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+static fbt_status count_rounds(hid_t file, int64_t *n_rounds)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1, space = -1;
+    FBT_HDF5(dataset = H5Dopen2(file, "rounds/index", H5P_DEFAULT), "rounds/index is missing");
+    FBT_HDF5(space = H5Dget_space(dataset), "rounds/index is damaged");
+    *n_rounds = H5Sget_simple_extent_npoints(space);
+done:
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
+{
+    fbt_status status = FBT_OK;
+    char path[128];
+    const fbt_run_column *columns = fbt_run_columns(&rounds->n_columns);
+    FBT_TRY(fbt_memory_alloc(&rounds->scalars, rounds->n_columns, sizeof *rounds->scalars));
+    for (int64_t i = 0; i < rounds->n_columns; i++) {
+        if (columns[i].shape == FBT_RUN_SCALAR) {
+            snprintf(path, sizeof path, "rounds/%s%s%s", columns[i].group, columns[i].group[0] == '\0' ? "" : "/",
+                     columns[i].name);
+            FBT_TRY(read_column(file, path, rounds->n_rounds, &rounds->scalars[i]));
+        }
+    }
+done:
+    return status;
+}
+
+static fbt_status read_phases(hid_t file, fbt_run_rounds *rounds)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1;
+    FBT_HDF5(dataset = H5Dopen2(file, "rounds/cost/seconds", H5P_DEFAULT), "rounds/cost/seconds is missing");
+    FBT_TRY(fbt_hdf5_read_texts(dataset, "phases", &rounds->phases, &rounds->n_phases));
+    FBT_TRY(read_column(file, "rounds/cost/seconds", rounds->n_rounds * rounds->n_phases, &rounds->seconds));
+done:
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+const double *fbt_run_rounds_scalar(const fbt_run_rounds *rounds, const char *group, const char *name)
+{
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
+    for (int64_t i = 0; i < n; i++) {
+        if (strcmp(columns[i].group, group) == 0 && strcmp(columns[i].name, name) == 0) {
+            return rounds->scalars[i];
+        }
+    }
+    return NULL;
+}
+
+/* Largest dev accuracy, then smallest dev loss, then earliest; rounds that were not scored are NaN and never chosen. */
+static int64_t find_best(const fbt_run_rounds *rounds)
+{
+    const double *accuracy = fbt_run_rounds_scalar(rounds, "", "dev_accuracy");
+    const double *loss = fbt_run_rounds_scalar(rounds, "", "dev_loss");
+    int64_t best = -1;
+    for (int64_t r = 0; r < rounds->n_rounds; r++) {
+        if (!isnan(accuracy[r]) &&
+            (best < 0 || accuracy[r] > accuracy[best] || (accuracy[r] == accuracy[best] && loss[r] < loss[best]))) {
+            best = r;
+        }
+    }
+    return best < 0 ? -1 : (int64_t)fbt_run_rounds_scalar(rounds, "", "index")[best];
+}
+
+static fbt_status read_best(hid_t file, fbt_run_rounds *rounds)
+{
+    fbt_status status = FBT_OK;
+    hid_t result = -1;
+    const double *index = fbt_run_rounds_scalar(rounds, "", "index");
+    rounds->last_round = rounds->n_rounds == 0 ? -1 : (int64_t)index[rounds->n_rounds - 1];
+    rounds->best_round = find_best(rounds);
+    if (fbt_hdf5_has(file, "result")) {
+        FBT_HDF5(result = H5Gopen2(file, "result", H5P_DEFAULT), "group result is damaged");
+        FBT_TRY(fbt_hdf5_read_int(result, "best_round", &rounds->best_round));
+    }
+done:
+    fbt_hdf5_close(result);
+    return status;
+}
+
+fbt_status fbt_run_rounds_read(hid_t file, fbt_run_rounds *rounds)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(count_rounds(file, &rounds->n_rounds));
+    FBT_TRY(read_scalars(file, rounds));
+    FBT_TRY(read_phases(file, rounds));
+    FBT_TRY(read_best(file, rounds));
+done:
+    return status;
+}
+
+void fbt_run_rounds_clear(fbt_run_rounds *rounds)
+{
+    for (int64_t i = 0; rounds->scalars != NULL && i < rounds->n_columns; i++) {
+        free(rounds->scalars[i]);
+    }
+    free(rounds->scalars);
+    free(rounds->seconds);
+    fbt_hdf5_free_texts(rounds->phases, rounds->n_phases);
+    memset(rounds, 0, sizeof *rounds);
+}
+
+fbt_status fbt_run_rounds_visit_texts(hid_t file, const char *group, fbt_run_visit visit, void *user)
+{
+    fbt_status status = FBT_OK;
+    hid_t object = -1;
+    H5O_info_t info;
+    char name[256];
+    char *text = NULL;
+    FBT_HDF5(object = H5Gopen2(file, group, H5P_DEFAULT), "group %s is missing", group);
+    FBT_HDF5(H5Oget_info2(object, &info, H5O_INFO_NUM_ATTRS), "group %s is damaged", group);
+    for (hsize_t i = 0; i < info.num_attrs; i++) {
+        FBT_HDF5(H5Aget_name_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
+                 "group %s is damaged", group);
+        FBT_TRY(fbt_hdf5_read_text(object, name, &text));
+        FBT_TRY(visit(user, name, text));
+        free(text);
+        text = NULL;
+    }
+done:
+    free(text);
+    fbt_hdf5_close(object);
+    return status;
+}

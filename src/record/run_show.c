@@ -1,0 +1,157 @@
+/* A run file as text for people. */
+#include "run_reader.h"
+
+#include "hdf5_util.h"
+#include "run_rounds.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A column of the table of rounds. */
+typedef struct shown {
+    const char *name; /* below /rounds; NULL: seconds, summed over phases */
+    const char *title;
+    int width;
+    int decimals; /* < 0: significant digits */
+} shown;
+
+static const shown table[] = {
+    {"index", "round", 5, 0},
+    {"train_loss", "train loss", 10, 4},
+    {"train_accuracy", "train acc", 9, 4},
+    {"dev_loss", "dev loss", 9, 4},
+    {"dev_accuracy", "dev acc", 8, 4},
+    {"dev_f1", "dev F1", 8, 4},
+    {"test_loss", "test loss", 9, 4},
+    {"test_accuracy", "test acc", 8, 4},
+    {"test_f1", "test F1", 8, 4},
+    {"step_size", "step size", 10, -5},
+    {NULL, "seconds", 9, 2},
+};
+enum { N_SHOWN = sizeof table / sizeof table[0] };
+
+static double value_at(const fbt_run_rounds *rounds, const shown *column, int64_t r)
+{
+    double sum = 0;
+    if (column->name != NULL) {
+        return fbt_run_rounds_scalar(rounds, "", column->name)[r];
+    }
+    for (int64_t p = 0; p < rounds->n_phases; p++) {
+        sum += rounds->seconds[r * rounds->n_phases + p];
+    }
+    return sum;
+}
+
+/* Columns without any number (no dev samples, metric accuracy) are left out. */
+static bool has_numbers(const fbt_run_rounds *rounds, const shown *column)
+{
+    for (int64_t r = 0; r < rounds->n_rounds; r++) {
+        if (!isnan(value_at(rounds, column, r))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void show_value(FILE *stream, const shown *column, double value)
+{
+    if (isnan(value)) {
+        fprintf(stream, "  %*s", column->width, "-");
+    } else if (column->decimals < 0) {
+        fprintf(stream, "  %*.*g", column->width, -column->decimals, value);
+    } else {
+        fprintf(stream, "  %*.*f", column->width, column->decimals, value);
+    }
+}
+
+static void show_rounds(FILE *stream, const fbt_run_rounds *rounds)
+{
+    bool wanted[N_SHOWN];
+    const double *index = fbt_run_rounds_scalar(rounds, "", "index");
+    fprintf(stream, "\nRounds\n");
+    if (rounds->n_rounds == 0) {
+        fprintf(stream, "  none yet\n");
+        return;
+    }
+    for (int i = 0; i < N_SHOWN; i++) {
+        wanted[i] = has_numbers(rounds, &table[i]);
+        if (wanted[i]) {
+            fprintf(stream, "  %*s", table[i].width, table[i].title);
+        }
+    }
+    fprintf(stream, "\n");
+    for (int64_t r = 0; r < rounds->n_rounds; r++) {
+        for (int i = 0; i < N_SHOWN; i++) {
+            if (wanted[i]) {
+                show_value(stream, &table[i], value_at(rounds, &table[i], r));
+            }
+        }
+        fprintf(stream, "%s%s\n", (int64_t)index[r] == rounds->best_round ? "  best" : "",
+                (int64_t)index[r] == rounds->last_round ? "  last" : "");
+    }
+}
+
+static fbt_status show_entry(void *user, const char *name, const char *text)
+{
+    fprintf(user, "  %-22s %s\n", name, text);
+    return FBT_OK;
+}
+
+static fbt_status show_head(hid_t file, const char *path, FILE *stream)
+{
+    static const char *const names[] = {"status", "created", "program_version", "git_commit"};
+    fbt_status status = FBT_OK;
+    char *text = NULL;
+    double wall_time_s;
+    fprintf(stream, "%s\n", path);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        FBT_TRY(fbt_hdf5_read_text(file, names[i], &text));
+        show_entry(stream, names[i], text);
+        free(text);
+        text = NULL;
+    }
+    FBT_TRY(fbt_hdf5_read_real(file, "wall_time_s", &wall_time_s));
+    fprintf(stream, "  %-22s %.1f\n", "wall_time_s", wall_time_s);
+done:
+    free(text);
+    return status;
+}
+
+/* The resolved settings, indented. */
+static fbt_status show_settings(hid_t file, FILE *stream)
+{
+    fbt_status status = FBT_OK;
+    hid_t config = -1;
+    char *text = NULL, *rest = NULL;
+    FBT_HDF5(config = H5Gopen2(file, "config", H5P_DEFAULT), "group config is missing");
+    FBT_TRY(fbt_hdf5_read_text(config, "resolved", &text));
+    fprintf(stream, "\nSettings\n");
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        fprintf(stream, "  %s\n", line);
+    }
+done:
+    free(text);
+    fbt_hdf5_close(config);
+    return status;
+}
+
+fbt_status fbt_run_reader_show(const char *path, FILE *stream)
+{
+    fbt_status status = FBT_OK;
+    hid_t file = -1;
+    fbt_run_rounds rounds = {0};
+    FBT_TRY(fbt_run_rounds_open(path, &file));
+    FBT_TRY(fbt_run_rounds_read(file, &rounds));
+    FBT_TRY(show_head(file, path, stream));
+    FBT_TRY(show_settings(file, stream));
+    fprintf(stream, "\nInputs\n");
+    FBT_TRY(fbt_run_rounds_visit_texts(file, "inputs", show_entry, stream));
+    fprintf(stream, "\nEnvironment\n");
+    FBT_TRY(fbt_run_rounds_visit_texts(file, "environment", show_entry, stream));
+    show_rounds(stream, &rounds);
+done:
+    fbt_run_rounds_clear(&rounds);
+    fbt_hdf5_close(file);
+    return fbt_hdf5_name_file(path, status);
+}

@@ -1,0 +1,57 @@
+/* A small made-up run for the tests of src/record. */
+#ifndef TEST_RECORD_FIXTURE_H
+#define TEST_RECORD_FIXTURE_H
+
+#include "run_file.h"
+
+#include <hdf5.h>
+#include <stdint.h>
+
+enum {
+    FIX_K = 3,
+    FIX_D = 7,
+    FIX_I = 2,
+    FIX_LABELS = 2,
+    FIX_P = 2,
+    FIX_H = 3,
+    FIX_PHASES = 2,
+    FIX_SAMPLES = 6,
+    FIX_DEV = 4
+};
+
+typedef struct fixture {
+    fbt_run_header header;
+    fbt_run_round round;
+    double z[FIX_D], client[3][FIX_K], client_step_size[FIX_K * FIX_I], client_mean[FIX_K * FIX_D], condition[FIX_K];
+    double seconds[FIX_PHASES], covariance[FIX_D * FIX_D];
+    uint8_t participants[FIX_K];
+    int64_t evaluations[FIX_K], offsets[FIX_K + 1], index[FIX_SAMPLES], dev[FIX_DEV], class_count[FIX_K * FIX_LABELS];
+    float prompt[FIX_P * FIX_H];
+} fixture;
+
+/* Fills header and arrays. `f` must stay where it is. */
+void fixture_init(fixture *f);
+
+/* Fills f->round with round r's made-up values: the same for the same r, but for the timings, which `noise` changes. */
+void fixture_round(fixture *f, int64_t r, double noise);
+
+/* Adds rounds 0 .. n_rounds - 1 and a checkpoint. */
+void fixture_add_rounds(fixture *f, fbt_run_file *file, int64_t n_rounds, double noise);
+
+/* The result of a run whose rounds are 0 .. n_rounds - 1. */
+void fixture_set_result(fixture *f, fbt_run_file *file, int64_t best_round, int64_t n_rounds);
+
+/* A finished run file of n_rounds rounds. */
+void fixture_write(fixture *f, const char *path, int64_t n_rounds, double noise);
+
+/* A new empty folder below /tmp (or TMPDIR); fixture_path joins it and a name; fixture_remove_folder deletes all in it.
+ */
+void fixture_make_folder(void);
+const char *fixture_path(const char *name);
+int fixture_count_files(void);
+void fixture_remove_folder(void);
+
+/* Fails the test unless the kept sentence contains `part`; forgets the sentence. */
+void assert_error_has(const char *part);
+
+#endif
