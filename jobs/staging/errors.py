@@ -1,0 +1,28 @@
+"""Errors of the user: one clear sentence on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do, in one sentence."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs `main` and turns what a user can cause into one line and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(_fail(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted; nothing was written", 130))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_fail(f"{where}{error.strerror or error}"))
+
+
+def _fail(text: str, code: int = 2) -> int:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,100 @@
+"""The data set file: tokens of every split packed end to end, in HDF5."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .encode import Encoded
+from .errors import UserError
+
+FORMAT_VERSION = 1
+
+# name -> (type in the file, long name, unit)
+COLUMNS = {
+    "tokens": (np.int32, "token ids of all samples, end to end", "token id"),
+    "offsets": (np.int64, "first token of each sample, and one past the last", "token"),
+    "labels": (np.int32, "label number", "label"),
+    "readout": (np.int32, "position within the sample where the model is read", "token"),
+    "frozen": (np.uint8, "1: template, prompt or special token; 0: token of the text", "1"),
+    "row": (np.int64, "row in the source, from 0", "row"),
+}
+
+
+@dataclass
+class Table:
+    """A split in memory while it grows."""
+
+    tokens: array[int] = field(default_factory=lambda: array("i"))
+    frozen: array[int] = field(default_factory=lambda: array("B"))
+    offsets: array[int] = field(default_factory=lambda: array("q", [0]))
+    labels: array[int] = field(default_factory=lambda: array("i"))
+    readout: array[int] = field(default_factory=lambda: array("i"))
+    row: array[int] = field(default_factory=lambda: array("q"))
+    n_truncated: int = 0
+
+    def add(self, sample: Encoded) -> None:
+        """Appends one sample."""
+        self.tokens.extend(sample.tokens)
+        self.frozen.extend(sample.frozen)
+        self.offsets.append(len(self.tokens))
+        self.labels.append(sample.label)
+        self.readout.append(sample.readout)
+        self.row.append(sample.row)
+        self.n_truncated += sample.truncated
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def collect(samples: Iterable[Encoded]) -> Table:
+    """All samples of a split."""
+    table = Table()
+    for sample in samples:
+        table.add(sample)
+    return table
+
+
+def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]]) -> None:
+    """Writes the file beside its final place and renames it, so that no one ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; --output names the file to write")
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=path.parent) as scratch:
+        temporary = Path(scratch) / "dataset.h5"
+        with h5py.File(temporary, "w") as file:
+            _write_attributes(file, attributes)
+            for name, table in splits.items():
+                group = file.create_group(name)
+                group.attrs["n_truncated"] = table.n_truncated
+                for column in COLUMNS:
+                    _write_column(group, column, getattr(table, column))
+            if label_texts:
+                group = file.create_group("labels")
+                _write_column(group, "tokens", [token for row in label_texts for token in row])
+                _write_column(group, "offsets", np.cumsum([0, *map(len, label_texts)]))
+        temporary.replace(path)
+
+
+def _write_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        if isinstance(value, list) and value and isinstance(value[0], str):
+            file.attrs.create(name, np.array(value, dtype=object), dtype=h5py.string_dtype("utf-8"))
+        elif isinstance(value, list):
+            file.attrs[name] = np.array(value, dtype=np.int32)
+        else:
+            file.attrs[name] = value
+
+
+def _write_column(group: h5py.Group, name: str, values: Any) -> None:
+    kind, long_name, unit = COLUMNS[name]
+    dataset = group.create_dataset(name, data=np.asarray(values, dtype=kind))
+    dataset.attrs["long_name"] = long_name
+    dataset.attrs["unit"] = unit
