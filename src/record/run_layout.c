@@ -39,7 +39,7 @@ static const fbt_run_column table[] = {
      "step size with which the client sampled each generation", "1"},
     CLIENTS("condition", client_condition, "condition number of the client's final covariance"),
     {"client", "evaluations", FBT_RUN_INTEGER, FBT_RUN_CLIENTS, AT(client_evaluations), false,
-     "candidates that the client evaluated", "1"},
+     "forward passes over the client's samples", "1"},
     {"cost", "seconds", FBT_RUN_REAL, FBT_RUN_PHASES, AT(phase_s), false,
      "wall-clock time of each phase (attribute phases), largest over ranks", "s"},
     COUNT("cost", "bytes_up", bytes_up, "bytes that all clients together would send to a server", "byte"),

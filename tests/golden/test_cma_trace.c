@@ -6,83 +6,17 @@
  * mirrors that count as bad directions, unclipped foreign solutions, any wrong constant. */
 #include "cma.h"
 #include "rng.h"
+#include "trace.h"
 
-#include <jansson.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-/* Relative to the largest element of a vector. Replays differ from pycma by rounding alone, about 1e-14. */
-static const double tolerance = 1e-12;
-
-enum { MAX_DIMENSION = 64, MAX_POPULATION = 16 };
-
-static double largest_error;
-
-static json_t *member(const json_t *object, const char *key)
-{
-    json_t *value = json_object_get(object, key);
-    if (value == NULL) {
-        fail_msg("the trace has no %s", key);
-    }
-    return value;
-}
-
-static double number(const json_t *object, const char *key)
-{
-    return json_number_value(member(object, key));
-}
-
-static int64_t integer(const json_t *object, const char *key)
-{
-    return json_integer_value(member(object, key));
-}
-
-static void read_vector(const json_t *array, int64_t n, double *out)
-{
-    assert_int_equal((int64_t)json_array_size(array), n);
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = json_number_value(json_array_get(array, (size_t)i));
-    }
-}
-
-static void expect_vector(const json_t *object, const char *key, const double *got, int64_t n)
-{
-    double expected[MAX_DIMENSION], scale = 0, error = 0;
-    read_vector(member(object, key), n, expected);
-    for (int64_t i = 0; i < n; i++) {
-        assert_true(isfinite(got[i]));
-        scale = fmax(scale, fabs(expected[i]));
-        error = fmax(error, fabs(got[i] - expected[i]));
-    }
-    largest_error = fmax(largest_error, error / scale);
-    if (!(error <= tolerance * scale)) {
-        fail_msg("%s differs by %.3g of its largest element", key, error / scale);
-    }
-}
-
-static void expect_number(const json_t *object, const char *key, double got)
-{
-    const double expected = number(object, key);
-    const double error = fabs(got - expected) / fabs(expected);
-    largest_error = fmax(largest_error, error);
-    if (!(error <= tolerance)) {
-        fail_msg("%s is %.17g instead of %.17g", key, got, expected);
-    }
-}
 
 /* A mirror lies on the line through the mean that the previous worst solution gave it: our own ask agrees with the
  * recorded one up to its random length. */
 static void expect_mirror(fbt_cma *cma, gsl_rng *rng, const double *recorded, int64_t d)
 {
-    double ours[MAX_DIMENSION], dot = 0, a = 0, b = 0;
+    double ours[TRACE_MAX_DIMENSION], dot = 0, a = 0, b = 0;
     const double *mean = fbt_cma_mean(cma);
     fbt_rng_seek(rng, &(fbt_rng_stream){.purpose = FBT_RNG_SEARCH});
     assert_int_equal(fbt_cma_ask(cma, 0, rng, ours), FBT_OK);
@@ -97,18 +31,18 @@ static void expect_mirror(fbt_cma *cma, gsl_rng *rng, const double *recorded, in
 static void replay_generation(fbt_cma *cma, gsl_rng *rng, const json_t *generation)
 {
     const int64_t d = fbt_cma_options_of(cma)->dimension, n = fbt_cma_options_of(cma)->population;
-    double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
-    expect_number(generation, "step_size_before", fbt_cma_step_size(cma));
+    double x[TRACE_MAX_POPULATION * TRACE_MAX_DIMENSION], fitness[TRACE_MAX_POPULATION];
+    trace_expect_number(generation, "step_size_before", fbt_cma_step_size(cma));
     for (int64_t i = 0; i < n; i++) {
-        read_vector(json_array_get(member(generation, "candidates"), (size_t)i), d, x + i * d);
+        trace_vector(json_array_get(trace_member(generation, "candidates"), (size_t)i), d, x + i * d);
     }
-    read_vector(member(generation, "fitness"), n, fitness);
-    if (json_array_size(member(generation, "mirrored")) > 0) {
+    trace_vector(trace_member(generation, "fitness"), n, fitness);
+    if (json_array_size(trace_member(generation, "mirrored")) > 0) {
         expect_mirror(cma, rng, x, d);
     }
     assert_int_equal(fbt_cma_tell(cma, n, x, fitness), FBT_OK);
-    expect_vector(generation, "mean", fbt_cma_mean(cma), d);
-    expect_number(generation, "step_size", fbt_cma_step_size(cma));
+    trace_expect_vector(generation, "mean", fbt_cma_mean(cma), d);
+    trace_expect_number(generation, "step_size", fbt_cma_step_size(cma));
 }
 
 static void replay_client(fbt_cma *local, fbt_cma *server, gsl_rng *rng, double step_size, const json_t *client)
@@ -117,60 +51,60 @@ static void replay_client(fbt_cma *local, fbt_cma *server, gsl_rng *rng, double 
     const json_t *generation;
     const int64_t d = fbt_cma_options_of(local)->dimension;
     assert_int_equal(fbt_cma_restart_from(local, server, step_size), FBT_OK);
-    json_array_foreach(member(client, "generations"), g, generation)
+    json_array_foreach(trace_member(client, "generations"), g, generation)
     {
         replay_generation(local, rng, generation);
     }
-    expect_vector(client, "path_sigma", fbt_cma_path_sigma(local), d);
-    expect_vector(client, "path_c", fbt_cma_path_c(local), d);
-    expect_vector(client, "mean", fbt_cma_mean(local), d);
+    trace_expect_vector(client, "path_sigma", fbt_cma_path_sigma(local), d);
+    trace_expect_vector(client, "path_c", fbt_cma_path_c(local), d);
+    trace_expect_vector(client, "mean", fbt_cma_mean(local), d);
 }
 
 static void expect_covariance(fbt_cma *server, const json_t *round, int64_t d)
 {
-    double covariance[MAX_DIMENSION * MAX_DIMENSION], diagonal[MAX_DIMENSION];
+    double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION], diagonal[TRACE_MAX_DIMENSION];
     assert_int_equal(fbt_cma_covariance_diagonal(server, diagonal), FBT_OK);
     assert_int_equal(fbt_cma_covariance_full(server, covariance), FBT_OK);
-    expect_vector(round, "covariance_diagonal", diagonal, d);
-    expect_vector(round, "covariance_first_row", covariance, d);
+    trace_expect_vector(round, "covariance_diagonal", diagonal, d);
+    trace_expect_vector(round, "covariance_first_row", covariance, d);
 }
 
 /* One round: all clients, then the server; returns the clients' next step size. */
 static double replay_round(fbt_cma *server, fbt_cma **locals, gsl_rng *rng, const json_t *run, const json_t *round,
                            double step_size)
 {
-    const int64_t d = fbt_cma_options_of(server)->dimension, n_clients = integer(run, "clients");
-    double uploads[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION], squares = 0;
-    expect_vector(round, "mean", fbt_cma_mean(server), d);
-    expect_number(round, "step_size", step_size);
+    const int64_t d = fbt_cma_options_of(server)->dimension, n_clients = trace_integer(run, "clients");
+    double uploads[TRACE_MAX_POPULATION * TRACE_MAX_DIMENSION], fitness[TRACE_MAX_POPULATION], squares = 0;
+    trace_expect_vector(round, "mean", fbt_cma_mean(server), d);
+    trace_expect_number(round, "step_size", step_size);
     for (int64_t k = 0; k < n_clients; k++) {
-        const json_t *client = json_array_get(member(round, "clients"), (size_t)k);
-        const json_t *step_sizes = member(client, "step_sizes");
+        const json_t *client = json_array_get(trace_member(round, "clients"), (size_t)k);
+        const json_t *step_sizes = trace_member(client, "step_sizes");
         replay_client(locals[k], server, rng, step_size, client);
         memcpy(uploads + k * d, fbt_cma_mean(locals[k]), (size_t)d * sizeof *uploads);
-        fitness[k] = number(client, "fitness");
+        fitness[k] = trace_number(client, "fitness");
         for (size_t g = 0; g < json_array_size(step_sizes); g++) {
             squares += pow(json_number_value(json_array_get(step_sizes, g)), 2);
         }
     }
-    const double before = sqrt(squares / (double)(n_clients * integer(run, "parents_local")));
-    expect_number(round, "server_step_size", before);
+    const double before = sqrt(squares / (double)(n_clients * trace_integer(run, "parents_local")));
+    trace_expect_number(round, "server_step_size", before);
     assert_int_equal(fbt_cma_set_step_size(server, before), FBT_OK);
     assert_int_equal(fbt_cma_tell_foreign(server, n_clients, uploads, fitness, NULL), FBT_OK);
-    expect_vector(round, "server_mean", fbt_cma_mean(server), d);
-    expect_number(round, "server_step_size_after", fbt_cma_step_size(server));
-    expect_vector(round, "path_sigma", fbt_cma_path_sigma(server), d);
-    expect_vector(round, "path_c", fbt_cma_path_c(server), d);
+    trace_expect_vector(round, "server_mean", fbt_cma_mean(server), d);
+    trace_expect_number(round, "server_step_size_after", fbt_cma_step_size(server));
+    trace_expect_vector(round, "path_sigma", fbt_cma_path_sigma(server), d);
+    trace_expect_vector(round, "path_c", fbt_cma_path_c(server), d);
     expect_covariance(server, round, d);
     const double next = fbt_cma_step_size(server) / before * step_size;
-    expect_number(round, "next_step_size", next);
+    trace_expect_number(round, "next_step_size", next);
     return next;
 }
 
 static void set_start(fbt_cma *server, const json_t *run, int64_t d)
 {
-    double covariance[MAX_DIMENSION * MAX_DIMENSION] = {0}, diagonal[MAX_DIMENSION];
-    read_vector(member(run, "start_covariance_diagonal"), d, diagonal);
+    double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION] = {0}, diagonal[TRACE_MAX_DIMENSION];
+    trace_vector(trace_member(run, "start_covariance_diagonal"), d, diagonal);
     for (int64_t i = 0; i < d; i++) {
         covariance[i * d + i] = diagonal[i];
     }
@@ -181,45 +115,46 @@ static void set_start(fbt_cma *server, const json_t *run, int64_t d)
 static void expect_lazy(const json_t *run, const fbt_cma *server, fbt_cma *const *locals)
 {
     fbt_cma_statistics work;
-    const int64_t rounds = (int64_t)json_array_size(member(run, "rounds"));
+    const int64_t rounds = (int64_t)json_array_size(trace_member(run, "rounds"));
     fbt_cma_statistics_get(server, &work);
     /* One of its own every other round, and one for the clients each round that C has changed before. */
     assert_true(work.n_decompositions <= (rounds - 1) / 2 + rounds - 1);
     fbt_cma_statistics_get(locals[0], &work);
-    assert_int_equal(work.n_decompositions, rounds * ((integer(run, "generations") - 1) / 2));
+    assert_int_equal(work.n_decompositions, rounds * ((trace_integer(run, "generations") - 1) / 2));
 }
 
 static void replay_run(const json_t *run)
 {
-    const int64_t d = integer(run, "dimension"), n_clients = integer(run, "clients");
-    const double zero[MAX_DIMENSION] = {0};
+    const int64_t d = trace_integer(run, "dimension"), n_clients = trace_integer(run, "clients");
+    const double zero[TRACE_MAX_DIMENSION] = {0};
     fbt_cma_options options = {.dimension = d,
                                .population = n_clients,
                                .n_parents = n_clients,
                                .covariance = FBT_CMA_FULL,
                                .constants = FBT_CMA_CONSTANTS_PYCMA,
                                .active = true,
-                               .mirrored = json_is_true(member(run, "mirrored_server"))};
-    fbt_cma *server, *locals[MAX_POPULATION];
+                               .mirrored = json_is_true(trace_member(run, "mirrored_server"))};
+    fbt_cma *server, *locals[TRACE_MAX_POPULATION];
     gsl_rng *rng;
     size_t r;
     const json_t *round;
     double step_size = 1;
-    assert_true(d <= MAX_DIMENSION && n_clients <= MAX_POPULATION && integer(run, "population") <= MAX_POPULATION);
+    assert_true(d <= TRACE_MAX_DIMENSION && n_clients <= TRACE_MAX_POPULATION);
+    assert_true(trace_integer(run, "population") <= TRACE_MAX_POPULATION);
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
     assert_int_equal(fbt_cma_new(&options, zero, step_size, &server), FBT_OK);
     set_start(server, run, d);
-    options.population = integer(run, "population");
+    options.population = trace_integer(run, "population");
     options.n_parents = 0;
-    options.mirrored = json_is_true(member(run, "mirrored_local"));
+    options.mirrored = json_is_true(trace_member(run, "mirrored_local"));
     for (int64_t k = 0; k < n_clients; k++) {
         assert_int_equal(fbt_cma_new(&options, zero, step_size, &locals[k]), FBT_OK);
     }
-    json_array_foreach(member(run, "rounds"), r, round)
+    json_array_foreach(trace_member(run, "rounds"), r, round)
     {
         step_size = replay_round(server, locals, rng, run, round, step_size);
     }
-    if (strcmp(json_string_value(member(run, "name")), "lazy") == 0) {
+    if (strcmp(json_string_value(trace_member(run, "name")), "lazy") == 0) {
         expect_lazy(run, server, locals);
     }
     for (int64_t k = 0; k < n_clients; k++) {
@@ -229,28 +164,18 @@ static void replay_run(const json_t *run)
     gsl_rng_free(rng);
 }
 
-static json_t *load_trace(void)
-{
-    json_error_t error;
-    json_t *trace = json_load_file(FBT_TEST_DATA "/nvflare_trace.json", 0, &error);
-    if (trace == NULL) {
-        fail_msg("%s: line %d: %s", FBT_TEST_DATA "/nvflare_trace.json", error.line, error.text);
-    }
-    assert_string_equal(json_string_value(member(trace, "format")), "fedbpt nvflare trace 1");
-    return trace;
-}
-
 static void federated_runs(void **state)
 {
     (void)state;
-    json_t *trace = load_trace();
+    json_t *trace = trace_load();
     size_t k;
     const json_t *run;
-    json_array_foreach(member(trace, "runs"), k, run)
+    json_array_foreach(trace_member(trace, "runs"), k, run)
     {
-        largest_error = 0;
+        trace_largest_error = 0;
         replay_run(run);
-        printf("run \"%s\": largest relative error %.2g\n", json_string_value(member(run, "name")), largest_error);
+        printf("run \"%s\": largest relative error %.2g\n", json_string_value(trace_member(run, "name")),
+               trace_largest_error);
     }
     json_decref(trace);
 }
@@ -260,32 +185,32 @@ static void federated_runs(void **state)
 static void separable_searches(void **state)
 {
     (void)state;
-    json_t *trace = load_trace();
+    json_t *trace = trace_load();
     size_t k, g;
     const json_t *search, *generation;
-    double mean[MAX_DIMENSION], diagonal[MAX_DIMENSION];
-    json_array_foreach(member(trace, "searches"), k, search)
+    double mean[TRACE_MAX_DIMENSION], diagonal[TRACE_MAX_DIMENSION];
+    json_array_foreach(trace_member(trace, "searches"), k, search)
     {
-        const int64_t d = integer(search, "dimension");
+        const int64_t d = trace_integer(search, "dimension");
         const fbt_cma_options options = {.dimension = d,
-                                         .population = integer(search, "population"),
+                                         .population = trace_integer(search, "population"),
                                          .covariance = FBT_CMA_SEPARABLE,
                                          .constants = FBT_CMA_CONSTANTS_PYCMA,
-                                         .active = json_is_true(member(search, "active"))};
+                                         .active = json_is_true(trace_member(search, "active"))};
         fbt_cma *cma;
-        largest_error = 0;
-        read_vector(member(search, "mean"), d, mean);
-        assert_int_equal(fbt_cma_new(&options, mean, number(search, "step_size"), &cma), FBT_OK);
-        json_array_foreach(member(search, "generations"), g, generation)
+        trace_largest_error = 0;
+        trace_vector(trace_member(search, "mean"), d, mean);
+        assert_int_equal(fbt_cma_new(&options, mean, trace_number(search, "step_size"), &cma), FBT_OK);
+        json_array_foreach(trace_member(search, "generations"), g, generation)
         {
             replay_generation(cma, NULL, generation);
         }
-        expect_vector(search, "path_sigma", fbt_cma_path_sigma(cma), d);
-        expect_vector(search, "path_c", fbt_cma_path_c(cma), d);
+        trace_expect_vector(search, "path_sigma", fbt_cma_path_sigma(cma), d);
+        trace_expect_vector(search, "path_c", fbt_cma_path_c(cma), d);
         assert_int_equal(fbt_cma_covariance_diagonal(cma, diagonal), FBT_OK);
-        expect_vector(search, "covariance_diagonal", diagonal, d);
-        printf("search \"%s\": largest relative error %.2g\n", json_string_value(member(search, "name")),
-               largest_error);
+        trace_expect_vector(search, "covariance_diagonal", diagonal, d);
+        printf("search \"%s\": largest relative error %.2g\n", json_string_value(trace_member(search, "name")),
+               trace_largest_error);
         fbt_cma_free(cma);
     }
     json_decref(trace);

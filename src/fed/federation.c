@@ -1,0 +1,419 @@
+#include "federation.h"
+
+#include "evaluator.h"
+#include "local_search.h"
+#include "memory.h"
+#include "protocol.h"
+#include "rng.h"
+#include "scorer.h"
+#include "timer.h"
+
+#include <gsl/gsl_randist.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const fbt_phase_names[FBT_N_PHASES] = {
+#define FBT_PHASE_NAME(name, text) [name] = text,
+    FBT_PHASE_LIST(FBT_PHASE_NAME)
+#undef FBT_PHASE_NAME
+};
+
+/* What a row of the run file points to; [K] or [K, .] with NaN or 0 where a client did not take part. */
+typedef struct row_arrays {
+    uint8_t *participants;
+    double *fitness, *loss, *loss_perturbed, *condition;
+    double *step_size;
+    double *mean;
+    int64_t *evaluations;
+} row_arrays;
+
+struct fbt_federation {
+    fbt_federation_parts parts;
+    const fbt_protocol *protocol;
+    fbt_comm *group; /* ranks of this rank's group; its size is 1 unless ranks outnumber clients */
+    fbt_evaluator *evaluator;
+    fbt_scorer *scorer;
+    fbt_client *clients;
+    int64_t n_clients; /* hosted here */
+    fbt_server server;
+    fbt_uploads uploads;
+    gsl_rng *rng;
+    int64_t n_participants;
+    int64_t *participants;                /* [n_participants] */
+    int64_t *all_clients;                 /* [K]: 0 .. K-1 */
+    int64_t *slot_of;                     /* [K] */
+    double *n_samples;                    /* [n_participants] */
+    double phase_s[FBT_N_PHASES];         /* of the last row */
+    double pending_phase_s[FBT_N_PHASES]; /* for the next    */
+    int64_t n_tokens_reported;
+    row_arrays row;
+    fbt_cma_state state; /* exported for the checkpoint */
+    double *state_integers;
+    fbt_run_array checkpoint[4];
+};
+
+static bool perturbs(const fbt_settings *settings)
+{
+    return settings->perturb.rate > 0;
+}
+
+static fbt_status new_server(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *settings = f->parts.settings;
+    fbt_cma_options options;
+    double *zero = NULL;
+    f->protocol->server_options(settings, f->n_participants, &options);
+    FBT_TRY(fbt_memory_alloc(&zero, options.dimension, sizeof *zero));
+    FBT_TRY(fbt_cma_new(&options, zero, settings->cma.sigma, &f->server.cma));
+    f->server.step_size_local = settings->cma.sigma;
+done:
+    free(zero);
+    return status;
+}
+
+static fbt_status new_clients(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_placement *placement = f->parts.placement;
+    int rank = fbt_comm_rank(f->parts.world);
+    const int64_t *ids = placement->client_index + placement->client_offsets[rank];
+    int64_t n = placement->client_offsets[rank + 1] - placement->client_offsets[rank];
+    FBT_TRY(fbt_memory_alloc(&f->clients, n, sizeof *f->clients));
+    f->n_clients = n;
+    for (int64_t i = 0; i < n; i++) {
+        FBT_TRY(fbt_client_init(&f->clients[i], ids[i], &f->parts.dataset->train, f->parts.partition,
+                                perturbs(f->parts.settings)));
+    }
+done:
+    return status;
+}
+
+static fbt_status new_row(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *settings = f->parts.settings;
+    int64_t k = settings->fed.clients;
+    row_arrays *row = &f->row;
+    FBT_TRY(fbt_memory_alloc(&row->participants, k, sizeof *row->participants));
+    FBT_TRY(fbt_memory_alloc(&row->fitness, k, sizeof *row->fitness));
+    FBT_TRY(fbt_memory_alloc(&row->loss, k, sizeof *row->loss));
+    FBT_TRY(fbt_memory_alloc(&row->loss_perturbed, k, sizeof *row->loss_perturbed));
+    FBT_TRY(fbt_memory_alloc(&row->condition, k, sizeof *row->condition));
+    FBT_TRY(fbt_memory_alloc(&row->step_size, k * settings->fed.local_generations, sizeof *row->step_size));
+    FBT_TRY(fbt_memory_alloc(&row->evaluations, k, sizeof *row->evaluations));
+    if (settings->run.client_means) {
+        FBT_TRY(fbt_memory_alloc(&row->mean, k * settings->cma.dimension, sizeof *row->mean));
+    }
+done:
+    return status;
+}
+
+static fbt_status new_participants(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *settings = f->parts.settings;
+    int64_t k = settings->fed.clients;
+    FBT_TRY(fbt_memory_alloc(&f->participants, f->n_participants, sizeof *f->participants));
+    FBT_TRY(fbt_memory_alloc(&f->n_samples, f->n_participants, sizeof *f->n_samples));
+    FBT_TRY(fbt_memory_alloc(&f->all_clients, k, sizeof *f->all_clients));
+    FBT_TRY(fbt_memory_alloc(&f->slot_of, k, sizeof *f->slot_of));
+    for (int64_t i = 0; i < k; i++) {
+        f->all_clients[i] = i;
+    }
+    FBT_TRY(fbt_uploads_init(&f->uploads, f->n_participants, settings->cma.dimension, settings->fed.local_generations));
+done:
+    return status;
+}
+
+static fbt_status new_rank_local(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *settings = f->parts.settings;
+    f->protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
+    f->n_participants = fbt_settings_participants(settings);
+    FBT_TRY(fbt_rng_new(&f->rng));
+    FBT_TRY(new_participants(f));
+    FBT_TRY(new_server(f));
+    FBT_TRY(new_clients(f));
+    FBT_TRY(new_row(f));
+    FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
+                              &f->evaluator));
+    FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings->data.test_limit, &f->scorer));
+done:
+    return status;
+}
+
+fbt_status fbt_federation_new(const fbt_federation_parts *parts, fbt_federation **federation)
+{
+    fbt_status status = fbt_memory_alloc(federation, 1, sizeof **federation);
+    fbt_federation *f = *federation;
+    if (status == FBT_OK) {
+        f->parts = *parts;
+        status = new_rank_local(f);
+    }
+    FBT_TRY(fbt_comm_agree(parts->world, status));
+    FBT_TRY(fbt_comm_split(parts->world, parts->placement->group[fbt_comm_rank(parts->world)], &f->group));
+done:
+    return status;
+}
+
+static void free_row(row_arrays *row)
+{
+    free(row->participants);
+    free(row->fitness);
+    free(row->loss);
+    free(row->loss_perturbed);
+    free(row->condition);
+    free(row->step_size);
+    free(row->evaluations);
+    free(row->mean);
+}
+
+void fbt_federation_free(fbt_federation *federation)
+{
+    fbt_federation *f = federation;
+    if (f == NULL) {
+        return;
+    }
+    for (int64_t i = 0; i < f->n_clients; i++) {
+        fbt_client_clear(&f->clients[i]);
+    }
+    free(f->clients);
+    fbt_cma_free(f->server.cma);
+    fbt_uploads_clear(&f->uploads);
+    fbt_evaluator_free(f->evaluator);
+    fbt_scorer_free(f->scorer);
+    fbt_comm_free(f->group);
+    gsl_rng_free(f->rng);
+    free(f->participants);
+    free(f->n_samples);
+    free(f->all_clients);
+    free(f->slot_of);
+    free_row(&f->row);
+    fbt_cma_state_clear(&f->state);
+    free(f->state_integers);
+    free(f);
+}
+
+static void choose_participants(fbt_federation *f, uint32_t round)
+{
+    const fbt_settings *settings = f->parts.settings;
+    const int64_t *offsets = f->parts.partition->sample_offsets;
+    fbt_rng_seek(f->rng, &(fbt_rng_stream){
+                             .seed = (uint64_t)settings->run.seed, .purpose = FBT_RNG_PARTICIPATION, .round = round});
+    gsl_ran_choose(f->rng, f->participants, (size_t)f->n_participants, f->all_clients, (size_t)settings->fed.clients,
+                   sizeof *f->participants);
+    for (int64_t k = 0; k < settings->fed.clients; k++) {
+        f->slot_of[k] = -1;
+    }
+    for (int64_t i = 0; i < f->n_participants; i++) {
+        int64_t k = f->participants[i];
+        f->slot_of[k] = i;
+        f->n_samples[i] = (double)(offsets[k + 1] - offsets[k]);
+    }
+}
+
+static void perturb_clients(fbt_federation *f, uint32_t round)
+{
+    const fbt_settings *settings = f->parts.settings;
+    fbt_perturbation perturbation = {.seed = (uint64_t)settings->run.seed,
+                                     .rate = settings->perturb.rate,
+                                     .text_only = settings->perturb.scope == FBT_PERTURB_TEXT,
+                                     .vocab_size = f->parts.dataset->vocab_size};
+    for (int64_t i = 0; i < f->n_clients; i++) {
+        fbt_client_perturb(&f->clients[i], &perturbation, round);
+    }
+}
+
+/* Evaluations of one participant in a round: forward passes over its samples. */
+static int64_t evaluations_per_client(const fbt_settings *settings)
+{
+    int64_t n = settings->cma.population * settings->fed.local_generations;
+    n += settings->fed.protocol == FBT_PROTOCOL_SYNCHRONOUS ? 0 : 1;
+    return perturbs(settings) ? 2 * n : n;
+}
+
+static void empty_row(fbt_federation *f)
+{
+    const fbt_settings *settings = f->parts.settings;
+    int64_t n_generations = settings->fed.local_generations;
+    for (int64_t k = 0; k < settings->fed.clients; k++) {
+        f->row.participants[k] = 0;
+        f->row.evaluations[k] = 0;
+        f->row.fitness[k] = f->row.loss[k] = f->row.loss_perturbed[k] = f->row.condition[k] = NAN;
+        for (int64_t g = 0; g < n_generations; g++) {
+            f->row.step_size[k * n_generations + g] = NAN;
+        }
+        for (int64_t i = 0; f->row.mean != NULL && i < settings->cma.dimension; i++) {
+            f->row.mean[k * settings->cma.dimension + i] = NAN;
+        }
+    }
+}
+
+static void fill_row(fbt_federation *f)
+{
+    const fbt_uploads *u = &f->uploads;
+    for (int64_t i = 0; i < u->n_participants; i++) {
+        int64_t k = f->participants[i];
+        f->row.participants[k] = 1;
+        f->row.evaluations[k] = evaluations_per_client(f->parts.settings);
+        f->row.fitness[k] = u->fitness[i];
+        f->row.loss[k] = u->loss[i];
+        f->row.loss_perturbed[k] = u->loss_perturbed[i];
+        f->row.condition[k] = u->condition[i];
+        memcpy(f->row.step_size + k * u->n_generations, u->step_size + i * u->n_generations,
+               (size_t)u->n_generations * sizeof(double));
+        if (f->row.mean != NULL) {
+            memcpy(f->row.mean + k * u->dimension, u->mean + i * u->dimension, (size_t)u->dimension * sizeof(double));
+        }
+    }
+}
+
+/* The server's part of a row, and what only all ranks together know. Collective. */
+static void fill_server(fbt_federation *f, int64_t index, fbt_run_round *row)
+{
+    fbt_cma_health health;
+    int64_t n_tokens = fbt_evaluator_n_tokens(f->evaluator) - f->n_tokens_reported;
+    double peak_bytes = (double)fbt_memory_peak_bytes();
+    f->n_tokens_reported += n_tokens;
+    fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
+    fbt_comm_max(f->parts.world, &peak_bytes, 1);
+    fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
+    fbt_cma_health_get(f->server.cma, &health);
+    *row = (fbt_run_round){.index = index,
+                           .z = fbt_cma_mean(f->server.cma),
+                           .step_size = fbt_cma_step_size(f->server.cma),
+                           .step_size_local = f->server.step_size_local,
+                           .condition_number = health.condition,
+                           .axis_ratio = health.axis_ratio,
+                           .path_sigma_norm = health.path_sigma_length,
+                           .participants = f->row.participants,
+                           .client_fitness = f->row.fitness,
+                           .client_loss = f->row.loss,
+                           .client_loss_perturbed = f->row.loss_perturbed,
+                           .client_step_size = f->row.step_size,
+                           .client_mean = f->row.mean,
+                           .client_condition = f->row.condition,
+                           .client_evaluations = f->row.evaluations,
+                           .phase_s = f->phase_s,
+                           .n_tokens = n_tokens,
+                           .peak_memory_bytes = (int64_t)peak_bytes};
+}
+
+static fbt_status score(fbt_federation *f, bool scored, fbt_split_scores *scores)
+{
+    double start_s = fbt_timer_now_s();
+    fbt_status status = FBT_OK;
+    fbt_metrics none = {NAN, NAN, NAN};
+    *scores = (fbt_split_scores){none, none, none};
+    if (scored) {
+        status = fbt_scorer_run(f->scorer, f->evaluator, fbt_cma_mean(f->server.cma), f->parts.settings->cma.dimension,
+                                f->parts.world, scores);
+    }
+    f->phase_s[FBT_PHASE_SCORE] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+static void set_scores(const fbt_split_scores *scores, fbt_run_round *row)
+{
+    row->train_loss = scores->train.loss;
+    row->train_accuracy = scores->train.accuracy;
+    row->dev_loss = scores->dev.loss;
+    row->dev_accuracy = scores->dev.accuracy;
+    row->dev_f1 = scores->dev.f1;
+    row->test_loss = scores->test.loss;
+    row->test_accuracy = scores->test.accuracy;
+    row->test_f1 = scores->test.f1;
+}
+
+static void begin_phases(fbt_federation *f)
+{
+    memcpy(f->phase_s, f->pending_phase_s, sizeof f->phase_s);
+    memset(f->pending_phase_s, 0, sizeof f->pending_phase_s);
+}
+
+fbt_status fbt_federation_start(fbt_federation *federation, fbt_run_round *row)
+{
+    fbt_status status = FBT_OK;
+    fbt_split_scores scores;
+    begin_phases(federation);
+    empty_row(federation);
+    FBT_TRY(score(federation, true, &scores));
+    fill_server(federation, 0, row);
+    set_scores(&scores, row);
+done:
+    return status;
+}
+
+static fbt_status protocol_round(fbt_federation *f, uint32_t round)
+{
+    int rank = fbt_comm_rank(f->parts.world);
+    bool shares = fbt_comm_size(f->group) > 1;
+    fbt_round_context context = {.settings = f->parts.settings,
+                                 .world = f->parts.world,
+                                 .group = shares ? f->group : NULL,
+                                 .fills_slots = f->parts.placement->member[rank] == 0,
+                                 .evaluator = f->evaluator,
+                                 .clients = f->clients,
+                                 .n_clients = f->n_clients,
+                                 .participants = f->participants,
+                                 .n_participants = f->n_participants,
+                                 .n_samples = f->n_samples,
+                                 .slot_of = f->slot_of,
+                                 .round = round,
+                                 .rng = f->rng,
+                                 .phase_s = f->phase_s};
+    return fbt_comm_agree(f->parts.world, f->protocol->round(&context, &f->server, &f->uploads));
+}
+
+fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_run_round *row)
+{
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    const fbt_settings *settings = f->parts.settings;
+    fbt_split_scores scores;
+    begin_phases(f);
+    choose_participants(f, round);
+    perturb_clients(f, round);
+    FBT_TRY(protocol_round(f, round));
+    FBT_TRY(score(f, scored, &scores));
+    empty_row(f);
+    fill_row(f);
+    fill_server(f, round, row);
+    set_scores(&scores, row);
+    row->bytes_up = f->n_participants * f->protocol->floats_up(settings) * (int64_t)sizeof(float);
+    row->bytes_down = f->n_participants * f->protocol->floats_down(settings) * (int64_t)sizeof(float);
+done:
+    return status;
+}
+
+void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, double seconds)
+{
+    federation->pending_phase_s[phase] += seconds;
+}
+
+fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_array **arrays)
+{
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    fbt_cma_state_clear(&f->state);
+    free(f->state_integers);
+    f->state_integers = NULL;
+    FBT_TRY(fbt_cma_state_export(f->server.cma, &f->state));
+    FBT_TRY(fbt_memory_alloc(&f->state_integers, f->state.n_integers, sizeof *f->state_integers));
+    for (int64_t i = 0; i < f->state.n_integers; i++) {
+        f->state_integers[i] = (double)f->state.integers[i];
+    }
+    f->checkpoint[0] = (fbt_run_array){"server_integers", f->state_integers, f->state.n_integers,
+                                       "server optimiser, counters and options"};
+    f->checkpoint[1] = (fbt_run_array){"server_reals", f->state.reals, f->state.n_reals,
+                                       "server optimiser, mean, covariance, paths, step size"};
+    f->checkpoint[2] = (fbt_run_array){"step_size_local", &f->server.step_size_local, 1,
+                                       "step size with which clients start the next round"};
+    f->checkpoint[3] = (fbt_run_array){0};
+    *arrays = f->checkpoint;
+done:
+    return status;
+}

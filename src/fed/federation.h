@@ -1,0 +1,64 @@
+/* The federation: all clients of a run dealt out over the ranks, the server that every rank keeps a copy of, and the
+ * round.
+ *
+ * Collective unless said otherwise: all ranks of `world` call in the same order, and get the same status class (their
+ * own error or FBT_ERR_PEER). Source of the algorithm: Sun et al. 2023, arXiv 2310.01467; ARCHITECTURE.md, "Protocols".
+ */
+#ifndef FBT_FED_FEDERATION_H
+#define FBT_FED_FEDERATION_H
+
+#include "cma.h"
+#include "comm.h"
+#include "dataset.h"
+#include "model.h"
+#include "partition.h"
+#include "placement.h"
+#include "run_file.h"
+#include "settings.h"
+#include "status.h"
+
+typedef struct fbt_federation fbt_federation;
+
+/* What a federation works on; borrowed, outlives it. */
+typedef struct fbt_federation_parts {
+    const fbt_settings *settings;
+    const fbt_dataset *dataset;
+    const fbt_partition *partition;
+    const fbt_placement *placement;
+    const fbt_comm *world;
+    fbt_model *model; /* with its projection set */
+} fbt_federation_parts;
+
+/* The phases that a round's time is split into: indices of fbt_run_round.phase_s. */
+#define FBT_PHASE_LIST(X)                                                                                              \
+    X(FBT_PHASE_SEARCH, "search")     /* forward passes of the clients' generations      */                            \
+    X(FBT_PHASE_OPTIMISE, "optimise") /* CMA-ES of clients and server                    */                            \
+    X(FBT_PHASE_EXCHANGE, "exchange") /* waiting for other ranks and the sum of uploads  */                            \
+    X(FBT_PHASE_SCORE, "score")       /* train, dev and test scores of the server's mean */                            \
+    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */
+
+typedef enum fbt_phase {
+#define FBT_PHASE_ENUM(name, text) name,
+    FBT_PHASE_LIST(FBT_PHASE_ENUM)
+#undef FBT_PHASE_ENUM
+        FBT_N_PHASES
+} fbt_phase;
+extern const char *const fbt_phase_names[FBT_N_PHASES];
+
+/* On failure *federation is what was made so far, or NULL: free it all the same. */
+fbt_status fbt_federation_new(const fbt_federation_parts *parts, fbt_federation **federation);
+void fbt_federation_free(fbt_federation *federation);
+
+/* Scores the start (round 0: the server's mean before any search), or makes round `round` >= 1 and scores it if
+ * `scored`. Fills *row, whose arrays belong to the federation and stay valid until the next call. */
+fbt_status fbt_federation_start(fbt_federation *federation, fbt_run_round *row);
+fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_run_round *row);
+
+/* Time of something outside the round that belongs to a phase; it goes into the next row. Not collective. */
+void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, double seconds);
+
+/* The server's state for the checkpoint, as arrays that stay valid until the next call here or of a round; the list
+ * ends with name == NULL. Not collective. */
+fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_array **arrays);
+
+#endif

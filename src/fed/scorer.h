@@ -1,0 +1,24 @@
+/* Scores of the server's mean on the training, dev and test samples, shared out over all ranks. */
+#ifndef FBT_FED_SCORER_H
+#define FBT_FED_SCORER_H
+
+#include "evaluator.h"
+#include "metrics.h"
+#include "partition.h"
+
+typedef struct fbt_scorer fbt_scorer;
+
+typedef struct fbt_split_scores {
+    fbt_metrics train, dev, test;
+} fbt_split_scores;
+
+/* The data set and the partition are borrowed. test_limit: the first so many test samples; 0: all. */
+fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *partition, int64_t test_limit,
+                          fbt_scorer **scorer);
+void fbt_scorer_free(fbt_scorer *scorer);
+
+/* z: [d]. Collective over world. */
+fbt_status fbt_scorer_run(fbt_scorer *scorer, fbt_evaluator *evaluator, const double *z, int64_t d,
+                          const fbt_comm *world, fbt_split_scores *scores);
+
+#endif

@@ -1,0 +1,239 @@
+/* The protocol nvflare against a recorded run of what the official code computes with pycma 4.4 (make_pycma_trace.py).
+ *
+ * The round function itself runs, local searches included. Only what pycma drew at random and what the losses were come
+ * from the trace: candidates and fitnesses are put in where the round asks for them. Every round goes on from our own
+ * state, so differences would add up. Broken by: step sizes noted after a generation instead of before it, a search
+ * that does not start from the server's C or the handed-out step size, an upload in another client's slot, the best
+ * half as parents, sigma' over other counts, another ratio for the next step size, a server below 6 clients without
+ * the damping of mirrored sampling. */
+#include "local_search.h"
+#include "rng.h"
+#include "trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What the wrapped functions need to know. */
+static struct {
+    int64_t d, n_clients, population, n_generations;
+    const json_t *round;
+    int64_t n_asked, n_scored; /* candidates, and populations of all clients, in this round */
+    double server_step_size;   /* sigma' */
+} replay;
+
+static const json_t *client_of(int64_t k)
+{
+    return json_array_get(trace_member(replay.round, "clients"), (size_t)k);
+}
+
+static const json_t *generation_of(int64_t k, int64_t generation)
+{
+    return json_array_get(trace_member(client_of(k), "generations"), (size_t)generation);
+}
+
+static void recorded_candidate(int64_t k, int64_t generation, int64_t candidate, double *x)
+{
+    const json_t *candidates = trace_member(generation_of(k, generation), "candidates");
+    trace_vector(json_array_get(candidates, (size_t)candidate), replay.d, x);
+}
+
+fbt_status __real_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
+fbt_status __wrap_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
+fbt_status __wrap_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
+{
+    const fbt_status status = __real_fbt_cma_ask(cma, candidate, rng, x);
+    const int64_t k = replay.n_asked / replay.population % replay.n_clients;
+    const int64_t generation = replay.n_asked / (replay.population * replay.n_clients);
+    assert_int_equal(candidate, replay.n_asked % replay.population);
+    trace_expect_number(generation_of(k, generation), "step_size_before", fbt_cma_step_size(cma));
+    recorded_candidate(k, generation, candidate, x);
+    replay.n_asked++;
+    return status;
+}
+
+fbt_status __real_fbt_cma_set_step_size(fbt_cma *cma, double step_size);
+fbt_status __wrap_fbt_cma_set_step_size(fbt_cma *cma, double step_size);
+fbt_status __wrap_fbt_cma_set_step_size(fbt_cma *cma, double step_size)
+{
+    replay.server_step_size = step_size;
+    return __real_fbt_cma_set_step_size(cma, step_size);
+}
+
+static void score_population(const fbt_population *p, int64_t generation)
+{
+    const int64_t k = p->client->id;
+    double fitness[TRACE_MAX_POPULATION], x[TRACE_MAX_DIMENSION];
+    assert_int_equal(p->n_candidates, replay.population);
+    trace_vector(trace_member(generation_of(k, generation), "fitness"), p->n_candidates, fitness);
+    for (int64_t c = 0; c < p->n_candidates; c++) {
+        recorded_candidate(k, generation, c, x);
+        assert_memory_equal(p->z + c * replay.d, x, (size_t)replay.d * sizeof *x);
+        p->fitness[c] = (fbt_fitness){.fitness = fitness[c]};
+    }
+}
+
+static void score_mean(const fbt_population *p)
+{
+    const json_t *client = client_of(p->client->id);
+    assert_int_equal(p->n_candidates, 1);
+    trace_expect_vector(client, "mean", p->z, replay.d);
+    p->fitness[0] = (fbt_fitness){.fitness = trace_number(client, "fitness")};
+}
+
+fbt_status __wrap_fbt_client_score(fbt_evaluator *evaluator, const fbt_population *populations, int64_t n_populations,
+                                   int64_t d, fbt_fitness_kind kind, const fbt_comm *share);
+fbt_status __wrap_fbt_client_score(fbt_evaluator *evaluator, const fbt_population *populations, int64_t n_populations,
+                                   int64_t d, fbt_fitness_kind kind, const fbt_comm *share)
+{
+    (void)evaluator, (void)kind, (void)share;
+    const bool final_means = replay.n_scored == replay.n_generations;
+    assert_int_equal(d, replay.d);
+    assert_int_equal(n_populations, replay.n_clients);
+    for (int64_t i = 0; i < n_populations; i++) {
+        final_means ? score_mean(&populations[i]) : score_population(&populations[i], replay.n_scored);
+    }
+    replay.n_scored++;
+    return FBT_OK;
+}
+
+static void expect_uploads(const fbt_uploads *uploads)
+{
+    for (int64_t k = 0; k < uploads->n_participants; k++) {
+        const json_t *client = client_of(k), *last = generation_of(k, uploads->n_generations - 1);
+        trace_expect_vector(client, "mean", uploads->mean + k * uploads->dimension, uploads->dimension);
+        trace_expect_vector(client, "step_sizes", uploads->step_size + k * uploads->n_generations,
+                            uploads->n_generations);
+        trace_expect_number(last, "step_size", uploads->step_size_end[k]);
+        trace_expect_number(client, "fitness", uploads->fitness[k]);
+    }
+}
+
+static void expect_server(fbt_server *server)
+{
+    const int64_t d = replay.d;
+    const json_t *round = replay.round;
+    double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION], diagonal[TRACE_MAX_DIMENSION];
+    trace_expect_number(round, "server_step_size", replay.server_step_size);
+    trace_expect_vector(round, "server_mean", fbt_cma_mean(server->cma), d);
+    trace_expect_number(round, "server_step_size_after", fbt_cma_step_size(server->cma));
+    trace_expect_vector(round, "path_sigma", fbt_cma_path_sigma(server->cma), d);
+    trace_expect_vector(round, "path_c", fbt_cma_path_c(server->cma), d);
+    assert_int_equal(fbt_cma_covariance_diagonal(server->cma, diagonal), FBT_OK);
+    assert_int_equal(fbt_cma_covariance_full(server->cma, covariance), FBT_OK);
+    trace_expect_vector(round, "covariance_diagonal", diagonal, d);
+    trace_expect_vector(round, "covariance_first_row", covariance, d);
+    trace_expect_number(round, "next_step_size", server->step_size_local);
+}
+
+static void replay_round(const fbt_round_context *context, fbt_server *server, fbt_uploads *uploads)
+{
+    trace_expect_vector(replay.round, "mean", fbt_cma_mean(server->cma), replay.d);
+    trace_expect_number(replay.round, "step_size", server->step_size_local);
+    replay.n_asked = replay.n_scored = 0;
+    assert_int_equal(fbt_protocol_nvflare.round(context, server, uploads), FBT_OK);
+    assert_int_equal(replay.n_asked, replay.n_clients * replay.population * uploads->n_generations);
+    expect_uploads(uploads);
+    expect_server(server);
+}
+
+/* The server as the protocol makes it, but for pycma's start slightly off the identity. */
+static void make_server(const fbt_settings *settings, const json_t *run, fbt_server *server)
+{
+    const double zero[TRACE_MAX_DIMENSION] = {0};
+    double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION] = {0}, diagonal[TRACE_MAX_DIMENSION];
+    fbt_cma_options options;
+    fbt_protocol_nvflare.server_options(settings, replay.n_clients, &options);
+    assert_int_equal(options.mirrored, json_is_true(trace_member(run, "mirrored_server")));
+    assert_int_equal(fbt_cma_new(&options, zero, settings->cma.sigma, &server->cma), FBT_OK);
+    server->step_size_local = settings->cma.sigma;
+    trace_vector(trace_member(run, "start_covariance_diagonal"), replay.d, diagonal);
+    for (int64_t i = 0; i < replay.d; i++) {
+        covariance[i * replay.d + i] = diagonal[i];
+    }
+    assert_int_equal(fbt_cma_set_covariance(server->cma, covariance), FBT_OK);
+}
+
+static fbt_settings settings_of(const json_t *run)
+{
+    fbt_settings settings = {0};
+    settings.fed.clients = trace_integer(run, "clients");
+    settings.fed.local_generations = trace_integer(run, "generations");
+    settings.fed.participation = 1;
+    settings.cma.population = trace_integer(run, "population");
+    settings.cma.dimension = trace_integer(run, "dimension");
+    settings.cma.sigma = 1;
+    settings.cma.covariance = FBT_CMA_FULL;
+    settings.cma.constants = FBT_CMA_CONSTANTS_PYCMA;
+    settings.cma.active = true;
+    return settings;
+}
+
+static void replay_run(const json_t *run, const fbt_comm *world)
+{
+    const fbt_settings settings = settings_of(run);
+    fbt_client clients[TRACE_MAX_POPULATION] = {0};
+    int64_t ids[TRACE_MAX_POPULATION];
+    double n_samples[TRACE_MAX_POPULATION], phase_s[FBT_N_PHASES] = {0};
+    fbt_server server;
+    fbt_uploads uploads = {0};
+    gsl_rng *rng;
+    size_t r;
+    replay.d = settings.cma.dimension;
+    replay.n_clients = settings.fed.clients;
+    replay.population = settings.cma.population;
+    replay.n_generations = settings.fed.local_generations;
+    assert_true(replay.d <= TRACE_MAX_DIMENSION && replay.n_clients <= TRACE_MAX_POPULATION);
+    for (int64_t k = 0; k < replay.n_clients; k++) {
+        clients[k].id = ids[k] = k;
+        n_samples[k] = 1;
+    }
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    assert_int_equal(fbt_uploads_init(&uploads, replay.n_clients, replay.d, settings.fed.local_generations), FBT_OK);
+    make_server(&settings, run, &server);
+    json_array_foreach(trace_member(run, "rounds"), r, replay.round)
+    {
+        replay_round(&(fbt_round_context){.settings = &settings,
+                                          .world = world,
+                                          .fills_slots = true,
+                                          .clients = clients,
+                                          .n_clients = replay.n_clients,
+                                          .participants = ids,
+                                          .n_participants = replay.n_clients,
+                                          .n_samples = n_samples,
+                                          .slot_of = ids,
+                                          .round = (uint32_t)r + 1,
+                                          .rng = rng,
+                                          .phase_s = phase_s},
+                     &server, &uploads);
+    }
+    fbt_cma_free(server.cma);
+    fbt_uploads_clear(&uploads);
+    gsl_rng_free(rng);
+}
+
+static void nvflare_trace(void **state)
+{
+    json_t *trace = trace_load();
+    size_t k;
+    const json_t *run;
+    json_array_foreach(trace_member(trace, "runs"), k, run)
+    {
+        trace_largest_error = 0;
+        replay_run(run, *state);
+        printf("run \"%s\": largest relative error %.2g\n", json_string_value(trace_member(run, "name")),
+               trace_largest_error);
+    }
+    json_decref(trace);
+}
+
+int main(int argc, char **argv)
+{
+    fbt_comm *world;
+    if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(nvflare_trace, world)};
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fbt_comm_stop(world);
+    return n_failed;
+}

@@ -1,0 +1,304 @@
+/* Whole federations with the toy model, on any number of ranks: the same numbers as on one, and no hang when one rank
+ * fails alone. Failures are counted, and the job's count is every rank's exit status. */
+#include "cma.h"
+#include "comm.h"
+#include "memory.h"
+#include "toy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t n_failures = 0;
+static int rank, size;
+
+#define CHECK(condition, ...)                                                                                          \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            n_failures++;                                                                                              \
+            fprintf(stderr, "rank %d of %d, line %d: %s: ", rank, size, __LINE__, #condition);                         \
+            fprintf(stderr, __VA_ARGS__);                                                                              \
+            fputc('\n', stderr);                                                                                       \
+        }                                                                                                              \
+    } while (0)
+
+enum { N_ROUNDS = 3, MAX_ASSIGNMENTS = 12 };
+
+/* ---- The same numbers on any number of ranks ---- */
+
+typedef struct run_case {
+    const char *name;
+    const char *assignments[MAX_ASSIGNMENTS];
+} run_case;
+
+/* Each adds what could tie a result to a rank: which clients are hosted where, who takes part, whether C is dense, what
+ * is deferred, in which order things are added. */
+static const run_case cases[] = {
+    {"nvflare", {"fed.protocol=nvflare"}},
+    {"nvflare, some take part, perturbed",
+     {"fed.protocol=nvflare", "fed.participation=0.5", "perturb.rate=0.4", "perturb.fitness=sum_of_ratios"}},
+    {"nvflare, shared seeds, pycma's constants",
+     {"fed.protocol=nvflare", "fed.client_seeds=shared", "cma.constants=pycma", "cma.active=true"}},
+    {"nvflare, deferred updates", {"fed.protocol=nvflare", "cma.dimension=40", "fed.participation=0.75"}},
+    {"paper, Dirichlet", {"fed.protocol=paper", "fed.partition=dirichlet", "fed.dirichlet_alpha=0.3"}},
+    {"paper, separable, perturbed everywhere",
+     {"fed.protocol=paper", "cma.covariance=separable", "perturb.rate=0.8", "perturb.scope=all"}},
+    {"fedavg-bbt, full", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.participation=0.75"}},
+    {"fedavg-bbt, separable", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
+    {"fedavg-bbt, isotropic, one takes part",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.participation=0.25"}},
+    {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
+    {"synchronous, some take part, perturbed",
+     {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},
+};
+enum { N_CASES = sizeof cases / sizeof cases[0] };
+
+/* A finished run as doubles: the rows, then the last checkpoint. */
+typedef struct run_result {
+    double *doubles;
+    int64_t n;
+    int64_t largest_batch;
+} run_result;
+
+static void keep_checkpoint(fbt_federation *federation, run_result *result)
+{
+    const fbt_run_array *arrays;
+    CHECK(fbt_federation_checkpoint(federation, &arrays) == FBT_OK, "%s", fbt_error_message());
+    for (; arrays->name != NULL; arrays++) {
+        result->doubles = realloc(result->doubles, (size_t)(result->n + arrays->n_values) * sizeof(double));
+        memcpy(result->doubles + result->n, arrays->values, (size_t)arrays->n_values * sizeof(double));
+        result->n += arrays->n_values;
+    }
+}
+
+/* Runs on `world`; on failure the status of the first call that failed. */
+static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_model *model, run_result *result)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n = toy_row_doubles(problem);
+    fbt_placement placement = {0};
+    fbt_federation *federation = NULL;
+    fbt_run_round row;
+    *result = (run_result){.doubles = calloc((size_t)(n * (N_ROUNDS + 1)), sizeof(double)), .n = n * (N_ROUNDS + 1)};
+    toy_placement_make(problem, fbt_comm_size(world), &placement);
+    FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
+    FBT_TRY(fbt_federation_start(federation, &row));
+    toy_row_copy(problem, &row, result->doubles);
+    for (uint32_t round = 1; round <= N_ROUNDS; round++) {
+        FBT_TRY(fbt_federation_round(federation, round, round != 2, &row));
+        toy_row_copy(problem, &row, result->doubles + round * n);
+    }
+    keep_checkpoint(federation, result);
+    result->largest_batch = model->largest_batch;
+done:
+    fbt_federation_free(federation);
+    fbt_placement_clear(&placement);
+    return status;
+}
+
+/* One case with batches of at most `batch_tokens` rows. */
+static run_result run_alone_or_together(const run_case *c, const fbt_comm *world, const char *batch_tokens)
+{
+    toy_problem problem;
+    run_result result;
+    const char *assignments[MAX_ASSIGNMENTS + 1] = {batch_tokens};
+    memcpy(assignments + 1, c->assignments, sizeof c->assignments);
+    toy_problem_init(&problem, assignments);
+    fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    const fbt_status status = run(&problem, world, model, &result);
+    CHECK(status == FBT_OK, "%s: %s: %s", c->name, fbt_status_text(status), fbt_error_message());
+    toy_model_free(model);
+    toy_problem_clear(&problem);
+    return result;
+}
+
+/* Broken by: a loss summed where a batch was cut, a slot filled twice or by nobody, a candidate drawn from the wrong
+ * stream, a server that changed where it hosts clients only, -0.0, a client that missed a restart. */
+static void check_case(const run_case *c, const fbt_comm *world, const fbt_comm *self)
+{
+    run_result alone = run_alone_or_together(c, self, "backend.batch_tokens=100000");
+    const char *const cuts[] = {"backend.batch_tokens=1", "backend.batch_tokens=33", "backend.batch_tokens=100000"};
+    for (int i = 0; i < 3; i++) {
+        run_result together = run_alone_or_together(c, world, cuts[i]);
+        CHECK(together.n == alone.n, "%s", c->name);
+        for (int64_t k = 0; k < alone.n && k < together.n; k++) {
+            if (memcmp(alone.doubles + k, together.doubles + k, sizeof(double)) != 0) {
+                CHECK(false, "%s, %s: value %lld of %lld is %.17g instead of %.17g", c->name, cuts[i], (long long)k,
+                      (long long)alone.n, together.doubles[k], alone.doubles[k]);
+                break;
+            }
+        }
+        CHECK(i > 1 || together.largest_batch <= 33, "%s: a batch of %lld rows", cuts[i],
+              (long long)together.largest_batch);
+        free(together.doubles);
+    }
+    free(alone.doubles);
+}
+
+/* ---- One rank fails alone ---- */
+
+/* The call, counted from 1 over all wrapped functions, that fails on this rank. 0: none. */
+static int64_t fault_at, n_calls;
+
+static fbt_status fault(void)
+{
+    n_calls++;
+    return n_calls == fault_at ? fbt_fail(FBT_ERR_MEMORY, "call %lld fails", (long long)n_calls) : FBT_OK;
+}
+
+#define WRAP(name, parameters, arguments)                                                                              \
+    fbt_status __real_##name parameters;                                                                               \
+    fbt_status __wrap_##name parameters;                                                                               \
+    fbt_status __wrap_##name parameters                                                                                \
+    {                                                                                                                  \
+        const fbt_status status = fault();                                                                             \
+        return status == FBT_OK ? __real_##name arguments : status;                                                    \
+    }
+WRAP(fbt_cma_ask, (fbt_cma * cma, int64_t candidate, gsl_rng *rng, double *x), (cma, candidate, rng, x))
+WRAP(fbt_cma_tell, (fbt_cma * cma, int64_t n, const double *x, const double *fitness), (cma, n, x, fitness))
+WRAP(fbt_cma_tell_foreign, (fbt_cma * cma, int64_t n, const double *x, const double *fitness, const bool *is_foreign),
+     (cma, n, x, fitness, is_foreign))
+WRAP(fbt_cma_set_step_size, (fbt_cma * cma, double step_size), (cma, step_size))
+WRAP(fbt_cma_set_mean, (fbt_cma * cma, const double *mean), (cma, mean))
+WRAP(fbt_cma_set_covariance, (fbt_cma * cma, const double *covariance), (cma, covariance))
+WRAP(fbt_cma_covariance_full, (fbt_cma * cma, double *covariance), (cma, covariance))
+WRAP(fbt_cma_covariance_diagonal, (fbt_cma * cma, double *diagonal), (cma, diagonal))
+WRAP(fbt_cma_restart_from, (fbt_cma * local, fbt_cma *server, double step_size), (local, server, step_size))
+
+fbt_status __real_fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes);
+fbt_status __wrap_fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes);
+fbt_status __wrap_fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes)
+{
+    const void *none = NULL;
+    const fbt_status status = fault();
+    memcpy(memory, &none, sizeof none);
+    return status == FBT_OK ? __real_fbt_memory_alloc(memory, n_items, item_bytes) : status;
+}
+
+/* Start and one round, in which this rank's call number `place` fails; 0: none. */
+static fbt_status run_short(const toy_problem *problem, const fbt_comm *world, fbt_model *model, int64_t place)
+{
+    fbt_status status = FBT_OK;
+    fbt_placement placement = {0};
+    fbt_federation *federation = NULL;
+    fbt_run_round row;
+    toy_placement_make(problem, size, &placement);
+    n_calls = 0;
+    fault_at = place;
+    FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
+    FBT_TRY(fbt_federation_start(federation, &row));
+    FBT_TRY(fbt_federation_round(federation, 1, true, &row));
+done:
+    fault_at = 0;
+    fbt_federation_free(federation);
+    fbt_placement_clear(&placement);
+    return status;
+}
+
+/* After a failure on rank `failing` alone: every rank has failed, and all stand at the same place. A rank that went on
+ * or came back early would meet another's Allreduce here, or wait for ever. */
+static void check_failed(const fbt_comm *world, fbt_status status, fbt_status own, int failing, const char *what,
+                         int64_t place)
+{
+    int64_t sum = 1000 + rank;
+    fbt_comm_sum_int(world, &sum, 1);
+    CHECK(sum == 1000 * size + size * (size - 1) / 2, "%s: the ranks are out of step after call %lld", what,
+          (long long)place);
+    CHECK(status == (rank == failing ? own : FBT_ERR_PEER), "%s: %s after call %lld failed on rank %d", what,
+          fbt_status_text(status), (long long)place, failing);
+    fbt_error_clear();
+}
+
+static int64_t of_rank(const fbt_comm *world, int64_t value, int from)
+{
+    int64_t given = rank == from ? value : 0;
+    fbt_comm_sum_int(world, &given, 1);
+    return given;
+}
+
+static const run_case fault_cases[] = {
+    {"nvflare", {"fed.protocol=nvflare", "perturb.rate=0.4"}},
+    {"paper", {"fed.protocol=paper", "fed.participation=0.75"}},
+    {"fedavg-bbt", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
+    {"synchronous", {"fed.protocol=synchronous"}},
+};
+enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
+
+/* All n places of a run, which with the leak checker also shows that every path frees; with many ranks some, spread
+ * out. */
+static int64_t n_places(int64_t n)
+{
+    const int64_t most = size <= 3 ? n : 40;
+    return n < most ? n : most;
+}
+
+/* Every place where an allocation or a step of the optimiser can fail, on the first and on the last rank. Broken by any
+ * rank-local failure that is not agreed on before the next collective call. */
+static void check_faults(const run_case *c, const fbt_comm *world, int failing)
+{
+    toy_problem problem;
+    toy_problem_init(&problem, c->assignments);
+    fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
+    const int64_t n = of_rank(world, n_calls, failing);
+    for (int64_t i = 0; i < n_places(n); i++) {
+        const int64_t place = 1 + (2 * i + 1) * n / (2 * n_places(n));
+        const fbt_status status = run_short(&problem, world, model, rank == failing ? place : 0);
+        check_failed(world, status, FBT_ERR_MEMORY, failing, c->name, place);
+    }
+    toy_model_free(model);
+    toy_problem_clear(&problem);
+}
+
+/* A forward pass that fails, or gives a NaN, on one rank. A NaN in the scores of the server's mean reaches all ranks,
+ * which then all name it themselves. */
+static void check_model_faults(const run_case *c, const fbt_comm *world, int failing)
+{
+    toy_problem problem;
+    toy_problem_init(&problem, c->assignments);
+    fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
+    const int64_t n = of_rank(world, model->n_calls, failing);
+    for (int64_t call = 1; call <= n; call++) {
+        model->n_calls = 0;
+        model->fail_call = rank == failing ? call : 0;
+        check_failed(world, run_short(&problem, world, model, 0), FBT_ERR_BACKEND, failing, c->name, call);
+        model->fail_call = 0;
+        model->n_calls = 0;
+        model->nan_call = rank == failing ? call : 0;
+        const fbt_status status = run_short(&problem, world, model, 0);
+        model->nan_call = 0;
+        CHECK(rank == failing ? status == FBT_ERR_NUMERIC : status == FBT_ERR_NUMERIC || status == FBT_ERR_PEER,
+              "%s: NaN in call %lld: %s", c->name, (long long)call, fbt_status_text(status));
+        CHECK(fbt_comm_agree(world, FBT_OK) == FBT_OK, "%s", c->name);
+        fbt_error_clear();
+    }
+    toy_model_free(model);
+    toy_problem_clear(&problem);
+}
+
+int main(int argc, char **argv)
+{
+    fbt_comm *world, *self;
+    if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
+        return 1;
+    }
+    rank = fbt_comm_rank(world);
+    size = fbt_comm_size(world);
+    if (fbt_comm_split(world, rank, &self) != FBT_OK) {
+        return 1;
+    }
+    for (int i = 0; i < N_CASES; i++) {
+        check_case(&cases[i], world, self);
+    }
+    for (int i = 0; i < N_FAULT_CASES; i++) {
+        for (int failing = 0; failing<size; failing += size> 1 ? size - 1 : 1) {
+            check_faults(&fault_cases[i], world, failing);
+            check_model_faults(&fault_cases[i], world, failing);
+        }
+    }
+    fbt_comm_free(self);
+    fbt_comm_sum_int(world, &n_failures, 1);
+    fbt_comm_stop(world);
+    return n_failures != 0;
+}

@@ -1,0 +1,227 @@
+#include "toy.h"
+
+#include "memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MUST(condition)                                                                                                \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, fbt_error_message());                   \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+float toy_loss(const double *z, int64_t d, const int32_t *tokens, int64_t n_tokens, int32_t label)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < d; i++) {
+        double centre = 0;
+        for (int64_t j = 0; j < n_tokens; j++) {
+            centre += sin(1.3 * (double)i + 0.7 * tokens[j]) / (double)n_tokens;
+        }
+        sum += ((float)z[i] - centre) * ((float)z[i] - centre);
+    }
+    return (float)(1 + 0.25 * label + sum / (double)d);
+}
+
+fbt_model *toy_model_new(int64_t dimension)
+{
+    fbt_model *model = calloc(1, sizeof *model);
+    model->options = (fbt_model_options){.readout = FBT_READOUT_MASK,
+                                         .prompt_mode = FBT_PROMPT_INPUT,
+                                         .n_prompt_tokens = TOY_PROMPT_TOKENS,
+                                         .n_labels = TOY_LABELS};
+    model->dimension = dimension;
+    return model;
+}
+
+void toy_model_free(fbt_model *model)
+{
+    free(model->z);
+    free(model);
+}
+
+const fbt_model_options *fbt_model_get_options(const fbt_model *model)
+{
+    return &model->options;
+}
+
+fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
+{
+    free(model->z);
+    model->z = malloc((size_t)(n * model->dimension) * sizeof *z);
+    memcpy(model->z, z, (size_t)(n * model->dimension) * sizeof *z);
+    model->n_prompts = n;
+    return FBT_OK;
+}
+
+/* Tokens of a sequence behind its placeholders, after checking that the batch says what the contract promises. */
+static const int32_t *text_of(const fbt_model *model, const fbt_batch *batch, int64_t i, int64_t *n_tokens)
+{
+    const int32_t *rows = batch->tokens + batch->offsets[i];
+    for (int64_t p = 0; p < TOY_PROMPT_TOKENS; p++) {
+        MUST(rows[p] == -1);
+    }
+    MUST(batch->readout[i] == batch->offsets[i] + TOY_PROMPT_TOKENS + 1); /* the mask is the second token */
+    MUST(batch->prompt_index[i] >= 0 && batch->prompt_index[i] < model->n_prompts);
+    *n_tokens = batch->offsets[i + 1] - batch->offsets[i] - TOY_PROMPT_TOKENS;
+    return rows + TOY_PROMPT_TOKENS;
+}
+
+fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
+{
+    (void)loss;
+    model->n_calls++;
+    model->largest_batch = batch->n_rows > model->largest_batch ? batch->n_rows : model->largest_batch;
+    if (model->n_calls == model->fail_call) {
+        return fbt_fail(FBT_ERR_BACKEND, "the toy model fails in its call %lld", (long long)model->n_calls);
+    }
+    for (int64_t i = 0; i < batch->n_sequences; i++) {
+        int64_t n_tokens;
+        const int32_t *tokens = text_of(model, batch, i, &n_tokens);
+        const double *z = model->z + batch->prompt_index[i] * model->dimension;
+        result->losses[i] = toy_loss(z, model->dimension, tokens, n_tokens, batch->labels[i]);
+        result->predictions[i] = (int32_t)(1e4F * result->losses[i]) % TOY_LABELS;
+    }
+    if (model->n_calls == model->nan_call) {
+        result->losses[0] = NAN;
+    }
+    return FBT_OK;
+}
+
+/* Sample i: 3 to 7 tokens, of which the second is the mask and, with the first, frozen. */
+static void make_split(fbt_split *split, int64_t n_samples, int64_t salt)
+{
+    int64_t n_tokens = 0;
+    split->n_samples = n_samples;
+    MUST(fbt_memory_alloc(&split->offsets, n_samples + 1, sizeof *split->offsets) == FBT_OK);
+    MUST(fbt_memory_alloc(&split->labels, n_samples, sizeof *split->labels) == FBT_OK);
+    MUST(fbt_memory_alloc(&split->readout, n_samples, sizeof *split->readout) == FBT_OK);
+    for (int64_t i = 0; i < n_samples; i++) {
+        n_tokens += 3 + (7 * i + salt) % 5;
+        split->offsets[i + 1] = n_tokens;
+        split->labels[i] = (int32_t)(i % TOY_LABELS);
+        split->readout[i] = 1;
+    }
+    MUST(fbt_memory_alloc(&split->tokens, n_tokens, sizeof *split->tokens) == FBT_OK);
+    MUST(fbt_memory_alloc(&split->frozen, n_tokens, sizeof *split->frozen) == FBT_OK);
+    for (int64_t t = 0; t < n_tokens; t++) {
+        split->tokens[t] = (int32_t)(2 + (17 * t * t + 5 * t + salt) % (TOY_VOCABULARY - 2));
+    }
+    for (int64_t i = 0; i < n_samples; i++) {
+        split->tokens[split->offsets[i] + 1] = TOY_MASK;
+        split->frozen[split->offsets[i]] = split->frozen[split->offsets[i] + 1] = 1;
+    }
+}
+
+static void make_settings(fbt_settings *settings, const char *const *assignments)
+{
+    static const char *const defaults[] = {"fed.clients=4",
+                                           "fed.local_generations=3",
+                                           "cma.population=4",
+                                           "cma.dimension=6",
+                                           "data.shots=6",
+                                           "data.dev_shots=2",
+                                           "perturb.rate=0",
+                                           "run.client_means=true",
+                                           "backend.batch_tokens=64",
+                                           "model.path=(none)",
+                                           "data.path=(none)",
+                                           NULL};
+    MUST(fbt_settings_defaults(settings) == FBT_OK);
+    for (int64_t i = 0; defaults[i] != NULL; i++) {
+        MUST(fbt_settings_set(settings, defaults[i]) == FBT_OK);
+    }
+    for (int64_t i = 0; assignments[i] != NULL; i++) {
+        MUST(fbt_settings_set(settings, assignments[i]) == FBT_OK);
+    }
+    MUST(fbt_settings_check(settings) == FBT_OK);
+}
+
+void toy_problem_init(toy_problem *problem, const char *const *assignments)
+{
+    memset(problem, 0, sizeof *problem);
+    make_settings(&problem->settings, assignments);
+    const fbt_settings *s = &problem->settings;
+    problem->dataset.vocab_size = TOY_VOCABULARY;
+    problem->dataset.n_labels = TOY_LABELS;
+    make_split(&problem->dataset.train, TOY_LABELS * (s->data.shots + s->data.dev_shots), 0);
+    make_split(&problem->dataset.test, 11, 3);
+    const fbt_partition_options options = {.seed = (uint64_t)s->run.seed,
+                                           .n_clients = s->fed.clients,
+                                           .shots = s->data.shots,
+                                           .dev_shots = s->data.dev_shots,
+                                           .dirichlet = s->fed.partition == FBT_PARTITION_DIRICHLET,
+                                           .dirichlet_alpha = s->fed.dirichlet_alpha};
+    MUST(fbt_partition_make(&problem->dataset, &options, &problem->partition) == FBT_OK);
+}
+
+void toy_problem_clear(toy_problem *problem)
+{
+    fbt_partition_clear(&problem->partition);
+    fbt_dataset_clear(&problem->dataset);
+    fbt_settings_clear(&problem->settings);
+}
+
+void toy_placement_make(const toy_problem *problem, int n_ranks, fbt_placement *placement)
+{
+    const int64_t n_clients = problem->settings.fed.clients;
+    int64_t *work = calloc((size_t)n_clients, sizeof *work);
+    for (int64_t k = 0; k < n_clients; k++) {
+        work[k] = problem->partition.sample_offsets[k + 1] - problem->partition.sample_offsets[k];
+    }
+    MUST(fbt_placement_make(n_clients, work, n_ranks, placement) == FBT_OK);
+    free(work);
+}
+
+fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *placement, const fbt_comm *world,
+                              fbt_model *model, fbt_federation **federation)
+{
+    const fbt_federation_parts parts = {.settings = &problem->settings,
+                                        .dataset = &problem->dataset,
+                                        .partition = &problem->partition,
+                                        .placement = placement,
+                                        .world = world,
+                                        .model = model};
+    return fbt_federation_new(&parts, federation);
+}
+
+int64_t toy_row_doubles(const toy_problem *problem)
+{
+    const fbt_settings *s = &problem->settings;
+    return 17 + s->cma.dimension + s->fed.clients * (6 + s->fed.local_generations + s->cma.dimension);
+}
+
+static double *append(double *to, const double *from, int64_t n)
+{
+    memcpy(to, from, (size_t)n * sizeof *to);
+    return to + n;
+}
+
+void toy_row_copy(const toy_problem *problem, const fbt_run_round *row, double *doubles)
+{
+    const int64_t k = problem->settings.fed.clients, d = problem->settings.cma.dimension;
+    const double scalars[] = {(double)row->index,      row->step_size,       row->step_size_local,
+                              row->train_loss,         row->train_accuracy,  row->dev_loss,
+                              row->dev_accuracy,       row->dev_f1,          row->test_loss,
+                              row->test_accuracy,      row->test_f1,         row->condition_number,
+                              row->axis_ratio,         row->path_sigma_norm, (double)row->bytes_up,
+                              (double)row->bytes_down, (double)row->n_tokens};
+    double *end = append(doubles, scalars, 17);
+    end = append(end, row->z, d);
+    end = append(end, row->client_fitness, k);
+    end = append(end, row->client_loss, k);
+    end = append(end, row->client_loss_perturbed, k);
+    end = append(end, row->client_condition, k);
+    end = append(end, row->client_step_size, k * problem->settings.fed.local_generations);
+    end = append(end, row->client_mean, k * d);
+    for (int64_t i = 0; i < k; i++) {
+        *end++ = row->participants[i];
+        *end++ = (double)row->client_evaluations[i];
+    }
+    MUST(end - doubles == toy_row_doubles(problem));
+}

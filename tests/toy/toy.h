@@ -1,0 +1,54 @@
+/* A federation small enough to compute by hand: a toy that takes the language model's place at link time, and a
+ * synthetic problem for it. A program that links this gets these fbt_model_* instead of the library's. */
+#ifndef FBT_TESTS_TOY_H
+#define FBT_TESTS_TOY_H
+
+#include "federation.h"
+
+#include <stdint.h>
+
+enum { TOY_PROMPT_TOKENS = 2, TOY_VOCABULARY = 40, TOY_MASK = 1, TOY_LABELS = 3 };
+
+/* The loss of one sample, rounded to float: with z rounded to float, tokens t_j and label y,
+ *     1 + y / 4 + (1/d) sum_i (z_i - c_i)^2,    c_i = mean over j of sin(1.3 i + 0.7 t_j). */
+float toy_loss(const double *z, int64_t d, const int32_t *tokens, int64_t n_tokens, int32_t label);
+
+/* The one model. fbt_model_evaluate gives a NaN as the first loss of its nan_call-th call (from 1), and fails in its
+ * fail_call-th; 0: never. */
+struct fbt_model {
+    fbt_model_options options;
+    int64_t dimension;
+    double *z; /* [n_prompts, dimension] */
+    int64_t n_prompts;
+    int64_t n_calls, nan_call, fail_call;
+    int64_t largest_batch; /* rows */
+};
+
+fbt_model *toy_model_new(int64_t dimension);
+void toy_model_free(fbt_model *model);
+
+/* Settings, data set and partition; plain struct, borrowed by the federations made of it. */
+typedef struct toy_problem {
+    fbt_settings settings;
+    fbt_dataset dataset;
+    fbt_partition partition;
+} toy_problem;
+
+/* assignments: "section.key=value" on top of the toy's defaults (4 clients, 2 of 5 samples and 2 of 4, 3 generations of
+ * 4 candidates in 6 dimensions), ended by NULL. Aborts on any failure. */
+void toy_problem_init(toy_problem *problem, const char *const *assignments);
+void toy_problem_clear(toy_problem *problem);
+
+/* Aborts on failure. */
+void toy_placement_make(const toy_problem *problem, int n_ranks, fbt_placement *placement);
+
+/* A federation of all ranks of `world`. */
+fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *placement, const fbt_comm *world,
+                              fbt_model *model, fbt_federation **federation);
+
+/* What must not depend on the number of ranks, end to end: all of the row but times and memory. doubles: room for
+ * toy_row_doubles. */
+int64_t toy_row_doubles(const toy_problem *problem);
+void toy_row_copy(const toy_problem *problem, const fbt_run_round *row, double *doubles);
+
+#endif

@@ -1,0 +1,404 @@
+/* The protocols by themselves: server updates on uploads made up by hand, and whole rounds against the same search
+ * written out with nothing but the optimiser and the toy model's closed form. */
+#include "local_search.h"
+#include "rng.h"
+#include "toy.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_CLIENTS = 10, MAX_DIMENSION = 64, MAX_POPULATION = 16 };
+
+static void expect(double got, double expected)
+{
+    assert_true(isfinite(got));
+    assert_true(fabs(got - expected) <= 1e-14 * fabs(expected));
+}
+
+/* ---- Server updates ---- */
+
+enum { M = 4, D = 3, I = 2 };
+
+/* Fitness ranks: client 1, 3, 0, 2. */
+static void make_uploads(fbt_uploads *uploads)
+{
+    const double fitness[M] = {3, 1, 4, 2};
+    assert_int_equal(fbt_uploads_init(uploads, M, D, I), FBT_OK);
+    memcpy(uploads->fitness, fitness, sizeof fitness);
+    for (int64_t i = 0; i < M * I; i++) {
+        uploads->step_size[i] = 1 + 0.25 * (double)i; /* client k: 1 + k/2, 1.25 + k/2 */
+    }
+    for (int64_t i = 0; i < M * D; i++) {
+        uploads->mean[i] = sin((double)i);
+    }
+}
+
+static fbt_cma *server_of(const fbt_protocol *protocol)
+{
+    fbt_settings settings = {0};
+    const double zero[D] = {0};
+    fbt_cma_options options;
+    fbt_cma *cma;
+    settings.cma.dimension = D;
+    settings.cma.population = 5;
+    protocol->server_options(&settings, M, &options);
+    assert_int_equal(fbt_cma_new(&options, zero, 1, &cma), FBT_OK);
+    return cma;
+}
+
+/* The server that was told by the protocol is the one told by hand with step size `expected`. */
+static void expect_told(fbt_cma *told, const fbt_protocol *protocol, const fbt_uploads *uploads, double expected)
+{
+    fbt_cma *hand = server_of(protocol);
+    assert_int_equal(fbt_cma_set_step_size(hand, expected), FBT_OK);
+    assert_int_equal(fbt_cma_tell_foreign(hand, M, uploads->mean, uploads->fitness, NULL), FBT_OK);
+    expect(fbt_cma_step_size(told), fbt_cma_step_size(hand));
+    for (int64_t i = 0; i < D; i++) {
+        expect(fbt_cma_mean(told)[i], fbt_cma_mean(hand)[i]);
+    }
+    fbt_cma_free(hand);
+}
+
+/* Best half: clients 1 and 3, so sigma' = 2 sqrt((1.5^2 + 1.75^2 + 2.5^2 + 2.75^2) / (2 * 5)). Broken by the worst
+ * half, by all clients, by mu in place of lambda, by clients that keep their own step size. */
+static void paper_update(void **state)
+{
+    (void)state;
+    fbt_uploads uploads;
+    fbt_server server = {server_of(&fbt_protocol_paper), 7};
+    make_uploads(&uploads);
+    assert_int_equal(fbt_cma_parameters_of(server.cma)->mu, M / 2);
+    assert_int_equal(fbt_paper_aggregate(&server, &uploads, 5), FBT_OK);
+    expect_told(server.cma, &fbt_protocol_paper, &uploads, 2 * sqrt((2.25 + 3.0625 + 6.25 + 7.5625) / 10));
+    expect(server.step_size_local, fbt_cma_step_size(server.cma));
+    fbt_uploads_clear(&uploads);
+    fbt_cma_free(server.cma);
+}
+
+/* With equal fitness the best half is clients 0 and 1: as many as there are parents, and the optimiser's own order.
+ * Broken by counting all the ties in, or none. */
+static void paper_ties(void **state)
+{
+    (void)state;
+    fbt_uploads uploads;
+    fbt_server server = {server_of(&fbt_protocol_paper), 7};
+    make_uploads(&uploads);
+    for (int64_t k = 0; k < M; k++) {
+        uploads.fitness[k] = 1;
+    }
+    assert_int_equal(fbt_paper_aggregate(&server, &uploads, 5), FBT_OK);
+    expect_told(server.cma, &fbt_protocol_paper, &uploads, 2 * sqrt((1 + 1.5625 + 2.25 + 3.0625) / 10));
+    fbt_uploads_clear(&uploads);
+    fbt_cma_free(server.cma);
+}
+
+/* sigma' = sqrt(sum of all / (4 * 2)); the clients' 7 is multiplied by what the tell did to it. Broken by the best
+ * half, by lambda in place of mu, by clients that go on with the server's step size. */
+static void nvflare_update(void **state)
+{
+    (void)state;
+    double sum = 0;
+    fbt_uploads uploads;
+    fbt_server server = {server_of(&fbt_protocol_nvflare), 7};
+    make_uploads(&uploads);
+    for (int64_t i = 0; i < M * I; i++) {
+        sum += uploads.step_size[i] * uploads.step_size[i];
+    }
+    assert_int_equal(fbt_cma_parameters_of(server.cma)->mu, M);
+    assert_int_equal(fbt_nvflare_aggregate(&server, &uploads, 2), FBT_OK);
+    expect_told(server.cma, &fbt_protocol_nvflare, &uploads, sqrt(sum / 8));
+    expect(server.step_size_local, 7 * fbt_cma_step_size(server.cma) / sqrt(sum / 8));
+    fbt_uploads_clear(&uploads);
+    fbt_cma_free(server.cma);
+}
+
+/* ---- Whole rounds ---- */
+
+/* Client k's mean loss. */
+static double loss_of(const toy_problem *p, int64_t k, const double *z)
+{
+    const fbt_split *train = &p->dataset.train;
+    const int64_t first = p->partition.sample_offsets[k], end = p->partition.sample_offsets[k + 1];
+    double sum = 0;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t row = p->partition.sample_index[i];
+        sum += toy_loss(z, p->settings.cma.dimension, train->tokens + train->offsets[row],
+                        train->offsets[row + 1] - train->offsets[row], train->labels[row]);
+    }
+    return sum / (double)(end - first);
+}
+
+static double share_of(const toy_problem *p, int64_t k)
+{
+    const int64_t *offsets = p->partition.sample_offsets;
+    return (double)(offsets[k + 1] - offsets[k]) / (double)offsets[p->settings.fed.clients];
+}
+
+/* One client's round; step_size: [I]. */
+static void search_by_hand(const toy_problem *p, int64_t k, uint32_t round, fbt_cma *cma, double *step_size)
+{
+    const fbt_settings *s = &p->settings;
+    const bool shared = s->fed.client_seeds == FBT_CLIENT_SEEDS_SHARED;
+    double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
+    gsl_rng *rng;
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    for (int64_t g = 0; g < s->fed.local_generations; g++) {
+        step_size[g] = fbt_cma_step_size(cma);
+        for (int64_t c = 0; c < s->cma.population; c++) {
+            double *candidate = x + c * s->cma.dimension;
+            fbt_rng_seek(rng, &(fbt_rng_stream){.seed = (uint64_t)s->run.seed,
+                                                .purpose = FBT_RNG_SEARCH,
+                                                .round = round,
+                                                .client = shared ? 0 : (uint32_t)k,
+                                                .generation = (uint32_t)g,
+                                                .candidate = (uint32_t)c});
+            assert_int_equal(fbt_cma_ask(cma, c, rng, candidate), FBT_OK);
+            fitness[c] = loss_of(p, k, candidate);
+        }
+        assert_int_equal(fbt_cma_tell(cma, s->cma.population, x, fitness), FBT_OK);
+    }
+    gsl_rng_free(rng);
+}
+
+/* A federation alone on this process. */
+typedef struct alone {
+    toy_problem problem;
+    fbt_placement placement;
+    fbt_model *model;
+    fbt_federation *federation;
+    fbt_run_round row;
+} alone;
+
+static void start(alone *a, const char *const *assignments, const fbt_comm *world)
+{
+    memset(a, 0, sizeof *a);
+    toy_problem_init(&a->problem, assignments);
+    toy_placement_make(&a->problem, 1, &a->placement);
+    a->model = toy_model_new(a->problem.settings.cma.dimension);
+    assert_int_equal(toy_federation_new(&a->problem, &a->placement, world, a->model, &a->federation), FBT_OK);
+    assert_int_equal(fbt_federation_start(a->federation, &a->row), FBT_OK);
+}
+
+static void stop(alone *a)
+{
+    fbt_federation_free(a->federation);
+    fbt_placement_clear(&a->placement);
+    toy_model_free(a->model);
+    toy_problem_clear(&a->problem);
+}
+
+static void expect_vector(const double *got, const double *expected, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        assert_true(isfinite(got[i]));
+        assert_true(fabs(got[i] - expected[i]) <= 1e-13 * (1 + fabs(expected[i])));
+    }
+}
+
+/* Every client's search of a round by hand, in locals[k] and a row like the federation's: its means, their losses, the
+ * step sizes. */
+static void expect_searches(alone *a, uint32_t round, fbt_cma *server, double step_size_local, fbt_cma **locals)
+{
+    const fbt_settings *s = &a->problem.settings;
+    fbt_cma_options options;
+    double step_size[MAX_POPULATION];
+    fbt_local_search_options(s, &options);
+    for (int64_t k = 0; k < s->fed.clients; k++) {
+        assert_int_equal(fbt_cma_new(&options, fbt_cma_mean(server), step_size_local, &locals[k]), FBT_OK);
+        assert_int_equal(fbt_cma_restart_from(locals[k], server, step_size_local), FBT_OK);
+        search_by_hand(&a->problem, k, round, locals[k], step_size);
+        expect_vector(a->row.client_mean + k * s->cma.dimension, fbt_cma_mean(locals[k]), s->cma.dimension);
+        expect_vector(a->row.client_step_size + k * s->fed.local_generations, step_size, s->fed.local_generations);
+        expect(a->row.client_fitness[k], loss_of(&a->problem, k, fbt_cma_mean(locals[k])));
+    }
+}
+
+/* What the server of fedavg-bbt becomes; returns the step size. */
+static double average_by_hand(const fbt_settings *s, fbt_cma *server, fbt_cma **locals)
+{
+    const int64_t d = s->cma.dimension, n = s->fed.clients;
+    double mean[MAX_DIMENSION] = {0}, sum[MAX_DIMENSION * MAX_DIMENSION] = {0}, step_size = 0;
+    for (int64_t k = 0; k < n; k++) {
+        double c[MAX_DIMENSION * MAX_DIMENSION];
+        assert_int_equal(fbt_cma_covariance_full(locals[k], c), FBT_OK);
+        for (int64_t i = 0; i < d; i++) {
+            mean[i] += fbt_cma_mean(locals[k])[i] / (double)n;
+        }
+        for (int64_t i = 0; i < d * d; i++) {
+            sum[i] += c[i] / (double)n;
+        }
+        step_size += fbt_cma_step_size(locals[k]) / (double)n;
+    }
+    assert_int_equal(fbt_cma_set_mean(server, mean), FBT_OK);
+    assert_int_equal(fbt_cma_set_step_size(server, step_size), FBT_OK);
+    assert_int_equal(fbt_cma_set_covariance(server, sum), FBT_OK);
+    return step_size;
+}
+
+static fbt_cma *first_server(const alone *a, const fbt_protocol *protocol)
+{
+    const double zero[MAX_DIMENSION] = {0};
+    const fbt_settings *s = &a->problem.settings;
+    fbt_cma_options options;
+    fbt_cma *server;
+    protocol->server_options(s, s->fed.clients, &options);
+    assert_int_equal(fbt_cma_new(&options, zero, s->cma.sigma, &server), FBT_OK);
+    return server;
+}
+
+/* Three rounds, so that a wrong covariance would show in the clients of the next. Broken by the step size of the last
+ * generation but one, by weights, by a mean of factors in place of matrices, by clients that keep their paths. */
+static void check_fedavg(const char *covariance, const fbt_comm *world)
+{
+    alone a;
+    fbt_cma *locals[MAX_CLIENTS];
+    start(&a, (const char *const[]){"fed.protocol=fedavg-bbt", "cma.constants=pycma", covariance, NULL}, world);
+    const fbt_settings *s = &a.problem.settings;
+    fbt_cma *server = first_server(&a, &fbt_protocol_fedavg_bbt);
+    double step_size = s->cma.sigma;
+    for (uint32_t round = 1; round <= 3; round++) {
+        assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
+        expect_searches(&a, round, server, step_size, locals);
+        step_size = average_by_hand(s, server, locals);
+        expect_vector(a.row.z, fbt_cma_mean(server), s->cma.dimension);
+        expect(a.row.step_size, step_size);
+        expect(a.row.step_size_local, step_size);
+        for (int64_t k = 0; k < s->fed.clients; k++) {
+            fbt_cma_free(locals[k]);
+        }
+    }
+    fbt_cma_free(server);
+    stop(&a);
+}
+
+static void fedavg(void **state)
+{
+    check_fedavg("cma.covariance=full", *state);
+    check_fedavg("cma.covariance=separable", *state);
+    check_fedavg("cma.covariance=isotropic", *state);
+}
+
+/* Broken by a client's stream that is shared where it should not be, or the other way round. */
+static void check_streams(const char *client_seeds, const fbt_comm *world)
+{
+    alone a;
+    fbt_cma *locals[MAX_CLIENTS];
+    start(&a, (const char *const[]){"fed.protocol=nvflare", client_seeds, NULL}, world);
+    fbt_cma *server = first_server(&a, &fbt_protocol_nvflare);
+    assert_int_equal(fbt_federation_round(a.federation, 1, true, &a.row), FBT_OK);
+    expect_searches(&a, 1, server, a.problem.settings.cma.sigma, locals);
+    for (int64_t k = 0; k < a.problem.settings.fed.clients; k++) {
+        fbt_cma_free(locals[k]);
+    }
+    fbt_cma_free(server);
+    stop(&a);
+}
+
+static void client_streams(void **state)
+{
+    check_streams("fed.client_seeds=distinct", *state);
+    check_streams("fed.client_seeds=shared", *state);
+}
+
+/* One plain CMA-ES on the weighted objective, bit for bit; two sizes of client. Broken by anything that is not shared
+ * by all, by unweighted means (6 samples of 4 clients are 2, 2, 1 and 1), by a restart each round. */
+static void synchronous(void **state)
+{
+    alone a;
+    double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
+    gsl_rng *rng;
+    start(&a, (const char *const[]){"fed.protocol=synchronous", "data.shots=2", NULL}, *state);
+    const fbt_settings *s = &a.problem.settings;
+    const int64_t d = s->cma.dimension, n = s->cma.population;
+    fbt_cma *cma = first_server(&a, &fbt_protocol_synchronous);
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    assert_true(share_of(&a.problem, 0) > share_of(&a.problem, s->fed.clients - 1));
+    for (uint32_t round = 1; round <= 4; round++) {
+        for (int64_t g = 0; g < s->fed.local_generations; g++) {
+            for (int64_t c = 0; c < n; c++) {
+                fbt_rng_seek(rng, &(fbt_rng_stream){.seed = (uint64_t)s->run.seed,
+                                                    .purpose = FBT_RNG_SERVER,
+                                                    .round = round,
+                                                    .generation = (uint32_t)g,
+                                                    .candidate = (uint32_t)c});
+                assert_int_equal(fbt_cma_ask(cma, c, rng, x + c * d), FBT_OK);
+                fitness[c] = 0;
+                for (int64_t k = 0; k < s->fed.clients; k++) {
+                    fitness[c] += share_of(&a.problem, k) * loss_of(&a.problem, k, x + c * d);
+                }
+            }
+            assert_int_equal(fbt_cma_tell(cma, n, x, fitness), FBT_OK);
+        }
+        assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
+        assert_memory_equal(a.row.z, fbt_cma_mean(cma), (size_t)d * sizeof *x);
+        assert_true(a.row.step_size == fbt_cma_step_size(cma));
+        assert_true(a.row.step_size_local == fbt_cma_step_size(cma));
+    }
+    fbt_cma_free(cma);
+    gsl_rng_free(rng);
+    stop(&a);
+}
+
+/* ---- Behaviour ---- */
+
+/* Training loss above the least possible one, relative to the start, after some rounds of nvflare on 10 clients whose
+ * samples all have their optimum near one point. */
+static double excess_left(const char *client_seeds, const fbt_comm *world)
+{
+    alone a;
+    enum { N = 50, N_ROUNDS = 60 };
+    memset(&a, 0, sizeof a);
+    toy_problem_init(&a.problem, (const char *const[]){"fed.protocol=nvflare", "fed.clients=10", "cma.dimension=50",
+                                                       "cma.population=5", "fed.local_generations=8", "data.shots=10",
+                                                       "cma.covariance=isotropic", client_seeds, NULL});
+    fbt_split *train = &a.problem.dataset.train;
+    for (int64_t t = 0; t < train->offsets[train->n_samples]; t++) {
+        train->tokens[t] = 2;
+    }
+    toy_placement_make(&a.problem, 1, &a.placement);
+    a.model = toy_model_new(N);
+    assert_int_equal(toy_federation_new(&a.problem, &a.placement, world, a.model, &a.federation), FBT_OK);
+    assert_int_equal(fbt_federation_start(a.federation, &a.row), FBT_OK);
+    const double least = 1.25, at_start = a.row.train_loss - least; /* labels 0, 1, 2 in equal numbers: 1 + 1/4 */
+    for (uint32_t round = 1; round <= N_ROUNDS; round++) {
+        assert_int_equal(fbt_federation_round(a.federation, round, round == N_ROUNDS, &a.row), FBT_OK);
+    }
+    const double left = (a.row.train_loss - least) / at_start;
+    stop(&a);
+    return left;
+}
+
+/* The official code gives all clients the same noise; their means are then nearly one, and the server learns little
+ * from ranking them. Broken by streams that are not distinct. */
+static void distinct_seeds_search_better(void **state)
+{
+    const double distinct = excess_left("fed.client_seeds=distinct", *state);
+    const double shared = excess_left("fed.client_seeds=shared", *state);
+    print_message("loss left: distinct %.3g, shared %.3g\n", distinct, shared);
+    assert_true(distinct < 0.5 * shared);
+}
+
+int main(int argc, char **argv)
+{
+    fbt_comm *world;
+    if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test(paper_update),
+                                       cmocka_unit_test(paper_ties),
+                                       cmocka_unit_test(nvflare_update),
+                                       cmocka_unit_test_prestate(fedavg, world),
+                                       cmocka_unit_test_prestate(client_streams, world),
+                                       cmocka_unit_test_prestate(synchronous, world),
+                                       cmocka_unit_test_prestate(distinct_seeds_search_better, world)};
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fbt_comm_stop(world);
+    return n_failed;
+}
