@@ -1,0 +1,122 @@
+/* The frozen language model: a black box from packed token sequences and soft prompts to label logits and losses. */
+#ifndef FBT_MODEL_MODEL_H
+#define FBT_MODEL_MODEL_H
+
+#include "backend.h"
+#include "batch.h"
+#include "dataset.h"
+#include "status.h"
+
+#include <stdint.h>
+
+/* What config.json says, under the field's names. */
+typedef struct fbt_model_shape {
+    char family[16]; /* "bert", "roberta"                                                             */
+    int64_t n_layers, n_hidden, n_heads, n_intermediate, vocab_size;
+    int64_t n_positions;     /* rows that a sequence may have: max_position_embeddings less position_offset   */
+    int64_t position_offset; /* 0 for BERT, pad_token_id + 1 for RoBERTa                                      */
+    int64_t n_types;         /* token types                                                                   */
+    float epsilon;           /* of the layer norms                                                            */
+    fbt_activation activation;
+    int is_untied; /* 1: the output head has its own matrix; 0: it may be the word embeddings'      */
+} fbt_model_shape;
+
+typedef struct fbt_model_options {
+    fbt_readout readout;
+    fbt_prompt_mode prompt_mode;
+    int64_t n_prompt_tokens; /* P                                                                          */
+    int64_t n_labels;
+    const int32_t *label_token_ids; /* mask readout: [n_labels], borrowed during open                             */
+    const int32_t *label_tokens;    /* embedding readout: label texts, CSR with label_offsets [n_labels + 1],     */
+    const int64_t *label_offsets;   /*   borrowed during open                                                     */
+    float embedding_scale;          /* embedding readout: logit = scale * cosine; 20 is customary                 */
+    int full_last_layer;            /* mask readout: 1 computes every row of the last layer, to check that leaving */
+                                    /*   out the rows that nobody reads (0) changes nothing                       */
+} fbt_model_options;
+
+typedef struct fbt_model fbt_model;
+
+/* Opens a Hugging Face folder (config.json, *.safetensors): maps the weights, checks every tensor's presence, shape and
+ * finiteness, hands them to the backend. The files stay mapped for the lookup tables, which a backend may read in
+ * place. Rank-local, synchronous. `b` must outlive the model. Errors: FBT_ERR_MODEL (truncated or inconsistent files, a
+ * family or head that this program does not know), FBT_ERR_ARG (options that do not fit the model), FBT_ERR_UNSUPPORTED
+ * (readout), FBT_ERR_IO, FBT_ERR_MEMORY, backend errors. */
+fbt_status fbt_model_open(fbt_backend *b, const char *folder, const fbt_model_options *options, fbt_model **model);
+
+/* A model of the given shape with random weights and an MLM head or embedding readout, for benchmarks. */
+fbt_status fbt_model_open_random(fbt_backend *b, const fbt_model_shape *shape, const fbt_model_options *options,
+                                 uint64_t seed, fbt_model **model);
+
+void fbt_model_close(fbt_model *model);
+
+/* Reads and checks config.json alone. */
+fbt_status fbt_model_read_shape(const char *folder, fbt_model_shape *shape);
+
+/* Named shapes for benchmarks: "roberta-large", "roberta-base", "bert-base", "minilm-l6". Errors: FBT_ERR_ARG
+ * (unknown). */
+fbt_status fbt_model_named_shape(const char *name, fbt_model_shape *shape);
+
+const fbt_model_shape *fbt_model_get_shape(const fbt_model *model);
+const fbt_model_options *fbt_model_get_options(const fbt_model *model);
+
+/* Population standard deviation of all entries of the word embedding matrix (sets the scale of the projection). */
+double fbt_model_embedding_std(const fbt_model *model);
+
+/* SHA-256 of the folder's tokenizer.json; "" for a random model or a folder without one. */
+const char *fbt_model_tokenizer_sha256(const fbt_model *model);
+
+/* Number of parameters in use, and bytes they take in the backend. */
+int64_t fbt_model_n_parameters(const fbt_model *model);
+int64_t fbt_model_weight_bytes(const fbt_model *model);
+
+/* The random projection A: [P * n_hidden, d] (fbt_prompt_projection in prompt.h) and the offset p0 [P * n_hidden] or
+ * NULL. Copied. Must be called before fbt_model_set_prompts unless the prompt mode is none. */
+fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d);
+
+/* Soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float. Batches
+ * evaluated afterwards refer to them by prompt_index. p_i does not depend on the other z. In mode none nothing is done.
+ * Errors: FBT_ERR_ARG (no projection set), backend errors. */
+fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n);
+
+/* Reads back prompt `index` of those last set: p: [P, n_hidden]. */
+fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p);
+
+/* What one evaluation returns, per sequence; NULL members are not wanted. Caller's memory. */
+typedef struct fbt_model_result {
+    float *losses;        /* [n_sequences]            */
+    int32_t *predictions; /* [n_sequences]            */
+    float *logits;        /* [n_sequences, n_labels]  */
+} fbt_model_result;
+
+/* Evaluates a batch. Synchronous. The batch is taken as one piece: cutting it to a memory limit is the caller's
+ * business and never changes a result. Memory grows to the largest batch seen and is kept. Labels matter for losses and
+ * predictions only. Errors: FBT_ERR_ARG (a sequence longer than n_positions or shorter than its prompt, a token outside
+ * the vocabulary, a prompt index, readout or label out of range), backend errors. */
+fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
+
+/* What the time of an evaluation goes to. */
+typedef enum fbt_model_operation {
+    FBT_MODEL_PROMPT,    /* soft prompts from z                                        */
+    FBT_MODEL_EMBED,     /* embedding, prompt, first layer norm                        */
+    FBT_MODEL_QKV,       /* products: queries, keys, values                            */
+    FBT_MODEL_ATTENTION, /* softmax attention                                          */
+    FBT_MODEL_OUTPUT,    /* products: attention's output, with residual                */
+    FBT_MODEL_UP,        /* products: feed-forward, first half with activation         */
+    FBT_MODEL_DOWN,      /* products: feed-forward, second half with residual          */
+    FBT_MODEL_NORM,      /* layer norms                                                */
+    FBT_MODEL_READOUT,   /* rows read, head, logits, losses                            */
+    FBT_MODEL_N_OPERATIONS
+} fbt_model_operation;
+
+/* "qkv", ...; NULL outside the list. */
+const char *fbt_model_operation_name(fbt_model_operation operation);
+
+/* Added to while it is set, for `fedbpt bench`. Measuring waits for every operation. flops: 2 m n k of a product that
+ * was made; 4 l n_hidden for each query of attention over l keys; other operations count nothing. */
+typedef struct fbt_model_profile {
+    double seconds[FBT_MODEL_N_OPERATIONS];
+    double flops[FBT_MODEL_N_OPERATIONS];
+} fbt_model_profile;
+void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile); /* NULL: stop; borrowed */
+
+#endif

@@ -1,0 +1,52 @@
+/* Reads what make_hf_fixtures.py wrote: cases of token sequences, search points and Hugging Face's logits. */
+#ifndef FBT_TESTS_FIXTURE_H
+#define FBT_TESTS_FIXTURE_H
+
+#include "batch.h"
+#include "model.h"
+#include "status.h"
+
+#include <stdint.h>
+
+enum { FIXTURE_PROMPTS = 3, FIXTURE_MAX_SEARCH = 16 };
+
+typedef struct fixture_case {
+    fbt_prompt_mode mode;
+    int64_t n_prompt_tokens;
+    int has_offset; /* p0 is not zero */
+    fbt_batch batch;
+    double z[FIXTURE_PROMPTS * FIXTURE_MAX_SEARCH]; /* [FIXTURE_PROMPTS, n_search] */
+    double *logits;                                 /* [n_sequences, n_labels]     */
+    double largest;                                 /* of |logits|                 */
+} fixture_case;
+
+typedef struct fixture {
+    fbt_readout readout;
+    float scale;
+    int64_t n_search;
+    double projection_scale;
+    double embedding_std;
+    int64_t n_labels;
+    int32_t *label_ids;     /* mask readout                 */
+    int32_t *label_tokens;  /* embedding readout, CSR       */
+    int64_t *label_offsets; /* [n_labels + 1]               */
+    int64_t n_cases;
+    fixture_case *cases;
+} fixture;
+
+/* `path`: a cases.json. Clear it after a failure too. Errors: FBT_ERR_IO, FBT_ERR_MEMORY. */
+fbt_status fixture_read(const char *path, fixture *f);
+void fixture_clear(fixture *f);
+
+/* The model in `folder` ready for a case: projection and prompts set. */
+fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
+                              int full_last_layer, fbt_model **model);
+
+/* A: [n_out, n_search] and p0: [n_out] as in make_hf_fixtures.py; *p0 is NULL without offset. Release both with free().
+ */
+fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, float **a, float **p0);
+
+/* A backend called "cpu". A precision that the processor lacks gives FBT_ERR_CONFIG. */
+fbt_status fixture_open_backend(const char *precision, int n_threads, fbt_backend **b);
+
+#endif
