@@ -282,7 +282,8 @@ def load_corpus(name: str, scratch_parent: Path) -> tuple[list[Record], str]:
 def split_randomly(records: list[Record], test_size: int, seed: int, key: Callable[[Record], str]) -> tuple[list[Record], list[Record]]:
     """Train and test records by a seeded draw. Records of the same text (`key`) all go to one side, so that no test sample was trained on.
 
-    The order is that of SHA-256(seed, text): the same on every machine and with every library version.
+    The draw goes by SHA-256(seed, text): the same on every machine and with every library version. The test records keep the
+    draw's order, so that the first n of them are a fair sample too, where a corpus is sorted by label.
     """
     if not 0 < test_size < len(records):
         raise UserError(f"--test-size {test_size}: must be between 1 and {len(records) - 1}, as there are {len(records)} samples")
@@ -295,4 +296,4 @@ def split_randomly(records: list[Record], test_size: int, seed: int, key: Callab
         if len(test) + len(groups[digest]) <= test_size:
             test.extend(groups[digest])
     chosen = {record.row for record in test}
-    return [record for record in records if record.row not in chosen], sorted(test, key=lambda record: record.row)
+    return [record for record in records if record.row not in chosen], test

@@ -178,11 +178,12 @@ fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local)
     return failed && local == FBT_OK ? FBT_ERR_PEER : local;
 }
 
-static void print_sentence(const fbt_comm *comm, fbt_status local)
+/* The rank is named where it tells something: when some ranks have no failure of their own. */
+static void print_sentence(const fbt_comm *comm, fbt_status local, int n_causes)
 {
     const char *sentence = fbt_error_message();
     sentence = sentence[0] == '\0' ? fbt_status_text(local) : sentence;
-    if (comm->size == 1) {
+    if (n_causes == comm->size) {
         fprintf(stderr, "fedbpt: error: %s\n", sentence);
     } else {
         fprintf(stderr, "fedbpt: error: %s (rank %d)\n", sentence, comm->rank);
@@ -194,7 +195,9 @@ fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local)
 {
     /* The lowest rank with a cause of its own; behind all of those, the lowest that only heard of one. */
     int speaker = local == FBT_OK ? 2 * comm->size : local == FBT_ERR_PEER ? comm->size + comm->rank : comm->rank;
+    int n_causes = local != FBT_OK && local != FBT_ERR_PEER;
     MPI_Allreduce(MPI_IN_PLACE, &speaker, 1, MPI_INT, MPI_MIN, comm->mpi);
+    MPI_Allreduce(MPI_IN_PLACE, &n_causes, 1, MPI_INT, MPI_SUM, comm->mpi);
     if (speaker == 2 * comm->size) {
         return FBT_OK;
     }
@@ -202,7 +205,7 @@ fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local)
     int result = local;
     MPI_Bcast(&result, 1, MPI_INT, speaker, comm->mpi);
     if (speaker == comm->rank) {
-        print_sentence(comm, local);
+        print_sentence(comm, local, n_causes);
     }
     return (fbt_status)result;
 }

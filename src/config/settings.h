@@ -88,8 +88,8 @@ void fbt_settings_clear(fbt_settings *settings);
 
 /* Reads a YAML file of sections and keys into settings; keys that it does not give keep their values. Unknown or repeated
  * keys, wrong types and values out of range are errors that name file, line and key, and the nearest known key.
- * Errors: FBT_ERR_CONFIG, FBT_ERR_IO. */
-fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path);
+ * *text: the file's text (free()), or NULL if it is not wanted. Errors: FBT_ERR_CONFIG, FBT_ERR_IO. */
+fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char **text);
 
 /* The same for text already in memory; `name` stands for the file in messages. */
 fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);

@@ -261,25 +261,29 @@ fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, cons
     return read_bytes(settings, text, strlen(text), name);
 }
 
-fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path)
+fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char **text)
 {
     fbt_status status = FBT_OK;
-    char *text = NULL;
+    char *bytes = NULL;
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         FBT_FAIL(FBT_ERR_IO, "%.256s cannot be opened: %s; give the path of a settings file", path, strerror(errno));
     }
-    FBT_TRY(fbt_memory_alloc(&text, FILE_BYTES_MAX + 1, 1));
-    size_t n_bytes = fread(text, 1, FILE_BYTES_MAX + 1, file);
+    FBT_TRY(fbt_memory_alloc(&bytes, FILE_BYTES_MAX + 1, 1));
+    size_t n_bytes = fread(bytes, 1, FILE_BYTES_MAX + 1, file);
     if (ferror(file)) {
         FBT_FAIL(FBT_ERR_IO, "%.256s cannot be read: %s; give the path of a settings file", path, strerror(errno));
     }
     if (n_bytes > FILE_BYTES_MAX) {
         FBT_FAIL(FBT_ERR_CONFIG, "%.256s is longer than %d bytes; is it a settings file?", path, FILE_BYTES_MAX);
     }
-    status = read_bytes(settings, text, n_bytes, path);
+    FBT_TRY(read_bytes(settings, bytes, n_bytes, path));
+    if (text != NULL) {
+        *text = bytes;
+        bytes = NULL;
+    }
 done:
-    free(text);
+    free(bytes);
     if (file != NULL) {
         fclose(file);
     }

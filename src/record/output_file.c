@@ -88,7 +88,7 @@ static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
                         S_ISDIR(info.st_mode) ? "a folder" : "not a regular file");
     }
     if (!overwrite) {
-        return fbt_fail(FBT_ERR_IO, "%.400s exists; choose another path, or replace it with --overwrite", file->shown);
+        return fbt_fail(FBT_ERR_IO, "%.400s exists; choose another path, or add --overwrite", file->shown);
     }
     int descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
     ssize_t n_read = descriptor < 0 ? -1 : read(descriptor, start, sizeof start);

@@ -192,6 +192,14 @@ done:
     return status;
 }
 
+fbt_status fbt_run_file_check(const char *path, bool overwrite)
+{
+    fbt_output_file *output = NULL;
+    fbt_status status = fbt_output_file_open(path, overwrite, &output);
+    fbt_output_file_close(output);
+    return status;
+}
+
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
 {
     fbt_status status = FBT_OK;

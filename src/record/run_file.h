@@ -82,6 +82,10 @@ typedef struct fbt_run_result {
     const float *last_prompt;  /* [P, H] */
 } fbt_run_result;
 
+/* Finds out now whether a run file could be written at this path: folder there and writable, no other run writing it, no
+ * existing file unless overwrite. Errors: FBT_ERR_IO with what to do. */
+fbt_status fbt_run_file_check(const char *path, bool overwrite);
+
 /* Starts a run file. Writes no run file before the first fbt_run_file_commit, but finds out now whether it could: folder
  * missing or read-only, file exists and overwrite is false (with overwrite, only an HDF5 file is replaced). Until
  * fbt_run_file_free an empty `.<name>.lock` lies beside it, locked: a second run onto the same path is refused. Where the

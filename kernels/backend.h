@@ -1,0 +1,190 @@
+/* The contract between the model and whatever computes it: memory, and the operations of a transformer's forward pass.
+ *
+ * A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and one
+ * thread of control. Promises that every backend keeps, checked by tests/conformance:
+ *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for any
+ *     number of threads. No reduction's order depends on the number of rows, sequences or threads.
+ *   - fp32 accumulation; normalisation, softmax, loss and readout in fp32 whatever the precision.
+ *   - Operations are asynchronous: they are queued in call order and may return before they ran. fbt_backend_ops.read and
+ *     .sync wait. An error of an asynchronous launch is reported by the call that launches it or by the next wait.
+ *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
+ *
+ * Shapes are row-major. "Activation type" is float in fp32 and bfloat16 in bf16. Sizes must be at least 1 unless said
+ * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
+ */
+#ifndef FBT_BACKEND_H
+#define FBT_BACKEND_H
+
+#include "status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
+typedef enum fbt_precision { FBT_PRECISION_FP32, FBT_PRECISION_BF16 } fbt_precision;
+typedef enum fbt_activation { FBT_ACT_NONE, FBT_ACT_GELU_ERF, FBT_ACT_GELU_TANH, FBT_ACT_RELU, FBT_ACT_TANH } fbt_activation;
+typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
+
+/* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"). */
+typedef enum fbt_prompt_mode {
+    FBT_PROMPT_NONE,  /* no prompt                                                                                  */
+    FBT_PROMPT_ADD,   /* added to rows 1..P after the embedding LayerNorm                                           */
+    FBT_PROMPT_CAT,   /* rows 0..P-1 are p as it is: no position or type embedding, no LayerNorm                    */
+    FBT_PROMPT_INPUT, /* rows 0..P-1 are p in place of word embeddings: position, type and LayerNorm as any token's */
+} fbt_prompt_mode;
+
+typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
+typedef struct fbt_matrix fbt_matrix; /* constant [n_out, n_in] matrix with optional bias, laid out for the backend   */
+typedef struct fbt_table fbt_table;   /* constant [n_rows, n_dim] lookup table                                        */
+typedef struct fbt_backend fbt_backend;
+
+typedef struct fbt_backend_options {
+    const char *name;        /* "cpu" or "cuda"; borrowed during fbt_backend_open                                     */
+    const char *precision;   /* "auto", "fp32" or "bf16"; borrowed during fbt_backend_open. auto: bf16 where fast     */
+    int n_threads;           /* threads of this rank; 0: the processors this rank may use, shared among local ranks   */
+    int local_rank;          /* this rank's number on its node, and how many ranks the node has:                      */
+    int n_local_ranks;       /*   which processors or device are its own                                              */
+} fbt_backend_options;
+
+/* What was chosen, for the log and the run file. Strings live as long as the backend. */
+typedef struct fbt_backend_info {
+    const char *name;      /* "cpu"                                        */
+    const char *device;    /* processor or device name                     */
+    const char *isa;       /* instruction set in use, e.g. "avx512_core_bf16" */
+    const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
+    fbt_precision precision;
+    int n_threads;
+} fbt_backend_info;
+
+/* Sequences packed end to end without padding. Sequence s is rows offsets[s] .. offsets[s+1]-1 of every [n_rows, ...]
+ * buffer. In modes cat and input a sequence's first n_prompt_tokens rows are its prompt's, and tokens there are ignored. */
+typedef struct fbt_packed {
+    const fbt_buffer *tokens;       /* int32 [n_rows]                                              */
+    const fbt_buffer *offsets;      /* int32 [n_sequences + 1]                                     */
+    const fbt_buffer *prompt_index; /* int32 [n_sequences]: which prompt; unused in mode none      */
+    const int32_t *host_offsets;    /* the same offsets on the host, valid until the next wait     */
+    int64_t n_sequences;
+    int64_t n_rows;
+    int64_t max_length;             /* longest sequence, rows                                      */
+} fbt_packed;
+
+/* Embedding of encoders: LN(word[token] + position[...] + type[0]) with the prompt put in as the mode says. */
+typedef struct fbt_embedding {
+    const fbt_table *word;     /* [vocabulary, n_dim]                                                           */
+    const fbt_table *position; /* [n_positions, n_dim]; row of the t-th token: position_offset + t, where t      */
+    int64_t position_offset;   /*   counts from the first row of the sequence (cat: from the first text row)     */
+    const fbt_table *type;     /* [n_types, n_dim], row 0 is used; NULL: none                                    */
+    const fbt_buffer *gamma;   /* float [n_dim]                                                                  */
+    const fbt_buffer *beta;    /* float [n_dim]                                                                  */
+    float epsilon;
+    int64_t n_dim;
+    fbt_prompt_mode mode;
+    int64_t n_prompt_tokens;   /* P; 0 in mode none                                                              */
+    const fbt_buffer *prompts; /* float [n_prompts, P, n_dim]; NULL in mode none                                 */
+} fbt_embedding;
+
+/* Where attention finds its operands: head h of row r starts at element r * stride + column + h * head_dim. */
+typedef struct fbt_heads {
+    const fbt_buffer *buffer; /* activation type */
+    int64_t stride;
+    int64_t column;
+} fbt_heads;
+
+/* Bidirectional softmax attention within each sequence (Vaswani et al. 2017): y = softmax(scale q k^T) v.
+ * Keys and values: rows of sequence s by packed->offsets. Queries: all rows of the sequence (one_query = 0), or one
+ * query per sequence, row s of q (one_query = 1: the last layer where one row is read). */
+typedef struct fbt_attention {
+    fbt_heads q, k, v;
+    const fbt_packed *packed;
+    int one_query;      /* 0: q and y are [n_rows, ...]; 1: q and y are [n_sequences, ...] */
+    int64_t n_heads;
+    int64_t head_dim;
+    float scale;        /* usually 1 / sqrt(head_dim) */
+} fbt_attention;
+
+typedef struct fbt_backend_ops {
+    void (*close)(fbt_backend *b);
+    void (*info)(const fbt_backend *b, fbt_backend_info *info);
+
+    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read waits for
+     * all queued work. Offsets and sizes in bytes. buffer_free(NULL), matrix_free(NULL), table_free(NULL) do nothing. */
+    fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
+    void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
+    fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
+    fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
+    fbt_status (*sync)(fbt_backend *b);
+
+    /* weight: [n_out, n_in] on the host in `dtype`, copied; bias: float [n_out] or NULL, copied. The matrix computes in
+     * `precision`, which may be fp32 on a bf16 backend (the prompt projection). */
+    fbt_status (*matrix_new)(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
+                             int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+    void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
+
+    /* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of a
+     * copy: the memory must stay valid and unchanged until table_free. */
+    fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                            fbt_table **table);
+    void (*table_free)(fbt_backend *b, fbt_table *table);
+
+    /* x: [n_rows, n_dim], activation type. Errors: FBT_ERR_ARG when a position or token is outside its table. */
+    fbt_status (*embed)(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
+
+    /* y = activation(x W^T + bias) + residual.  x: [n_rows, n_in]; y, residual: [n_rows, n_out] in the activation type of
+     * the matrix's precision; residual may be NULL and may be y itself; x and y do not overlap. */
+    fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
+                         const fbt_buffer *residual, int64_t n_rows);
+
+    /* y = gamma * (x - mean) / sqrt(var + epsilon) + beta, mean and var per row (Ba, Kiros, Hinton 2016, arXiv 1607.06450).
+     * x, y: [n_rows, n_dim], activation type; y may be x. */
+    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *gamma,
+                            const fbt_buffer *beta, int64_t n_rows, int64_t n_dim, float epsilon);
+
+    /* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
+    fbt_status (*attention)(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+
+    /* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], activation type; rows: int32 [n]. */
+    fbt_status (*gather_rows)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
+                              int64_t n_dim);
+
+    /* y[s] = m / |m|_2 with m the mean of sequence s's rows.  x: [n_rows, n_dim], activation type; y: float
+     * [n_sequences, n_dim]. */
+    fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim);
+
+    /* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16); labels:
+     * float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
+    fbt_status (*label_logits)(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                               const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n, int64_t n_labels,
+                               int64_t n_dim);
+
+    /* Per sample: loss and predicted label (the first largest logit).  ce: -log softmax(logits)[y]; hinge:
+     * sum_{c != y} max(0, 2 - logits[y] + logits[c]) (Sun et al. 2022); accuracy: -1 when right, 0 when wrong.
+     * logits: float [n, n_labels]; labels: int32 [n]; losses: float [n]; predictions: int32 [n]. */
+    fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
+                       const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+
+    /* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the vendor's
+     * library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a first. Waits. */
+    fbt_status (*library_product)(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+                                  double *best_s);
+} fbt_backend_ops;
+
+/* Every backend's object starts with this. */
+struct fbt_backend {
+    const fbt_backend_ops *ops;
+    fbt_precision precision; /* of the activations and, unless a matrix says otherwise, of the products */
+};
+
+/* Opens the backend called options->name and decides its precision. Errors: FBT_ERR_CONFIG (no such backend in this
+ * build; a precision that the processor lacks), FBT_ERR_MEMORY, FBT_ERR_BACKEND. Close with b->ops->close(b). */
+fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b);
+
+/* Bytes of one element. */
+size_t fbt_dtype_bytes(fbt_dtype dtype);
+
+/* Activation type of a precision: FBT_F32 or FBT_BF16. */
+fbt_dtype fbt_precision_dtype(fbt_precision precision);
+
+/* "fp32", "bf16". */
+const char *fbt_precision_name(fbt_precision precision);
+
+#endif

@@ -1,0 +1,82 @@
+/* Attention: every head of every sequence is one task. */
+#include "cpu/cpu.h"
+#include "cpu/tiles.h"
+
+#include <omp.h>
+
+static fbt_status check_heads(const fbt_heads *heads, int64_t n_rows, int64_t width, int64_t item, const char *what)
+{
+    if (heads->column < 0 || width < 1 || heads->stride < heads->column + width) {
+        return fbt_fail(FBT_ERR_ARG, "attention: %s takes %lld elements from column %lld of rows of %lld", what,
+                        (long long)width, (long long)heads->column, (long long)heads->stride);
+    }
+    return fbt_cpu_check_size(heads->buffer, n_rows, heads->stride * item, what);
+}
+
+static const char *head_at(const fbt_heads *heads, int64_t row, int64_t head_column, int64_t item)
+{
+    return (const char *)heads->buffer->data + (row * heads->stride + heads->column + head_column) * item;
+}
+
+static void attend_head(fbt_cpu *cpu, void *y, const fbt_attention *a, int64_t sequence, int64_t h)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(cpu->base.precision);
+    const int64_t item = (int64_t)fbt_dtype_bytes(dtype), column = h * a->head_dim, width = a->n_heads * a->head_dim;
+    const int64_t first = a->packed->host_offsets[sequence];
+    const int64_t n_keys = a->packed->host_offsets[sequence + 1] - first;
+    const int64_t query = a->one_query ? sequence : first;
+    const fbt_head head = {.q = head_at(&a->q, query, column, item),
+                           .k = head_at(&a->k, first, column, item),
+                           .v = head_at(&a->v, first, column, item),
+                           .y = (char *)y + (query * width + column) * item,
+                           .q_stride = a->q.stride,
+                           .k_stride = a->k.stride,
+                           .v_stride = a->v.stride,
+                           .y_stride = width,
+                           .n_queries = a->one_query ? 1 : n_keys,
+                           .n_keys = n_keys,
+                           .head_dim = a->head_dim,
+                           .scale = a->scale,
+                           .dtype = dtype};
+    cpu->rows->attention(&head, cpu->scratch[omp_get_thread_num()].data);
+}
+
+static void attend_all(fbt_cpu *cpu, void *y, const fbt_attention *a)
+{
+    const int64_t n_tasks = a->packed->n_sequences * a->n_heads;
+#pragma omp parallel num_threads(cpu->n_threads)
+    {
+        if (cpu->has_tiles) {
+            fbt_tiles_begin();
+        }
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t task = 0; task < n_tasks; task++) {
+            attend_head(cpu, y, a, task / a->n_heads, task % a->n_heads);
+        }
+        if (cpu->has_tiles) {
+            fbt_tiles_end();
+        }
+    }
+}
+
+fbt_status fbt_cpu_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *a)
+{
+    fbt_status status = FBT_OK;
+    fbt_cpu *cpu = fbt_cpu_of(b);
+    const fbt_packed *packed = a->packed;
+    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision)), width = a->n_heads * a->head_dim;
+    const int64_t n_queries = a->one_query ? packed->n_sequences : packed->n_rows;
+    if (a->n_heads < 1 || a->head_dim < 1 || !(a->scale > 0)) {
+        FBT_FAIL(FBT_ERR_ARG, "attention: %lld heads of %lld with scale %g", (long long)a->n_heads,
+                 (long long)a->head_dim, (double)a->scale);
+    }
+    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(check_heads(&a->q, n_queries, width, item, "attention, q"));
+    FBT_TRY(check_heads(&a->k, packed->n_rows, width, item, "attention, k"));
+    FBT_TRY(check_heads(&a->v, packed->n_rows, width, item, "attention, v"));
+    FBT_TRY(fbt_cpu_check_size(y, n_queries, width * item, "attention, y"));
+    FBT_TRY(fbt_cpu_scratch_need(cpu, cpu->rows->attention_bytes(packed->max_length, a->head_dim)));
+    attend_all(cpu, y->data, a);
+done:
+    return status;
+}

@@ -1,0 +1,280 @@
+/* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing. */
+#include "cpu/cpu.h"
+#include "memory.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what)
+{
+    if (code == dnnl_success) {
+        return FBT_OK;
+    }
+    if (code == dnnl_out_of_memory) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: oneDNN could not %s", what);
+    }
+    return fbt_fail(FBT_ERR_BACKEND, "oneDNN could not %s (status %d)", what, (int)code);
+}
+
+fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
+{
+    int64_t n_bytes;
+    if (buffer == NULL || n_items < 0 || __builtin_mul_overflow(n_items, item_bytes, &n_bytes) ||
+        n_bytes > buffer->n_bytes) {
+        return fbt_fail(FBT_ERR_ARG, "%s: a buffer of %lld bytes cannot hold %lld items of %lld bytes", what,
+                        buffer == NULL ? 0LL : (long long)buffer->n_bytes, (long long)n_items, (long long)item_bytes);
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_cpu_check_packed(const fbt_packed *packed)
+{
+    if (packed->n_sequences < 0 || packed->n_rows < 0 || (packed->n_sequences == 0) != (packed->n_rows == 0)) {
+        return fbt_fail(FBT_ERR_ARG, "a batch cannot have %lld sequences in %lld rows", (long long)packed->n_sequences,
+                        (long long)packed->n_rows);
+    }
+    const int32_t *offsets = packed->host_offsets;
+    for (int64_t s = 0; s < packed->n_sequences; s++) {
+        if (offsets[0] != 0 || offsets[s + 1] <= offsets[s] || offsets[s + 1] - offsets[s] > packed->max_length) {
+            return fbt_fail(FBT_ERR_ARG, "sequence %lld of a batch has rows %d to %d, of at most %lld", (long long)s,
+                            offsets[s], offsets[s + 1], (long long)packed->max_length);
+        }
+    }
+    if (packed->n_sequences > 0 && offsets[packed->n_sequences] != packed->n_rows) {
+        return fbt_fail(FBT_ERR_ARG, "a batch's sequences end at row %d, not at %lld", offsets[packed->n_sequences],
+                        (long long)packed->n_rows);
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block)
+{
+    const size_t alignment = n_bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 64;
+    *block = NULL;
+    if (n_bytes < 0 || posix_memalign(block, alignment, n_bytes > 0 ? (size_t)n_bytes : 1) != 0) {
+        *block = NULL;
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: %lld bytes were asked for", (long long)n_bytes);
+    }
+    if (alignment == HUGE_PAGE_BYTES) {
+        madvise(*block, (size_t)n_bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES,
+                MADV_HUGEPAGE); /* advice: may be refused */
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_cpu_scratch_need(fbt_cpu *cpu, int64_t n_bytes)
+{
+    for (int t = 0; t < cpu->n_threads; t++) {
+        fbt_cpu_scratch *scratch = &cpu->scratch[t];
+        if (scratch->n_bytes < n_bytes) {
+            free(scratch->data);
+            scratch->n_bytes = 0;
+            const fbt_status status = fbt_cpu_block_new(n_bytes, &scratch->data);
+            if (status != FBT_OK) {
+                return status;
+            }
+            scratch->n_bytes = n_bytes;
+        }
+    }
+    return FBT_OK;
+}
+
+static fbt_status cpu_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer)
+{
+    fbt_status status = FBT_OK;
+    fbt_buffer *made = NULL;
+    (void)b;
+    *buffer = NULL;
+    if (n_bytes < 0) {
+        FBT_FAIL(FBT_ERR_ARG, "a buffer cannot have %lld bytes", (long long)n_bytes);
+    }
+    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    FBT_TRY(fbt_cpu_block_new(n_bytes, &made->data));
+    made->n_bytes = n_bytes;
+    *buffer = made;
+    made = NULL;
+done:
+    free(made);
+    return status;
+}
+
+static void cpu_buffer_free(fbt_backend *b, fbt_buffer *buffer)
+{
+    (void)b;
+    if (buffer != NULL) {
+        free(buffer->data);
+        free(buffer);
+    }
+}
+
+static fbt_status cpu_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
+{
+    (void)b;
+    const fbt_status status = fbt_cpu_check_size(buffer, n_bytes, 1, "write");
+    if (status == FBT_OK && n_bytes > 0) {
+        memcpy(buffer->data, host, (size_t)n_bytes);
+    }
+    return status;
+}
+
+static fbt_status cpu_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
+{
+    (void)b;
+    const fbt_status status = fbt_cpu_check_size(buffer, n_bytes, 1, "read");
+    if (status == FBT_OK && n_bytes > 0) {
+        memcpy(host, buffer->data, (size_t)n_bytes);
+    }
+    return status;
+}
+
+static fbt_status cpu_sync(fbt_backend *b)
+{
+    (void)b;
+    return FBT_OK;
+}
+
+static fbt_status cpu_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                                fbt_table **table)
+{
+    (void)b;
+    *table = NULL;
+    if (rows == NULL || dtype == FBT_I32 || n_rows < 1 || n_dim < 1) {
+        return fbt_fail(FBT_ERR_ARG, "a lookup table cannot have %lld rows of %lld", (long long)n_rows,
+                        (long long)n_dim);
+    }
+    const fbt_status status = fbt_memory_alloc(table, 1, sizeof **table);
+    if (status == FBT_OK) {
+        **table = (fbt_table){.rows = rows, .dtype = dtype, .n_rows = n_rows, .n_dim = n_dim};
+    }
+    return status;
+}
+
+static void cpu_table_free(fbt_backend *b, fbt_table *table)
+{
+    (void)b;
+    free(table);
+}
+
+static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
+{
+    const fbt_cpu *cpu = (const fbt_cpu *)b;
+    *info = (fbt_backend_info){.name = "cpu",
+                               .device = cpu->device,
+                               .isa = cpu->isa,
+                               .libraries = cpu->libraries,
+                               .precision = b->precision,
+                               .n_threads = cpu->n_threads};
+}
+
+static void cpu_close(fbt_backend *b)
+{
+    fbt_cpu *cpu = fbt_cpu_of(b);
+    if (cpu == NULL) {
+        return;
+    }
+    fbt_cpu_threads_restore(&cpu->affinity, cpu->n_threads);
+    for (int t = 0; t < cpu->n_threads; t++) {
+        if (cpu->scratch != NULL) {
+            free(cpu->scratch[t].data);
+        }
+        if (cpu->streams != NULL && cpu->streams[t] != NULL) {
+            dnnl_stream_destroy(cpu->streams[t]);
+        }
+    }
+    free(cpu->scratch);
+    free(cpu->streams);
+    if (cpu->engine != NULL) {
+        dnnl_engine_destroy(cpu->engine);
+    }
+    free(cpu);
+}
+
+static const fbt_backend_ops cpu_ops = {
+    .close = cpu_close,
+    .info = cpu_info,
+    .buffer_new = cpu_buffer_new,
+    .buffer_free = cpu_buffer_free,
+    .write = cpu_write,
+    .read = cpu_read,
+    .sync = cpu_sync,
+    .matrix_new = fbt_cpu_matrix_new,
+    .matrix_free = fbt_cpu_matrix_free,
+    .table_new = cpu_table_new,
+    .table_free = cpu_table_free,
+    .embed = fbt_cpu_embed,
+    .linear = fbt_cpu_linear,
+    .layernorm = fbt_cpu_layernorm,
+    .attention = fbt_cpu_attention,
+    .gather_rows = fbt_cpu_gather_rows,
+    .mean_pool = fbt_cpu_mean_pool,
+    .label_logits = fbt_cpu_label_logits,
+    .loss = fbt_cpu_loss,
+    .library_product = fbt_cpu_library_product,
+};
+
+/* "model name" of /proc/cpuinfo, where there is one. */
+static void describe(fbt_cpu *cpu)
+{
+    char line[256];
+    const dnnl_version_t *version = dnnl_version();
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(cpu->device, sizeof cpu->device, "unknown processor");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "model name : %127[^\n]", cpu->device) == 1) {
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    snprintf(cpu->libraries, sizeof cpu->libraries, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
+    cpu->isa = fbt_cpu_isa_name();
+}
+
+static fbt_status choose_precision(const char *wanted, fbt_precision *precision)
+{
+    const int has_bf16 = fbt_cpu_has_bf16();
+    if (strcmp(wanted, "bf16") == 0 && !has_bf16) {
+        return fbt_fail(
+            FBT_ERR_CONFIG,
+            "backend.precision is bf16, but this processor (%s) has no bfloat16 instructions: set it to auto "
+            "or fp32",
+            fbt_cpu_isa_name());
+    }
+    *precision = has_bf16 && strcmp(wanted, "fp32") != 0 ? FBT_PRECISION_BF16 : FBT_PRECISION_FP32;
+    return FBT_OK;
+}
+
+fbt_status fbt_cpu_open(const fbt_backend_options *options, fbt_backend **b)
+{
+    fbt_status status = FBT_OK;
+    fbt_precision precision = FBT_PRECISION_FP32;
+    fbt_cpu *cpu = NULL;
+    *b = NULL;
+    FBT_TRY(choose_precision(options->precision, &precision));
+    FBT_TRY(fbt_memory_alloc(&cpu, 1, sizeof *cpu));
+    cpu->base = (fbt_backend){.ops = &cpu_ops, .precision = precision};
+    cpu->rows = fbt_cpu_row_kernels();
+    cpu->has_tiles = fbt_cpu_has_tiles();
+    describe(cpu);
+    FBT_TRY(fbt_cpu_threads_start(&cpu->affinity, options, &cpu->n_threads));
+    FBT_TRY(fbt_memory_alloc(&cpu->scratch, cpu->n_threads, sizeof *cpu->scratch));
+    FBT_TRY(fbt_memory_alloc(&cpu->streams, cpu->n_threads, sizeof(dnnl_stream_t)));
+    FBT_TRY(fbt_cpu_dnnl_status(dnnl_engine_create(&cpu->engine, dnnl_cpu, 0), "open the processor"));
+    for (int t = 0; t < cpu->n_threads; t++) {
+        FBT_TRY(fbt_cpu_dnnl_status(dnnl_stream_create(&cpu->streams[t], cpu->engine, dnnl_stream_default_flags),
+                                    "create a stream"));
+    }
+    *b = &cpu->base;
+    cpu = NULL;
+done:
+    if (cpu != NULL) {
+        cpu_close(&cpu->base);
+    }
+    return status;
+}

@@ -1,0 +1,107 @@
+/* Inside the CPU backend: its object, and what its files share. */
+#ifndef FBT_CPU_CPU_H
+#define FBT_CPU_CPU_H
+
+#include "backend.h"
+#include "cpu/rows.h"
+
+#include <dnnl.h>
+#include <sched.h>
+
+/* One allocation, aligned to 64 bytes. */
+struct fbt_buffer {
+    void *data;
+    int64_t n_bytes;
+};
+
+struct fbt_table {
+    const void *rows; /* borrowed */
+    fbt_dtype dtype;
+    int64_t n_rows, n_dim;
+};
+
+/* Scratch memory of one thread, grown before a parallel region and used inside it. */
+typedef struct fbt_cpu_scratch {
+    void *data;
+    int64_t n_bytes;
+} fbt_cpu_scratch;
+
+typedef struct fbt_cpu_affinity {
+    int is_pinned;
+    cpu_set_t before; /* mask of the calling thread when the backend opened */
+    int n_omp_before; /* omp_get_max_threads() then                         */
+} fbt_cpu_affinity;
+
+typedef struct fbt_cpu {
+    fbt_backend base;
+    const fbt_row_kernels *rows;
+    dnnl_engine_t engine;
+    int n_threads;
+    int has_tiles;
+    fbt_cpu_scratch *scratch; /* [n_threads] */
+    dnnl_stream_t *streams;   /* [n_threads] */
+    fbt_cpu_affinity affinity;
+    char device[128], libraries[64];
+    const char *isa;
+} fbt_cpu;
+
+static inline fbt_cpu *fbt_cpu_of(fbt_backend *b)
+{
+    return (fbt_cpu *)b;
+}
+
+/* Opens the CPU backend; see fbt_backend_open. */
+fbt_status fbt_cpu_open(const fbt_backend_options *options, fbt_backend **b);
+
+/* The row kernels for the processor, capped by ONEDNN_MAX_CPU_ISA like oneDNN itself; its name; whether it multiplies
+ * bfloat16; whether it does so on AMX tiles; rows of a oneDNN matrix product. */
+const fbt_row_kernels *fbt_cpu_row_kernels(void);
+int fbt_cpu_has_tiles(void);
+int64_t fbt_cpu_block_rows(fbt_precision precision);
+const char *fbt_cpu_isa_name(void);
+int fbt_cpu_has_bf16(void);
+
+/* Number of threads by the options, and (where every thread can have a processor of its own) their binding. Restore
+ * gives the calling thread back the affinity and the number of OpenMP threads that it had. */
+fbt_status fbt_cpu_threads_start(fbt_cpu_affinity *affinity, const fbt_backend_options *options, int *n_threads);
+void fbt_cpu_threads_restore(const fbt_cpu_affinity *affinity, int n_threads);
+
+/* Uninitialised memory, released with free(). Large blocks start at huge pages, of which a sweep over activations needs
+ * few. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block);
+
+/* Makes every thread's scratch memory at least n_bytes. Contents are lost. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_cpu_scratch_need(fbt_cpu *cpu, int64_t n_bytes);
+
+/* Checks that `buffer` has n_items of item_bytes, and host offsets that they cut n_rows into sequences.
+ * Errors: FBT_ERR_ARG. */
+fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
+fbt_status fbt_cpu_check_packed(const fbt_packed *packed);
+
+/* FBT_ERR_BACKEND or FBT_ERR_MEMORY with a sentence, unless `code` is success. `what` completes "oneDNN could not ...".
+ */
+fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what);
+
+/* The operations, one file each. */
+fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
+                              int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
+fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                          fbt_activation activation, const fbt_buffer *residual, int64_t n_rows);
+fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
+fbt_status fbt_cpu_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *gamma,
+                             const fbt_buffer *beta, int64_t n_rows, int64_t n_dim, float epsilon);
+fbt_status fbt_cpu_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
+                               int64_t n_dim);
+fbt_status fbt_cpu_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
+                             int64_t n_dim);
+fbt_status fbt_cpu_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                                const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
+                                int64_t n_labels, int64_t n_dim);
+fbt_status fbt_cpu_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
+                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+                                   double *best_s);
+
+#endif

@@ -1,0 +1,165 @@
+/* Embedding of tokens and prompts: sequences over threads. */
+#include "cpu/cpu.h"
+
+#include <omp.h>
+
+/* What a row of a sequence is made of. t counts rows from the first of the sequence. */
+typedef struct fbt_embed_row {
+    int is_copied;       /* the prompt's row as it is          */
+    const float *prompt; /* row of the prompt, or NULL         */
+    int64_t token;       /* -1: the prompt's row in its place  */
+    int64_t position;    /* row of the position table          */
+} fbt_embed_row;
+
+static fbt_embed_row describe_row(const fbt_embedding *e, int32_t token, const float *prompt, int64_t t)
+{
+    const int64_t n_prompt = e->n_prompt_tokens;
+    fbt_embed_row row = {.token = token, .position = e->position_offset + t};
+    switch (e->mode) {
+    case FBT_PROMPT_ADD:
+        row.prompt = t >= 1 && t <= n_prompt ? prompt + (t - 1) * e->n_dim : NULL;
+        break;
+    case FBT_PROMPT_CAT:
+        row.is_copied = t < n_prompt;
+        row.prompt = row.is_copied ? prompt + t * e->n_dim : NULL;
+        row.position -= n_prompt;
+        break;
+    case FBT_PROMPT_INPUT:
+        row.prompt = t < n_prompt ? prompt + t * e->n_dim : NULL;
+        row.token = t < n_prompt ? -1 : token;
+        break;
+    default:
+        break;
+    }
+    return row;
+}
+
+static const void *table_row(const fbt_table *table, int64_t row)
+{
+    return (const char *)table->rows + row * table->n_dim * (int64_t)fbt_dtype_bytes(table->dtype);
+}
+
+static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_embed_row *row, float *scratch)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(cpu->base.precision);
+    fbt_row_terms terms = {.dtypes = {FBT_F32, e->position->dtype, FBT_F32}};
+    if (row->is_copied) {
+        cpu->rows->convert(x, dtype, row->prompt, FBT_F32, e->n_dim);
+        return;
+    }
+    if (row->token < 0) {
+        terms.rows[0] = row->prompt;
+    } else {
+        terms.rows[0] = table_row(e->word, row->token);
+        terms.dtypes[0] = e->word->dtype;
+    }
+    terms.rows[1] = table_row(e->position, row->position);
+    if (e->type != NULL) {
+        terms.rows[2] = table_row(e->type, 0);
+        terms.dtypes[2] = e->type->dtype;
+    }
+    cpu->rows->embed(x, dtype, &terms, e->gamma->data, e->beta->data, row->token < 0 ? NULL : row->prompt, e->n_dim,
+                     e->epsilon, scratch);
+}
+
+static fbt_status check_embedding(const fbt_embedding *e)
+{
+    fbt_status status = FBT_OK;
+    if (e->n_dim < 1 || e->word->n_dim != e->n_dim || e->position->n_dim != e->n_dim || e->position_offset < 0 ||
+        (e->type != NULL && e->type->n_dim != e->n_dim)) {
+        FBT_FAIL(FBT_ERR_ARG, "embed: the tables' rows are not all of %lld", (long long)e->n_dim);
+    }
+    if ((e->mode == FBT_PROMPT_NONE) != (e->n_prompt_tokens == 0) || e->n_prompt_tokens < 0) {
+        FBT_FAIL(FBT_ERR_ARG, "embed: a prompt of %lld tokens does not fit its mode", (long long)e->n_prompt_tokens);
+    }
+    FBT_TRY(fbt_cpu_check_size(e->gamma, e->n_dim, sizeof(float), "embed, gamma"));
+    FBT_TRY(fbt_cpu_check_size(e->beta, e->n_dim, sizeof(float), "embed, beta"));
+    if (e->mode != FBT_PROMPT_NONE) {
+        FBT_TRY(
+            fbt_cpu_check_size(e->prompts, e->n_prompt_tokens, e->n_dim * (int64_t)sizeof(float), "embed, prompts"));
+    }
+done:
+    return status;
+}
+
+/* Positions and prompts of one sequence, and that its tokens are in the vocabulary. */
+static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packed, int64_t s)
+{
+    const int32_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
+    const int64_t n_front = e->mode == FBT_PROMPT_CAT || e->mode == FBT_PROMPT_INPUT ? e->n_prompt_tokens : 0;
+    const int64_t n_needed = e->mode == FBT_PROMPT_ADD ? e->n_prompt_tokens + 1 : n_front;
+    const int64_t n_positions = e->position_offset + length - (e->mode == FBT_PROMPT_CAT ? n_front : 0);
+    const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
+    if (length < n_needed) {
+        return fbt_fail(FBT_ERR_ARG, "sequence %lld has %d rows, too few for a prompt of %lld tokens", (long long)s,
+                        length, (long long)e->n_prompt_tokens);
+    }
+    if (n_positions > e->position->n_rows) {
+        return fbt_fail(FBT_ERR_ARG, "sequence %lld of %d rows needs %lld positions; the model has %lld", (long long)s,
+                        length, (long long)n_positions, (long long)e->position->n_rows);
+    }
+    for (int64_t t = n_front; t < length; t++) {
+        if (tokens[t] < 0 || tokens[t] >= e->word->n_rows) {
+            return fbt_fail(FBT_ERR_ARG, "token %d (sequence %lld, row %lld) is outside the vocabulary of %lld",
+                            tokens[t], (long long)s, (long long)t, (long long)e->word->n_rows);
+        }
+    }
+    if (e->mode != FBT_PROMPT_NONE) {
+        const int64_t prompt_bytes = e->n_prompt_tokens * e->n_dim * (int64_t)sizeof(float);
+        const int32_t prompt = ((const int32_t *)packed->prompt_index->data)[s];
+        if (prompt < 0 || (prompt + 1) * prompt_bytes > e->prompts->n_bytes) {
+            return fbt_fail(FBT_ERR_ARG, "sequence %lld asks for prompt %d of %lld", (long long)s, prompt,
+                            (long long)(e->prompts->n_bytes / prompt_bytes));
+        }
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_batch(const fbt_embedding *e, const fbt_packed *packed)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(fbt_cpu_check_size(packed->tokens, packed->n_rows, sizeof(int32_t), "embed, tokens"));
+    if (e->mode != FBT_PROMPT_NONE) {
+        FBT_TRY(fbt_cpu_check_size(packed->prompt_index, packed->n_sequences, sizeof(int32_t), "embed, prompt_index"));
+    }
+    for (int64_t s = 0; s < packed->n_sequences; s++) {
+        FBT_TRY(check_sequence(e, packed, s));
+    }
+done:
+    return status;
+}
+
+static void embed_sequence(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_packed *packed, int64_t s)
+{
+    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(cpu->base.precision));
+    const int64_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
+    const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
+    float *scratch = cpu->scratch[omp_get_thread_num()].data;
+    const float *prompt = NULL;
+    if (e->mode != FBT_PROMPT_NONE) {
+        const int32_t index = ((const int32_t *)packed->prompt_index->data)[s];
+        prompt = (const float *)e->prompts->data + index * e->n_prompt_tokens * e->n_dim;
+    }
+    for (int64_t t = 0; t < length; t++) {
+        const fbt_embed_row row = describe_row(e, tokens[t], prompt, t);
+        embed_row(cpu, (char *)x + (first + t) * e->n_dim * item, e, &row, scratch);
+    }
+}
+
+fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed)
+{
+    fbt_status status = FBT_OK;
+    fbt_cpu *cpu = fbt_cpu_of(b);
+    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    FBT_TRY(check_embedding(e));
+    FBT_TRY(check_batch(e, packed));
+    FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, e->n_dim * item, "embed, x"));
+    FBT_TRY(fbt_cpu_scratch_need(cpu, e->n_dim * (int64_t)sizeof(float)));
+#pragma omp parallel for num_threads(cpu->n_threads) schedule(dynamic, 4)
+    for (int64_t s = 0; s < packed->n_sequences; s++) {
+        embed_sequence(cpu, x->data, e, packed, s);
+    }
+done:
+    return status;
+}

@@ -1,0 +1,248 @@
+/* Matrices: weights laid out as oneDNN or the tiles want them, and oneDNN's primitives. */
+#include "cpu/matrix.h"
+#include "cpu/tiles.h"
+#include "memory.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static dnnl_data_type_t dnnl_type(fbt_dtype dtype)
+{
+    return dtype == FBT_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+static dnnl_status_t append_activation(dnnl_post_ops_t ops, fbt_activation activation)
+{
+    switch (activation) {
+    case FBT_ACT_GELU_ERF:
+        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_gelu_erf, 0, 0);
+    case FBT_ACT_GELU_TANH:
+        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_gelu_tanh, 0, 0);
+    case FBT_ACT_RELU:
+        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
+    case FBT_ACT_TANH:
+        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_tanh, 0, 0);
+    default:
+        return dnnl_success;
+    }
+}
+
+/* Attributes of a product. Strict mathematics: an environment variable must not turn fp32 products into bf16 ones. */
+static fbt_status make_attributes(fbt_activation activation, int accumulates, dnnl_primitive_attr_t *attributes)
+{
+    dnnl_post_ops_t ops = NULL;
+    dnnl_status_t code = dnnl_primitive_attr_create(attributes);
+    if (code == dnnl_success) {
+        code = dnnl_post_ops_create(&ops);
+    }
+    if (code == dnnl_success) {
+        code = append_activation(ops, activation);
+    }
+    if (code == dnnl_success && accumulates) {
+        code = dnnl_post_ops_append_sum(ops, 1);
+    }
+    if (code == dnnl_success) {
+        code = dnnl_primitive_attr_set_post_ops(*attributes, ops);
+    }
+    if (code == dnnl_success) {
+        code = dnnl_primitive_attr_set_scratchpad_mode(*attributes, dnnl_scratchpad_mode_user);
+    }
+    if (code == dnnl_success) {
+        code = dnnl_primitive_attr_set_fpmath_mode(*attributes, dnnl_fpmath_mode_strict);
+    }
+    if (ops != NULL) {
+        dnnl_post_ops_destroy(ops);
+    }
+    return fbt_cpu_dnnl_status(code, "describe a matrix product");
+}
+
+/* The primitive's description; weights_desc may leave the layout open. */
+static fbt_status describe_product(fbt_cpu *cpu, const fbt_matrix *w, fbt_activation activation, int accumulates,
+                                   dnnl_primitive_desc_t *description)
+{
+    fbt_status status = FBT_OK;
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_matmul_desc_t product;
+    *description = NULL;
+    FBT_TRY(make_attributes(activation, accumulates, &attributes));
+    FBT_TRY(fbt_cpu_dnnl_status(dnnl_matmul_desc_init(&product, &w->x_desc, &w->weights_desc,
+                                                      w->bias != NULL ? &w->bias_desc : NULL, &w->y_desc),
+                                "describe a matrix product"));
+    FBT_TRY(fbt_cpu_dnnl_status(dnnl_primitive_desc_create(description, &product, attributes, cpu->engine, NULL),
+                                "find a matrix product"));
+done:
+    if (attributes != NULL) {
+        dnnl_primitive_attr_destroy(attributes);
+    }
+    return status;
+}
+
+fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_matrix *w, fbt_activation activation, int accumulates,
+                                  const fbt_matrix_product **product)
+{
+    fbt_status status = FBT_OK;
+    dnnl_primitive_desc_t description = NULL;
+    fbt_matrix_product *made = accumulates ? &w->accumulating : &w->products[activation];
+    *product = made;
+    if (made->primitive != NULL) {
+        return FBT_OK;
+    }
+    omp_set_num_threads(1); /* a primitive is planned for the threads it sees when it is made */
+    FBT_TRY(describe_product(cpu, w, activation, accumulates, &description));
+    FBT_TRY(fbt_cpu_dnnl_status(dnnl_primitive_create(&made->primitive, description), "compile a matrix product"));
+    made->scratch_bytes =
+        (int64_t)dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0));
+done:
+    omp_set_num_threads(cpu->n_threads);
+    if (description != NULL) {
+        dnnl_primitive_desc_destroy(description);
+    }
+    return status;
+}
+
+/* Shapes of a block, and the layout that oneDNN prefers for the weights. */
+static fbt_status choose_layout(fbt_cpu *cpu, fbt_matrix *w)
+{
+    fbt_status status = FBT_OK;
+    dnnl_primitive_desc_t description = NULL;
+    const dnnl_data_type_t type = dnnl_type(fbt_precision_dtype(w->precision));
+    const dnnl_dims_t x_dims = {w->block_rows, w->n_in}, y_dims = {w->block_rows, w->n_out};
+    const dnnl_dims_t weight_dims = {w->n_in, w->n_out}, bias_dims = {1, w->n_out};
+    dnnl_status_t code = dnnl_memory_desc_init_by_tag(&w->x_desc, 2, x_dims, type, dnnl_ab);
+    code = code ? code : dnnl_memory_desc_init_by_tag(&w->y_desc, 2, y_dims, type, dnnl_ab);
+    code = code ? code : dnnl_memory_desc_init_by_tag(&w->weights_desc, 2, weight_dims, type, dnnl_format_tag_any);
+    code = code ? code : dnnl_memory_desc_init_by_tag(&w->bias_desc, 2, bias_dims, dnnl_f32, dnnl_ab);
+    FBT_TRY(fbt_cpu_dnnl_status(code, "describe a matrix"));
+    omp_set_num_threads(1);
+    FBT_TRY(describe_product(cpu, w, FBT_ACT_NONE, 0, &description));
+    w->weights_desc = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+done:
+    omp_set_num_threads(cpu->n_threads);
+    if (description != NULL) {
+        dnnl_primitive_desc_destroy(description);
+    }
+    return status;
+}
+
+/* Writes the weights, given as [n_out, n_in] of `dtype` (F32 or BF16), in the chosen layout. */
+static fbt_status lay_out(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+{
+    fbt_status status = FBT_OK;
+    dnnl_memory_desc_t plain;
+    dnnl_memory_t from = NULL, to = NULL;
+    dnnl_primitive_desc_t description = NULL;
+    dnnl_primitive_t reorder = NULL;
+    const dnnl_dims_t dims = {w->n_in, w->n_out};
+    dnnl_status_t code = dnnl_memory_desc_init_by_tag(&plain, 2, dims, dnnl_type(dtype), dnnl_ba);
+    code = code ? code : dnnl_memory_create(&from, &plain, cpu->engine, (void *)(uintptr_t)weight);
+    code = code ? code : dnnl_memory_create(&to, &w->weights_desc, cpu->engine, w->weights);
+    code = code ? code
+                : dnnl_reorder_primitive_desc_create(&description, &plain, cpu->engine, &w->weights_desc, cpu->engine,
+                                                     NULL);
+    code = code ? code : dnnl_primitive_create(&reorder, description);
+    if (code == dnnl_success) {
+        const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+        code = dnnl_primitive_execute(reorder, cpu->streams[0], 2, arguments);
+    }
+    code = code ? code : dnnl_stream_wait(cpu->streams[0]);
+    FBT_TRY(fbt_cpu_dnnl_status(code, "lay out a matrix"));
+done:
+    dnnl_primitive_destroy(reorder);
+    dnnl_primitive_desc_destroy(description);
+    dnnl_memory_destroy(to);
+    dnnl_memory_destroy(from);
+    return status;
+}
+
+/* As lay_out, from any type: oneDNN does not convert all of them. */
+static fbt_status convert_and_lay_out(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+{
+    fbt_status status = FBT_OK;
+    float *wide = NULL;
+    if (dtype == FBT_F32 || (dtype == FBT_BF16 && w->precision == FBT_PRECISION_BF16)) {
+        return lay_out(cpu, w, weight, dtype);
+    }
+    FBT_TRY(fbt_memory_alloc(&wide, w->n_in * w->n_out, sizeof *wide));
+    cpu->rows->convert(wide, FBT_F32, weight, dtype, w->n_in * w->n_out);
+    FBT_TRY(lay_out(cpu, w, wide, FBT_F32));
+done:
+    free(wide);
+    return status;
+}
+
+static fbt_status lay_out_dnnl(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+{
+    fbt_status status = FBT_OK;
+    /* A matrix so tall is the prompt projection: a few rows come in, and padding them would cost more than they do. */
+    w->block_rows = w->n_out > 32 * w->n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->precision);
+    FBT_TRY(choose_layout(cpu, w));
+    FBT_TRY(fbt_cpu_block_new((int64_t)dnnl_memory_desc_get_size(&w->weights_desc), &w->weights));
+    FBT_TRY(convert_and_lay_out(cpu, w, weight, dtype));
+done:
+    return status;
+}
+
+static fbt_status lay_out_tiles(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+{
+    fbt_status status = FBT_OK;
+    const int64_t row_bytes = w->n_in * (int64_t)fbt_dtype_bytes(dtype),
+                  strip = fbt_tiles_count(FBT_TILE_ROWS, w->n_in);
+    uint16_t *rows = NULL;
+    w->is_tiled = 1;
+    FBT_TRY(fbt_memory_alloc(&rows, FBT_TILE_ROWS * w->n_in, sizeof *rows));
+    FBT_TRY(fbt_cpu_block_new(fbt_tiles_count(w->n_out, w->n_in) * (int64_t)sizeof(uint16_t), &w->weights));
+    for (int64_t o = 0; o < w->n_out; o += FBT_TILE_ROWS) {
+        const int64_t n = w->n_out - o < FBT_TILE_ROWS ? w->n_out - o : FBT_TILE_ROWS;
+        cpu->rows->convert(rows, FBT_BF16, (const char *)weight + o * row_bytes, dtype, n * w->n_in);
+        fbt_tiles_lay_out_weights((uint16_t *)w->weights + o / FBT_TILE_ROWS * strip, rows, n, w->n_in);
+    }
+done:
+    free(rows);
+    return status;
+}
+
+fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
+                              int64_t n_in, fbt_precision precision, fbt_matrix **matrix)
+{
+    fbt_status status = FBT_OK;
+    fbt_cpu *cpu = fbt_cpu_of(b);
+    fbt_matrix *w = NULL;
+    *matrix = NULL;
+    if (weight == NULL || dtype == FBT_I32 || n_out < 1 || n_in < 1 || n_out > INT32_MAX || n_in > INT32_MAX ||
+        (precision == FBT_PRECISION_BF16 && !fbt_cpu_has_bf16())) {
+        FBT_FAIL(FBT_ERR_ARG, "a %s matrix of %lld x %lld cannot be made", fbt_precision_name(precision),
+                 (long long)n_out, (long long)n_in);
+    }
+    FBT_TRY(fbt_memory_alloc(&w, 1, sizeof *w));
+    w->n_out = n_out;
+    w->n_in = n_in;
+    w->precision = precision;
+    if (bias != NULL || cpu->has_tiles) {
+        FBT_TRY(
+            fbt_memory_alloc(&w->bias, (n_out + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS, sizeof *w->bias));
+        memcpy(w->bias, bias != NULL ? bias : w->bias, bias != NULL ? (size_t)n_out * sizeof *bias : 0);
+    }
+    FBT_TRY(cpu->has_tiles && precision == FBT_PRECISION_BF16 ? lay_out_tiles(cpu, w, weight, dtype)
+                                                              : lay_out_dnnl(cpu, w, weight, dtype));
+    *matrix = w;
+    w = NULL;
+done:
+    fbt_cpu_matrix_free(b, w);
+    return status;
+}
+
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix)
+{
+    (void)b;
+    if (matrix == NULL) {
+        return;
+    }
+    for (int a = 0; a < FBT_N_ACTIVATIONS; a++) {
+        dnnl_primitive_destroy(matrix->products[a].primitive);
+    }
+    dnnl_primitive_destroy(matrix->accumulating.primitive);
+    free(matrix->weights);
+    free(matrix->bias);
+    free(matrix);
+}

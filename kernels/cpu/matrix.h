@@ -1,0 +1,49 @@
+/* A constant matrix, in oneDNN's layout or in tiles, and the products made with it. */
+#ifndef FBT_CPU_MATRIX_H
+#define FBT_CPU_MATRIX_H
+
+#include "cpu/cpu.h"
+
+enum { FBT_N_ACTIVATIONS = FBT_ACT_TANH + 1, FBT_MATRIX_FEW_ROWS = 16 };
+
+/* For one block: y = activation(x W^T + bias), or, accumulating, y = x W^T + bias + y. */
+typedef struct fbt_matrix_product {
+    dnnl_primitive_t primitive; /* NULL: not made yet */
+    int64_t scratch_bytes;
+} fbt_matrix_product;
+
+/* A oneDNN product is made of blocks of block_rows rows, the last one padded, by one primitive on one thread. A row's
+ * result then cannot depend on how many rows there are or how many threads: oneDNN plans its blocking, and with it the
+ * order of a sum, by the number of rows and threads (avx512_core_amx from 1,536 columns on, and its gemm for one row).
+ */
+struct fbt_matrix {
+    int64_t n_out, n_in;
+    int64_t block_rows;
+    fbt_precision precision;
+    int is_tiled;  /* laid out for tiles.h, and bias not NULL; what follows the bias is unused then  */
+    void *weights; /* else in weights_desc's layout                                                  */
+    float *bias;   /* [n_out rounded up to 32], zero beyond n_out, or NULL                           */
+    dnnl_memory_desc_t weights_desc, bias_desc, x_desc, y_desc; /* x, y: one block */
+    fbt_matrix_product products[FBT_N_ACTIVATIONS];             /* by activation */
+    fbt_matrix_product accumulating;                            /* no activation */
+};
+
+/* The product, made on first use. accumulates: needs FBT_ACT_NONE. Errors: FBT_ERR_BACKEND, FBT_ERR_MEMORY. */
+fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_matrix *w, fbt_activation activation, int accumulates,
+                                  const fbt_matrix_product **product);
+
+/* One call of linear. */
+typedef struct fbt_linear_call {
+    const fbt_matrix *w;
+    const char *x, *residual; /* residual NULL: none */
+    char *y;
+    fbt_activation activation;
+    int64_t n_rows, x_row_bytes, y_row_bytes;
+    int accumulates; /* oneDNN's alone, as product */
+    const fbt_matrix_product *product;
+} fbt_linear_call;
+
+fbt_status fbt_cpu_linear_dnnl(fbt_cpu *cpu, fbt_linear_call *call);
+fbt_status fbt_cpu_linear_tiles(fbt_cpu *cpu, const fbt_linear_call *call);
+
+#endif

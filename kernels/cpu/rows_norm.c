@@ -1,0 +1,91 @@
+/* Row kernels: layer normalisation and the embedding row. */
+#include "cpu/rows.h"
+#include "cpu/simd_typed.h"
+
+/* Sum over a row of (x - shift), or of its square: four running sums, so that additions overlap, joined in fixed order.
+ */
+VF_INLINE float row_sum(const void *x, fbt_dtype dtype, int64_t n_dim, float shift, int squared)
+{
+    const vf minus = vf_set(shift);
+    vf sums[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+    int64_t i = 0;
+    for (; i + 4 * VF <= n_dim; i += 4 * VF) {
+        for (int k = 0; k < 4; k++) {
+            const vf d = vf_sub(vf_load_typed(x, dtype, i + k * VF), minus);
+            sums[k] = squared ? vf_fma(d, d, sums[k]) : vf_add(sums[k], d);
+        }
+    }
+    for (; i + VF <= n_dim; i += VF) {
+        const vf d = vf_sub(vf_load_typed(x, dtype, i), minus);
+        sums[0] = squared ? vf_fma(d, d, sums[0]) : vf_add(sums[0], d);
+    }
+    if (i < n_dim) {
+        float rest[VF] = {0};
+        vf_store_n(rest, vf_sub(vf_load_typed_n(x, dtype, i, n_dim - i), minus), n_dim - i);
+        const vf d = vf_load(rest);
+        sums[1] = squared ? vf_fma(d, d, sums[1]) : vf_add(sums[1], d);
+    }
+    return vf_sum(vf_add(vf_add(sums[0], sums[1]), vf_add(sums[2], sums[3])));
+}
+
+/* Two passes: the variance from differences to the mean does not cancel where the mean is large. */
+VF_INLINE void normalise_row(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dtype, const float *gamma,
+                             const float *beta, const float *added, int64_t n_dim, float epsilon)
+{
+    const float mean = row_sum(x, x_dtype, n_dim, 0, 0) / (float)n_dim;
+    const float variance = row_sum(x, x_dtype, n_dim, mean, 1) / (float)n_dim;
+    const vf minus = vf_set(mean), factor = vf_set(1.0f / sqrtf(variance + epsilon));
+    int64_t i = 0;
+    for (; i + VF <= n_dim; i += VF) {
+        const vf d = vf_mul(vf_sub(vf_load_typed(x, x_dtype, i), minus), factor);
+        vf r = vf_fma(d, vf_load(gamma + i), vf_load(beta + i));
+        r = added ? vf_add(r, vf_load(added + i)) : r;
+        vf_store_typed(y, y_dtype, i, r);
+    }
+    if (i < n_dim) {
+        const int64_t n = n_dim - i;
+        const vf d = vf_mul(vf_sub(vf_load_typed_n(x, x_dtype, i, n), minus), factor);
+        vf r = vf_fma(d, vf_load_n(gamma + i, n), vf_load_n(beta + i, n));
+        r = added ? vf_add(r, vf_load_n(added + i, n)) : r;
+        vf_store_typed_n(y, y_dtype, i, r, n);
+    }
+}
+
+void FBT_ROWS(layernorm)(void *y, const void *x, fbt_dtype dtype, const float *gamma, const float *beta, int64_t n_rows,
+                         int64_t n_dim, float epsilon)
+{
+    if (dtype == FBT_BF16) {
+        for (int64_t r = 0; r < n_rows; r++) {
+            normalise_row((uint16_t *)y + r * n_dim, FBT_BF16, (const uint16_t *)x + r * n_dim, FBT_BF16, gamma, beta,
+                          NULL, n_dim, epsilon);
+        }
+    } else {
+        for (int64_t r = 0; r < n_rows; r++) {
+            normalise_row((float *)y + r * n_dim, FBT_F32, (const float *)x + r * n_dim, FBT_F32, gamma, beta, NULL,
+                          n_dim, epsilon);
+        }
+    }
+}
+
+/* row += term */
+VF_INLINE void add_term(float *row, const void *term, fbt_dtype dtype, int64_t n_dim, int first)
+{
+    for (int64_t i = 0; i < n_dim; i += VF) {
+        const int64_t n = n_dim - i < VF ? n_dim - i : VF;
+        const vf x = vf_load_typed_n(term, dtype, i, n);
+        vf_store_n(row + i, first ? x : vf_add(vf_load_n(row + i, n), x), n);
+    }
+}
+
+void FBT_ROWS(embed)(void *y, fbt_dtype dtype, const fbt_row_terms *terms, const float *gamma, const float *beta,
+                     const float *added, int64_t n_dim, float epsilon, float *row)
+{
+    int first = 1;
+    for (int k = 0; k < 3; k++) {
+        if (terms->rows[k] != NULL) {
+            add_term(row, terms->rows[k], terms->dtypes[k], n_dim, first);
+            first = 0;
+        }
+    }
+    normalise_row(y, dtype, row, FBT_F32, gamma, beta, added, n_dim, epsilon);
+}

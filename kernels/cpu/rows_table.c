@@ -1,0 +1,18 @@
+/* The table of one copy of the row kernels. */
+#include "cpu/rows.h"
+
+#define TABLE_JOIN(a, b) a##b
+#define TABLE_NAME(a, b) TABLE_JOIN(a, b)
+
+extern const fbt_row_kernels TABLE_NAME(fbt_rows_, FBT_ISA);
+
+const fbt_row_kernels TABLE_NAME(fbt_rows_, FBT_ISA) = {
+    .layernorm = FBT_ROWS(layernorm),
+    .embed = FBT_ROWS(embed),
+    .convert = FBT_ROWS(convert),
+    .add = FBT_ROWS(add),
+    .mean_pool = FBT_ROWS(mean_pool),
+    .dot = FBT_ROWS(dot),
+    .attention = FBT_ROWS(attention),
+    .attention_bytes = FBT_ROWS(attention_bytes),
+};

@@ -1,0 +1,78 @@
+/* Vectors of floats: one set of names, implemented for AVX-512, AVX2 with FMA, and plain C.
+ *
+ * Files that include this header are compiled once per instruction set (CMakeLists.txt), each copy with the widest set
+ * it may use, and the backend picks a copy when it opens. vf holds VF floats. The _n forms touch the first n lanes of
+ * memory only (0 < n <= VF); lanes beyond are zero when loaded. Sums over lanes have a fixed order.
+ */
+#ifndef FBT_CPU_SIMD_H
+#define FBT_CPU_SIMD_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define VF_INLINE static inline __attribute__((always_inline, unused))
+
+/* bfloat16 is the upper half of a float. Rounds to nearest even; a NaN stays one. */
+VF_INLINE uint16_t bf16_from_float(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) {
+        return (uint16_t)(bits >> 16 | 0x40);
+    }
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+VF_INLINE float bf16_to_float(uint16_t x)
+{
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* IEEE binary16; subnormals and infinities included. */
+VF_INLINE float f16_to_float(uint16_t x)
+{
+    const uint32_t sign = (uint32_t)(x & 0x8000) << 16, exponent = x >> 10 & 0x1f, fraction = x & 0x3ff;
+    uint32_t bits;
+    float value;
+    if (exponent == 0) {
+        value = (float)fraction * 0x1p-24f;
+        memcpy(&bits, &value, sizeof bits);
+    } else {
+        bits = (exponent == 31 ? 0xffu : exponent + 112) << 23 | fraction << 13;
+    }
+    bits |= sign;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "simd_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include "simd_avx2.h"
+#else
+#include "simd_plain.h"
+#endif
+
+/* e^x for x <= 88; 0 below about -87.3. Cody-Waite reduction by ln 2 in two parts and the polynomial of degree 6 of
+ * Cephes' expf; relative error below 2e-7. */
+VF_INLINE vf vf_exp(vf x)
+{
+    x = vf_max(vf_set(-87.33654f), x); /* in this order a NaN stays one */
+    const vf n = vf_round(vf_mul(x, vf_set(1.44269504f)));
+    vf r = vf_fnma(n, vf_set(0.693359375f), x);
+    r = vf_fnma(n, vf_set(-2.12194440e-4f), r);
+    vf p = vf_set(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set(5.0000001201e-1f));
+    p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set(1.0f)));
+    return vf_scale2(p, n);
+}
+
+#endif

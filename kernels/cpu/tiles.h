@@ -1,0 +1,46 @@
+/* Matrix products in bfloat16 on AMX tiles (Intel, from Sapphire Rapids on).
+ *
+ * Why not oneDNN 2.6: on tiles it plans its sums by the number of rows and threads; held to a fixed number of rows it
+ * reached half of its own best rate over a whole layer. Here a result of 32 x 32 stays in four tiles over the whole sum,
+ * and the bias, activation and residual of the result before it are worked off by the vector units meanwhile. A row's sum
+ * runs over its pairs of elements in order, whatever the other rows.
+ *
+ * Both operands are laid out in the order in which tiles are read: rows as blocks of 32, each [n_in / 32 steps][2
+ * tiles] [16 rows][32 elements]; weights as blocks of 32 outputs, each [n_in / 32 steps][2 tiles][16 pairs][16
+ * outputs][2]. Zero where rows, outputs or n_in end within a block.
+ */
+#ifndef FBT_CPU_TILES_H
+#define FBT_CPU_TILES_H
+
+#include "backend.h"
+
+#include <stdint.h>
+
+enum { FBT_TILE_ROWS = 32, FBT_TILE_STEP = 32 };
+
+/* y = activation(x W^T + bias) + residual.  x, weights: laid out; y, residual (or NULL, or y): [n_rows, n_out]; bias:
+ * [n_out rounded up to 32]. */
+typedef struct fbt_tile_product {
+    const uint16_t *x, *weights, *residual;
+    const float *bias;
+    uint16_t *y;
+    int64_t n_rows, n_in, n_out;
+    fbt_activation activation;
+} fbt_tile_product;
+
+/* Elements that n_rows rows, or the weights of n_rows outputs, take when they are laid out. */
+int64_t fbt_tiles_count(int64_t n_rows, int64_t n_in);
+
+/* Lays out weights of at most 32 outputs: rows: [n_rows, n_in]. */
+void fbt_tiles_lay_out_weights(uint16_t *weights, const uint16_t *rows, int64_t n_rows, int64_t n_in);
+
+/* Lays out x: [n_rows, n_in]. */
+void fbt_tiles_lay_out_rows(uint16_t *laid_out, const uint16_t *x, int64_t n_rows, int64_t n_in);
+
+/* Configures the calling thread's tiles, and gives them up; other code may use them in between only. */
+void fbt_tiles_begin(void);
+void fbt_tiles_end(void);
+
+void fbt_tiles_multiply(const fbt_tile_product *product);
+
+#endif

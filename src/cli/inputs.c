@@ -1,0 +1,162 @@
+#include "inputs.h"
+
+#include "dataset_file.h"
+#include "memory.h"
+#include "prompt.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings)
+{
+    return fbt_dataset_file_read(settings->data.path, &inputs->dataset);
+}
+
+static fbt_prompt_mode prompt_mode(const fbt_settings *settings)
+{
+    return (fbt_prompt_mode)(FBT_PROMPT_ADD + settings->prompt.mode);
+}
+
+static int64_t prompt_rows_in_front(const fbt_settings *settings)
+{
+    return prompt_mode(settings) == FBT_PROMPT_INPUT ? settings->prompt.tokens : 0;
+}
+
+static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *settings)
+{
+    fbt_prompt_mode mode = prompt_mode(settings);
+    if (dataset->prompt_mode == FBT_PROMPT_NONE && mode != FBT_PROMPT_NONE) {
+        return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for no prompt: prepare it again",
+                        fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path);
+    }
+    if (dataset->prompt_mode != mode) {
+        return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for %s: prepare it again, or change prompt.mode",
+                        fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path,
+                        fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode - FBT_PROMPT_ADD));
+    }
+    if (mode == FBT_PROMPT_ADD && dataset->n_prompt_tokens != settings->prompt.tokens) {
+        return fbt_fail(FBT_ERR_CONFIG, "prompt.tokens is %lld, but the texts of %s hold %lld prompt words: prepare it again, or "
+                        "change prompt.tokens", (long long)settings->prompt.tokens, settings->data.path,
+                        (long long)dataset->n_prompt_tokens);
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *settings, const fbt_model_shape *shape)
+{
+    const struct {
+        const char *name;
+        const fbt_split *split;
+    } splits[] = {{"train", &dataset->train}, {"dev", &dataset->dev}, {"test", &dataset->test}};
+    for (int i = 0; i < 3; i++) {
+        int64_t longest = fbt_split_max_length(splits[i].split);
+        int64_t in_front = prompt_rows_in_front(settings);
+        if (longest + in_front > shape->n_positions) {
+            return fbt_fail(FBT_ERR_CONFIG, "the longest %s sample of %s has %lld tokens; with prompt.tokens = %lld that is more "
+                            "than the model's %lld positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
+                            splits[i].name, settings->data.path, (long long)longest, (long long)settings->prompt.tokens,
+                            (long long)shape->n_positions);
+        }
+    }
+    return FBT_OK;
+}
+
+/* "" where the folder has no tokenizer.json: then only the vocabulary's size can be compared. */
+static fbt_status tokenizer_digest(const char *folder, char text[FBT_DIGEST_TEXT_BYTES])
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    text[0] = '\0';
+    return access(path, F_OK) == 0 ? fbt_digest_file(path, text) : FBT_OK;
+}
+
+fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings)
+{
+    fbt_status status = FBT_OK;
+    const fbt_dataset *dataset = &inputs->dataset;
+    fbt_model_shape shape;
+    char sha256[FBT_DIGEST_TEXT_BYTES];
+    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    if (dataset->vocab_size != shape.vocab_size) {
+        FBT_FAIL(FBT_ERR_DATA, "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
+                 "model", settings->data.path, (long long)dataset->vocab_size, settings->model.path,
+                 (long long)shape.vocab_size);
+    }
+    FBT_TRY(tokenizer_digest(settings->model.path, sha256));
+    if (sha256[0] != '\0' && strcmp(sha256, dataset->tokenizer_sha256) != 0) {
+        FBT_FAIL(FBT_ERR_DATA, "%s was made with another tokenizer than that of the model %s: prepare the data with this model",
+                 settings->data.path, settings->model.path);
+    }
+    FBT_TRY(check_prompt(dataset, settings));
+    FBT_TRY(check_lengths(dataset, settings, &shape));
+done:
+    return status;
+}
+
+fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition)
+{
+    fbt_partition_options options = {.seed = (uint64_t)settings->run.seed,
+                                     .n_clients = settings->fed.clients,
+                                     .shots = settings->data.shots,
+                                     .dev_shots = settings->data.dev_shots,
+                                     .dirichlet = settings->fed.partition == FBT_PARTITION_DIRICHLET,
+                                     .dirichlet_alpha = settings->fed.dirichlet_alpha};
+    return fbt_partition_make(&inputs->dataset, &options, partition);
+}
+
+static fbt_status set_projection(fbt_model *model, const fbt_settings *settings)
+{
+    fbt_status status = FBT_OK;
+    int64_t d = settings->cma.dimension;
+    int64_t n_out = settings->prompt.tokens * fbt_model_get_shape(model)->n_hidden;
+    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * settings->cma.sigma);
+    float *a = NULL;
+    if (fbt_model_get_options(model)->prompt_mode == FBT_PROMPT_NONE) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_memory_alloc(&a, n_out * d, sizeof *a));
+    FBT_TRY(fbt_prompt_projection((fbt_projection_kind)settings->prompt.projection, (uint64_t)settings->run.seed, scale, n_out,
+                                  d, a));
+    FBT_TRY(fbt_model_set_projection(model, a, NULL, d));
+done:
+    free(a);
+    return status;
+}
+
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, int local_rank, int n_local_ranks)
+{
+    fbt_status status = FBT_OK;
+    const fbt_dataset *dataset = &inputs->dataset;
+    fbt_backend_options backend_options = {.name = settings->backend.name,
+                                           .precision = settings->backend.precision,
+                                           .n_threads = (int)settings->backend.threads,
+                                           .local_rank = local_rank,
+                                           .n_local_ranks = n_local_ranks};
+    fbt_model_options model_options = {.readout = dataset->readout,
+                                       .prompt_mode = prompt_mode(settings),
+                                       .n_prompt_tokens = settings->prompt.tokens,
+                                       .n_labels = dataset->n_labels,
+                                       .label_token_ids = dataset->label_token_ids,
+                                       .label_tokens = dataset->label_tokens,
+                                       .label_offsets = dataset->label_offsets,
+                                       .embedding_scale = (float)settings->model.embedding_scale};
+    FBT_TRY(fbt_backend_open(&backend_options, &inputs->backend));
+    FBT_TRY(fbt_model_open(inputs->backend, settings->model.path, &model_options, &inputs->model));
+    FBT_TRY(set_projection(inputs->model, settings));
+done:
+    return status;
+}
+
+void fbt_inputs_close(fbt_inputs *inputs)
+{
+    fbt_model_close(inputs->model);
+    if (inputs->backend != NULL) {
+        inputs->backend->ops->close(inputs->backend);
+    }
+    fbt_dataset_clear(&inputs->dataset);
+    *inputs = (fbt_inputs){0};
+}

@@ -1,0 +1,74 @@
+/* fedbpt: federated black-box prompt tuning over MPI. */
+#include "build_info.h"
+#include "cli.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} command;
+
+static const command commands[] = {
+    {"run", fbt_cli_run, "run a federated experiment (alone, under mpirun or under srun)"},
+    {"evaluate", fbt_cli_evaluate, "score a recorded prompt, or none, on a data set"},
+    {"show", fbt_cli_show, "print a run file: settings, environment, rounds, or its digest"},
+    {"bench", fbt_cli_bench, "time a population batch against the machine's own peak"},
+    {"info", fbt_cli_info, "print version, backends and processor"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)
+{
+    if (world == NULL) {
+        fprintf(stderr, "fedbpt: error: %s\n", fbt_error_message());
+        return status;
+    }
+    status = fbt_comm_report(world, status);
+    fbt_comm_stop(world);
+    return status;
+}
+
+static void print_usage(FILE *stream)
+{
+    fprintf(stream, "Usage: fedbpt COMMAND [ARGUMENT...]\n\n"
+                    "Federated black-box prompt tuning (Sun et al. 2023) over MPI.\n\nCommands:\n");
+    for (int i = 0; i < N_COMMANDS; i++) {
+        fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    }
+    fprintf(stream, "\nExamples:\n"
+                    "  fedbpt run configs/quickstart.yaml --dry-run\n"
+                    "  mpirun -n 4 fedbpt run configs/quickstart.yaml --set run.output=runs/a.h5\n"
+                    "  fedbpt show runs/a.h5\n\n"
+                    "'fedbpt COMMAND --help' explains one command.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return FBT_EXIT_FAILURE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return FBT_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("fedbpt %s (%s)\n", fbt_build_version, fbt_build_commit);
+        return FBT_EXIT_OK;
+    }
+    argp_err_exit_status = FBT_EXIT_FAILURE;
+    for (int i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            char name[32]; /* what --help and usage errors call the command */
+            snprintf(name, sizeof name, "fedbpt %s", argv[1]);
+            argv[1] = name;
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "fedbpt: error: there is no command '%s'; 'fedbpt --help' lists them\n", argv[1]);
+    return FBT_EXIT_FAILURE;
+}

@@ -1,0 +1,149 @@
+/* What a run does before its first round: settings, data, partition, placement, and their description. */
+#include "experiment.h"
+
+#include "memory.h"
+#include "protocol.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The configuration as given, for the run file: the file's text, then the command line's settings as comments. */
+static fbt_status join_given(const char *file_text, const char *const *assignments, int n_assignments, char **text)
+{
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(text, &n_bytes);
+    if (out == NULL) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: the configuration's text");
+    }
+    fputs(file_text, out);
+    for (int i = 0; i < n_assignments; i++) {
+        fprintf(out, "# --set %s\n", assignments[i]);
+    }
+    fclose(out);
+    return FBT_OK;
+}
+
+static fbt_status read_settings(fbt_experiment *e, const char *path, const char *const *assignments, int n_assignments)
+{
+    fbt_status status = FBT_OK;
+    char *file_text = NULL;
+    FBT_TRY(fbt_settings_defaults(&e->settings));
+    FBT_TRY(fbt_settings_read_file(&e->settings, path, &file_text));
+    for (int i = 0; i < n_assignments; i++) {
+        FBT_TRY(fbt_settings_set(&e->settings, assignments[i]));
+    }
+    FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(join_given(file_text, assignments, n_assignments, &e->config_given));
+    FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
+done:
+    free(file_text);
+    return status;
+}
+
+/* Work of a client: the tokens of its samples, prompt rows included. */
+static fbt_status estimate_work(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    const fbt_split *train = &e->inputs.dataset.train;
+    const fbt_partition *p = &e->partition;
+    bool in_front = e->inputs.dataset.prompt_mode != FBT_PROMPT_ADD;
+    FBT_TRY(fbt_memory_alloc(&e->work, p->n_clients, sizeof *e->work));
+    for (int64_t k = 0; k < p->n_clients; k++) {
+        for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
+            int64_t row = p->sample_index[i];
+            e->work[k] += train->offsets[row + 1] - train->offsets[row] + (in_front ? e->settings.prompt.tokens : 0);
+        }
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const char *config_path, const char *const *assignments,
+                                  int n_assignments, int n_ranks)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment *e = experiment;
+    FBT_TRY(read_settings(e, config_path, assignments, n_assignments));
+    FBT_TRY(fbt_inputs_open_dataset(&e->inputs, &e->settings));
+    FBT_TRY(fbt_inputs_check(&e->inputs, &e->settings));
+    FBT_TRY(fbt_inputs_partition(&e->inputs, &e->settings, &e->partition));
+    FBT_TRY(estimate_work(e));
+    FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, n_ranks, &e->placement));
+done:
+    return status;
+}
+
+void fbt_experiment_close(fbt_experiment *experiment)
+{
+    fbt_inputs_close(&experiment->inputs);
+    fbt_partition_clear(&experiment->partition);
+    fbt_placement_clear(&experiment->placement);
+    fbt_settings_clear(&experiment->settings);
+    free(experiment->config_given);
+    free(experiment->config_resolved);
+    free(experiment->work);
+    free(experiment->hosts);
+    *experiment = (fbt_experiment){0};
+}
+
+/* A text within a comment of the output: what could end its line becomes '?'. */
+static void print_in_comment(const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        /* U+0085, U+2028 and U+2029 end a line of YAML 1.1 too */
+        bool wide = (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9));
+        putchar(*c < 0x20 || *c == 0x7f || wide ? '?' : *c);
+        c += wide ? (c[0] == 0xc2 ? 1 : 2) : 0;
+    }
+}
+
+static void describe_clients(const fbt_experiment *e)
+{
+    const fbt_partition *p = &e->partition;
+    const fbt_dataset *dataset = &e->inputs.dataset;
+    printf("# clients: samples, of which per label (");
+    for (int64_t c = 0; c < dataset->n_labels; c++) {
+        printf("%s", c > 0 ? ", " : "");
+        print_in_comment(dataset->label_words[c]);
+    }
+    printf("), ranks\n");
+    for (int64_t k = 0; k < p->n_clients; k++) {
+        printf("#   client %3lld: %5lld samples (", (long long)k, (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
+        for (int64_t c = 0; c < p->n_labels; c++) {
+            printf("%s%lld", c > 0 ? ", " : "", (long long)p->class_count[k * p->n_labels + c]);
+        }
+        int owner = e->placement.owner[k];
+        int size = e->placement.group_size[owner];
+        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+    }
+}
+
+void fbt_experiment_describe(const fbt_experiment *experiment)
+{
+    const fbt_experiment *e = experiment;
+    const fbt_settings *s = &e->settings;
+    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
+    const fbt_partition *p = &e->partition;
+    double tokens = 0;
+    double copies = s->perturb.rate > 0 ? 2 : 1;
+    for (int64_t k = 0; k < s->fed.clients; k++) {
+        tokens += (double)e->work[k];
+    }
+    tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
+    printf("# Settings in force; this output is a valid configuration.\n%s", e->config_resolved);
+    printf("# data: ");
+    print_in_comment(e->inputs.dataset.task);
+    printf(" (");
+    print_in_comment(e->inputs.dataset.source);
+    printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
+           (long long)p->n_dev, (long long)e->inputs.dataset.test.n_samples);
+    describe_clients(e);
+    printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
+           "%lld floats up and %lld down per client\n", (long long)s->fed.local_generations, (long long)s->cma.population,
+           (long long)s->fed.clients, tokens, (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
+    printf("# %lld rounds, run file ", (long long)s->fed.rounds);
+    print_in_comment(s->run.output);
+    printf("\n");
+}

@@ -1,0 +1,167 @@
+"""Calls the program named by the environment variable FEDBPT, alone or under mpirun, and judges how it ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import toy  # noqa: E402
+
+PROGRAM = os.environ.get("FEDBPT", str(ROOT / "build" / "release" / "bin" / "fedbpt"))
+SANITIZED = os.environ.get("FEDBPT_SANITIZED", "0") == "1"
+# What never belongs on a terminal, however a call ends.
+NOISE = re.compile(r"Sanitizer|runtime error|MPI_ABORT|MPI_Abort|Traceback|HDF5-DIAG|Assertion|\bassert\b|\*\*\* Process|core dumped")
+LOG_LINE = re.compile(r"\[\d+\] +[\d.]+ s \w+: ")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: left out of builds with sanitizers, where every start is slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SANITIZED and item.get_closest_marker("thorough"):
+            item.add_marker(pytest.mark.skip(reason="runs without sanitizers"))
+
+
+@dataclass
+class Result:
+    """How a call ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def good(self) -> Result:
+        assert self.code == 0, self.err
+        return self
+
+    def sentence(self, *words: str) -> str:
+        """Asserts that the call failed and told why in one sentence, holding all of the words."""
+        lines = [line for line in self.err.splitlines() if line and not LOG_LINE.match(line)]
+        assert self.code == 1, f"exit code {self.code}: {self.err}"
+        assert len(lines) == 1 and lines[0].startswith("fedbpt: error: "), self.err
+        assert self.out == ""
+        for word in words:
+            assert word in lines[0], f"{word!r} is not in: {lines[0]}"
+        assert self.seconds < 60
+        return lines[0]
+
+
+def command(arguments: tuple[object, ...], ranks: int) -> list[str]:
+    words = [PROGRAM, *map(str, arguments)]
+    if ranks > 1:
+        words = ["mpirun", "--quiet", "-n", str(ranks), "--oversubscribe", "--bind-to", "none", *words]
+    return words
+
+
+def environment(changes: dict[str, str]) -> dict[str, str]:
+    mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    return os.environ | mpi | changes
+
+
+def call(*arguments: object, ranks: int = 1, env: dict[str, str] | None = None, before: Callable[[], None] | None = None,
+         cwd: Path | None = None) -> Result:
+    """Calls the program to its end. `before` runs in the child."""
+    start = time.monotonic()
+    with subprocess.Popen(command(arguments, ranks), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                          env=environment(env or {}), start_new_session=True, preexec_fn=before, cwd=cwd) as process:
+        try:
+            out, err = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"no end after 120 s: {arguments}")
+    assert not NOISE.search(err), err
+    return Result(process.returncode, out, err, time.monotonic() - start)
+
+
+@dataclass
+class Study:
+    """A model, a data set, settings, and calls that use them."""
+
+    folder: Path
+    toy: toy.Toy
+    model: Path
+    data: Path
+    values: dict[str, dict[str, object]]
+    n_runs: int = 0
+
+    @property
+    def config(self) -> Path:
+        return toy.write_settings(self.folder / "settings.yaml", self.values)
+
+    def output(self) -> Path:
+        self.n_runs += 1
+        return self.folder / f"run{self.n_runs}.h5"
+
+    def set(self, **changes: object) -> list[str]:
+        """fed__rounds=3 becomes --set fed.rounds=3."""
+        return [word for key, value in changes.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
+
+    def run(self, *, ranks: int = 1, env: dict[str, str] | None = None, before: Callable[[], None] | None = None,
+            **changes: object) -> Result:
+        return call("run", self.config, *self.set(**changes), ranks=ranks, env=env, before=before)
+
+    def finished(self, *, ranks: int = 1, env: dict[str, str] | None = None, **changes: object) -> Path:
+        """A run to its end; its file."""
+        path = self.output()
+        self.run(ranks=ranks, env=env, run__output=path, **changes).good()
+        return path
+
+    def digest(self, *, ranks: int = 1, env: dict[str, str] | None = None, **changes: object) -> str:
+        return digest_of(self.finished(ranks=ranks, env=env, **changes))
+
+
+def digest_of(path: Path) -> str:
+    text = call("show", "--digest", path).good().out.strip()
+    assert re.fullmatch("[0-9a-f]{64}", text)
+    return text
+
+
+def make_study(folder: Path, model: Path, shape: toy.Toy) -> Study:
+    folder = folder / shape.readout
+    folder.mkdir()
+    data = toy.write(folder / "data.h5", shape)
+    return Study(folder, shape, model, data, toy.settings(model, data, folder / "run.h5", shape))
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Study:
+    """Mask readout, prompt added to fixed words."""
+    return make_study(tmp_path, toy.MASK_MODEL, toy.Toy())
+
+
+@pytest.fixture
+def embedding(tmp_path: Path) -> Study:
+    """Embedding readout, prompt in front."""
+    return make_study(tmp_path, toy.EMBEDDING_MODEL, toy.Toy.embedding())
+
+
+def read_rounds(path: Path) -> tuple[str, list[int]]:
+    """Opens a run file as any reader would and checks that it holds whole rounds; its status and their indices."""
+    with h5py.File(path, "r") as file:
+        index = file["rounds/index"][:].tolist()
+        assert index == list(range(len(index))), "the rounds are not contiguous"
+
+        def check(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                assert len(item) == len(index), f"rounds/{name}"
+                item[...]
+
+        file["rounds"].visititems(check)
+        assert file["result/last_z"][...].shape == file["rounds/z"].shape[1:]
+        return file.attrs["status"], index

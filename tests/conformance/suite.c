@@ -1,0 +1,261 @@
+/* Helpers of the conformance tests. */
+#include "suite.h"
+#include "memory.h"
+#include "rng.h"
+
+#include <gsl/gsl_randist.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *suite_backend = "cpu", *suite_precision = "fp32";
+unsigned long suite_seed = 1;
+
+fbt_status suite_open(suite *s, int n_threads, fbt_backend **b)
+{
+    const fbt_backend_options options = {.name = s->backend_name,
+                                         .precision = s->precision_name,
+                                         .n_threads = n_threads,
+                                         .local_rank = 0,
+                                         .n_local_ranks = 1};
+    return fbt_backend_open(&options, b);
+}
+
+suite *suite_begin(int n_threads)
+{
+    suite *s = NULL;
+    suite_ok(fbt_memory_alloc(&s, 1, sizeof *s));
+    s->backend_name = suite_backend;
+    s->precision_name = suite_precision;
+    s->seed = suite_seed;
+    suite_ok(suite_open(s, n_threads, &s->b));
+    suite_ok(fbt_rng_new(&s->rng));
+    fbt_rng_seek(s->rng, &(fbt_rng_stream){.seed = s->seed, .purpose = FBT_RNG_SYNTHETIC});
+    return s;
+}
+
+void suite_end(suite *s)
+{
+    for (int i = 0; i < s->n_matrices; i++) {
+        s->b->ops->matrix_free(s->b, s->matrices[i]);
+    }
+    for (int i = 0; i < s->n_tables; i++) {
+        s->b->ops->table_free(s->b, s->tables[i]);
+    }
+    for (int i = 0; i < s->n_buffers; i++) {
+        s->b->ops->buffer_free(s->b, s->buffers[i]);
+    }
+    for (int i = 0; i < s->n_blocks; i++) {
+        free(s->blocks[i]);
+    }
+    gsl_rng_free(s->rng);
+    s->b->ops->close(s->b);
+    free(s);
+}
+
+int suite_setup(void **state)
+{
+    *state = suite_begin(2);
+    return 0;
+}
+
+int suite_teardown(void **state)
+{
+    suite_end(*state);
+    return 0;
+}
+
+void *suite_block(suite *s, int64_t n_bytes)
+{
+    void *block;
+    assert_true(s->n_blocks < SUITE_ITEMS);
+    suite_ok(fbt_memory_alloc(&block, n_bytes, 1));
+    s->blocks[s->n_blocks++] = block;
+    return block;
+}
+
+double *suite_random(suite *s, int64_t n, double scale, double shift)
+{
+    double *values = suite_block(s, n * (int64_t)sizeof *values);
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = shift + gsl_ran_gaussian_ziggurat(s->rng, scale);
+    }
+    return values;
+}
+
+int64_t suite_random_below(suite *s, int64_t n)
+{
+    return (int64_t)gsl_rng_uniform_int(s->rng, (unsigned long)n);
+}
+
+/* Nearest value with `bits` significant bits and no exponent below `lowest`, ties to even: the definition of rounding,
+ * with none of the backend's tricks. */
+static double rounded(double x, int bits, int lowest)
+{
+    int exponent;
+    frexp(x, &exponent);
+    const int unit = exponent - bits > lowest ? exponent - bits : lowest;
+    return ldexp(nearbyint(ldexp(x, -unit)), unit);
+}
+
+static uint16_t half_bits(double x)
+{
+    const uint16_t sign = x < 0 ? 0x8000 : 0;
+    int exponent;
+    const double fraction = frexp(fabs(x), &exponent);
+    if (exponent < -13) {
+        return (uint16_t)(sign | (uint16_t)ldexp(fabs(x), 24));
+    }
+    return (uint16_t)(sign | (uint16_t)(exponent + 14) << 10 | ((uint16_t)ldexp(fraction, 11) & 0x3ff));
+}
+
+static uint16_t brain_bits(double x)
+{
+    const float value = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+void *suite_typed(suite *s, double *values, int64_t n, fbt_dtype dtype)
+{
+    void *typed = suite_block(s, n * (int64_t)fbt_dtype_bytes(dtype));
+    for (int64_t i = 0; i < n; i++) {
+        switch (dtype) {
+        case FBT_F16:
+            values[i] = rounded(values[i], 11, -24);
+            ((uint16_t *)typed)[i] = half_bits(values[i]);
+            break;
+        case FBT_BF16:
+            values[i] = rounded(values[i], 8, -133);
+            ((uint16_t *)typed)[i] = brain_bits(values[i]);
+            break;
+        case FBT_I32:
+            ((int32_t *)typed)[i] = (int32_t)values[i];
+            break;
+        default:
+            values[i] = (float)values[i];
+            ((float *)typed)[i] = (float)values[i];
+        }
+    }
+    return typed;
+}
+
+fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes)
+{
+    fbt_buffer *buffer;
+    assert_true(s->n_buffers < SUITE_ITEMS);
+    suite_ok(s->b->ops->buffer_new(s->b, n_bytes, &buffer));
+    s->buffers[s->n_buffers++] = buffer;
+    suite_ok(s->b->ops->write(s->b, buffer, bytes, n_bytes));
+    return buffer;
+}
+
+fbt_buffer *suite_buffer(suite *s, double *values, int64_t n, fbt_dtype dtype)
+{
+    return suite_buffer_bytes(s, suite_typed(s, values, n, dtype), n * (int64_t)fbt_dtype_bytes(dtype));
+}
+
+/* All bits set is a NaN in every floating type and -1 as an integer. */
+fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype)
+{
+    const int64_t n_bytes = n * (int64_t)fbt_dtype_bytes(dtype);
+    void *bytes = suite_block(s, n_bytes);
+    memset(bytes, 0xff, (size_t)n_bytes);
+    return suite_buffer_bytes(s, bytes, n_bytes);
+}
+
+double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype)
+{
+    const int64_t n_bytes = n * (int64_t)fbt_dtype_bytes(dtype);
+    double *values = suite_block(s, n * (int64_t)sizeof *values);
+    void *typed = suite_block(s, n_bytes);
+    suite_ok(s->b->ops->read(s->b, typed, buffer, n_bytes));
+    for (int64_t i = 0; i < n; i++) {
+        if (dtype == FBT_BF16) {
+            const uint32_t bits = (uint32_t)((uint16_t *)typed)[i] << 16;
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            values[i] = value;
+        } else {
+            values[i] = dtype == FBT_I32 ? ((int32_t *)typed)[i] : (double)((float *)typed)[i];
+        }
+    }
+    return values;
+}
+
+fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    const void *typed = suite_typed(s, weight, n_out * n_in, dtype);
+    const float *typed_bias = bias != NULL ? suite_typed(s, bias, n_out, FBT_F32) : NULL;
+    fbt_matrix *matrix;
+    assert_true(s->n_matrices < SUITE_ITEMS);
+    suite_ok(s->b->ops->matrix_new(s->b, typed, dtype, typed_bias, n_out, n_in, precision, &matrix));
+    s->matrices[s->n_matrices++] = matrix;
+    return matrix;
+}
+
+fbt_table *suite_table(suite *s, double *rows, int64_t n_rows, int64_t n_dim, fbt_dtype dtype)
+{
+    const void *typed = suite_typed(s, rows, n_rows * n_dim, dtype);
+    fbt_table *table;
+    assert_true(s->n_tables < SUITE_ITEMS);
+    suite_ok(s->b->ops->table_new(s->b, typed, dtype, n_rows, n_dim, &table));
+    s->tables[s->n_tables++] = table;
+    return table;
+}
+
+fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, int64_t n_tokens, int64_t n_prompts,
+                        int32_t **tokens, int32_t **prompt_index)
+{
+    fbt_packed packed = {.n_sequences = n_sequences};
+    int32_t *offsets = suite_block(s, (n_sequences + 1) * (int64_t)sizeof *offsets);
+    for (int64_t i = 0; i < n_sequences; i++) {
+        offsets[i + 1] = offsets[i] + lengths[i];
+        packed.max_length = lengths[i] > packed.max_length ? lengths[i] : packed.max_length;
+    }
+    packed.n_rows = offsets[n_sequences];
+    packed.host_offsets = offsets;
+    *tokens = suite_block(s, packed.n_rows * (int64_t)sizeof **tokens);
+    *prompt_index = suite_block(s, n_sequences * (int64_t)sizeof **prompt_index);
+    for (int64_t i = 0; i < packed.n_rows; i++) {
+        (*tokens)[i] = (int32_t)suite_random_below(s, n_tokens);
+    }
+    for (int64_t i = 0; i < n_sequences; i++) {
+        (*prompt_index)[i] = (int32_t)suite_random_below(s, n_prompts);
+    }
+    packed.offsets = suite_buffer_bytes(s, offsets, (n_sequences + 1) * (int64_t)sizeof *offsets);
+    packed.tokens = suite_buffer_bytes(s, *tokens, packed.n_rows * (int64_t)sizeof **tokens);
+    packed.prompt_index = suite_buffer_bytes(s, *prompt_index, n_sequences * (int64_t)sizeof **prompt_index);
+    return packed;
+}
+
+double suite_roundoff(const suite *s)
+{
+    return s->b->precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+}
+
+void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(got[i]) || !(fabs(got[i] - want[i]) <= tolerance[i])) {
+            fail_msg("%s: element %lld of %lld is %.9g, should be %.9g within %.3g (seed %lu)", what, (long long)i,
+                     (long long)n, got[i], want[i], tolerance[i], suite_seed);
+        }
+    }
+}
+
+void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line)
+{
+    if (got != expected) {
+        print_error("%s:%d: %s\n  gave '%s' (%s), not '%s'\n", file, line, call, fbt_status_text(got),
+                    fbt_error_message(), fbt_status_text(expected));
+        _fail(file, line);
+    }
+    if (expected != FBT_OK && fbt_error_message()[0] == '\0') {
+        print_error("%s:%d: %s\n  failed without a sentence\n", file, line, call);
+        _fail(file, line);
+    }
+    fbt_error_clear();
+}

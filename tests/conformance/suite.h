@@ -1,0 +1,92 @@
+/* What the conformance tests share: one open backend, random inputs, comparison with a reference in double.
+ *
+ * Inputs are rounded to the type in which the backend gets them before the reference sees them, so that a difference is
+ * the backend's arithmetic and nothing else. Everything made through a suite is freed by suite_clear.
+ */
+#ifndef FBT_TESTS_SUITE_H
+#define FBT_TESTS_SUITE_H
+
+#include "backend.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <gsl/gsl_rng.h>
+
+enum { SUITE_ITEMS = 256 };
+
+typedef struct suite {
+    const char *backend_name, *precision_name;
+    unsigned long seed;
+    fbt_backend *b;
+    gsl_rng *rng;
+    void *blocks[SUITE_ITEMS];
+    fbt_buffer *buffers[SUITE_ITEMS];
+    fbt_matrix *matrices[SUITE_ITEMS];
+    fbt_table *tables[SUITE_ITEMS];
+    int n_blocks, n_buffers, n_matrices, n_tables;
+} suite;
+
+/* Set by main from the command line. */
+extern const char *suite_backend, *suite_precision;
+extern unsigned long suite_seed;
+
+/* cmocka's setup and teardown: opens the backend with two threads; state becomes a suite. */
+int suite_setup(void **state);
+int suite_teardown(void **state);
+
+/* Opens the suite's kind of backend with n_threads. */
+fbt_status suite_open(suite *s, int n_threads, fbt_backend **b);
+
+/* The same for a backend of the test's own; suite_end frees what was made and closes. */
+suite *suite_begin(int n_threads);
+void suite_end(suite *s);
+
+void *suite_block(suite *s, int64_t n_bytes);
+
+/* n values of normal distribution times `scale` plus `shift`. */
+double *suite_random(suite *s, int64_t n, double scale, double shift);
+int64_t suite_random_below(suite *s, int64_t n);
+
+/* Rounds values to `dtype` in place and returns them in it; *_buffer: in a buffer of the backend. */
+void *suite_typed(suite *s, double *values, int64_t n, fbt_dtype dtype);
+fbt_buffer *suite_buffer(suite *s, double *values, int64_t n, fbt_dtype dtype);
+fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes);
+
+/* An output: room for n values, all NaN (integers: -1), so that what an operation forgets to write is noticed. */
+fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype);
+double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype);
+
+/* A matrix from n_out x n_in weights (rounded in place to the precision), with bias if not NULL (rounded to float). */
+fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision);
+fbt_table *suite_table(suite *s, double *rows, int64_t n_rows, int64_t n_dim, fbt_dtype dtype);
+
+/* Sequences of the given lengths, end to end; tokens below n_tokens, prompts below n_prompts. */
+fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, int64_t n_tokens, int64_t n_prompts,
+                        int32_t **tokens, int32_t **prompt_index);
+
+/* Unit roundoff of the activation type: 2^-24, or 2^-8 for bfloat16 (a significand of 8 bits, rounded to nearest). */
+double suite_roundoff(const suite *s);
+
+/* Fails unless every got[i] is finite and within tolerance[i] of want[i]. */
+void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n);
+
+/* Fails unless the call returns `expected` and leaves a sentence (none when FBT_OK); clears it. */
+#define suite_expect(expected, call) suite_expect_at(expected, call, #call, __FILE__, __LINE__)
+void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line);
+#define suite_ok(call) suite_expect(FBT_OK, call)
+
+/* The groups of tests, one per file. */
+int run_memory_tests(void);
+int run_linear_tests(void);
+int run_norm_tests(void);
+int run_embed_tests(void);
+int run_attention_tests(void);
+int run_readout_tests(void);
+int run_invariance_tests(void);
+
+#endif

@@ -1,0 +1,138 @@
+/* Conformance: softmax attention within sequences. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct attention_case {
+    const int32_t *lengths;
+    int64_t n_sequences, n_heads, head_dim;
+    int one_query;
+    double sharpness; /* standard deviation of the scores */
+} attention_case;
+
+/* One element of y: output column c of head h for the query at q, over n_keys rows. The tolerance follows the backend's
+ * legitimate roundings: of probabilities and of the result to the activation type, and scores that err by fp32
+ * roundings of their terms, which the softmax passes on as relative errors of the probabilities. */
+static void attention_element(const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
+                              int64_t d, int64_t c, double scale, double roundoff, double *want, double *tolerance)
+{
+    double largest = -INFINITY, sum = 0, value = 0, size = 0, score_size = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t j = 0; j < n_keys; j++) {
+            double score = 0, terms = 0;
+            for (int64_t i = 0; i < d; i++) {
+                score += q[i] * k[j * stride + i] * scale;
+                terms += fabs(q[i] * k[j * stride + i]) * scale;
+            }
+            score_size = fmax(score_size, terms);
+            if (pass == 0) {
+                largest = fmax(largest, score);
+            } else {
+                sum += exp(score - largest);
+                value += exp(score - largest) * v[j * stride + c];
+                size += exp(score - largest) * fabs(v[j * stride + c]);
+            }
+        }
+    }
+    *want = value / sum;
+    *tolerance = 1.01 * roundoff * (fabs(*want) + 2 * size / sum) + (2e-6 + 1e-6 * score_size) * size / sum;
+}
+
+static void check_attention(suite *s, const attention_case *c)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const int64_t width = c->n_heads * c->head_dim, stride = 3 * width + 5; /* a column of padding on either side */
+    int32_t *tokens, *prompts;
+    const fbt_packed packed = suite_packed(s, c->lengths, c->n_sequences, 2, 1, &tokens, &prompts);
+    const int64_t n_queries = c->one_query ? c->n_sequences : packed.n_rows, n = n_queries * width;
+    const double spread = sqrt(c->sharpness), scale = 1 / sqrt((double)c->head_dim);
+    double *qkv = suite_random(s, packed.n_rows * stride, spread, 0),
+           *one = suite_random(s, n_queries * width, spread, 0);
+    double *want = suite_block(s, n * (int64_t)sizeof *want),
+           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
+    fbt_buffer *buffer = suite_buffer(s, qkv, packed.n_rows * stride, dtype);
+    fbt_buffer *ones = suite_buffer(s, one, n_queries * width, dtype), *y = suite_poisoned(s, n, dtype);
+    const fbt_heads own = {buffer, stride, 2}, other = {ones, width, 0};
+    const fbt_attention attention = {.q = c->one_query ? other : own,
+                                     .k = {buffer, stride, 2 + width},
+                                     .v = {buffer, stride, 3 + 2 * width},
+                                     .packed = &packed,
+                                     .one_query = c->one_query,
+                                     .n_heads = c->n_heads,
+                                     .head_dim = c->head_dim,
+                                     .scale = (float)scale};
+    for (int64_t q = 0, row = 0; q < n_queries; q++) {
+        row += !c->one_query && q == packed.host_offsets[row + 1];
+        const int64_t sequence = c->one_query ? q : row, first = packed.host_offsets[sequence];
+        for (int64_t i = 0; i < width; i++) {
+            const int64_t h = i / c->head_dim * c->head_dim;
+            const double *k = qkv + first * stride + 2 + width + h, *v = qkv + first * stride + 3 + 2 * width + h;
+            attention_element(c->one_query ? one + q * width + h : qkv + q * stride + 2 + h, k, v, stride,
+                              packed.host_offsets[sequence + 1] - first, c->head_dim, i - h, (float)scale,
+                              suite_roundoff(s), &want[q * width + i], &tolerance[q * width + i]);
+        }
+    }
+    suite_ok(s->b->ops->attention(s->b, y, &attention));
+    suite_compare("attention", suite_read(s, y, n, dtype), want, tolerance, n);
+}
+
+/* Lengths of 1, around multiples of vector and tile sizes, and long; head sizes of models and odd ones; all queries and
+ * one; flat and sharp softmax. Broken by keys of a neighbouring sequence or of padding that take part, by strides or
+ * columns ignored, by exponents taken without subtracting the largest (sharp scores reach several hundred). */
+static void attention_matches_reference(void **state)
+{
+    static const int32_t mixed[] = {1, 5, 16, 17, 33, 2, 12, 22, 71}, lone[] = {1}, longest[] = {130, 31, 64};
+    const int64_t dims[] = {32, 64, 5, 80};
+    (void)state;
+    for (int one_query = 0; one_query < 2; one_query++) {
+        for (int i = 0; i < 4; i++) {
+            suite *s = suite_begin(2);
+            check_attention(s, &(attention_case){mixed, 9, 3, dims[i], one_query, 1});
+            check_attention(s, &(attention_case){lone, 1, 1, dims[i], one_query, 1});
+            check_attention(s, &(attention_case){longest, 3, 1, dims[i], one_query, 100});
+            suite_end(s);
+        }
+    }
+}
+
+static void attention_refuses(void **state)
+{
+    suite *s = *state;
+    const int32_t lengths[] = {3, 4};
+    int32_t *tokens, *prompts;
+    fbt_packed packed = suite_packed(s, lengths, 2, 2, 1, &tokens, &prompts);
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    double *x = suite_random(s, 7 * 24, 1, 0);
+    fbt_buffer *qkv = suite_buffer(s, x, 7 * 24, dtype), *y = suite_poisoned(s, 7 * 8, dtype);
+    fbt_attention a = {.q = {qkv, 24, 0},
+                       .k = {qkv, 24, 8},
+                       .v = {qkv, 24, 16},
+                       .packed = &packed,
+                       .n_heads = 2,
+                       .head_dim = 4,
+                       .scale = 0.5f};
+    suite_ok(s->b->ops->attention(s->b, y, &a));
+    a.v.column = 17;
+    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    a.v.column = 16;
+    a.q.stride = 25;
+    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    a.q.stride = 24;
+    a.n_heads = 0;
+    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    a.n_heads = 2;
+    packed.max_length = 3;
+    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    packed.n_sequences = packed.n_rows = 0;
+    suite_ok(s->b->ops->attention(s->b, y, &a));
+}
+
+int run_attention_tests(void)
+{
+    const struct CMUnitTest attention[] = {
+        cmocka_unit_test(attention_matches_reference),
+        cmocka_unit_test_setup_teardown(attention_refuses, suite_setup, suite_teardown),
+    };
+    return cmocka_run_group_tests(attention, NULL, NULL);
+}

@@ -1,0 +1,186 @@
+/* Conformance: a row's or sequence's result has the same bits alone, in any batch, in any order, for any number of
+ * threads. The run file's promise of equal bits for every number of ranks rests on this. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Runs linear on rows `first` .. first + n - 1 of x and returns the bytes of y. */
+static const char *linear_rows(suite *s, const fbt_matrix *w, fbt_activation activation, const char *x,
+                               const char *residual, int64_t first, int64_t n, int64_t x_bytes, int64_t y_bytes)
+{
+    fbt_buffer *xb = suite_buffer_bytes(s, x + first * x_bytes, n * x_bytes);
+    fbt_buffer *yb = suite_buffer_bytes(s, residual + first * y_bytes, n * y_bytes);
+    char *y = suite_block(s, n * y_bytes);
+    suite_ok(s->b->ops->linear(s->b, yb, xb, w, activation, yb, n));
+    suite_ok(s->b->ops->read(s->b, y, yb, n * y_bytes));
+    return y;
+}
+
+static void check_linear_rows(int64_t n_out, int64_t n_in, int n_threads, const char *expected)
+{
+    enum { N_ROWS = 700 };
+    static const int64_t parts[][2] = {{0, 1},    {1, 1},    {699, 1},   {63, 1},    {5, 2},   {64, 64},
+                                       {60, 9},   {100, 63}, {3, 65},    {200, 130}, {1, 193}, {128, 192},
+                                       {17, 257}, {0, 384},  {100, 512}, {1, 699}};
+    suite *s = suite_begin(n_threads);
+    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(s->b->precision));
+    const int64_t x_bytes = n_in * item, y_bytes = n_out * item;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    double *weight = suite_random(s, n_out * n_in, 1 / sqrt((double)n_in), 0), *bias = suite_random(s, n_out, 1, 0);
+    fbt_matrix *w = suite_matrix(s, weight, bias, n_out, n_in, s->b->precision);
+    const char *x = suite_typed(s, suite_random(s, N_ROWS * n_in, 1, 0), N_ROWS * n_in, dtype);
+    const char *residual = suite_typed(s, suite_random(s, N_ROWS * n_out, 1, 0), N_ROWS * n_out, dtype);
+    const char *all = linear_rows(s, w, FBT_ACT_GELU_ERF, x, residual, 0, N_ROWS, x_bytes, y_bytes);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const char *some = linear_rows(s, w, FBT_ACT_GELU_ERF, x, residual, parts[i][0], parts[i][1], x_bytes, y_bytes);
+        assert_memory_equal(some, all + parts[i][0] * y_bytes, (size_t)(parts[i][1] * y_bytes));
+    }
+    if (expected != NULL) { /* one thread's result, from the same seed */
+        assert_memory_equal(expected, all, (size_t)(N_ROWS * y_bytes));
+    } else {
+        for (int t = 2; t <= 3; t++) {
+            check_linear_rows(n_out, n_in, t, all);
+        }
+    }
+    suite_end(s);
+}
+
+/* Broken by a library that plans a product by its number of rows or threads: oneDNN 2.6 with AMX does so from 1,536
+ * columns on, its gemm for one row, cuBLAS by split-K. */
+static void linear_does_not_depend_on_the_batch(void **state)
+{
+    (void)state;
+    check_linear_rows(53, 37, 1, NULL);
+    check_linear_rows(384, 384, 1, NULL);
+    check_linear_rows(96, 1536, 1, NULL);
+    check_linear_rows(96, 4096, 1, NULL);
+    check_linear_rows(1024, 1024, 1, NULL);
+}
+
+enum { N_SEQUENCES = 7, N_HEADS = 2, HEAD_DIM = 32, WIDTH = N_HEADS * HEAD_DIM, N_TOKENS = 50, N_OUTPUTS = 5 };
+static const int32_t sequence_lengths[N_SEQUENCES] = {1, 17, 71, 4, 64, 33, 22};
+
+/* What a forward pass does to sequences: embedding, attention (all queries and one), normalisation, pooling. */
+typedef struct sequence_net {
+    fbt_embedding e;
+    fbt_matrix *qkv;
+} sequence_net;
+
+static sequence_net make_net(suite *s)
+{
+    sequence_net net = {.e = {.position_offset = 1, .epsilon = 1e-5f, .n_dim = WIDTH}};
+    net.e.word = suite_table(s, suite_random(s, N_TOKENS * WIDTH, 1, 0), N_TOKENS, WIDTH, FBT_F32);
+    net.e.position = suite_table(s, suite_random(s, 80 * WIDTH, 1, 0), 80, WIDTH, FBT_F32);
+    net.e.gamma = suite_buffer(s, suite_random(s, WIDTH, 1, 1), WIDTH, FBT_F32);
+    net.e.beta = suite_buffer(s, suite_random(s, WIDTH, 1, 0), WIDTH, FBT_F32);
+    net.qkv = suite_matrix(s, suite_random(s, 3 * WIDTH * WIDTH, 0.2, 0), NULL, 3 * WIDTH, WIDTH, s->b->precision);
+    return net;
+}
+
+/* Bytes of each operation's output for the sequences named by `order`: output k of the i-th is at out[k][i]. */
+static void run_net(suite *s, const sequence_net *net, const int32_t *tokens[], const int *order, int n,
+                    const char *out[N_OUTPUTS][N_SEQUENCES], int64_t sizes[N_OUTPUTS][N_SEQUENCES])
+{
+    const fbt_backend_ops *ops = s->b->ops;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
+    int32_t lengths[N_SEQUENCES], *flat, *prompts;
+    for (int i = 0; i < n; i++) {
+        lengths[i] = sequence_lengths[order[i]];
+    }
+    fbt_packed packed = suite_packed(s, lengths, n, N_TOKENS, 1, &flat, &prompts);
+    for (int i = 0; i < n; i++) {
+        memcpy(flat + packed.host_offsets[i], tokens[order[i]], (size_t)lengths[i] * sizeof *flat);
+    }
+    packed.tokens = suite_buffer_bytes(s, flat, packed.n_rows * (int64_t)sizeof *flat);
+    fbt_buffer *x = suite_poisoned(s, packed.n_rows * WIDTH, dtype),
+               *h = suite_poisoned(s, packed.n_rows * 3 * WIDTH, dtype);
+    fbt_buffer *y = suite_poisoned(s, packed.n_rows * WIDTH, dtype), *one = suite_poisoned(s, n * WIDTH, dtype);
+    fbt_buffer *norm = suite_poisoned(s, packed.n_rows * WIDTH, dtype), *pool = suite_poisoned(s, n * WIDTH, FBT_F32);
+    fbt_attention a = {.q = {h, 3 * WIDTH, 0},
+                       .k = {h, 3 * WIDTH, WIDTH},
+                       .v = {h, 3 * WIDTH, 2 * WIDTH},
+                       .packed = &packed,
+                       .n_heads = N_HEADS,
+                       .head_dim = HEAD_DIM,
+                       .scale = 0.2f};
+    suite_ok(ops->embed(s->b, x, &net->e, &packed));
+    suite_ok(ops->linear(s->b, h, x, net->qkv, FBT_ACT_NONE, NULL, packed.n_rows));
+    suite_ok(ops->attention(s->b, y, &a));
+    suite_ok(ops->gather_rows(s->b, one, x, packed.offsets, n, WIDTH));
+    a.q = (fbt_heads){one, WIDTH, 0};
+    a.one_query = 1;
+    fbt_buffer *last = suite_poisoned(s, n * WIDTH, dtype);
+    suite_ok(ops->attention(s->b, last, &a));
+    suite_ok(ops->layernorm(s->b, norm, y, net->e.gamma, net->e.beta, packed.n_rows, WIDTH, 1e-5f));
+    suite_ok(ops->mean_pool(s->b, pool, norm, &packed, WIDTH));
+    const fbt_buffer *outputs[N_OUTPUTS] = {x, y, norm, last, pool};
+    for (int k = 0; k < N_OUTPUTS; k++) {
+        const int per_row = k < 3;
+        const int64_t row_bytes = WIDTH * (k == 4 ? 4 : item), n_bytes = (per_row ? packed.n_rows : n) * row_bytes;
+        char *bytes = suite_block(s, n_bytes);
+        suite_ok(ops->read(s->b, bytes, outputs[k], n_bytes));
+        for (int i = 0; i < n; i++) {
+            out[k][order[i]] = bytes + (per_row ? packed.host_offsets[i] : i) * row_bytes;
+            sizes[k][order[i]] = (per_row ? lengths[i] : 1) * row_bytes;
+        }
+    }
+}
+
+static void compare_runs(const char *a[N_OUTPUTS][N_SEQUENCES], const char *b[N_OUTPUTS][N_SEQUENCES],
+                         int64_t sizes[N_OUTPUTS][N_SEQUENCES], const int *order, int n)
+{
+    for (int k = 0; k < N_OUTPUTS; k++) {
+        for (int i = 0; i < n; i++) {
+            assert_memory_equal(a[k][order[i]], b[k][order[i]], (size_t)sizes[k][order[i]]);
+        }
+    }
+}
+
+static void check_sequences(int n_threads, const char *expected[N_OUTPUTS][N_SEQUENCES])
+{
+    static const int orders[][N_SEQUENCES] = {
+        {0, 1, 2, 3, 4, 5, 6}, {6, 3, 0, 5, 2, 4, 1}, {2, 1}, {4}, {0}, {3, 6, 0}};
+    static const int counts[] = {7, 7, 2, 1, 1, 3};
+    suite *s = suite_begin(n_threads);
+    const sequence_net net = make_net(s);
+    const int32_t *tokens[N_SEQUENCES];
+    const char *all[N_OUTPUTS][N_SEQUENCES], *some[N_OUTPUTS][N_SEQUENCES];
+    int64_t sizes[N_OUTPUTS][N_SEQUENCES];
+    for (int q = 0; q < N_SEQUENCES; q++) {
+        int32_t *own = suite_block(s, sequence_lengths[q] * (int64_t)sizeof *own);
+        for (int t = 0; t < sequence_lengths[q]; t++) {
+            own[t] = (int32_t)suite_random_below(s, N_TOKENS);
+        }
+        tokens[q] = own;
+    }
+    run_net(s, &net, tokens, orders[0], N_SEQUENCES, all, sizes);
+    if (expected != NULL) { /* one thread's results, from the same seed */
+        compare_runs(expected, all, sizes, orders[0], N_SEQUENCES);
+    }
+    for (size_t k = 1; k < sizeof counts / sizeof counts[0]; k++) {
+        run_net(s, &net, tokens, orders[k], counts[k], some, sizes);
+        compare_runs(all, some, sizes, orders[k], counts[k]);
+    }
+    for (int t = 2; t <= 3 && expected == NULL; t++) {
+        check_sequences(t, all);
+    }
+    suite_end(s);
+}
+
+/* Broken by padding to the longest sequence of a batch, or work split within a sum. */
+static void sequences_do_not_depend_on_the_batch(void **state)
+{
+    (void)state;
+    check_sequences(1, NULL);
+}
+
+int run_invariance_tests(void)
+{
+    const struct CMUnitTest invariance[] = {
+        cmocka_unit_test(linear_does_not_depend_on_the_batch),
+        cmocka_unit_test(sequences_do_not_depend_on_the_batch),
+    };
+    return cmocka_run_group_tests(invariance, NULL, NULL);
+}

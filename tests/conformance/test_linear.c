@@ -1,0 +1,215 @@
+/* Conformance: y = activation(x W^T + bias) + residual. */
+#include "suite.h"
+
+#include <math.h>
+#include <string.h>
+
+/* How the residual is given. */
+typedef enum residual_kind { RESIDUAL_NONE, RESIDUAL_OTHER, RESIDUAL_SAME, N_RESIDUALS } residual_kind;
+
+typedef struct linear_case {
+    int64_t n_rows, n_out, n_in;
+    fbt_activation activation;
+    residual_kind residual;
+    int has_bias;
+} linear_case;
+
+static double activate(fbt_activation activation, double x)
+{
+    switch (activation) {
+    case FBT_ACT_GELU_ERF:
+        return 0.5 * x * erfc(-x / sqrt(2));
+    case FBT_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case FBT_ACT_RELU:
+        return x > 0 ? x : 0;
+    case FBT_ACT_TANH:
+        return tanh(x);
+    default:
+        return x;
+    }
+}
+
+/* Reference and tolerance of one element. The sum errs by about sqrt(n_in) roundings of its terms' size in fp32 (2e-6
+ * of it is thrice what 4,096 terms give, and a 500th of what TF32 or bf16 products give); the activations by 1e-6,
+ * their slopes being below 1.13; then the result is rounded to the activation type, once or (an unfused residual)
+ * twice. */
+static void linear_element(const linear_case *c, const double *x, const double *w, double bias, double residual,
+                           double roundoff, double *want, double *tolerance)
+{
+    double sum = bias, size = fabs(bias);
+    for (int64_t i = 0; i < c->n_in; i++) {
+        sum += x[i] * w[i];
+        size += fabs(x[i] * w[i]);
+    }
+    const double value = activate(c->activation, sum);
+    *want = value + residual;
+    *tolerance = 2e-6 * size + 1e-6 * (c->activation != FBT_ACT_NONE) * (1 + fabs(sum)) +
+                 1.01 * roundoff * (fabs(*want) + fabs(value)) + 1e-7 * fabs(residual);
+}
+
+static void check_linear(suite *s, const linear_case *c, fbt_precision precision)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    const double roundoff = precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+    const int64_t n = c->n_rows * c->n_out;
+    double *x = suite_random(s, c->n_rows * c->n_in, 1, 0),
+           *w = suite_random(s, c->n_out * c->n_in, 1 / sqrt((double)c->n_in), 0);
+    double *bias = c->has_bias ? suite_random(s, c->n_out, 1, 0) : NULL;
+    double *residual = suite_random(s, n, 1, 0);
+    double *want = suite_block(s, n * (int64_t)sizeof *want),
+           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
+    fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, precision);
+    fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *rb = suite_buffer(s, residual, n, dtype);
+    fbt_buffer *yb = c->residual == RESIDUAL_SAME ? rb : suite_poisoned(s, n, dtype);
+    for (int64_t r = 0; r < c->n_rows; r++) {
+        for (int64_t o = 0; o < c->n_out; o++) {
+            const int64_t i = r * c->n_out + o;
+            linear_element(c, x + r * c->n_in, w + o * c->n_in, bias ? bias[o] : 0,
+                           c->residual == RESIDUAL_NONE ? 0 : residual[i], roundoff, &want[i], &tolerance[i]);
+        }
+    }
+    suite_ok(
+        s->b->ops->linear(s->b, yb, xb, matrix, c->activation, c->residual == RESIDUAL_NONE ? NULL : rb, c->n_rows));
+    suite_compare("linear", suite_read(s, yb, n, dtype), want, tolerance, n);
+}
+
+/* Every activation with every kind of residual at odd sizes; row counts around those at which blocks begin and end.
+ * Broken by a residual added before the activation, a bias or residual left out, a padded row or column that leaks, the
+ * tanh GELU in place of the erf one (they differ by 5e-4), reduced-precision products in fp32. */
+static void linear_matches_reference(void **state)
+{
+    const int64_t rows[] = {1, 2, 31, 33, 64, 129, 193, 260};
+    int k = 0;
+    (void)state;
+    for (int a = FBT_ACT_NONE; a <= FBT_ACT_TANH; a++) {
+        for (int r = RESIDUAL_NONE; r < N_RESIDUALS; r++) {
+            suite *s = suite_begin(2);
+            check_linear(s, &(linear_case){rows[k % 8], 53, 37, (fbt_activation)a, (residual_kind)r, k % 3 != 0},
+                         s->b->precision);
+            check_linear(s, &(linear_case){rows[(k + 3) % 8], 96, 64, (fbt_activation)a, (residual_kind)r, 1},
+                         s->b->precision);
+            k++;
+            suite_end(s);
+        }
+    }
+}
+
+/* A model's sizes: long sums, more columns than one tile, and the sizes of one. */
+static void linear_of_many_sizes(void **state)
+{
+    suite *s = *state;
+    const linear_case cases[] = {
+        {3, 1, 1, FBT_ACT_NONE, RESIDUAL_NONE, 1},          {1, 384, 1536, FBT_ACT_NONE, RESIDUAL_SAME, 1},
+        {33, 385, 129, FBT_ACT_GELU_ERF, RESIDUAL_NONE, 1}, {5, 96, 4096, FBT_ACT_NONE, RESIDUAL_SAME, 1},
+        {70, 32, 1000, FBT_ACT_NONE, RESIDUAL_OTHER, 0},    {2, 1031, 31, FBT_ACT_TANH, RESIDUAL_NONE, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        check_linear(s, &cases[i], s->b->precision);
+    }
+}
+
+/* Activations far from zero, where exp overflows and GELU's tails are flat. Broken by inf * 0 in a tail. */
+static void activations_at_extremes(void **state)
+{
+    suite *s = *state;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    enum { N = 64 };
+    double x[N], one = 1, want[N], tolerance[N];
+    for (int i = 0; i < N; i++) {
+        x[i] = (i % 2 ? 1 : -1) * exp2(i / 2 - 20); /* 2^-20 .. 2^11 */
+    }
+    fbt_matrix *matrix = suite_matrix(s, &one, NULL, 1, 1, s->b->precision);
+    fbt_buffer *xb = suite_buffer(s, x, N, dtype);
+    for (int a = FBT_ACT_NONE; a <= FBT_ACT_TANH; a++) {
+        fbt_buffer *yb = suite_poisoned(s, N, dtype);
+        for (int i = 0; i < N; i++) {
+            want[i] = activate((fbt_activation)a, x[i]);
+            tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + 1e-6 * fmin(fabs(x[i]), 8);
+        }
+        suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, (fbt_activation)a, NULL, N));
+        suite_compare("activation", suite_read(s, yb, N, dtype), want, tolerance, N);
+    }
+}
+
+/* The prompt projection is fp32 on a bf16 backend too: its rows are float. */
+static void linear_in_fp32_on_any_backend(void **state)
+{
+    suite *s = *state;
+    check_linear(s, &(linear_case){7, 131, 50, FBT_ACT_NONE, RESIDUAL_NONE, 1}, FBT_PRECISION_FP32);
+    check_linear(s, &(linear_case){9, 40, 500, FBT_ACT_NONE, RESIDUAL_SAME, 0}, FBT_PRECISION_FP32);
+}
+
+/* Weights of every type give what the same weights give as float. Broken by a conversion that drops subnormals or
+ * rounds differently. */
+static void weights_of_every_type(void **state)
+{
+    suite *s = *state;
+    enum { N_OUT = 37, N_IN = 53, N_ROWS = 5 };
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision), types[] = {FBT_F16, FBT_BF16};
+    double *x = suite_random(s, N_ROWS * N_IN, 1, 0);
+    fbt_buffer *xb = suite_buffer(s, x, N_ROWS * N_IN, dtype);
+    for (int t = 0; t < 2; t++) {
+        double *w = suite_random(s, N_OUT * N_IN, 0.1, 0);
+        w[0] = 0x1p-24; /* F16's smallest subnormal */
+        w[1] = -0x1.8p-20;
+        const void *typed = suite_typed(s, w, N_OUT * N_IN, types[t]), *wide = suite_typed(s, w, N_OUT * N_IN, FBT_F32);
+        fbt_buffer *y[2] = {suite_poisoned(s, N_ROWS * N_OUT, dtype), suite_poisoned(s, N_ROWS * N_OUT, dtype)};
+        for (int k = 0; k < 2; k++) {
+            fbt_matrix *matrix;
+            suite_ok(s->b->ops->matrix_new(s->b, k ? wide : typed, k ? FBT_F32 : types[t], NULL, N_OUT, N_IN,
+                                           s->b->precision, &matrix));
+            suite_ok(s->b->ops->linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, NULL, N_ROWS));
+            s->b->ops->matrix_free(s->b, matrix);
+        }
+        const double *a = suite_read(s, y[0], N_ROWS * N_OUT, dtype), *c = suite_read(s, y[1], N_ROWS * N_OUT, dtype);
+        assert_memory_equal(a, c, N_ROWS * N_OUT * sizeof *a);
+    }
+}
+
+/* The host's weights and bias may be reused as soon as matrix_new returns. */
+static void weights_are_copied(void **state)
+{
+    suite *s = *state;
+    float weight[6] = {1, 2, 3, 4, 5, 6}, bias[2] = {10, 20};
+    double x[3] = {1, 1, 1};
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    fbt_matrix *matrix;
+    fbt_buffer *y = suite_poisoned(s, 2, dtype);
+    suite_ok(s->b->ops->matrix_new(s->b, weight, FBT_F32, bias, 2, 3, s->b->precision, &matrix));
+    memset(weight, 0xff, sizeof weight);
+    memset(bias, 0xff, sizeof bias);
+    suite_ok(s->b->ops->linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, NULL, 1));
+    s->b->ops->matrix_free(s->b, matrix);
+    const double *got = suite_read(s, y, 2, dtype);
+    assert_true(got[0] == 16 && got[1] == 35);
+}
+
+static void linear_refuses(void **state)
+{
+    suite *s = *state;
+    double *w = suite_random(s, 12, 1, 0), *x = suite_random(s, 8, 1, 0);
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    fbt_matrix *matrix = suite_matrix(s, w, NULL, 3, 4, s->b->precision);
+    fbt_buffer *xb = suite_buffer(s, x, 8, dtype), *yb = suite_poisoned(s, 6, dtype),
+               *small = suite_poisoned(s, 5, dtype);
+    suite_ok(s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, NULL, 0));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, NULL, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, NULL, 3));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, small, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, NULL, -1));
+}
+
+int run_linear_tests(void)
+{
+    const struct CMUnitTest linear[] = {
+        cmocka_unit_test(linear_matches_reference),
+        cmocka_unit_test_setup_teardown(linear_of_many_sizes, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(activations_at_extremes, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(linear_in_fp32_on_any_backend, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(weights_of_every_type, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(weights_are_copied, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(linear_refuses, suite_setup, suite_teardown),
+    };
+    return cmocka_run_group_tests(linear, NULL, NULL);
+}

@@ -1,0 +1,87 @@
+/* Conformance: opening, memory, and the errors of both. */
+#include "suite.h"
+
+#include <string.h>
+
+/* Broken by a buffer that is smaller than asked for, or a copy that runs past one. */
+static void buffers_keep_bytes(void **state)
+{
+    suite *s = *state;
+    const fbt_backend_ops *ops = s->b->ops;
+    char sent[1001], got[1001];
+    fbt_buffer *buffer;
+    for (size_t i = 0; i < sizeof sent; i++) {
+        sent[i] = (char)suite_random_below(s, 256);
+    }
+    suite_ok(ops->buffer_new(s->b, sizeof sent, &buffer));
+    suite_ok(ops->write(s->b, buffer, sent, sizeof sent));
+    suite_ok(ops->sync(s->b));
+    suite_ok(ops->read(s->b, got, buffer, sizeof got));
+    assert_memory_equal(sent, got, sizeof sent);
+    suite_expect(FBT_ERR_ARG, ops->write(s->b, buffer, sent, sizeof sent + 1));
+    suite_expect(FBT_ERR_ARG, ops->read(s->b, got, buffer, sizeof got + 1));
+    ops->buffer_free(s->b, buffer);
+    suite_ok(ops->buffer_new(s->b, 0, &buffer));
+    suite_ok(ops->write(s->b, buffer, sent, 0));
+    ops->buffer_free(s->b, buffer);
+}
+
+static void impossible_sizes_are_refused(void **state)
+{
+    suite *s = *state;
+    const fbt_backend_ops *ops = s->b->ops;
+    const float weight[4] = {0};
+    fbt_buffer *buffer;
+    fbt_matrix *matrix;
+    fbt_table *table;
+    suite_expect(FBT_ERR_ARG, ops->buffer_new(s->b, -1, &buffer));
+    assert_null(buffer);
+    suite_expect(FBT_ERR_MEMORY, ops->buffer_new(s->b, INT64_MAX / 2, &buffer));
+    assert_null(buffer);
+    suite_expect(FBT_ERR_ARG, ops->matrix_new(s->b, weight, FBT_F32, NULL, 0, 4, FBT_PRECISION_FP32, &matrix));
+    assert_null(matrix);
+    suite_expect(FBT_ERR_ARG, ops->table_new(s->b, weight, FBT_F32, 1, 0, &table));
+    assert_null(table);
+    ops->buffer_free(s->b, NULL);
+    ops->matrix_free(s->b, NULL);
+    ops->table_free(s->b, NULL);
+}
+
+/* Broken by a backend that opens as something else than it was asked for. */
+static void opens_as_asked(void **state)
+{
+    suite *s = *state;
+    fbt_backend_options options = {
+        .name = suite_backend, .precision = suite_precision, .n_threads = 1, .n_local_ranks = 1};
+    fbt_backend_info info;
+    fbt_backend *b;
+    s->b->ops->info(s->b, &info);
+    assert_string_equal(info.name, suite_backend);
+    assert_string_equal(fbt_precision_name(info.precision), suite_precision);
+    assert_int_equal(info.precision, s->b->precision);
+    assert_true(info.n_threads >= 1 && info.device[0] != '\0' && info.isa[0] != '\0' && info.libraries[0] != '\0');
+    options.name = "abacus";
+    suite_expect(FBT_ERR_CONFIG, fbt_backend_open(&options, &b));
+    assert_null(b);
+    options.name = suite_backend;
+    options.precision = "fp64";
+    suite_expect(FBT_ERR_CONFIG, fbt_backend_open(&options, &b));
+    options.precision = "auto";
+    options.n_threads = -1;
+    suite_expect(FBT_ERR_ARG, fbt_backend_open(&options, &b));
+    options.n_threads = 0;
+    suite_ok(fbt_backend_open(&options, &b));
+    b->ops->info(b, &info);
+    assert_true(info.n_threads >= 1);
+    b->ops->close(b);
+}
+
+int run_memory_tests(void)
+{
+    const struct CMUnitTest memory[] = {
+        cmocka_unit_test_setup_teardown(buffers_keep_bytes, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(impossible_sizes_are_refused, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(opens_as_asked, suite_setup, suite_teardown),
+    };
+    return cmocka_run_group_tests(memory, NULL, NULL);
+}
