@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Makes the README's result table: the quickstart's federation, IID and dealt by Dirichlet 0.5 under three protocols, three
-# seeds each. Run
-# jobs/quickstart.sh first. Finished runs are used again; runs/results/ holds them. About 15 minutes on two cores.
+# seeds each. Run jobs/quickstart.sh first. Finished runs are used again; runs/results/ holds them. About 15 minutes on two cores.
 # Usage: bash jobs/results.sh
 set -euo pipefail
 

@@ -30,8 +30,8 @@ fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const char *config
 
 void fbt_experiment_close(fbt_experiment *experiment);
 
-/* What would be run, for `run --dry-run`. */
-void fbt_experiment_describe(const fbt_experiment *experiment);
+/* Prints what would be run, for `run --dry-run`. Rank-local. */
+fbt_status fbt_experiment_describe(const fbt_experiment *experiment);
 
 /* Opens the model, runs all rounds and writes the run file. Collective over world. *interrupted: the time limit
  * ended the run before its last round. */

@@ -120,7 +120,36 @@ static void describe_clients(const fbt_experiment *e)
     }
 }
 
-void fbt_experiment_describe(const fbt_experiment *experiment)
+/* Memory of a rank, by the shapes: the products' weights, the projection A, and a forward pass of batch_tokens rows. The embedding
+ * tables stay in the mapped file, which the ranks of a node share. */
+static fbt_status describe_memory(const fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *s = &e->settings;
+    const fbt_backend_options options = {.name = s->backend.name,
+                                         .precision = s->backend.precision,
+                                         .n_threads = (int)s->backend.threads,
+                                         .n_local_ranks = 1};
+    fbt_backend *b = NULL;
+    fbt_model_shape m;
+    FBT_TRY(fbt_model_read_shape(s->model.path, &m));
+    FBT_TRY(fbt_backend_open(&options, &b));
+    double item = (double)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    double h = (double)m.n_hidden;
+    double wide = m.n_intermediate > 3 * m.n_hidden ? (double)m.n_intermediate : 3 * h;
+    double weights = (double)m.n_layers * (4 * h * h + 2 * h * (double)m.n_intermediate) * item;
+    double projection = (double)s->prompt.tokens * h * (double)s->cma.dimension * sizeof(float);
+    double activations = (double)s->backend.batch_tokens * (2 * h + wide) * item;
+    printf("# memory of a rank in %s: about %.0f MB of weights, %.0f MB of projection, %.0f MB of activations at most\n",
+           fbt_precision_name(b->precision), weights / 1e6, projection / 1e6, activations / 1e6);
+done:
+    if (b != NULL) {
+        b->ops->close(b);
+    }
+    return status;
+}
+
+fbt_status fbt_experiment_describe(const fbt_experiment *experiment)
 {
     const fbt_experiment *e = experiment;
     const fbt_settings *s = &e->settings;
@@ -146,4 +175,5 @@ void fbt_experiment_describe(const fbt_experiment *experiment)
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
     printf("\n");
+    return describe_memory(e);
 }

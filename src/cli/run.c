@@ -89,8 +89,9 @@ int fbt_cli_run(int argc, char **argv)
     FBT_TRY(fbt_comm_agree(world, status));
     if (a.dry_run) {
         if (fbt_comm_rank(world) == 0) {
-            fbt_experiment_describe(&experiment);
+            status = fbt_experiment_describe(&experiment);
         }
+        FBT_TRY(fbt_comm_agree(world, status));
     } else {
         FBT_TRY(fbt_experiment_run(&experiment, world, &interrupted));
     }

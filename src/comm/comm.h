@@ -43,7 +43,7 @@ void fbt_comm_free(fbt_comm *part);
 fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local);
 
 /* Collective over comm, at the program's end: the sentence of the lowest rank that failed for a reason of its own is
- * printed once, on standard error, with its rank if there are several; nothing when all succeeded. Returns the status
+ * printed once, on standard error, with its rank unless all ranks failed for reasons of their own; nothing when all succeeded. Returns the status
  * to exit with, the same on every rank: of the rank that spoke; FBT_ERR_PEER where all only know of another's failure,
  * told as such. */
 fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local);

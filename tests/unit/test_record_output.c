@@ -92,7 +92,7 @@ static void existing_files_are_kept(void **state)
     fixture_write(&f, path, 1, 0);
     assert_int_equal(fbt_run_file_create(path, false, &f.header, &run), FBT_ERR_IO);
     assert_null(run);
-    assert_error_has("run.h5 exists; choose another path, or replace it with");
+    assert_error_has("run.h5 exists; choose another path, or add --overwrite");
     write_file(fixture_path("config.yaml"), "fed:\n");
     assert_refused(fixture_path("config.yaml"), false, "exists");
     assert_refused(fixture_path("config.yaml"), true, "is not an HDF5 file, so it is not overwritten");
