@@ -152,7 +152,7 @@ def test_configurations_for_roberta_large(tmp_path: Path, name: str) -> None:
         "train": [80] * n_labels, "test": [10] * n_labels})
     data = toy.write(tmp_path / "data.h5", shape)
     out = call("run", ROOT / "configs" / name, "--dry-run", "--set", f"model.path={model}", "--set", f"data.path={data}",
-               ranks=2).good().out
+               "--set", f"run.output={tmp_path / 'run.h5'}", ranks=2).good().out
     settings = yaml.safe_load(out)
     assert settings["prompt"] == {"mode": "add", "tokens": 50, "projection": "normal"}
     assert f"{40 * n_labels} training, {40 * n_labels} dev" in out
