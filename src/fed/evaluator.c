@@ -221,8 +221,3 @@ int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator)
 {
     return evaluator->n_tokens;
 }
-
-fbt_model *fbt_evaluator_model(const fbt_evaluator *evaluator)
-{
-    return evaluator->model;
-}

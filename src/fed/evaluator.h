@@ -40,6 +40,4 @@ fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_item *items, in
 /* Tokens and prompt rows that this rank has put through the model since the evaluator was made. */
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator);
 
-fbt_model *fbt_evaluator_model(const fbt_evaluator *evaluator);
-
 #endif

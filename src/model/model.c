@@ -1,6 +1,5 @@
 #include "model.h"
 
-#include "digest.h"
 #include "encoder.h"
 #include "memory.h"
 
@@ -9,12 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct fbt_model {
     fbt_encoder encoder;
     fbt_model_options options; /* label_... are NULL: they were borrowed during open */
-    char tokenizer_sha256[FBT_DIGEST_TEXT_BYTES];
     fbt_matrix *projection; /* NULL: not set */
     int64_t n_search;       /* d */
     float *z;               /* [z_capacity]: search points as floats */
@@ -180,22 +177,6 @@ done:
     return status;
 }
 
-static fbt_status read_tokenizer(const char *folder, char text[FBT_DIGEST_TEXT_BYTES])
-{
-    fbt_status status = FBT_OK;
-    char *path = NULL;
-    if (asprintf(&path, "%s/tokenizer.json", folder) < 0) {
-        path = NULL;
-        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: a path in %s", folder);
-    }
-    if (access(path, F_OK) == 0) {
-        FBT_TRY(fbt_digest_file(path, text));
-    }
-done:
-    free(path);
-    return status;
-}
-
 /* folder NULL: random weights from `seed`. */
 static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model_shape *shape,
                              const fbt_model_options *options, uint64_t seed, fbt_model **model)
@@ -213,9 +194,6 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     FBT_TRY(fbt_weights_load(b, folder, seed, shape, options, &(*model)->encoder.weights));
     if (options->readout == FBT_READOUT_EMBEDDING) {
         FBT_TRY(embed_labels(*model, options));
-    }
-    if (folder != NULL) {
-        FBT_TRY(read_tokenizer(folder, (*model)->tokenizer_sha256));
     }
 done:
     if (status != FBT_OK) {
@@ -270,19 +248,9 @@ double fbt_model_embedding_std(const fbt_model *model)
     return model->encoder.weights.embedding_std;
 }
 
-const char *fbt_model_tokenizer_sha256(const fbt_model *model)
-{
-    return model->tokenizer_sha256;
-}
-
 int64_t fbt_model_n_parameters(const fbt_model *model)
 {
     return model->encoder.weights.n_parameters;
-}
-
-int64_t fbt_model_weight_bytes(const fbt_model *model)
-{
-    return model->encoder.weights.n_bytes;
 }
 
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile)

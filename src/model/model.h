@@ -62,12 +62,8 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model);
 /* Population standard deviation of all entries of the word embedding matrix (sets the scale of the projection). */
 double fbt_model_embedding_std(const fbt_model *model);
 
-/* SHA-256 of the folder's tokenizer.json; "" for a random model or a folder without one. */
-const char *fbt_model_tokenizer_sha256(const fbt_model *model);
-
-/* Number of parameters in use, and bytes they take in the backend. */
+/* Number of parameters in use. */
 int64_t fbt_model_n_parameters(const fbt_model *model);
-int64_t fbt_model_weight_bytes(const fbt_model *model);
 
 /* The random projection A: [P * n_hidden, d] (fbt_prompt_projection in prompt.h) and the offset p0 [P * n_hidden] or
  * NULL. Copied. Must be called before fbt_model_set_prompts unless the prompt mode is none. */

@@ -107,7 +107,6 @@ static fbt_status give_buffer(loader *l, const float *values, int64_t n, fbt_buf
     FBT_TRY(l->b->ops->buffer_new(l->b, n_bytes, buffer));
     FBT_TRY(l->b->ops->write(l->b, *buffer, values, n_bytes));
     l->weights->n_parameters += n;
-    l->weights->n_bytes += n_bytes;
 done:
     return status;
 }
@@ -126,7 +125,6 @@ static fbt_status load_dense(loader *l, const char *const *names, int64_t n_name
     FBT_TRY(
         l->b->ops->matrix_new(l->b, l->weight, FBT_F32, l->bias, dense->n_out, n_in, l->b->precision, &dense->matrix));
     l->weights->n_parameters += dense->n_out * (n_in + 1);
-    l->weights->n_bytes += dense->n_out * (n_in * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(l->b->precision)) + 4);
 done:
     return status;
 }
@@ -172,7 +170,6 @@ static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float 
     }
     FBT_TRY(l->b->ops->table_new(l->b, rows, dtype, n_rows, n_columns, table));
     l->weights->n_parameters += n_rows * n_columns;
-    l->weights->n_bytes += n_rows * n_columns * (int64_t)fbt_dtype_bytes(dtype);
 done:
     return status;
 }

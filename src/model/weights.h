@@ -49,7 +49,6 @@ typedef struct fbt_weights {
     int splits_last_layer; /* the last layer has query and key_value instead of qkv */
     double embedding_std;
     int64_t n_parameters;
-    int64_t n_bytes;
     fbt_safetensors *files; /* open while tables borrow from it; NULL for random weights */
     float *copies[3];       /* tables that could not be borrowed                          */
 } fbt_weights;
