@@ -5,11 +5,23 @@
 #include "comm.h"
 #include "status.h"
 
+#include <argp.h>
+
 enum {
     FBT_EXIT_OK = 0,
     FBT_EXIT_FAILURE = 1,      /* wrong command lines too */
     FBT_EXIT_INTERRUPTED = 75, /* EX_TEMPFAIL: the run stopped early and can go on */
 };
+
+/* The values of --set, in their order; borrowed from the command line. */
+enum { FBT_CLI_MAX_ASSIGNMENTS = 256 };
+typedef struct fbt_cli_assignments {
+    const char *items[FBT_CLI_MAX_ASSIGNMENTS];
+    int n;
+} fbt_cli_assignments;
+
+/* Appends one; too many is a usage error, which ends the program. */
+void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state);
 
 /* Ends a collective command: prints the sentence of a failure once, and stops MPI. world is NULL when MPI could not be started.
  * Collective over world; all ranks get the same class of status. */

@@ -18,8 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ASSIGNMENTS = 256 };
-
 typedef struct arguments {
     char *model;
     char *data;
@@ -27,8 +25,7 @@ typedef struct arguments {
     const char *run;
     const char *round;
     const char *logits;
-    char *assignments[MAX_ASSIGNMENTS];
-    int n_assignments;
+    fbt_cli_assignments assignments;
     bool overwrite;
     bool json;
 } arguments;
@@ -75,10 +72,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->overwrite = true;
         return 0;
     case 's':
-        if (a->n_assignments == MAX_ASSIGNMENTS) {
-            argp_error(state, "more than %d --set", MAX_ASSIGNMENTS);
-        }
-        a->assignments[a->n_assignments++] = value;
+        fbt_cli_assign(&a->assignments, value, state);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected; a run file goes behind --run", value);
@@ -159,11 +153,11 @@ static fbt_status read_settings(job *j, const arguments *a)
     }
     FBT_TRY(replace(&j->settings.model.path, a->model));
     FBT_TRY(replace(&j->settings.data.path, a->data));
-    for (int i = 0; i < a->n_assignments; i++) {
+    for (int i = 0; i < a->assignments.n; i++) {
         if (a->run != NULL) {
-            FBT_TRY(check_assignment(a->assignments[i]));
+            FBT_TRY(check_assignment(a->assignments.items[i]));
         }
-        FBT_TRY(fbt_settings_set(&j->settings, a->assignments[i]));
+        FBT_TRY(fbt_settings_set(&j->settings, a->assignments.items[i]));
     }
     FBT_TRY(fbt_settings_check(&j->settings));
     if (a->run != NULL && j->d != j->settings.cma.dimension) {
@@ -239,10 +233,7 @@ static fbt_status list_items(job *j, const int64_t *rows)
     for (int64_t i = 0; i < j->n; i++) {
         int64_t row = rows == NULL ? i : rows[i];
         j->labels[i] = split->labels[row];
-        j->items[i] = (fbt_item){.tokens = split->tokens + split->offsets[row],
-                                 .n_tokens = (int32_t)(split->offsets[row + 1] - split->offsets[row]),
-                                 .readout = split->readout[row],
-                                 .label = split->labels[row]};
+        j->items[i] = fbt_item_of(split, row);
     }
 done:
     return status;

@@ -21,6 +21,14 @@ static const command commands[] = {
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
+void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state)
+{
+    if (assignments->n == FBT_CLI_MAX_ASSIGNMENTS) {
+        argp_error(state, "more than %d --set", FBT_CLI_MAX_ASSIGNMENTS);
+    }
+    assignments->items[assignments->n++] = value;
+}
+
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)
 {
     if (world == NULL) {

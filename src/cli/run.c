@@ -7,12 +7,9 @@
 #include <argp.h>
 #include <stdlib.h>
 
-enum { MAX_ASSIGNMENTS = 256 };
-
 typedef struct arguments {
     const char *config;
-    const char *assignments[MAX_ASSIGNMENTS];
-    int n_assignments;
+    fbt_cli_assignments assignments;
     bool dry_run;
 } arguments;
 
@@ -32,10 +29,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case KEY_SET:
     case KEY_OVERWRITE:
-        if (a->n_assignments == MAX_ASSIGNMENTS) {
-            argp_error(state, "more than %d --set", MAX_ASSIGNMENTS);
-        }
-        a->assignments[a->n_assignments++] = key == KEY_SET ? value : "run.overwrite=true";
+        fbt_cli_assign(&a->assignments, key == KEY_SET ? value : "run.overwrite=true", state);
         return 0;
     case KEY_DRY_RUN:
         a->dry_run = true;
@@ -82,7 +76,7 @@ int fbt_cli_run(int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, &a);
     FBT_TRY(fbt_comm_start(&argc, &argv, &world));
     fbt_log_set_rank(fbt_comm_rank(world));
-    status = fbt_experiment_prepare(&experiment, a.config, a.assignments, a.n_assignments, fbt_comm_size(world));
+    status = fbt_experiment_prepare(&experiment, a.config, a.assignments.items, a.assignments.n, fbt_comm_size(world));
     if (status == FBT_OK && fbt_comm_rank(world) == 0) {
         status = fbt_run_file_check(experiment.settings.run.output, experiment.settings.run.overwrite);
     }

@@ -17,12 +17,8 @@ fbt_status fbt_client_init(fbt_client *client, int64_t id, const fbt_split *trai
     FBT_TRY(fbt_memory_alloc(&client->items, client->n_samples, sizeof *client->items));
     FBT_TRY(fbt_memory_alloc(&client->frozen, client->n_samples, sizeof *client->frozen));
     for (int64_t i = 0; i < client->n_samples; i++) {
-        int64_t offset = train->offsets[rows[i]];
-        client->items[i] = (fbt_item){.tokens = train->tokens + offset,
-                                      .n_tokens = (int32_t)(train->offsets[rows[i] + 1] - offset),
-                                      .readout = train->readout[rows[i]],
-                                      .label = train->labels[rows[i]]};
-        client->frozen[i] = train->frozen + offset;
+        client->items[i] = fbt_item_of(train, rows[i]);
+        client->frozen[i] = train->frozen + train->offsets[rows[i]];
         n_tokens += client->items[i].n_tokens;
     }
     if (perturbed) {

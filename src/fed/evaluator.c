@@ -23,6 +23,15 @@ struct fbt_evaluator {
     int64_t work_capacity;
 };
 
+fbt_item fbt_item_of(const fbt_split *split, int64_t row)
+{
+    int64_t offset = split->offsets[row];
+    return (fbt_item){.tokens = split->tokens + offset,
+                      .n_tokens = (int32_t)(split->offsets[row + 1] - offset),
+                      .readout = split->readout[row],
+                      .label = split->labels[row]};
+}
+
 fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_tokens, fbt_evaluator **evaluator)
 {
     fbt_status status = FBT_OK;

@@ -3,6 +3,7 @@
 #define FBT_FED_EVALUATOR_H
 
 #include "comm.h"
+#include "dataset.h"
 #include "model.h"
 #include "status.h"
 
@@ -16,6 +17,9 @@ typedef struct fbt_item {
     int32_t label;
     int32_t candidate; /* row of z; items come in order of rising candidate    */
 } fbt_item;
+
+/* The item of one sample of a split, for candidate 0; its tokens are the split's. */
+fbt_item fbt_item_of(const fbt_split *split, int64_t row);
 
 /* Per item, in the items' order; members that are NULL are not wanted. double, so that slots of several ranks can be
  * summed: every value is a float or a small integer and stays exact. */

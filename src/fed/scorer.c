@@ -15,12 +15,8 @@ struct fbt_scorer {
 
 static void add_item(fbt_scorer *scorer, int64_t *n, const fbt_split *split, int64_t row)
 {
-    int64_t offset = split->offsets[row];
     scorer->labels[*n] = split->labels[row];
-    scorer->items[(*n)++] = (fbt_item){.tokens = split->tokens + offset,
-                                       .n_tokens = (int32_t)(split->offsets[row + 1] - offset),
-                                       .readout = split->readout[row],
-                                       .label = split->labels[row]};
+    scorer->items[(*n)++] = fbt_item_of(split, row);
 }
 
 static void list_items(fbt_scorer *scorer, const fbt_dataset *dataset, const fbt_partition *partition)

@@ -24,21 +24,6 @@ const char *__asan_default_options(void)
     return "allocator_may_return_null=1";
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    fixture_make_folder();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_remove_folder();
-    return 0;
-}
-
 static void put(hid_t group, const char *name, hid_t stored, hid_t type, int64_t n, const void *values)
 {
     hid_t space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
@@ -434,15 +419,15 @@ static void files_that_are_no_data_sets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_file_is_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(texts_of_fixed_length, setup, teardown),
-        cmocka_unit_test_setup_teardown(embedding_readout, setup, teardown),
-        cmocka_unit_test_setup_teardown(every_inconsistency_is_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(shapes_and_types_are_checked, setup, teardown),
-        cmocka_unit_test_setup_teardown(absurd_sizes_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(truncated_files_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(flipped_values_do_no_harm, setup, teardown),
-        cmocka_unit_test_setup_teardown(files_that_are_no_data_sets, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_is_read, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(texts_of_fixed_length, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(embedding_readout, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(every_inconsistency_is_named, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(shapes_and_types_are_checked, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(absurd_sizes_are_refused, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(truncated_files_are_refused, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(flipped_values_do_no_harm, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(files_that_are_no_data_sets, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <hdf5.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -143,7 +144,7 @@ void fixture_write(fixture *f, const char *path, int64_t n_rounds, double noise)
     fbt_run_file_free(file);
 }
 
-void fixture_make_folder(void)
+static void make_folder(void)
 {
     const char *base = getenv("TMPDIR");
     fbt_error_clear(); /* of a test that failed */
@@ -173,7 +174,7 @@ int fixture_count_files(void)
     return n;
 }
 
-void fixture_remove_folder(void)
+static void remove_folder(void)
 {
     DIR *listing = opendir(folder);
     for (struct dirent *entry; listing != NULL && (entry = readdir(listing)) != NULL;) {
@@ -183,6 +184,21 @@ void fixture_remove_folder(void)
     }
     closedir(listing);
     rmdir(folder);
+}
+
+int fixture_setup(void **state)
+{
+    (void)state;
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    make_folder();
+    return 0;
+}
+
+int fixture_teardown(void **state)
+{
+    (void)state;
+    remove_folder();
+    return 0;
 }
 
 void assert_error_has(const char *part)

@@ -44,12 +44,12 @@ void fixture_set_result(fixture *f, fbt_run_file *file, int64_t best_round, int6
 /* A finished run file of n_rounds rounds. */
 void fixture_write(fixture *f, const char *path, int64_t n_rounds, double noise);
 
-/* A new empty folder below /tmp (or TMPDIR); fixture_path joins it and a name; fixture_remove_folder deletes all in it.
- */
-void fixture_make_folder(void);
+/* Setup and teardown of a test: a new empty folder below /tmp (or TMPDIR), HDF5 without its own messages; the folder goes
+ * with all in it. fixture_path joins the folder and a name. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
 const char *fixture_path(const char *name);
 int fixture_count_files(void);
-void fixture_remove_folder(void);
 
 /* Fails the test unless the kept sentence contains `part`; forgets the sentence. */
 void assert_error_has(const char *part);

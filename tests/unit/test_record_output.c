@@ -22,20 +22,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    (void)state;
-    fixture_make_folder();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_remove_folder();
-    return 0;
-}
-
 static void write_file(const char *path, const char *text)
 {
     FILE *file = fopen(path, "wb");
@@ -266,14 +252,14 @@ static void scores_are_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(paths_that_cannot_be_written, setup, teardown),
-        cmocka_unit_test_setup_teardown(existing_files_are_kept, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_link_stays_a_link, setup, teardown),
-        cmocka_unit_test_setup_teardown(two_runs_do_not_share_a_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(stale_files_are_removed, setup, teardown),
-        cmocka_unit_test_setup_teardown(file_size_limit, setup, teardown),
-        cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
-        cmocka_unit_test_setup_teardown(scores_are_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(paths_that_cannot_be_written, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(existing_files_are_kept, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_link_stays_a_link, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(two_runs_do_not_share_a_file, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(stale_files_are_removed, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(file_size_limit, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(full_disk, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(scores_are_written, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,21 +19,6 @@
 
 enum { N = 5 };
 
-static int setup(void **state)
-{
-    (void)state;
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    fixture_make_folder();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_remove_folder();
-    return 0;
-}
-
 static const char *digest_of(const char *path)
 {
     static char texts[4][FBT_DIGEST_TEXT_BYTES];
@@ -418,19 +403,19 @@ static void damaged_runs_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(timings_and_hosts_do_not_count, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_bit_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(nans_are_one_value, setup, teardown),
-        cmocka_unit_test_setup_teardown(rounds_and_choice_count, setup, teardown),
-        cmocka_unit_test_setup_teardown(storage_does_not_count, setup, teardown),
-        cmocka_unit_test_setup_teardown(z_of_a_round, setup, teardown),
-        cmocka_unit_test_setup_teardown(rounds_that_are_not_there, setup, teardown),
-        cmocka_unit_test_setup_teardown(best_of_an_unfinished_run, setup, teardown),
-        cmocka_unit_test_setup_teardown(table_for_people, setup, teardown),
-        cmocka_unit_test_setup_teardown(json_for_programs, setup, teardown),
-        cmocka_unit_test_setup_teardown(files_that_are_no_runs, setup, teardown),
-        cmocka_unit_test_setup_teardown(truncated_runs_are_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_runs_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(timings_and_hosts_do_not_count, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(one_bit_counts, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(nans_are_one_value, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(rounds_and_choice_count, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(storage_does_not_count, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(z_of_a_round, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(rounds_that_are_not_there, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(best_of_an_unfinished_run, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(table_for_people, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(json_for_programs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(files_that_are_no_runs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(truncated_runs_are_told, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(damaged_runs_are_named, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,21 +18,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    (void)state;
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    fixture_make_folder();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fixture_remove_folder();
-    return 0;
-}
-
 static hid_t open_file(const char *path)
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -361,14 +346,14 @@ static void impossible_headers_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(everything_is_recorded, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_known_before_is_recorded, setup, teardown),
-        cmocka_unit_test_setup_teardown(long_settings_and_no_dev, setup, teardown),
-        cmocka_unit_test_setup_teardown(commits_are_what_readers_see, setup, teardown),
-        cmocka_unit_test_setup_teardown(failed_rounds_leave_no_trace, setup, teardown),
-        cmocka_unit_test_setup_teardown(checkpoints_replace_each_other, setup, teardown),
-        cmocka_unit_test_setup_teardown(killed_runs_leave_whole_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(impossible_headers_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(everything_is_recorded, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_is_known_before_is_recorded, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(long_settings_and_no_dev, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(commits_are_what_readers_see, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(failed_rounds_leave_no_trace, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(checkpoints_replace_each_other, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(killed_runs_leave_whole_files, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(impossible_headers_are_refused, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
