@@ -28,6 +28,7 @@ void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const s
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status);
 
 int fbt_cli_run(int argc, char **argv);
+int fbt_cli_sweep(int argc, char **argv);
 int fbt_cli_evaluate(int argc, char **argv);
 int fbt_cli_show(int argc, char **argv);
 int fbt_cli_bench(int argc, char **argv);

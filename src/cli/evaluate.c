@@ -268,7 +268,6 @@ static fbt_status open_job(job *j, const arguments *a, const fbt_comm *world)
     FBT_TRY(fbt_inputs_check(&j->inputs, &j->settings));
     FBT_TRY(choose_rows(j, a, &rows));
     FBT_TRY(list_items(j, rows));
-    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, fbt_comm_local_rank(world), fbt_comm_local_size(world)));
 done:
     return status;
 }
@@ -327,6 +326,7 @@ static fbt_status evaluate(job *j, const arguments *a, const fbt_comm *world)
 {
     fbt_status status = FBT_OK;
     fbt_evaluator *evaluator = NULL;
+    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, world));
     status = fbt_evaluator_new(j->inputs.model, (fbt_loss)j->settings.objective.loss, j->settings.backend.batch_tokens,
                                &evaluator);
     FBT_TRY(fbt_comm_agree(world, status));

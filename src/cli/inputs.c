@@ -4,16 +4,58 @@
 #include "memory.h"
 #include "prompt.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+static fbt_status look_at_file(const char *path, fbt_inputs_file *file)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return fbt_fail(FBT_ERR_IO, "%.400s cannot be opened: %s", path, strerror(errno));
+    }
+    *file = (fbt_inputs_file){.device = (int64_t)info.st_dev,
+                              .inode = (int64_t)info.st_ino,
+                              .n_bytes = (int64_t)info.st_size,
+                              .modified_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec};
+    return fbt_memory_strdup(&file->path, path);
+}
+
+static bool same_file(const fbt_inputs_file *a, const fbt_inputs_file *b)
+{
+    return a->path != NULL && strcmp(a->path, b->path) == 0 && a->device == b->device && a->inode == b->inode &&
+           a->n_bytes == b->n_bytes && a->modified_ns == b->modified_ns;
+}
+
+static void close_dataset(fbt_inputs *inputs)
+{
+    fbt_dataset_clear(&inputs->dataset);
+    free(inputs->dataset_file.path);
+    inputs->dataset_file = (fbt_inputs_file){0};
+    inputs->data_sha256[0] = '\0';
+}
 
 fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings)
 {
-    return fbt_dataset_file_read(settings->data.path, &inputs->dataset);
+    fbt_status status = FBT_OK;
+    fbt_inputs_file file = {0};
+    FBT_TRY(look_at_file(settings->data.path, &file));
+    if (!same_file(&inputs->dataset_file, &file)) {
+        close_dataset(inputs);
+        inputs->key.of_dataset = false;
+        FBT_TRY(fbt_dataset_file_read(settings->data.path, &inputs->dataset));
+        inputs->dataset_file = file;
+        file.path = NULL;
+    }
+done:
+    free(file.path);
+    return status;
 }
 
 static fbt_prompt_mode prompt_mode(const fbt_settings *settings)
@@ -127,15 +169,57 @@ done:
     return status;
 }
 
-fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, int local_rank, int n_local_ranks)
+static void close_model(fbt_inputs *inputs)
+{
+    fbt_model_close(inputs->model);
+    inputs->model = NULL;
+    if (inputs->backend != NULL) {
+        inputs->backend->ops->close(inputs->backend);
+    }
+    inputs->backend = NULL;
+    free(inputs->key.model_path);
+    free(inputs->key.backend);
+    free(inputs->key.precision);
+    inputs->key = (fbt_inputs_key){0};
+}
+
+/* Whether the open model is the one that would be opened. */
+static bool fits(const fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
+{
+    return key->model_path != NULL && key->of_dataset && strcmp(key->model_path, settings->model.path) == 0 &&
+           strcmp(key->backend, settings->backend.name) == 0 &&
+           strcmp(key->precision, settings->backend.precision) == 0 && key->n_threads == settings->backend.threads &&
+           key->local_rank == fbt_comm_local_rank(comm) && key->n_local_ranks == fbt_comm_local_size(comm) &&
+           key->prompt_mode == settings->prompt.mode && key->n_prompt_tokens == settings->prompt.tokens &&
+           key->embedding_scale == settings->model.embedding_scale;
+}
+
+static fbt_status set_key(fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
+{
+    fbt_status status = FBT_OK;
+    key->of_dataset = true;
+    key->n_threads = settings->backend.threads;
+    key->local_rank = fbt_comm_local_rank(comm);
+    key->n_local_ranks = fbt_comm_local_size(comm);
+    key->prompt_mode = settings->prompt.mode;
+    key->n_prompt_tokens = settings->prompt.tokens;
+    key->embedding_scale = settings->model.embedding_scale;
+    FBT_TRY(fbt_memory_strdup(&key->backend, settings->backend.name));
+    FBT_TRY(fbt_memory_strdup(&key->precision, settings->backend.precision));
+    FBT_TRY(fbt_memory_strdup(&key->model_path, settings->model.path));
+done:
+    return status;
+}
+
+static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
     const fbt_dataset *dataset = &inputs->dataset;
     fbt_backend_options backend_options = {.name = settings->backend.name,
                                            .precision = settings->backend.precision,
                                            .n_threads = (int)settings->backend.threads,
-                                           .local_rank = local_rank,
-                                           .n_local_ranks = n_local_ranks};
+                                           .local_rank = fbt_comm_local_rank(comm),
+                                           .n_local_ranks = fbt_comm_local_size(comm)};
     fbt_model_options model_options = {.readout = dataset->readout,
                                        .prompt_mode = prompt_mode(settings),
                                        .n_prompt_tokens = settings->prompt.tokens,
@@ -146,17 +230,33 @@ fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *setting
                                        .embedding_scale = (float)settings->model.embedding_scale};
     FBT_TRY(fbt_backend_open(&backend_options, &inputs->backend));
     FBT_TRY(fbt_model_open(inputs->backend, settings->model.path, &model_options, &inputs->model));
-    FBT_TRY(set_projection(inputs->model, settings));
+    FBT_TRY(set_key(&inputs->key, settings, comm));
+done:
+    return status;
+}
+
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
+{
+    fbt_status status = FBT_OK;
+    double differs = !fits(&inputs->key, settings, comm);
+    fbt_comm_max(comm, &differs, 1); /* what one rank opens all open */
+    if (differs > 0) {
+        close_model(inputs);
+        status = fbt_comm_agree(comm, open_model(inputs, settings, comm));
+        if (status != FBT_OK) {
+            close_model(inputs);
+            goto done;
+        }
+    }
+    FBT_TRY(fbt_comm_agree(comm, set_projection(inputs->model, settings)));
 done:
     return status;
 }
 
 void fbt_inputs_close(fbt_inputs *inputs)
 {
-    fbt_model_close(inputs->model);
-    if (inputs->backend != NULL) {
-        inputs->backend->ops->close(inputs->backend);
-    }
-    fbt_dataset_clear(&inputs->dataset);
+    close_model(inputs);
+    close_dataset(inputs);
+    free(inputs->digested_model);
     *inputs = (fbt_inputs){0};
 }

@@ -9,15 +9,46 @@
 #include "settings.h"
 #include "status.h"
 
-/* Zero-initialise before, close after. */
+#include <stdbool.h>
+
+/* What a file was when it was read: a path that leads to another file later is read again. */
+typedef struct fbt_inputs_file {
+    char *path;
+    int64_t device, inode, n_bytes, modified_ns;
+} fbt_inputs_file;
+
+/* What backend and model were opened with. */
+typedef struct fbt_inputs_key {
+    char *model_path;
+    bool of_dataset; /* with the labels of the data set that is open */
+    char *backend;
+    char *precision;
+    int64_t n_threads;
+    int local_rank, n_local_ranks;
+    int prompt_mode;
+    int64_t n_prompt_tokens;
+    double embedding_scale;
+} fbt_inputs_key;
+
+/* Zero-initialise before, close after. What is open serves any number of runs one after another: each opens what it needs, and
+ * what is open already and fits is kept. */
 typedef struct fbt_inputs {
     fbt_dataset dataset;
+    fbt_inputs_file dataset_file; /* path NULL: none is open */
     fbt_backend *backend;
     fbt_model *model; /* with its projection set */
+    fbt_inputs_key key;
+    char *digested_model;                     /* the folder that model_sha256 is of   */
+    char model_sha256[FBT_DIGEST_TEXT_BYTES]; /* as fbt_inputs_digest found           */
+    char data_sha256[FBT_DIGEST_TEXT_BYTES];  /* ""; not yet                          */
 } fbt_inputs;
 
 /* Reads the data set that the settings name. Rank-local. */
 fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings);
+
+/* SHA-256 of what the settings' numbers rest on, for the run file. Of the data set: of the file's bytes. Of the model: of what
+ * `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order. Reads all of it. Rank-local; rank 0 is enough. */
+fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
 
 /* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local. */
 fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings);
@@ -25,8 +56,9 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */
 fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition);
 
-/* Opens the backend for this rank's place on its node, and the model, and makes the projection. Rank-local. */
-fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, int local_rank, int n_local_ranks);
+/* Opens the backend for this rank's place on its node, and the model, and makes the projection. The data set must be open.
+ * Collective over comm. Errors: agreed. */
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm);
 
 void fbt_inputs_close(fbt_inputs *inputs);
 

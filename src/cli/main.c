@@ -14,6 +14,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"run", fbt_cli_run, "run a federated experiment (alone, under mpirun or under srun)"},
+    {"sweep", fbt_cli_sweep, "make many runs: one configuration and settings that vary"},
     {"evaluate", fbt_cli_evaluate, "score a recorded prompt, or none, on a data set"},
     {"show", fbt_cli_show, "print a run file: settings, environment, rounds, or its digest"},
     {"bench", fbt_cli_bench, "time a population batch against the machine's own peak"},

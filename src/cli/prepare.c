@@ -1,16 +1,17 @@
-/* What a run does before its first round: settings, data, partition, placement, and their description. */
+/* What a run does before its first round: settings, data, partition, placement, a look at the run file that may be
+ * there, and the description of all that. */
 #include "experiment.h"
 
 #include "memory.h"
 #include "protocol.h"
+#include "timer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The configuration as given, for the run file: the file's text, then the command line's settings as comments. */
-static fbt_status join_given(const char *file_text, const char *const *assignments, int n_assignments, char **text)
+static fbt_status join_given(const char *file_text, const fbt_experiment_plan *plan, char **text)
 {
     size_t n_bytes = 0;
     FILE *out = open_memstream(text, &n_bytes);
@@ -18,24 +19,29 @@ static fbt_status join_given(const char *file_text, const char *const *assignmen
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: the configuration's text");
     }
     fputs(file_text, out);
-    for (int i = 0; i < n_assignments; i++) {
-        fprintf(out, "# --set %s\n", assignments[i]);
+    for (int i = 0; i < plan->n_assignments; i++) {
+        fprintf(out, "# --set %s\n", plan->assignments[i]);
     }
     fclose(out);
     return FBT_OK;
 }
 
-static fbt_status read_settings(fbt_experiment *e, const char *path, const char *const *assignments, int n_assignments)
+static fbt_status read_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
+    const fbt_experiment_plan *plan = e->plan;
     char *file_text = NULL;
     FBT_TRY(fbt_settings_defaults(&e->settings));
-    FBT_TRY(fbt_settings_read_file(&e->settings, path, &file_text));
-    for (int i = 0; i < n_assignments; i++) {
-        FBT_TRY(fbt_settings_set(&e->settings, assignments[i]));
+    if (plan->config_text != NULL) {
+        FBT_TRY(fbt_settings_read_text(&e->settings, plan->config_text, plan->config_path));
+    } else {
+        FBT_TRY(fbt_settings_read_file(&e->settings, plan->config_path, &file_text));
+    }
+    for (int i = 0; i < plan->n_assignments; i++) {
+        FBT_TRY(fbt_settings_set(&e->settings, plan->assignments[i]));
     }
     FBT_TRY(fbt_settings_check(&e->settings));
-    FBT_TRY(join_given(file_text, assignments, n_assignments, &e->config_given));
+    FBT_TRY(join_given(file_text != NULL ? file_text : plan->config_text, plan, &e->config_given));
     FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
 done:
     free(file_text);
@@ -46,9 +52,9 @@ done:
 static fbt_status estimate_work(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
-    const fbt_split *train = &e->inputs.dataset.train;
+    const fbt_split *train = &e->inputs->dataset.train;
     const fbt_partition *p = &e->partition;
-    bool in_front = e->inputs.dataset.prompt_mode != FBT_PROMPT_ADD;
+    bool in_front = e->inputs->dataset.prompt_mode != FBT_PROMPT_ADD;
     FBT_TRY(fbt_memory_alloc(&e->work, p->n_clients, sizeof *e->work));
     for (int64_t k = 0; k < p->n_clients; k++) {
         for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
@@ -60,24 +66,119 @@ done:
     return status;
 }
 
-fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const char *config_path, const char *const *assignments,
-                                  int n_assignments, int n_ranks)
+/* Every rank comes to the same result by itself. */
+static fbt_status prepare_by_itself(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(read_settings(e));
+    FBT_TRY(fbt_inputs_open_dataset(e->inputs, &e->settings));
+    FBT_TRY(fbt_inputs_check(e->inputs, &e->settings));
+    FBT_TRY(fbt_inputs_partition(e->inputs, &e->settings, &e->partition));
+    FBT_TRY(estimate_work(e));
+    FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, fbt_comm_size(e->comm), &e->placement));
+done:
+    return status;
+}
+
+/* A round that was scored because it was the last makes a row that a longer run would not have. */
+static fbt_status check_more_rounds(const fbt_experiment *e, const fbt_settings *before)
+{
+    const fbt_settings *now = &e->settings;
+    if (e->past.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
+        before->fed.rounds % now->eval.every != 0) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.rounds cannot grow from %lld to %lld: %.300s has a score of round %lld, its last, "
+                        "which a longer run with eval.every %lld would not have",
+                        (long long)before->fed.rounds, (long long)now->fed.rounds, now->run.output,
+                        (long long)before->fed.rounds, (long long)now->eval.every);
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_settings(const fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings before = {0};
+    FBT_TRY(fbt_settings_defaults(&before));
+    FBT_TRY(fbt_settings_read_text(&before, e->past.config_resolved, e->settings.run.output));
+    FBT_TRY(fbt_settings_check_same(&e->settings, &before, e->settings.run.output));
+    FBT_TRY(check_more_rounds(e, &before));
+done:
+    fbt_settings_clear(&before);
+    return status;
+}
+
+static fbt_status check_digest(const char *key, const char *path, const char *now, const char *before,
+                               const char *output)
+{
+    if (strcmp(now, before) == 0) {
+        return FBT_OK;
+    }
+    return fbt_fail(FBT_ERR_DATA,
+                    "%s: %.200s is not what %.200s was run with (SHA-256 %.12s..., then %.12s...); to go on with "
+                    "it give the same, to start anew choose another run.output",
+                    key, path, output, now, before);
+}
+
+/* Rank 0: the run file that is there, if it can be gone on with. */
+static fbt_status open_past(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *s = &e->settings;
+    FBT_TRY(fbt_run_file_open(s->run.output, &e->file, &e->past));
+    if (e->file == NULL) {
+        return FBT_OK;
+    }
+    e->resumed = true;
+    FBT_TRY(check_settings(e));
+    FBT_TRY(fbt_inputs_digest(e->inputs, s));
+    FBT_TRY(check_digest("data.path", s->data.path, e->inputs->data_sha256, e->past.data_sha256, s->run.output));
+    FBT_TRY(check_digest("model.path", s->model.path, e->inputs->model_sha256, e->past.model_sha256, s->run.output));
+    e->finished = e->past.last_round >= s->fed.rounds;
+done:
+    return status;
+}
+
+static fbt_status look_at_output(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    if (e->plan->resume) {
+        FBT_TRY(open_past(e));
+    }
+    if (!e->resumed) {
+        FBT_TRY(fbt_run_file_check(e->settings.run.output, e->settings.run.overwrite));
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,
+                                  const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
     fbt_experiment *e = experiment;
-    FBT_TRY(read_settings(e, config_path, assignments, n_assignments));
-    FBT_TRY(fbt_inputs_open_dataset(&e->inputs, &e->settings));
-    FBT_TRY(fbt_inputs_check(&e->inputs, &e->settings));
-    FBT_TRY(fbt_inputs_partition(&e->inputs, &e->settings, &e->partition));
-    FBT_TRY(estimate_work(e));
-    FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, n_ranks, &e->placement));
+    e->plan = plan;
+    e->inputs = inputs;
+    e->comm = comm;
+    e->start_s = fbt_timer_now_s();
+    FBT_TRY(fbt_comm_agree(comm, prepare_by_itself(e)));
+    if (fbt_comm_rank(comm) == 0) {
+        status = look_at_output(e);
+    }
+    FBT_TRY(fbt_comm_agree(comm, status));
+    int64_t shared[3] = {e->resumed, e->finished, e->past.last_round};
+    fbt_comm_broadcast(comm, shared, sizeof shared);
+    e->resumed = shared[0] != 0;
+    e->finished = shared[1] != 0;
+    e->past.last_round = shared[2];
 done:
     return status;
 }
 
 void fbt_experiment_close(fbt_experiment *experiment)
 {
-    fbt_inputs_close(&experiment->inputs);
+    fbt_run_file_free(experiment->file);
+    fbt_run_past_clear(&experiment->past);
     fbt_partition_clear(&experiment->partition);
     fbt_placement_clear(&experiment->placement);
     fbt_settings_clear(&experiment->settings);
@@ -102,7 +203,7 @@ static void print_in_comment(const char *text)
 static void describe_clients(const fbt_experiment *e)
 {
     const fbt_partition *p = &e->partition;
-    const fbt_dataset *dataset = &e->inputs.dataset;
+    const fbt_dataset *dataset = &e->inputs->dataset;
     printf("# clients: samples, of which per label (");
     for (int64_t c = 0; c < dataset->n_labels; c++) {
         printf("%s", c > 0 ? ", " : "");
@@ -149,9 +250,8 @@ done:
     return status;
 }
 
-fbt_status fbt_experiment_describe(const fbt_experiment *experiment)
+static fbt_status describe(const fbt_experiment *e)
 {
-    const fbt_experiment *e = experiment;
     const fbt_settings *s = &e->settings;
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
     const fbt_partition *p = &e->partition;
@@ -163,17 +263,31 @@ fbt_status fbt_experiment_describe(const fbt_experiment *experiment)
     tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
     printf("# Settings in force; this output is a valid configuration.\n%s", e->config_resolved);
     printf("# data: ");
-    print_in_comment(e->inputs.dataset.task);
+    print_in_comment(e->inputs->dataset.task);
     printf(" (");
-    print_in_comment(e->inputs.dataset.source);
+    print_in_comment(e->inputs->dataset.source);
     printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
-           (long long)p->n_dev, (long long)e->inputs.dataset.test.n_samples);
+           (long long)p->n_dev, (long long)e->inputs->dataset.test.n_samples);
     describe_clients(e);
     printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
            "%lld floats up and %lld down per client\n", (long long)s->fed.local_generations, (long long)s->cma.population,
            (long long)s->fed.clients, tokens, (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
+    if (e->finished) {
+        printf(", which has them all: there is nothing to run");
+    } else if (e->resumed) {
+        printf(", which goes on after round %lld", (long long)e->past.last_round);
+    }
     printf("\n");
     return describe_memory(e);
+}
+
+fbt_status fbt_experiment_describe(const fbt_experiment *experiment)
+{
+    fbt_status status = FBT_OK;
+    if (fbt_comm_rank(experiment->comm) == 0) {
+        status = describe(experiment);
+    }
+    return fbt_comm_agree(experiment->comm, status);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct fbt_comm {
     MPI_Comm mpi;
@@ -236,6 +237,17 @@ void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n)
 void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n)
 {
     allreduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_MAX);
+}
+
+void fbt_comm_wait(const fbt_comm *comm)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    MPI_Request request;
+    int here = 0;
+    MPI_Ibarrier(comm->mpi, &request);
+    for (MPI_Test(&request, &here, MPI_STATUS_IGNORE); !here; MPI_Test(&request, &here, MPI_STATUS_IGNORE)) {
+        nanosleep(&pause, NULL);
+    }
 }
 
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes)

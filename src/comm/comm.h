@@ -58,6 +58,9 @@ void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n);
 /* Largest over the ranks, in place, the result on all; unspecified where a rank has a NaN. Collective. */
 void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n);
 
+/* Waits until all ranks are here, without keeping a processor busy meanwhile. Collective. */
+void fbt_comm_wait(const fbt_comm *comm);
+
 /* Rank 0's bytes to all. Collective. */
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);
 

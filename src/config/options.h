@@ -55,6 +55,14 @@ void *fbt_option_member(const fbt_option *option, fbt_settings *settings);
 /* Converts and stores a value, exactly or not at all. Errors: FBT_ERR_CONFIG: `where key: what; what to do`. */
 fbt_status fbt_option_set(const fbt_option *option, const fbt_option_input *input, fbt_settings *settings);
 
+/* The option's value as text that fbt_option_set takes; "" for a text that is not set. Release *text with free(). Errors:
+ * FBT_ERR_MEMORY. */
+fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *settings, char **text);
+
+/* The option's value as text that fbt_option_set reads back to the same value; "" for a text that is not set. Release
+ * *text with free(). */
+fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *settings, char **text);
+
 /* Reports the unknown `key` ("section.name") with the nearest known one. Always FBT_ERR_CONFIG. */
 fbt_status fbt_option_unknown(const char *where, const char *key);
 

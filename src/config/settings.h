@@ -26,7 +26,8 @@ typedef struct fbt_settings {
         char *output;        /* path of the run file                                       */
         int64_t seed;
         bool overwrite;      /* replace an existing run file                               */
-        double max_seconds;  /* stop after the round that passes this; 0: no limit         */
+        double max_seconds;  /* stop before the round that would pass this; 0: no limit    */
+        double stop_margin_seconds; /* stop so long before the end of the batch job        */
         bool client_means;   /* record every client's mean each round ([K, d] a round)     */
     } run;
     struct {
@@ -106,6 +107,10 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
+
+/* Whether a run with the settings `before`, kept in the file `path`, may go on with the settings `now`: those that decide a number
+ * must be equal, fed.rounds may grow. Errors: FBT_ERR_CONFIG, with the setting and both values. */
+fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path);
 
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);

@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,31 +27,43 @@ static void print_quoted(FILE *stream, const char *text)
     fputc('"', stream);
 }
 
-static void print_value(FILE *stream, const fbt_option *option, const fbt_settings *settings)
+fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *settings, char **text)
 {
     const void *member = (const char *)settings + option->offset;
     char number[32];
+    const char *shown = number;
     switch (option->kind) {
     case FBT_OPTION_TEXT:
-        print_quoted(stream, *(char *const *)member);
-        break;
     case FBT_OPTION_WORD:
-        fputs(*(char *const *)member, stream);
+        shown = *(char *const *)member == NULL ? "" : *(char *const *)member;
         break;
     case FBT_OPTION_INT:
-        fprintf(stream, "%lld", (long long)*(const int64_t *)member);
+        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member);
         break;
     case FBT_OPTION_REAL:
         fbt_option_real_text(*(const double *)member, number);
-        fputs(number, stream);
         break;
     case FBT_OPTION_BOOL:
-        fputs(*(const bool *)member ? "true" : "false", stream);
+        shown = *(const bool *)member ? "true" : "false";
         break;
     case FBT_OPTION_CHOICE:
-        fputs(fbt_settings_choice_name(option->key, *(const int *)member), stream);
+        shown = fbt_settings_choice_name(option->key, *(const int *)member);
         break;
     }
+    return fbt_memory_strdup(text, shown);
+}
+
+static fbt_status print_value(FILE *stream, const fbt_option *option, const fbt_settings *settings)
+{
+    char *text;
+    fbt_status status = fbt_option_value_text(option, settings, &text);
+    if (status == FBT_OK && option->kind == FBT_OPTION_TEXT) {
+        print_quoted(stream, text);
+    } else if (status == FBT_OK) {
+        fputs(text, stream);
+    }
+    free(text);
+    return status;
 }
 
 /* True for the first option of a section. */
@@ -67,16 +81,12 @@ static bool has_value(const fbt_option *option, const fbt_settings *settings)
     return !is_text || *(char *const *)member != NULL;
 }
 
-fbt_status fbt_settings_print(const fbt_settings *settings, char **text)
+static fbt_status print_all(FILE *stream, const fbt_settings *settings)
 {
+    fbt_status status = FBT_OK;
     int64_t n;
-    size_t n_bytes, n_section = 0;
+    size_t n_section = 0;
     const fbt_option *options = fbt_options(&n), *section = NULL;
-    FILE *stream = open_memstream(text, &n_bytes);
-    if (stream == NULL) {
-        *text = NULL;
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: text of the settings");
-    }
     for (int64_t i = 0; i < n; i++) {
         if (!has_value(&options[i], settings)) {
             continue;
@@ -87,15 +97,30 @@ fbt_status fbt_settings_print(const fbt_settings *settings, char **text)
             fprintf(stream, "%.*s:\n", (int)n_section, section->key);
         }
         fprintf(stream, "  %s: ", options[i].key + n_section + 1);
-        print_value(stream, &options[i], settings);
+        FBT_TRY(print_value(stream, &options[i], settings));
         fputc('\n', stream);
     }
-    if (fclose(stream) != 0) {
-        free(*text);
+done:
+    return status;
+}
+
+fbt_status fbt_settings_print(const fbt_settings *settings, char **text)
+{
+    size_t n_bytes;
+    FILE *stream = open_memstream(text, &n_bytes);
+    if (stream == NULL) {
         *text = NULL;
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: text of the settings");
     }
-    return FBT_OK;
+    fbt_status status = print_all(stream, settings);
+    if (fclose(stream) != 0 && status == FBT_OK) {
+        status = fbt_fail(FBT_ERR_MEMORY, "out of memory: text of the settings");
+    }
+    if (status != FBT_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    return status;
 }
 
 fbt_status fbt_settings_print_reference(FILE *stream)

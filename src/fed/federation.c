@@ -417,3 +417,82 @@ fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_a
 done:
     return status;
 }
+
+/* Rank 0: the values of one array of the checkpoint, copied. */
+static fbt_status find_array(const fbt_run_array *checkpoint, const char *name, double **values, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    const fbt_run_array *a = checkpoint;
+    while (a->name != NULL && strcmp(a->name, name) != 0) {
+        a++;
+    }
+    if (a->name == NULL) {
+        FBT_FAIL(FBT_ERR_DATA, "the checkpoint has no %s: the file is damaged", name);
+    }
+    FBT_TRY(fbt_memory_alloc(values, a->n_values, sizeof **values));
+    memcpy(*values, a->values, (size_t)a->n_values * sizeof **values);
+    *n = a->n_values;
+done:
+    return status;
+}
+
+/* The same array on every rank. *values is the caller's, after a failure too. Collective. */
+static fbt_status share_array(const fbt_federation *f, const fbt_run_array *checkpoint, const char *name,
+                              double **values, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    const fbt_comm *world = f->parts.world;
+    if (fbt_comm_rank(world) == 0) {
+        status = find_array(checkpoint, name, values, n);
+    }
+    FBT_TRY(fbt_comm_agree(world, status));
+    fbt_comm_broadcast(world, n, sizeof *n);
+    if (fbt_comm_rank(world) != 0) {
+        status = fbt_memory_alloc(values, *n, sizeof **values);
+    }
+    FBT_TRY(fbt_comm_agree(world, status));
+    fbt_comm_broadcast(world, *values, *n * (int64_t)sizeof **values);
+done:
+    return status;
+}
+
+/* What every rank does with the arrays by itself. */
+static fbt_status import_server(fbt_server *server, double *integers, int64_t n_integers, double *reals,
+                                int64_t n_reals, const double *step_size_local, int64_t n_step_sizes)
+{
+    fbt_status status = FBT_OK;
+    fbt_cma_state state = {.n_integers = n_integers, .n_reals = n_reals, .reals = reals};
+    if (n_step_sizes != 1 || !(step_size_local[0] > 0 && isfinite(step_size_local[0]))) {
+        FBT_FAIL(FBT_ERR_DATA, "the checkpoint's step_size_local is not one positive number: the file is damaged");
+    }
+    FBT_TRY(fbt_memory_alloc(&state.integers, n_integers, sizeof *state.integers));
+    for (int64_t i = 0; i < n_integers; i++) {
+        if (!(fabs(integers[i]) <= 0x1p53)) {
+            FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_integers are damaged");
+        }
+        state.integers[i] = (int64_t)integers[i];
+    }
+    FBT_TRY(fbt_cma_state_import(server->cma, &state));
+    server->step_size_local = step_size_local[0];
+done:
+    free(state.integers);
+    return status;
+}
+
+fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_run_array *checkpoint)
+{
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    double *integers = NULL, *reals = NULL, *step_size = NULL;
+    int64_t n_integers = 0, n_reals = 0, n_step_sizes = 0;
+    FBT_TRY(share_array(f, checkpoint, "server_integers", &integers, &n_integers));
+    FBT_TRY(share_array(f, checkpoint, "server_reals", &reals, &n_reals));
+    FBT_TRY(share_array(f, checkpoint, "step_size_local", &step_size, &n_step_sizes));
+    status = import_server(&f->server, integers, n_integers, reals, n_reals, step_size, n_step_sizes);
+    FBT_TRY(fbt_comm_agree(f->parts.world, status));
+done:
+    free(integers);
+    free(reals);
+    free(step_size);
+    return status;
+}

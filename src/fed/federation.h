@@ -61,4 +61,10 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
  * ends with name == NULL. Not collective. */
 fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_array **arrays);
 
+/* Takes fbt_federation_start's place in a run that goes on: the server becomes what it was when the arrays were made,
+ * on however many ranks that was. checkpoint: on rank 0, as fbt_federation_checkpoint gave them; ignored elsewhere.
+ * Errors: FBT_ERR_DATA (an array is missing or damaged, or was made with other settings), FBT_ERR_NUMERIC,
+ * FBT_ERR_MEMORY. */
+fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_run_array *checkpoint);
+
 #endif

@@ -116,6 +116,67 @@ done:
     return status;
 }
 
+static fbt_status copy_attribute(hid_t from, const char *name, hid_t to)
+{
+    fbt_status status = FBT_OK;
+    hid_t attribute = -1, type = -1, space = -1, made = -1;
+    void *value = NULL;
+    bool has_value = false;
+    FBT_HDF5(attribute = H5Aopen(from, name, H5P_DEFAULT), "attribute %s cannot be read", name);
+    FBT_HDF5(type = H5Aget_type(attribute), "attribute %s cannot be read", name);
+    FBT_HDF5(space = H5Aget_space(attribute), "attribute %s cannot be read", name);
+    FBT_TRY(fbt_memory_alloc(&value, H5Sget_simple_extent_npoints(space), H5Tget_size(type)));
+    FBT_HDF5(H5Aread(attribute, type, value), "attribute %s cannot be read", name);
+    has_value = true;
+    FBT_HDF5(made = H5Acreate2(to, name, type, space, H5P_DEFAULT, H5P_DEFAULT), "attribute %s cannot be made", name);
+    FBT_HDF5(H5Awrite(made, type, value), "attribute %s cannot be written", name);
+done:
+    if (has_value) {
+        H5Dvlen_reclaim(type, space, H5P_DEFAULT, value); /* texts of variable length */
+    }
+    free(value);
+    fbt_hdf5_close(made);
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(type);
+    fbt_hdf5_close(attribute);
+    return status;
+}
+
+static fbt_status copy_all(hid_t from, hid_t to)
+{
+    fbt_status status = FBT_OK;
+    char name[256];
+    H5O_info_t root;
+    H5G_info_t links;
+    FBT_HDF5(H5Oget_info2(from, &root, H5O_INFO_NUM_ATTRS), "the file's root is damaged");
+    for (hsize_t i = 0; i < root.num_attrs; i++) {
+        FBT_HDF5(H5Aget_name_by_idx(from, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
+                 "the file's root is damaged");
+        FBT_TRY(copy_attribute(from, name, to));
+    }
+    FBT_HDF5(H5Gget_info(from, &links), "the file's root is damaged");
+    for (hsize_t i = 0; i < links.nlinks; i++) {
+        FBT_HDF5(H5Lget_name_by_idx(from, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
+                 "the file's root is damaged");
+        FBT_HDF5(H5Ocopy(from, name, to, name, H5P_DEFAULT, H5P_DEFAULT), "%s cannot be read", name);
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_hdf5_new_in_memory(file));
+    FBT_TRY(copy_all(from, *file));
+done:
+    if (status != FBT_OK) {
+        fbt_hdf5_close(*file);
+        *file = -1;
+    }
+    return status;
+}
+
 /* Room for n_bytes, with some to spare. Not fbt_memory_alloc: its zeroing would touch each byte once more. */
 static fbt_status make_room(fbt_hdf5_bytes *image, int64_t n_bytes)
 {

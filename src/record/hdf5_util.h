@@ -35,8 +35,10 @@ void fbt_hdf5_close(hid_t id);
  * no locks); a missing, an unreadable and a truncated file are told apart. Errors: FBT_ERR_IO. */
 fbt_status fbt_hdf5_open(const char *path, hid_t *file);
 
-/* An empty file that lives in memory alone. */
+/* A file that lives in memory alone: empty, or with all that the file `from` has (attributes of its root must be texts or
+ * numbers), but without the holes that rewriting has left there. */
 fbt_status fbt_hdf5_new_in_memory(hid_t *file);
+fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file);
 
 /* The bytes that a file would have on disk. Zero-initialise; keep it for the next image of a growing file, whose memory
  * is then used again; release `bytes` with free(). */

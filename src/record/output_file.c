@@ -1,5 +1,6 @@
 #include "output_file.h"
 
+#include "claim.h"
 #include "memory.h"
 
 #include <dirent.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,9 +21,8 @@ struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
     char *path;  /* resolved: symbolic links followed           */
     char *folder;
-    char *lock;    /* `.<name>.lock`                              */
     char *partial; /* `.<name>.tmp.<host>.<pid>`                  */
-    int lock_descriptor;
+    fbt_claim *claim;
 };
 
 static fbt_status join(char **text, const char *folder, const char *middle, const char *name, const char *end)
@@ -68,7 +67,6 @@ static fbt_status resolve(fbt_output_file *file)
     char host[HOST_NAME_MAX + 1] = "", end[HOST_NAME_MAX + 64];
     gethostname(host, sizeof host - 1);
     snprintf(end, sizeof end, ".tmp.%s.%ld", host, (long)getpid());
-    FBT_TRY(join(&file->lock, file->folder, ".", name, ".lock"));
     FBT_TRY(join(&file->partial, file->folder, ".", name, end));
 done:
     free(given_folder);
@@ -102,32 +100,17 @@ static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
     return FBT_OK;
 }
 
-/* Opens the lock file and locks it. The file may have been removed by its owner between the two: then try again. */
-static fbt_status take_lock(fbt_output_file *file, bool *locked)
+static fbt_status take_lock(fbt_output_file *file)
 {
-    struct stat here, there;
-    for (int attempt = 0; attempt < 100; attempt++) {
-        file->lock_descriptor = open(file->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (file->lock_descriptor < 0) {
-            return fbt_fail(FBT_ERR_IO, "%.400s cannot be written: %s; choose a folder that can be written",
-                            file->shown, strerror(errno));
-        }
-        *locked = flock(file->lock_descriptor, LOCK_EX | LOCK_NB) == 0;
-        if (!*locked && errno == EWOULDBLOCK) {
-            close(file->lock_descriptor); /* its file is the other run's */
-            file->lock_descriptor = -1;
-            return fbt_fail(FBT_ERR_IO, "%.400s is being written by another run; choose another path, or stop that run",
-                            file->shown);
-        }
-        if (!*locked || (fstat(file->lock_descriptor, &here) == 0 && stat(file->lock, &there) == 0 &&
-                         here.st_ino == there.st_ino)) {
-            return FBT_OK; /* not locked: a file system without locks */
-        }
-        close(file->lock_descriptor);
-        file->lock_descriptor = -1;
+    fbt_status status = FBT_OK;
+    fbt_claim_holder holder;
+    FBT_TRY(fbt_claim_take(file->path, &file->claim, &holder));
+    if (file->claim == NULL) {
+        FBT_FAIL(FBT_ERR_IO, "%.400s is being written by another run (%s); choose another path, or stop that run",
+                 file->shown, holder.text);
     }
-    return fbt_fail(FBT_ERR_IO, "%.400s: its lock %.400s keeps vanishing; choose another path", file->shown,
-                    file->lock);
+done:
+    return status;
 }
 
 /* Whoever holds the lock knows that no other run lives that could be writing a temporary file. */
@@ -149,19 +132,15 @@ static void remove_stale(const fbt_output_file *file)
 fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_file **file)
 {
     fbt_status status = FBT_OK;
-    bool locked = false;
     fbt_output_file *made = NULL;
     *file = NULL;
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
-    made->lock_descriptor = -1;
     FBT_TRY(fbt_memory_strdup(&made->shown, path));
     FBT_TRY(resolve(made));
     FBT_TRY(check_existing(made, overwrite));
-    FBT_TRY(take_lock(made, &locked));
+    FBT_TRY(take_lock(made));
     FBT_TRY(check_existing(made, overwrite)); /* again: a run may have ended while this one waited for nothing */
-    if (locked) {
-        remove_stale(made);
-    }
+    remove_stale(made);
     *file = made;
     made = NULL;
 done:
@@ -211,23 +190,46 @@ static void sync_folder(const fbt_output_file *file)
     }
 }
 
-fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes)
+/* Whether this run still owns the path is looked up as late as can be. *error: of the system, 0 where it is not to
+ * blame. */
+static fbt_status put_in_place(const fbt_output_file *file, const void *bytes, int64_t n_bytes, int *error)
 {
     fbt_status status = FBT_OK;
+    *error = 0;
+    if (!write_partial(file, bytes, n_bytes)) {
+        *error = errno;
+        return FBT_ERR_IO;
+    }
+    FBT_TRY(fbt_claim_check(file->claim));
+    if (rename(file->partial, file->path) != 0) {
+        *error = errno;
+        status = FBT_ERR_IO;
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes)
+{
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    int error;
     /* A file size limit (ulimit -f) shall be an error here, not the end of the process. */
     sigaction(SIGXFSZ, &ignore, &before);
-    bool ok = write_partial(file, bytes, n_bytes) && rename(file->partial, file->path) == 0;
-    int error = errno;
+    fbt_status status = put_in_place(file, bytes, n_bytes, &error);
     sigaction(SIGXFSZ, &before, NULL);
-    if (!ok) {
-        unlink(file->partial);
-        status = fbt_fail(FBT_ERR_IO, "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
-                          file->shown, (long long)n_bytes, strerror(error));
-    } else {
+    if (status == FBT_OK) {
         sync_folder(file);
+        return FBT_OK;
     }
-    return status;
+    unlink(file->partial);
+    return error == 0 ? status
+                      : fbt_fail(FBT_ERR_IO, "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
+                                 file->shown, (long long)n_bytes, strerror(error));
+}
+
+const char *fbt_output_file_shown(const fbt_output_file *file)
+{
+    return file->shown;
 }
 
 void fbt_output_file_close(fbt_output_file *file)
@@ -235,12 +237,8 @@ void fbt_output_file_close(fbt_output_file *file)
     if (file == NULL) {
         return;
     }
-    if (file->lock_descriptor >= 0) {
-        unlink(file->lock);
-        close(file->lock_descriptor);
-    }
+    fbt_claim_release(file->claim);
     free(file->partial);
-    free(file->lock);
     free(file->folder);
     free(file->path);
     free(file->shown);

@@ -1,37 +1,19 @@
 #include "run_file.h"
 
 #include "build_info.h"
-#include "hdf5_util.h"
 #include "memory.h"
-#include "output_file.h"
-#include "run_layout.h"
+#include "run_file_internal.h"
 #include "timer.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     CHUNK_BYTES = 8192,   /* about so many bytes of a column's rows share a chunk ... */
     CHUNK_ROWS_MAX = 256, /* ... so that a short run does not carry empty chunks      */
-    COLUMNS_MAX = 64,
 };
 
-struct fbt_run_file {
-    fbt_output_file *output;
-    hid_t file;
-    hid_t columns[COLUMNS_MAX]; /* data sets of run_layout.c's table; -1: not kept */
-    int64_t n_rounds;           /* rows in every column                            */
-    int64_t last_index;         /* index of the last row                           */
-    int64_t dimension, n_prompt_values[2];
-    fbt_run_status run_status;
-    bool has_status;      /* the status attribute has been written           */
-    bool incomplete;      /* a failed change could not be undone             */
-    fbt_hdf5_bytes image; /* of the last commit; its memory is used again    */
-    double start_s;
-};
-
-static hid_t disk_type(fbt_run_type type)
+hid_t fbt_run_file_type(fbt_run_type type)
 {
     return type == FBT_RUN_REAL ? H5T_NATIVE_DOUBLE : type == FBT_RUN_INTEGER ? H5T_NATIVE_INT64 : H5T_NATIVE_UINT8;
 }
@@ -41,10 +23,12 @@ static size_t type_bytes(fbt_run_type type)
     return type == FBT_RUN_BYTE ? 1 : 8;
 }
 
-static fbt_status make_group(hid_t parent, const char *name, hid_t *group)
+fbt_status fbt_run_file_group(hid_t parent, const char *name, hid_t *group)
 {
     fbt_status status = FBT_OK;
-    FBT_HDF5(*group = H5Gcreate2(parent, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), "group %s cannot be made", name);
+    *group = fbt_hdf5_has(parent, name) ? H5Gopen2(parent, name, H5P_DEFAULT)
+                                        : H5Gcreate2(parent, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    FBT_HDF5(*group, "group %s cannot be made", name);
 done:
     return status;
 }
@@ -52,11 +36,8 @@ done:
 static fbt_status write_root(hid_t file)
 {
     fbt_status status = FBT_OK;
-    char created[32];
-    time_t now = time(NULL);
-    struct tm utc;
-    gmtime_r(&now, &utc);
-    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    char created[FBT_RUN_TIME_BYTES];
+    fbt_run_file_utc_now(created);
     FBT_TRY(fbt_hdf5_write_int(file, "format_version", FBT_RUN_FORMAT_VERSION));
     FBT_TRY(fbt_hdf5_write_text(file, "program_version", fbt_build_version));
     FBT_TRY(fbt_hdf5_write_text(file, "git_commit", fbt_build_commit));
@@ -65,12 +46,11 @@ done:
     return status;
 }
 
-/* A group whose attributes are the given entries. */
-static fbt_status write_texts_group(hid_t file, const char *name, const fbt_run_text *texts)
+static fbt_status write_inputs(hid_t file, const fbt_run_text *texts)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
-    FBT_TRY(make_group(file, name, &group));
+    FBT_TRY(fbt_run_file_group(file, "inputs", &group));
     for (; texts != NULL && texts->name != NULL; texts++) {
         FBT_TRY(fbt_hdf5_write_text(group, texts->name, texts->value));
     }
@@ -79,30 +59,44 @@ done:
     return status;
 }
 
+void fbt_run_file_partition(const fbt_run_header *header, fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS])
+{
+    const hsize_t k = (hsize_t)header->n_clients;
+    const fbt_run_partition_array filled[FBT_RUN_PARTITION_ARRAYS] = {
+        {"sample_offsets",
+         "samples of client k: sample_index[sample_offsets[k]:sample_offsets[k + 1]]",
+         1,
+         {k + 1},
+         header->sample_offsets},
+        {"sample_index",
+         "rows of the data set's train split, client by client",
+         1,
+         {(hsize_t)header->sample_offsets[k]},
+         header->sample_index},
+        {"dev_index",
+         "rows of the dev samples, in the dev split, or in the train split where there is none",
+         1,
+         {(hsize_t)header->n_dev},
+         header->n_dev == 0 ? NULL : header->dev_index},
+        {"class_count", "training samples by client and class", 2, {k, (hsize_t)header->n_labels}, header->class_count},
+    };
+    memcpy(arrays, filled, sizeof filled);
+}
+
 static fbt_status write_partition(hid_t file, const fbt_run_header *header)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
-    const hsize_t k = (hsize_t)header->n_clients;
-    const hsize_t shapes[4][2] = {
-        {k + 1}, {(hsize_t)header->sample_offsets[k]}, {(hsize_t)header->n_dev}, {k, (hsize_t)header->n_labels}};
-    const int64_t *const values[4] = {header->sample_offsets, header->sample_index, header->dev_index,
-                                      header->class_count};
-    static const char *const names[4][2] = {
-        {"sample_offsets", "samples of client k: sample_index[sample_offsets[k]:sample_offsets[k + 1]]"},
-        {"sample_index", "rows of the data set's train split, client by client"},
-        {"dev_index", "rows of the dev samples, in the dev split, or in the train split where there is none"},
-        {"class_count", "training samples by client and class"},
-    };
-    FBT_TRY(make_group(file, "partition", &group));
-    for (int i = 0; i < 4; i++) {
-        fbt_hdf5_array array = {.name = names[i][0],
+    fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS];
+    fbt_run_file_partition(header, arrays);
+    FBT_TRY(fbt_run_file_group(file, "partition", &group));
+    for (int i = 0; i < FBT_RUN_PARTITION_ARRAYS; i++) {
+        fbt_hdf5_array array = {.name = arrays[i].name,
                                 .type = H5T_NATIVE_INT64,
-                                .rank = i == 3 ? 2 : 1,
-                                .dims = shapes[i],
-                                .long_name = names[i][1]};
-        bool empty = shapes[i][0] == 0;
-        FBT_TRY(fbt_hdf5_create(group, &array, empty ? NULL : values[i], NULL));
+                                .rank = arrays[i].rank,
+                                .dims = arrays[i].dims,
+                                .long_name = arrays[i].long_name};
+        FBT_TRY(fbt_hdf5_create(group, &array, arrays[i].dims[0] == 0 ? NULL : arrays[i].values, NULL));
     }
 done:
     fbt_hdf5_close(group);
@@ -123,7 +117,7 @@ static fbt_status make_column(hid_t rounds, const fbt_run_column *column, const 
     int64_t n_rows = n_row_bytes > 0 ? CHUNK_BYTES / n_row_bytes : 1;
     n_rows = n_rows < 1 ? 1 : n_rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : n_rows;
     fbt_hdf5_array array = {.name = column->name,
-                            .type = disk_type(column->type),
+                            .type = fbt_run_file_type(column->type),
                             .rank = 1 + n_dims,
                             .dims = dims,
                             .chunk_rows = column->deflate ? 1 : (hsize_t)n_rows,
@@ -144,9 +138,9 @@ static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
     hid_t rounds = -1, client = -1, cost = -1;
     int64_t n;
     const fbt_run_column *columns = fbt_run_columns(&n);
-    FBT_TRY(make_group(file->file, "rounds", &rounds));
-    FBT_TRY(make_group(rounds, "client", &client));
-    FBT_TRY(make_group(rounds, "cost", &cost));
+    FBT_TRY(fbt_run_file_group(file->file, "rounds", &rounds));
+    FBT_TRY(fbt_run_file_group(rounds, "client", &client));
+    FBT_TRY(fbt_run_file_group(rounds, "cost", &cost));
     for (int64_t i = 0; i < n; i++) {
         if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
             continue;
@@ -177,18 +171,13 @@ static fbt_status check_header(const fbt_run_header *header)
 static fbt_status fill_new(fbt_run_file *file, const fbt_run_header *header)
 {
     fbt_status status = FBT_OK;
-    hid_t config = -1;
     FBT_TRY(fbt_hdf5_new_in_memory(&file->file));
     FBT_TRY(write_root(file->file));
-    FBT_TRY(make_group(file->file, "config", &config));
-    FBT_TRY(fbt_hdf5_write_text(config, "given", header->config_given));
-    FBT_TRY(fbt_hdf5_write_text(config, "resolved", header->config_resolved));
-    FBT_TRY(write_texts_group(file->file, "environment", header->environment));
-    FBT_TRY(write_texts_group(file->file, "inputs", header->inputs));
+    FBT_TRY(fbt_run_file_begin_session(file, header, 0));
+    FBT_TRY(write_inputs(file->file, header->inputs));
     FBT_TRY(write_partition(file->file, header));
     FBT_TRY(make_rounds(file, header));
 done:
-    fbt_hdf5_close(config);
     return status;
 }
 
@@ -200,23 +189,37 @@ fbt_status fbt_run_file_check(const char *path, bool overwrite)
     return status;
 }
 
+fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **file)
+{
+    fbt_status status = FBT_OK;
+    *file = NULL;
+    fbt_hdf5_silence();
+    FBT_TRY(fbt_memory_alloc(file, 1, sizeof **file));
+    (*file)->file = -1;
+    (*file)->last_index = -1;
+    for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
+        (*file)->columns[i] = -1;
+    }
+    status = fbt_output_file_open(path, overwrite, &(*file)->output);
+done:
+    return status;
+}
+
+void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header)
+{
+    file->start_s = fbt_timer_now_s();
+    file->dimension = header->dimension;
+    memcpy(file->n_prompt_values, header->n_prompt_values, sizeof file->n_prompt_values);
+}
+
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
 {
     fbt_status status = FBT_OK;
     fbt_run_file *made = NULL;
     *file = NULL;
-    fbt_hdf5_silence();
     FBT_TRY(check_header(header));
-    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
-    made->file = -1;
-    made->last_index = -1;
-    made->start_s = fbt_timer_now_s();
-    made->dimension = header->dimension;
-    memcpy(made->n_prompt_values, header->n_prompt_values, sizeof made->n_prompt_values);
-    for (int i = 0; i < COLUMNS_MAX; i++) {
-        made->columns[i] = -1;
-    }
-    FBT_TRY(fbt_output_file_open(path, overwrite, &made->output));
+    FBT_TRY(fbt_run_file_new(path, overwrite, &made));
+    fbt_run_file_set_header(made, header);
     FBT_TRY(fill_new(made, header));
     *file = made;
     made = NULL;
@@ -262,7 +265,7 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round
     fbt_status status = append_columns(file, round);
     if (status != FBT_OK) {
         /* Half a round must never be written: take back what was added. */
-        for (int i = 0; i < COLUMNS_MAX; i++) {
+        for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
             if (file->columns[i] >= 0 && fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds, NULL) != FBT_OK) {
                 file->incomplete = true;
             }
@@ -272,18 +275,6 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round
     file->n_rounds++;
     file->last_index = round->index;
     return FBT_OK;
-}
-
-/* Opens the group `name` of the root, making it when it is not there. */
-static fbt_status need_group(hid_t file, const char *name, hid_t *group)
-{
-    fbt_status status = FBT_OK;
-    if (!fbt_hdf5_has(file, name)) {
-        return make_group(file, name, group);
-    }
-    FBT_HDF5(*group = H5Gopen2(file, name, H5P_DEFAULT), "group %s cannot be opened", name);
-done:
-    return status;
 }
 
 /* Writes a data set that may be there from an earlier call: in place when its size is the same, anew otherwise. */
@@ -338,7 +329,7 @@ fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *
     fbt_status status = FBT_OK;
     hid_t group = -1;
     fbt_hdf5_silence();
-    FBT_TRY(need_group(file->file, "checkpoint", &group));
+    FBT_TRY(fbt_run_file_group(file->file, "checkpoint", &group));
     FBT_TRY(remove_others(group, arrays));
     for (const fbt_run_array *a = arrays; a->name != NULL; a++) {
         /* Contiguous: a covariance is written anew each round, and compressing it would take ten times longer. */
@@ -374,7 +365,7 @@ fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *res
         {"last_prompt", result->last_prompt, true, "soft prompt of the last round"},
     };
     fbt_hdf5_silence();
-    FBT_TRY(need_group(file->file, "result", &group));
+    FBT_TRY(fbt_run_file_group(file->file, "result", &group));
     FBT_TRY(fbt_hdf5_write_int(group, "best_round", result->best_round));
     FBT_TRY(fbt_hdf5_write_int(group, "last_round", result->last_round));
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
@@ -407,7 +398,8 @@ fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status)
         file->has_status = true;
         file->run_status = run_status;
     }
-    FBT_TRY(fbt_hdf5_write_real(file->file, "wall_time_s", fbt_timer_now_s() - file->start_s));
+    FBT_TRY(
+        fbt_hdf5_write_real(file->file, "wall_time_s", file->wall_time_before_s + fbt_timer_now_s() - file->start_s));
     FBT_TRY(fbt_hdf5_image(file->file, &file->image));
     status = fbt_output_file_replace(file->output, file->image.bytes, file->image.n_bytes);
 done:
@@ -419,7 +411,7 @@ void fbt_run_file_free(fbt_run_file *file)
     if (file == NULL) {
         return;
     }
-    for (int i = 0; i < COLUMNS_MAX; i++) {
+    for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
         fbt_hdf5_close(file->columns[i]);
     }
     fbt_hdf5_close(file->file);

@@ -16,18 +16,18 @@ typedef struct fbt_run_file fbt_run_file;
 
 typedef enum fbt_run_status { FBT_RUN_RUNNING, FBT_RUN_INTERRUPTED, FBT_RUN_FINISHED, FBT_RUN_FAILED } fbt_run_status;
 
-/* One environment entry; a list ends with name == NULL. Borrowed. */
+/* One entry of /environment or /inputs; a list ends with name == NULL. Borrowed. */
 typedef struct fbt_run_text {
     const char *name;
     const char *value;
 } fbt_run_text;
 
-/* What is known before the first round. Borrowed during fbt_run_file_create. */
+/* What is known before the first round. Borrowed during fbt_run_file_create and fbt_run_file_continue. */
 typedef struct fbt_run_header {
     const char *config_given;    /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved; /* all settings                                                             */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
-    const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of tokenizer and source, task, ...    */
+    const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;           /* K */
     int64_t dimension;           /* d */
     int64_t n_generations;       /* I: step sizes that a client uploads each round */
@@ -72,7 +72,7 @@ typedef struct fbt_run_array {
     const char *long_name; /* one line on what it is; NULL: the name */
 } fbt_run_array;
 
-/* /result. Borrowed. Arrays that are NULL are left out. */
+/* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
     int64_t best_round;        /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
     int64_t last_round;
@@ -88,10 +88,33 @@ fbt_status fbt_run_file_check(const char *path, bool overwrite);
 
 /* Starts a run file. Writes no run file before the first fbt_run_file_commit, but finds out now whether it could: folder
  * missing or read-only, file exists and overwrite is false (with overwrite, only an HDF5 file is replaced). Until
- * fbt_run_file_free an empty `.<name>.lock` lies beside it, locked: a second run onto the same path is refused. Where the
- * file system has no locks, both would write, and the file is at any time a whole one of either. Temporary files that
+ * fbt_run_file_free it is claimed (claim.h), so that another process is refused the same path. Temporary files that
  * killed runs of that name left behind are removed. Errors: FBT_ERR_IO with what to do. */
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file);
+
+/* Where a run stands whose file is gone on with: all that fbt_run_file_open reads. Zero-initialise; fbt_run_past_clear. */
+typedef struct fbt_run_past {
+    fbt_run_status run_status; /* running: it was killed */
+    int64_t last_round;
+    int64_t best_round;        /* -1: no dev set */
+    double best_accuracy, best_loss; /* of the best round, on dev */
+    char *config_resolved;
+    char *model_sha256, *data_sha256;             /* of /inputs                       */
+    char *precision, *device, *instruction_set;   /* of /environment: the last session's */
+    fbt_run_array *checkpoint; /* as it was set last */
+} fbt_run_past;
+void fbt_run_past_clear(fbt_run_past *past);
+
+/* Opens the run file at `path` to go on with it: takes its lock, as fbt_run_file_create does, loads all of it and tells
+ * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file NULL.
+ * Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a run file, or one
+ * that lacks something). */
+fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past);
+
+/* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and records
+ * the header's settings and environment as those of another session, which begins after the last round. inputs are not written
+ * again. Errors: FBT_ERR_DATA. */
+fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *header);
 
 /* Appends a round, in memory: rounds come in rising order of index; client_mean may be NULL only when the header's
  * client_means is false. On failure the rounds before are as they were. */

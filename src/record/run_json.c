@@ -41,6 +41,30 @@ static fbt_status put_texts(json_t *object, hid_t file, const char *group)
     return status == FBT_OK ? fbt_run_rounds_visit_texts(file, group, put_entry, member) : status;
 }
 
+/* The list of sessions being made. */
+typedef struct sessions {
+    hid_t file;
+    json_t *list;
+} sessions;
+
+static fbt_status put_session(void *user, const fbt_run_session *session)
+{
+    sessions *s = user;
+    json_t *object = json_object();
+    if (json_array_append_new(s->list, object) != 0) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: the sessions as JSON");
+    }
+    fbt_status status = put(object, "first_round", json_integer(session->first_round));
+    return status == FBT_OK ? fbt_run_rounds_visit_texts(s->file, session->group, put_entry, object) : status;
+}
+
+static fbt_status put_sessions(json_t *object, hid_t file)
+{
+    sessions s = {.file = file, .list = json_array()};
+    fbt_status status = put(object, "sessions", s.list);
+    return status == FBT_OK ? fbt_run_rounds_visit_sessions(file, put_session, &s) : status;
+}
+
 static fbt_status put_head(json_t *object, hid_t file)
 {
     static const char *const names[] = {"program_version", "git_commit", "status", "created"};
@@ -113,6 +137,7 @@ fbt_status fbt_run_reader_show_json(const char *path, FILE *stream)
     FBT_TRY(put_texts(object, file, "config"));
     FBT_TRY(put_texts(object, file, "inputs"));
     FBT_TRY(put_texts(object, file, "environment"));
+    FBT_TRY(put_sessions(object, file));
     FBT_TRY(put_rounds(object, &rounds));
     if (json_dumpf(object, stream, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) != 0 || fputc('\n', stream) == EOF) {
         FBT_FAIL(FBT_ERR_IO, "the JSON text of %.400s cannot be written", path);

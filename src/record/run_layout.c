@@ -1,5 +1,8 @@
 #include "run_layout.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #define AT(member) offsetof(fbt_run_round, member)
 #define SCALAR(name, member, long_name)                                                                                \
     {                                                                                                                  \
@@ -54,6 +57,12 @@ const fbt_run_column *fbt_run_columns(int64_t *n)
     return table;
 }
 
+void fbt_run_column_path(const fbt_run_column *column, char path[FBT_RUN_COLUMN_PATH_BYTES])
+{
+    snprintf(path, FBT_RUN_COLUMN_PATH_BYTES, "rounds/%s%s%s", column->group, column->group[0] == '\0' ? "" : "/",
+             column->name);
+}
+
 int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2])
 {
     dims[0] = header->n_clients;
@@ -76,8 +85,20 @@ int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_
     return 2;
 }
 
+static const char *const status_names[] = {"running", "interrupted", "finished", "failed"};
+
 const char *fbt_run_status_name(fbt_run_status run_status)
 {
-    static const char *const names[] = {"running", "interrupted", "finished", "failed"};
-    return names[run_status];
+    return status_names[run_status];
+}
+
+bool fbt_run_status_of_name(const char *name, fbt_run_status *run_status)
+{
+    for (int i = 0; i <= FBT_RUN_FAILED; i++) {
+        if (strcmp(status_names[i], name) == 0) {
+            *run_status = (fbt_run_status)i;
+            return true;
+        }
+    }
+    return false;
 }

@@ -35,10 +35,15 @@ typedef struct fbt_run_column {
 /* The table; *n is its length. */
 const fbt_run_column *fbt_run_columns(int64_t *n);
 
+/* Where a column is in the file: "rounds/client/loss". */
+enum { FBT_RUN_COLUMN_PATH_BYTES = 128 };
+void fbt_run_column_path(const fbt_run_column *column, char path[FBT_RUN_COLUMN_PATH_BYTES]);
+
 /* Members of a round's shape. dims: [2]; returns how many are used (0 for a scalar). */
 int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2]);
 
-/* "running", "interrupted", "finished" or "failed". */
+/* "running", "interrupted", "finished" or "failed"; and back: false for any other text. */
 const char *fbt_run_status_name(fbt_run_status run_status);
+bool fbt_run_status_of_name(const char *name, fbt_run_status *run_status);
 
 #endif

@@ -66,13 +66,12 @@ done:
 static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
 {
     fbt_status status = FBT_OK;
-    char path[128];
+    char path[FBT_RUN_COLUMN_PATH_BYTES];
     const fbt_run_column *columns = fbt_run_columns(&rounds->n_columns);
     FBT_TRY(fbt_memory_alloc(&rounds->scalars, rounds->n_columns, sizeof *rounds->scalars));
     for (int64_t i = 0; i < rounds->n_columns; i++) {
         if (columns[i].shape == FBT_RUN_SCALAR) {
-            snprintf(path, sizeof path, "rounds/%s%s%s", columns[i].group, columns[i].group[0] == '\0' ? "" : "/",
-                     columns[i].name);
+            fbt_run_column_path(&columns[i], path);
             FBT_TRY(read_column(file, path, rounds->n_rounds, &rounds->scalars[i]));
         }
     }
@@ -157,25 +156,82 @@ void fbt_run_rounds_clear(fbt_run_rounds *rounds)
     memset(rounds, 0, sizeof *rounds);
 }
 
+static fbt_status is_text(hid_t object, const char *name, bool *text)
+{
+    fbt_status status = FBT_OK;
+    hid_t attribute = -1, type = -1;
+    FBT_HDF5(attribute = H5Aopen(object, name, H5P_DEFAULT), "attribute %s cannot be read", name);
+    FBT_HDF5(type = H5Aget_type(attribute), "attribute %s cannot be read", name);
+    *text = H5Tget_class(type) == H5T_STRING;
+done:
+    fbt_hdf5_close(type);
+    fbt_hdf5_close(attribute);
+    return status;
+}
+
+static fbt_status visit_attribute(hid_t object, const char *name, fbt_run_visit visit, void *user)
+{
+    fbt_status status = FBT_OK;
+    bool wanted = false;
+    char *text = NULL;
+    FBT_TRY(is_text(object, name, &wanted));
+    if (wanted) {
+        FBT_TRY(fbt_hdf5_read_text(object, name, &text));
+        FBT_TRY(visit(user, name, text));
+    }
+done:
+    free(text);
+    return status;
+}
+
 fbt_status fbt_run_rounds_visit_texts(hid_t file, const char *group, fbt_run_visit visit, void *user)
 {
     fbt_status status = FBT_OK;
     hid_t object = -1;
     H5O_info_t info;
     char name[256];
-    char *text = NULL;
     FBT_HDF5(object = H5Gopen2(file, group, H5P_DEFAULT), "group %s is missing", group);
     FBT_HDF5(H5Oget_info2(object, &info, H5O_INFO_NUM_ATTRS), "group %s is damaged", group);
     for (hsize_t i = 0; i < info.num_attrs; i++) {
         FBT_HDF5(H5Aget_name_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
                  "group %s is damaged", group);
-        FBT_TRY(fbt_hdf5_read_text(object, name, &text));
-        FBT_TRY(visit(user, name, text));
-        free(text);
-        text = NULL;
+        FBT_TRY(visit_attribute(object, name, visit, user));
     }
 done:
-    free(text);
     fbt_hdf5_close(object);
+    return status;
+}
+
+static fbt_status visit_session(hid_t file, const char *group, fbt_run_session_visit visit, void *user)
+{
+    fbt_status status = FBT_OK;
+    hid_t object = -1;
+    fbt_run_session session = {.group = group};
+    FBT_HDF5(object = H5Gopen2(file, group, H5P_DEFAULT), "group %s is damaged", group);
+    FBT_TRY(fbt_hdf5_read_int(object, "first_round", &session.first_round));
+    status = visit(user, &session);
+done:
+    fbt_hdf5_close(object);
+    return status;
+}
+
+fbt_status fbt_run_rounds_visit_sessions(hid_t file, fbt_run_session_visit visit, void *user)
+{
+    static const char parent[] = "environment/sessions/";
+    fbt_status status = FBT_OK;
+    hid_t sessions = -1;
+    H5G_info_t info;
+    char group[sizeof parent + 64] = "";
+    memcpy(group, parent, sizeof parent);
+    FBT_HDF5(sessions = H5Gopen2(file, "environment/sessions", H5P_DEFAULT), "group environment/sessions is missing");
+    FBT_HDF5(H5Gget_info(sessions, &info), "group environment/sessions is damaged");
+    for (hsize_t i = 0; i < info.nlinks; i++) {
+        FBT_HDF5(H5Lget_name_by_idx(sessions, ".", H5_INDEX_NAME, H5_ITER_INC, i, group + sizeof parent - 1,
+                                    sizeof group - sizeof parent, H5P_DEFAULT),
+                 "group environment/sessions is damaged");
+        FBT_TRY(visit_session(file, group, visit, user));
+    }
+done:
+    fbt_hdf5_close(sessions);
     return status;
 }

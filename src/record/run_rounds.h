@@ -29,8 +29,17 @@ const double *fbt_run_rounds_scalar(const fbt_run_rounds *rounds, const char *gr
 /* Opens a run file and checks that it is one of this format. Errors: FBT_ERR_IO, FBT_ERR_DATA. */
 fbt_status fbt_run_rounds_open(const char *path, hid_t *file);
 
-/* Calls visit with each text attribute of the group `name`, in alphabetical order. */
+/* Calls visit with each text attribute of the group, in alphabetical order; other attributes are left out. */
 typedef fbt_status (*fbt_run_visit)(void *user, const char *name, const char *text);
 fbt_status fbt_run_rounds_visit_texts(hid_t file, const char *group, fbt_run_visit visit, void *user);
+
+/* Calls visit with each session, the first first: the program's starts that wrote the file's rounds. group: its texts, as above,
+ * "environment/sessions/0001". */
+typedef struct fbt_run_session {
+    const char *group;
+    int64_t first_round;
+} fbt_run_session;
+typedef fbt_status (*fbt_run_session_visit)(void *user, const fbt_run_session *session);
+fbt_status fbt_run_rounds_visit_sessions(hid_t file, fbt_run_session_visit visit, void *user);
 
 #endif

@@ -136,6 +136,33 @@ done:
     return status;
 }
 
+/* The list of sessions being shown. */
+typedef struct sessions {
+    hid_t file;
+    FILE *stream;
+} sessions;
+
+static fbt_status show_session(void *user, const fbt_run_session *session)
+{
+    static const char *const names[] = {"started", "ranks", "hosts"};
+    sessions *s = user;
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    char *texts[3] = {NULL};
+    FBT_HDF5(group = H5Gopen2(s->file, session->group, H5P_DEFAULT), "group %s is damaged", session->group);
+    for (int i = 0; i < 3; i++) {
+        FBT_TRY(fbt_hdf5_read_text(group, names[i], &texts[i]));
+    }
+    fprintf(s->stream, "  from round %-12lld%s, ranks %s on %s\n", (long long)session->first_round, texts[0], texts[1],
+            texts[2]);
+done:
+    for (int i = 0; i < 3; i++) {
+        free(texts[i]);
+    }
+    fbt_hdf5_close(group);
+    return status;
+}
+
 fbt_status fbt_run_reader_show(const char *path, FILE *stream)
 {
     fbt_status status = FBT_OK;
@@ -149,6 +176,8 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream)
     FBT_TRY(fbt_run_rounds_visit_texts(file, "inputs", show_entry, stream));
     fprintf(stream, "\nEnvironment\n");
     FBT_TRY(fbt_run_rounds_visit_texts(file, "environment", show_entry, stream));
+    fprintf(stream, "\nSessions\n");
+    FBT_TRY(fbt_run_rounds_visit_sessions(file, show_session, &(sessions){file, stream}));
     show_rounds(stream, &rounds);
 done:
     fbt_run_rounds_clear(&rounds);

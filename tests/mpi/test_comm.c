@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int n_failures = 0;
@@ -216,6 +217,22 @@ static void test_hosts(const fbt_comm *world)
     free(hosts);
 }
 
+/* Nobody leaves before the last has come, and who waits leaves the processor to others. */
+static void test_wait(const fbt_comm *world)
+{
+    struct timespec start, end, used[2];
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used[0]);
+    if (rank == size - 1) {
+        usleep(400000);
+    }
+    fbt_comm_wait(world);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used[1]);
+    CHECK((double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec) > 0.2);
+    CHECK((double)(used[1].tv_sec - used[0].tv_sec) + 1e-9 * (double)(used[1].tv_nsec - used[0].tv_nsec) < 0.1);
+}
+
 int main(int argc, char **argv)
 {
     fbt_comm *world = NULL;
@@ -234,6 +251,8 @@ int main(int argc, char **argv)
     test_broadcast(world);
     test_split(world);
     test_hosts(world);
+    fbt_comm_sum(world, &(double){0}, 1); /* together from here */
+    test_wait(world);
     int64_t n = sum_over_ranks(n_failures);
     fbt_comm_stop(world);
     fbt_comm_stop(NULL);

@@ -19,8 +19,11 @@
 static char folder[256];
 
 static const char *const phases[FIX_PHASES] = {"forward", "search"};
-static const fbt_run_text environment[] = {{"hosts", "nodeA"}, {"ranks", "4"}, {NULL, NULL}};
-static const fbt_run_text inputs[] = {{"task", "toy"}, {"model", "m\xc3\xbc"}, {NULL, NULL}};
+static const fbt_run_text environment[] = {{"hosts", "nodeA"},    {"ranks", "4"},       {"backend", "cpu"},
+                                           {"precision", "bf16"}, {"device", "Abacus"}, {"instruction_set", "beads"},
+                                           {NULL, NULL}};
+static const fbt_run_text inputs[] = {
+    {"task", "toy"}, {"model", "m\xc3\xbc"}, {"model_sha256", "aa11"}, {"data_sha256", "bb22"}, {NULL, NULL}};
 
 void fixture_init(fixture *f)
 {

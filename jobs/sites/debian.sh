@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+# Site settings for machines with Debian's packages: nothing to load. Job scripts source this file (or the one that FEDBPT_SITE
+# names) in the folder from which the job was submitted, a checkout of the project.
+#
+# What a site file sets:
+#   FEDBPT              the program
+#   fbt_launch CMD...   starts CMD on every rank of the job; must pass on the largest exit code of the ranks
+
+FEDBPT="${FEDBPT:-$PWD/build/release/bin/fedbpt}"
+
+# Open MPI's Debian package finds SLURM's nodes and ranks through PMIx. When a rank dies, the others are stopped with it. The
+# program binds its own threads.
+fbt_launch() {
+    srun --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=none "$@"
+}
+
+# Containers and test clusters may run jobs as root, which Open MPI refuses unless told twice.
+if [ "$(id -u)" -eq 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi

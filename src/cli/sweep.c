@@ -1,0 +1,217 @@
+/* fedbpt sweep */
+#include "sweep.h"
+#include "cli.h"
+#include "log.h"
+#include "memory.h"
+#include "stop.h"
+#include "sweep_crew.h"
+#include "sweep_table.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct arguments {
+    const char *sweep;
+    fbt_cli_assignments assignments;
+    bool list, status, retry_failed;
+    int64_t index;         /* -1: all */
+    int64_t ranks_per_run; /* 0: not given */
+} arguments;
+
+enum { KEY_SET = 's', KEY_LIST = 'l', KEY_STATUS = 't', KEY_INDEX = 'i', KEY_RANKS = 'r', KEY_RETRY = 1000 };
+
+static const struct argp_option options[] = {
+    {"list", KEY_LIST, NULL, 0, "print a table of the runs and stop", 0},
+    {"status", KEY_STATUS, NULL, 0, "print where the runs stand and stop", 0},
+    {"index", KEY_INDEX, "I", 0, "make this run alone, on all ranks: its number in the list, from 0", 0},
+    {"ranks-per-run", KEY_RANKS, "R", 0, "make each run on so many ranks (default 1), several runs at once", 0},
+    {"retry-failed", KEY_RETRY, NULL, 0, "try failed runs again, too", 0},
+    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "change one setting in all runs; may be repeated", 0},
+    {0},
+};
+
+static int64_t parse_number(const char *value, int64_t smallest, const char *option, const struct argp_state *state)
+{
+    if (*value == '\0' || strspn(value, "0123456789") != strlen(value) || strlen(value) > 9 || atol(value) < smallest) {
+        argp_error(state, "%s: expected an integer, at least %lld, not '%s'", option, (long long)smallest, value);
+    }
+    return atol(value);
+}
+
+static void check_together(const arguments *a, const struct argp_state *state)
+{
+    if (a->sweep == NULL) {
+        argp_error(state, "the sweep file is missing");
+    }
+    if (a->list && a->status) {
+        argp_error(state, "--list and --status exclude each other");
+    }
+    if ((a->list || a->status) && (a->index >= 0 || a->ranks_per_run > 0 || a->retry_failed)) {
+        argp_error(state, "%s makes no runs: leave --index, --ranks-per-run and --retry-failed out",
+                   a->list ? "--list" : "--status");
+    }
+    if (a->index >= 0 && a->ranks_per_run > 0) {
+        argp_error(state, "--index makes its run on all ranks: leave --ranks-per-run out");
+    }
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_SET:
+        fbt_cli_assign(&a->assignments, value, state);
+        return 0;
+    case KEY_LIST:
+        a->list = true;
+        return 0;
+    case KEY_STATUS:
+        a->status = true;
+        return 0;
+    case KEY_RETRY:
+        a->retry_failed = true;
+        return 0;
+    case KEY_INDEX:
+        a->index = parse_number(value, 0, "--index", state);
+        return 0;
+    case KEY_RANKS:
+        a->ranks_per_run = parse_number(value, 1, "--ranks-per-run", state);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->sweep != NULL) {
+            argp_error(state, "one sweep at a time; '%s' is one too many", value);
+        }
+        a->sweep = value;
+        return 0;
+    case ARGP_KEY_END:
+        check_together(a, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "SWEEP.yaml",
+    .doc = "Makes the runs of a sweep: one base configuration and settings that vary (configs/sweeps has examples)."
+           "\vExamples:\n"
+           "  fedbpt sweep configs/sweeps/quickstart.yaml --list\n"
+           "  mpirun -n 8 fedbpt sweep configs/sweeps/quickstart.yaml --ranks-per-run 2\n"
+           "  srun fedbpt sweep configs/sweeps/quickstart.yaml --index $SLURM_ARRAY_TASK_ID\n"
+           "  fedbpt sweep configs/sweeps/quickstart.yaml --status\n\n"
+           "Without --list, --status and --index all runs are made, the longest first, on as many groups of ranks at a "
+           "time as there are. "
+           "A finished run is never made again; a stopped or killed one goes on after its last round; a failed one is "
+           "told, does not "
+           "stop the others, and is tried again only with --retry-failed. So the same command can be given any number "
+           "of times, and "
+           "by several jobs at once: they share the runs, each run is one job's.\n\n"
+           "run.max_seconds, in the base or by --set, limits the whole call. That, a signal (SIGTERM, SIGINT, SIGUSR1) "
+           "and the "
+           "end of a batch job stop the runs between two rounds, as in fedbpt run.\n\n"
+           "Exit codes: 0 all runs are finished; 75 some are not, and the same command goes on with them; 1 all others "
+           "have failed, or nothing "
+           "could be done.",
+};
+
+/* The runs that the call is about. */
+static fbt_status choose_runs(const arguments *a, const fbt_sweep *sweep, int64_t **indices, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    if (a->index >= sweep->n_runs) {
+        FBT_FAIL(FBT_ERR_USAGE, "--index %lld: the sweep has %lld runs, 0 to %lld", (long long)a->index,
+                 (long long)sweep->n_runs, (long long)sweep->n_runs - 1);
+    }
+    *n = a->index >= 0 ? 1 : sweep->n_runs;
+    FBT_TRY(fbt_memory_alloc(indices, *n, sizeof **indices));
+    for (int64_t i = 0; i < *n; i++) {
+        (*indices)[i] = a->index >= 0 ? a->index : i;
+    }
+done:
+    return status;
+}
+
+/* Ranks to a run. */
+static fbt_status choose_ranks(const arguments *a, const fbt_comm *world, int *ranks_per_run)
+{
+    const int size = fbt_comm_size(world);
+    *ranks_per_run = a->index >= 0 ? size : a->ranks_per_run > 0 ? (int)a->ranks_per_run : 1;
+    if (size % *ranks_per_run != 0) {
+        return fbt_fail(FBT_ERR_USAGE,
+                        "--ranks-per-run %d: %d ranks cannot be split into groups of %d; start a multiple",
+                        *ranks_per_run, size, *ranks_per_run);
+    }
+    return FBT_OK;
+}
+
+/* All that every rank finds out by itself, with the same result. */
+static fbt_status prepare(const arguments *a, const fbt_comm *world, fbt_sweep *sweep, fbt_sweep_job *job)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_sweep_read(a->sweep, a->assignments.items, a->assignments.n, sweep));
+    FBT_TRY(choose_runs(a, sweep, &job->indices, &job->n));
+    FBT_TRY(choose_ranks(a, world, &job->ranks_per_run));
+    job->sweep = sweep;
+    job->retry_failed = a->retry_failed;
+done:
+    return status;
+}
+
+static int exit_code(const int64_t *counts)
+{
+    if (counts[FBT_SWEEP_TO_DO] + counts[FBT_SWEEP_RUNNING] + counts[FBT_SWEEP_INTERRUPTED] > 0) {
+        return FBT_EXIT_INTERRUPTED;
+    }
+    return counts[FBT_SWEEP_FAILED] + counts[FBT_SWEEP_OTHER] > 0 ? FBT_EXIT_FAILURE : FBT_EXIT_OK;
+}
+
+/* Collective. *code: what the program ends with, the same on all ranks. */
+static fbt_status sweep_all(const arguments *a, const fbt_comm *world, const fbt_sweep_job *job, int *code)
+{
+    fbt_status status = FBT_OK;
+    int64_t counts[FBT_SWEEP_N_STATES], *in_file_order = NULL, n = 0;
+    const bool speaks = fbt_comm_rank(world) == 0;
+    if (!a->list && !a->status) {
+        FBT_TRY(fbt_sweep_make_runs(job, world));
+    }
+    if (speaks) {
+        status = choose_runs(a, job->sweep, &in_file_order, &n);
+    }
+    if (speaks && status == FBT_OK) {
+        status =
+            a->list ? fbt_sweep_print_list(job->sweep) : fbt_sweep_print_status(job->sweep, in_file_order, n, counts);
+    }
+    FBT_TRY(fbt_comm_agree(world, status));
+    if (speaks && !a->list && !a->status) {
+        *code = exit_code(counts);
+    }
+    fbt_comm_broadcast(world, code, sizeof *code);
+done:
+    free(in_file_order);
+    return status;
+}
+
+int fbt_cli_sweep(int argc, char **argv)
+{
+    arguments a = {.index = -1};
+    fbt_comm *world = NULL;
+    fbt_sweep sweep = {0};
+    fbt_sweep_job job = {0};
+    int code = FBT_EXIT_OK;
+    fbt_status status;
+    argp_parse(&parser, argc, argv, 0, NULL, &a);
+    fbt_stop_watch();
+    FBT_TRY(fbt_comm_start(&argc, &argv, &world));
+    fbt_log_set_rank(fbt_comm_rank(world));
+    FBT_TRY(fbt_comm_agree(world, prepare(&a, world, &sweep, &job)));
+    FBT_TRY(sweep_all(&a, world, &job, &code));
+done:
+    free(job.indices);
+    fbt_sweep_clear(&sweep);
+    status = fbt_cli_report(world, status);
+    return status != FBT_OK ? FBT_EXIT_FAILURE : code;
+}

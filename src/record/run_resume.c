@@ -1,0 +1,293 @@
+/* Going on with a run file: where it stands, and whether what goes on fits it. */
+#include "run_file_internal.h"
+
+#include "memory.h"
+#include "run_rounds.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void free_arrays(fbt_run_array *arrays)
+{
+    for (fbt_run_array *a = arrays; a != NULL && a->name != NULL; a++) {
+        free((char *)(uintptr_t)a->name);
+        free((double *)(uintptr_t)a->values);
+    }
+    free(arrays);
+}
+
+void fbt_run_past_clear(fbt_run_past *past)
+{
+    free(past->config_resolved);
+    free(past->model_sha256);
+    free(past->data_sha256);
+    free(past->precision);
+    free(past->device);
+    free(past->instruction_set);
+    free_arrays(past->checkpoint);
+    *past = (fbt_run_past){0};
+}
+
+/* Shape and kind of an existing data set must be what a writer of this program would make. */
+static fbt_status check_dataset(hid_t dataset, const char *path, hid_t type, int rank, const hsize_t *dims)
+{
+    fbt_status status = FBT_OK;
+    hsize_t found[H5S_MAX_RANK] = {0};
+    hid_t space = -1, own = -1;
+    FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
+    FBT_HDF5(own = H5Dget_type(dataset), "%s is damaged", path);
+    if (H5Sget_simple_extent_ndims(space) != rank || H5Sget_simple_extent_dims(space, found, NULL) != rank ||
+        memcmp(found, dims, (size_t)rank * sizeof *dims) != 0 || H5Tequal(own, type) <= 0) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%s has another shape or type than this run's: the file is damaged, or from another "
+                 "version of this program",
+                 path);
+    }
+done:
+    fbt_hdf5_close(own);
+    fbt_hdf5_close(space);
+    return status;
+}
+
+/* ---- Where it stands ---- */
+
+static fbt_status read_one_array(hid_t group, const char *name, fbt_run_array *array)
+{
+    fbt_status status = FBT_OK;
+    hid_t dataset = -1, space = -1;
+    double *values = NULL;
+    char *copy = NULL;
+    FBT_HDF5(dataset = H5Dopen2(group, name, H5P_DEFAULT), "checkpoint/%s is damaged", name);
+    FBT_HDF5(space = H5Dget_space(dataset), "checkpoint/%s is damaged", name);
+    const int64_t n = H5Sget_simple_extent_npoints(space);
+    FBT_TRY(check_dataset(dataset, name, H5T_NATIVE_DOUBLE, 1, &(hsize_t){(hsize_t)n}));
+    FBT_TRY(fbt_memory_alloc(&values, n, sizeof *values));
+    FBT_TRY(fbt_memory_strdup(&copy, name));
+    if (n > 0) {
+        FBT_HDF5(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values),
+                 "checkpoint/%s cannot be read", name);
+    }
+    *array = (fbt_run_array){.name = copy, .values = values, .n_values = n};
+    copy = NULL;
+    values = NULL;
+done:
+    free(copy);
+    free(values);
+    fbt_hdf5_close(space);
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+static fbt_status read_checkpoint(hid_t file, fbt_run_past *past)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    H5G_info_t info;
+    int64_t round = -1;
+    char name[256];
+    FBT_HDF5(group = H5Gopen2(file, "checkpoint", H5P_DEFAULT), "group checkpoint is missing");
+    FBT_TRY(fbt_hdf5_read_int(group, "round", &round));
+    if (round != past->last_round) {
+        FBT_FAIL(FBT_ERR_DATA, "the checkpoint is of round %lld, but the last round is %lld: the file is damaged",
+                 (long long)round, (long long)past->last_round);
+    }
+    FBT_HDF5(H5Gget_info(group, &info), "group checkpoint is damaged");
+    FBT_TRY(fbt_memory_alloc(&past->checkpoint, (int64_t)info.nlinks + 1, sizeof *past->checkpoint));
+    for (hsize_t i = 0; i < info.nlinks; i++) {
+        FBT_HDF5(H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
+                 "group checkpoint is damaged");
+        FBT_TRY(read_one_array(group, name, &past->checkpoint[i]));
+    }
+done:
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status read_rounds(hid_t file, fbt_run_past *past)
+{
+    fbt_status status = FBT_OK;
+    fbt_run_rounds rounds = {0};
+    FBT_TRY(fbt_run_rounds_read(file, &rounds));
+    if (rounds.n_rounds == 0) {
+        FBT_FAIL(FBT_ERR_DATA, "there is no round to go on from");
+    }
+    const double *index = fbt_run_rounds_scalar(&rounds, "", "index");
+    past->last_round = rounds.last_round;
+    past->best_round = -1;
+    for (int64_t r = 0; r < rounds.n_rounds; r++) {
+        if ((int64_t)index[r] == rounds.best_round) {
+            past->best_round = rounds.best_round;
+            past->best_accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r];
+            past->best_loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r];
+        }
+    }
+    if (past->best_round != rounds.best_round) {
+        FBT_FAIL(FBT_ERR_DATA, "the best round, %lld, is none of its rounds: the file is damaged",
+                 (long long)rounds.best_round);
+    }
+done:
+    fbt_run_rounds_clear(&rounds);
+    return status;
+}
+
+static fbt_status read_texts(hid_t file, fbt_run_past *past)
+{
+    fbt_status status = FBT_OK;
+    hid_t group = -1;
+    char *run_status = NULL;
+    const struct {
+        const char *group, *name;
+        char **text;
+    } texts[] = {
+        {"/", "status", &run_status},
+        {"config", "resolved", &past->config_resolved},
+        {"inputs", "model_sha256", &past->model_sha256},
+        {"inputs", "data_sha256", &past->data_sha256},
+        {"environment", "precision", &past->precision},
+        {"environment", "device", &past->device},
+        {"environment", "instruction_set", &past->instruction_set},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        FBT_HDF5(group = H5Gopen2(file, texts[i].group, H5P_DEFAULT), "group %s is missing", texts[i].group);
+        FBT_TRY(fbt_hdf5_read_text(group, texts[i].name, texts[i].text));
+        fbt_hdf5_close(group);
+        group = -1;
+    }
+    if (!fbt_run_status_of_name(run_status, &past->run_status)) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "its status '%.40s' is unknown: the file is damaged, or from another version of this program",
+                 run_status);
+    }
+done:
+    free(run_status);
+    fbt_hdf5_close(group);
+    return status;
+}
+
+static fbt_status load(const char *path, fbt_run_file *file, fbt_run_past *past)
+{
+    fbt_status status = FBT_OK;
+    hid_t on_disk = -1;
+    FBT_TRY(fbt_run_rounds_open(path, &on_disk));
+    FBT_TRY(fbt_hdf5_copy_in_memory(on_disk, &file->file));
+    FBT_TRY(read_texts(file->file, past));
+    FBT_TRY(read_rounds(file->file, past));
+    FBT_TRY(read_checkpoint(file->file, past));
+    FBT_TRY(fbt_hdf5_read_real(file->file, "wall_time_s", &file->wall_time_before_s));
+    file->last_index = past->last_round;
+done:
+    fbt_hdf5_close(on_disk);
+    return fbt_hdf5_name_file(path, status);
+}
+
+fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past)
+{
+    fbt_status status = FBT_OK;
+    struct stat info;
+    fbt_run_file *made = NULL;
+    *file = NULL;
+    if (stat(path, &info) != 0 && errno == ENOENT) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_run_file_new(path, true, &made));
+    FBT_TRY(load(path, made, past));
+    *file = made;
+    made = NULL;
+done:
+    fbt_run_file_free(made);
+    if (status != FBT_OK) {
+        fbt_run_past_clear(past);
+    }
+    return status;
+}
+
+/* ---- Whether it fits ---- */
+
+static fbt_status open_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
+                              hid_t *dataset)
+{
+    fbt_status status = FBT_OK;
+    char path[FBT_RUN_COLUMN_PATH_BYTES];
+    int64_t sizes[2];
+    hsize_t dims[3] = {(hsize_t)file->n_rounds};
+    int n_dims = fbt_run_shape_dims(column->shape, header, sizes);
+    for (int i = 0; i < n_dims; i++) {
+        dims[1 + i] = (hsize_t)sizes[i];
+    }
+    fbt_run_column_path(column, path);
+    FBT_HDF5(*dataset = H5Dopen2(file->file, path, H5P_DEFAULT), "%s is missing", path);
+    FBT_TRY(check_dataset(*dataset, path, fbt_run_file_type(column->type), 1 + n_dims, dims));
+done:
+    return status;
+}
+
+static fbt_status open_columns(fbt_run_file *file, const fbt_run_header *header)
+{
+    fbt_status status = FBT_OK;
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
+    fbt_run_rounds rounds = {0};
+    FBT_TRY(fbt_run_rounds_read(file->file, &rounds));
+    file->n_rounds = rounds.n_rounds;
+    bool same = rounds.n_phases == header->n_phases;
+    for (int64_t i = 0; same && i < rounds.n_phases; i++) {
+        same = strcmp(rounds.phases[i], header->phases[i]) == 0;
+    }
+    if (!same) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "rounds/cost/seconds has other phases: the file is from another version of this program");
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (columns[i].shape != FBT_RUN_CLIENTS_DIMENSION || header->client_means) {
+            FBT_TRY(open_column(file, &columns[i], header, &file->columns[i]));
+        }
+    }
+done:
+    fbt_run_rounds_clear(&rounds);
+    return status;
+}
+
+/* The same settings and data give the same partition, unless another version of the program deals out differently. */
+static fbt_status check_partition_array(hid_t file, const fbt_run_partition_array *array)
+{
+    fbt_status status = FBT_OK;
+    char path[64];
+    hid_t dataset = -1;
+    int64_t *found = NULL;
+    const int64_t n = (int64_t)(array->dims[0] * (array->rank == 2 ? array->dims[1] : 1));
+    snprintf(path, sizeof path, "partition/%s", array->name);
+    FBT_HDF5(dataset = H5Dopen2(file, path, H5P_DEFAULT), "%s is missing", path);
+    FBT_TRY(check_dataset(dataset, path, H5T_NATIVE_INT64, array->rank, array->dims));
+    FBT_TRY(fbt_memory_alloc(&found, n, sizeof *found));
+    if (n > 0) {
+        FBT_HDF5(H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, found), "%s cannot be read", path);
+    }
+    if (n > 0 && memcmp(found, array->values, (size_t)n * sizeof *found) != 0) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%s: its clients have other samples than this version of the program would give them; "
+                 "go on with the version that began it",
+                 path);
+    }
+done:
+    free(found);
+    fbt_hdf5_close(dataset);
+    return status;
+}
+
+fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *header)
+{
+    fbt_status status = FBT_OK;
+    fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS];
+    fbt_hdf5_silence();
+    fbt_run_file_partition(header, arrays);
+    for (int i = 0; i < FBT_RUN_PARTITION_ARRAYS; i++) {
+        FBT_TRY(check_partition_array(file->file, &arrays[i]));
+    }
+    FBT_TRY(open_columns(file, header));
+    fbt_run_file_set_header(file, header);
+    FBT_TRY(fbt_run_file_begin_session(file, header, file->last_index + 1));
+done:
+    return fbt_hdf5_name_file(fbt_output_file_shown(file->output), status);
+}

@@ -1,0 +1,110 @@
+/* Which settings may differ between the sessions of one run. */
+#include "options.h"
+#include "status.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void init(fbt_settings *settings)
+{
+    *settings = (fbt_settings){0};
+    assert_int_equal(fbt_settings_defaults(settings), FBT_OK);
+    assert_int_equal(fbt_settings_set(settings, "model.path=models/a"), FBT_OK);
+    assert_int_equal(fbt_settings_set(settings, "data.path=datasets/a.h5"), FBT_OK);
+}
+
+/* "key=value" with another value than the settings have. */
+static void other_value(const fbt_option *option, const fbt_settings *settings, char *text, size_t n_bytes)
+{
+    const void *member = (const char *)settings + option->offset;
+    char *old = NULL;
+    assert_int_equal(fbt_option_value_text(option, settings, &old), FBT_OK);
+    switch (option->kind) {
+    case FBT_OPTION_TEXT:
+        snprintf(text, n_bytes, "%s=%s.other", option->key, old);
+        break;
+    case FBT_OPTION_INT:
+        snprintf(text, n_bytes, "%s=%lld", option->key, (long long)*(const int64_t *)member + 1);
+        break;
+    case FBT_OPTION_REAL:
+        snprintf(text, n_bytes, "%s=%.17g", option->key,
+                 nextafter(*(const double *)member, option->real_max == 1 ? 0.5 : 2e6));
+        break;
+    case FBT_OPTION_BOOL:
+        snprintf(text, n_bytes, "%s=%s", option->key, *(const bool *)member ? "false" : "true");
+        break;
+    case FBT_OPTION_WORD:
+    case FBT_OPTION_CHOICE:
+        snprintf(text, n_bytes, "%s=%s", option->key, option->choices[strcmp(option->choices[0], old) == 0]);
+        break;
+    }
+    free(old);
+}
+
+/* Every option but these; one that is added decides numbers until it is known not to. The smallest step of a number
+ * counts. */
+static void whatever_decides_a_number_must_be_equal(void **state)
+{
+    (void)state;
+    static const char free_ones[] =
+        " run.output run.overwrite run.max_seconds run.stop_margin_seconds model.path data.path fed.rounds "
+        "backend.threads backend.batch_tokens backend.precision ";
+    int64_t n, n_free = 0;
+    const fbt_option *options = fbt_options(&n);
+    for (int64_t i = 0; i < n; i++) {
+        fbt_settings now, before;
+        char assignment[256], word[128];
+        init(&now);
+        init(&before);
+        assert_int_equal(fbt_settings_check_same(&now, &before, "a.h5"), FBT_OK);
+        other_value(&options[i], &before, assignment, sizeof assignment);
+        if (fbt_settings_set(&now, assignment) != FBT_OK) {
+            fail_msg("%s", fbt_error_message());
+        }
+        snprintf(word, sizeof word, " %s ", options[i].key);
+        const bool is_free = strstr(free_ones, word) != NULL;
+        const fbt_status status = fbt_settings_check_same(&now, &before, "a.h5");
+        if (status != (is_free ? FBT_OK : FBT_ERR_CONFIG)) {
+            fail_msg("%s: %s", assignment, fbt_status_text(status));
+        }
+        assert_true(is_free || (strstr(fbt_error_message(), options[i].key) != NULL &&
+                                strstr(fbt_error_message(), "a.h5") != NULL));
+        n_free += is_free;
+        fbt_error_clear();
+        fbt_settings_clear(&now);
+        fbt_settings_clear(&before);
+    }
+    assert_int_equal(n_free, 10);
+}
+
+static void rounds_may_grow_alone(void **state)
+{
+    (void)state;
+    fbt_settings now, before;
+    init(&now);
+    init(&before);
+    assert_int_equal(fbt_settings_set(&before, "fed.rounds=201"), FBT_OK);
+    assert_int_equal(fbt_settings_check_same(&now, &before, "a.h5"), FBT_ERR_CONFIG);
+    assert_non_null(strstr(fbt_error_message(), "200"));
+    assert_non_null(strstr(fbt_error_message(), "201"));
+    fbt_error_clear();
+    assert_int_equal(fbt_settings_check_same(&before, &now, "a.h5"), FBT_OK);
+    fbt_settings_clear(&now);
+    fbt_settings_clear(&before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_decides_a_number_must_be_equal),
+        cmocka_unit_test(rounds_may_grow_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
