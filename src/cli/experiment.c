@@ -2,7 +2,9 @@
 #include "experiment.h"
 
 #include "build_info.h"
+#include "device.h"
 #include "federation.h"
+#include "limits.h"
 #include "log.h"
 #include "memory.h"
 #include "run_file.h"
@@ -45,6 +47,7 @@ static fbt_status create_file(const fbt_experiment *e, const fbt_comm *world, re
                                         {"mpi", fbt_comm_library()},
                                         {"backend", info.name},
                                         {"device", info.device},
+                                        {"devices", e->devices},
                                         {"instruction_set", info.isa},
                                         {"precision", fbt_precision_name(info.precision)},
                                         {"libraries", info.libraries},
@@ -276,10 +279,12 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, const fbt_comm *world,
     fbt_experiment *e = experiment;
     fbt_federation *f = NULL;
     recorder r = {0};
+    fbt_model_limits limits;
     *interrupted = false;
-    status = fbt_inputs_open_model(&e->inputs, &e->settings, fbt_comm_local_rank(world), fbt_comm_local_size(world));
-    FBT_TRY(fbt_comm_agree(world, status));
+    fbt_limits_of_run(&e->settings, &e->inputs.dataset, &e->partition, &e->placement, fbt_comm_rank(world), &limits);
+    FBT_TRY(fbt_inputs_open_model(&e->inputs, &e->settings, &limits, world));
     FBT_TRY(fbt_comm_hosts(world, &e->hosts));
+    FBT_TRY(fbt_device_list(world, e->inputs.backend, &e->devices));
     FBT_TRY(fbt_comm_agree(world, open_recorder(e, world, &r)));
     log_start(e, world);
     fbt_federation_parts parts = {.settings = &e->settings,

@@ -21,6 +21,7 @@ typedef struct fbt_experiment {
     int64_t *work;         /* [K]: tokens of one forward pass over a client's samples */
     fbt_placement placement;
     char *hosts;
+    char *devices; /* fbt_device_list */
 } fbt_experiment;
 
 /* Reads the settings, the data set and config.json, checks all of it and deals the clients out. Rank-local but for the rank
@@ -30,8 +31,8 @@ fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const char *config
 
 void fbt_experiment_close(fbt_experiment *experiment);
 
-/* Prints what would be run, for `run --dry-run`. Rank-local. */
-fbt_status fbt_experiment_describe(const fbt_experiment *experiment);
+/* Prints what would be run, for `run --dry-run`, on rank 0; opens the backend. Collective over world. */
+fbt_status fbt_experiment_describe(fbt_experiment *experiment, const fbt_comm *world);
 
 /* Opens the model, runs all rounds and writes the run file. Collective over world. *interrupted: the time limit
  * ended the run before its last round. */

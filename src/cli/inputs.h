@@ -13,6 +13,7 @@
 typedef struct fbt_inputs {
     fbt_dataset dataset;
     fbt_backend *backend;
+    fbt_comm *device; /* the ranks that compute on the backend's device; NULL: not open */
     fbt_model *model; /* with its projection set */
 } fbt_inputs;
 
@@ -25,9 +26,20 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */
 fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition);
 
-/* Opens the backend for this rank's place on its node, and the model, and makes the projection. Rank-local. */
-fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, int local_rank, int n_local_ranks);
+/* Opens the backend for this rank's place on its node. Collective over comm. */
+fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm);
 
+/* Memory that the model will take of the open backend for batches within `limits`. Rank-local. */
+fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *settings,
+                                  const fbt_model_limits *limits, fbt_model_plan *plan);
+
+/* Opens the backend and the model, makes the projection and takes the memory for batches within `limits`; ranks of one
+ * device share the weights where it can. Collective over comm. Errors: agreed; FBT_ERR_MEMORY before anything is loaded
+ * where a device has too little. */
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
+                                 const fbt_comm *comm);
+
+/* Collective over the comm of open_model, if that was called. */
 void fbt_inputs_close(fbt_inputs *inputs);
 
 #endif

@@ -82,10 +82,7 @@ int fbt_cli_run(int argc, char **argv)
     }
     FBT_TRY(fbt_comm_agree(world, status));
     if (a.dry_run) {
-        if (fbt_comm_rank(world) == 0) {
-            status = fbt_experiment_describe(&experiment);
-        }
-        FBT_TRY(fbt_comm_agree(world, status));
+        FBT_TRY(fbt_experiment_describe(&experiment, world));
     } else {
         FBT_TRY(fbt_experiment_run(&experiment, world, &interrupted));
     }
