@@ -2,12 +2,16 @@
 # Installs the missing Debian packages and makes the Python environment .venv inside the checkout. Does nothing that is done already.
 #
 #   bash jobs/setup.sh            what building and running needs
-#   bash jobs/setup.sh --tests    what the tests need as well
+#   bash jobs/setup.sh --cuda     and a CUDA toolkit, for the preset cuda
+#   bash jobs/setup.sh --tests    and all that the tests need, a CUDA toolkit among it
 #
 # Sourced, it defines the functions and the variable FBT_ROOT, and runs nothing:
-#   fbt_install_packages build [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
+#   fbt_install_packages build [cuda] [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
+#   and those of jobs/cuda.sh
 
 FBT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=jobs/cuda.sh
+source "$FBT_ROOT/jobs/cuda.sh"
 
 # Names of the packages in jobs/debian-packages.txt under any of the given tags.
 fbt_packages() {
@@ -121,14 +125,21 @@ fbt_setup() {
     local tags=(build)
     case "${1:-}" in
         "") ;;
-        --tests) tags+=(tests) ;;
+        --cuda) tags+=(cuda) ;;
+        --tests) tags+=(cuda tests) ;;
         *)
-            echo "usage: bash jobs/setup.sh [--tests]" >&2
+            echo "usage: bash jobs/setup.sh [--cuda | --tests]" >&2
             return 2
             ;;
     esac
     fbt_local_caches
-    fbt_install_packages "${tags[@]}" && fbt_make_venv
+    fbt_install_packages "${tags[@]}" && fbt_make_venv || return
+    if [ -n "${1:-}" ]; then
+        fbt_cuda_toolkit || return
+    fi
+    if [ "${1:-}" = --tests ]; then
+        fbt_nvdisasm
+    fi
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -2,6 +2,9 @@
 #include "backend.h"
 
 #include "cpu/cpu.h"
+#ifdef FBT_HAVE_CUDA
+#include "cuda/open.h"
+#endif
 
 #include <string.h>
 
@@ -17,7 +20,22 @@ fbt_dtype fbt_precision_dtype(fbt_precision precision)
 
 const char *fbt_precision_name(fbt_precision precision)
 {
-    return precision == FBT_PRECISION_BF16 ? "bf16" : "fp32";
+    return precision == FBT_PRECISION_BF16 ? "bf16" : precision == FBT_PRECISION_TF32 ? "tf32" : "fp32";
+}
+
+static fbt_status check_precision(const fbt_backend_options *options)
+{
+    const char *precision = options->precision;
+    if (strcmp(precision, "auto") != 0 && strcmp(precision, "fp32") != 0 && strcmp(precision, "tf32") != 0 &&
+        strcmp(precision, "bf16") != 0) {
+        return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be auto, fp32, tf32 or bf16", precision);
+    }
+    if (strcmp(precision, "tf32") == 0 && strcmp(options->name, "cuda") != 0) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "backend.precision is tf32, which only backend.name cuda has: set it to auto, fp32 or "
+                        "bf16");
+    }
+    return FBT_OK;
 }
 
 fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
@@ -28,12 +46,20 @@ fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
         return fbt_fail(FBT_ERR_ARG, "a backend cannot have %d threads on local rank %d of %d", options->n_threads,
                         options->local_rank, options->n_local_ranks);
     }
-    if (strcmp(options->precision, "auto") != 0 && strcmp(options->precision, "fp32") != 0 &&
-        strcmp(options->precision, "bf16") != 0) {
-        return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be auto, fp32 or bf16", options->precision);
+    const fbt_status status = check_precision(options);
+    if (status != FBT_OK) {
+        return status;
     }
     if (strcmp(options->name, "cpu") == 0) {
         return fbt_cpu_open(options, b);
     }
-    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s', which this build does not have: it has cpu", options->name);
+    if (strcmp(options->name, "cuda") == 0) {
+#ifdef FBT_HAVE_CUDA
+        return fbt_cuda_open(options, b);
+#else
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "backend.name is cuda, which this build does not have: configure with the preset cuda");
+#endif
+    }
+    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be cpu or cuda", options->name);
 }

@@ -5,8 +5,8 @@
  *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for any
  *     number of threads. No reduction's order depends on the number of rows, sequences or threads.
  *   - fp32 accumulation; normalisation, softmax, loss and readout in fp32 whatever the precision.
- *   - Operations are asynchronous: they are queued in call order and may return before they ran. fbt_backend_ops.read and
- *     .sync wait. An error of an asynchronous launch is reported by the call that launches it or by the next wait.
+ *   - Operations are asynchronous: they are queued in call order on the current lane and may return before they ran; only
+ *     .sync waits. An error of a queued operation is reported by its own call or by the lane's next .sync.
  *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
  *
  * Shapes are row-major. "Activation type" is float in fp32 and bfloat16 in bf16. Sizes must be at least 1 unless said
@@ -21,7 +21,9 @@
 #include <stdint.h>
 
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
-typedef enum fbt_precision { FBT_PRECISION_FP32, FBT_PRECISION_BF16 } fbt_precision;
+
+/* tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone). */
+typedef enum fbt_precision { FBT_PRECISION_FP32, FBT_PRECISION_BF16, FBT_PRECISION_TF32 } fbt_precision;
 typedef enum fbt_activation { FBT_ACT_NONE, FBT_ACT_GELU_ERF, FBT_ACT_GELU_TANH, FBT_ACT_RELU, FBT_ACT_TANH } fbt_activation;
 typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
 
@@ -40,7 +42,7 @@ typedef struct fbt_backend fbt_backend;
 
 typedef struct fbt_backend_options {
     const char *name;        /* "cpu" or "cuda"; borrowed during fbt_backend_open                                     */
-    const char *precision;   /* "auto", "fp32" or "bf16"; borrowed during fbt_backend_open. auto: bf16 where fast     */
+    const char *precision;   /* "auto", "fp32", "tf32" or "bf16"; borrowed likewise. auto: bf16 where fast            */
     int n_threads;           /* threads of this rank; 0: the processors this rank may use, shared among local ranks   */
     int local_rank;          /* this rank's number on its node, and how many ranks the node has:                      */
     int n_local_ranks;       /*   which processors or device are its own                                              */
@@ -50,11 +52,25 @@ typedef struct fbt_backend_options {
 typedef struct fbt_backend_info {
     const char *name;      /* "cpu"                                        */
     const char *device;    /* processor or device name                     */
-    const char *isa;       /* instruction set in use, e.g. "avx512_core_bf16" */
+    const char *device_id; /* what tells two devices of one node apart, e.g. "GPU-1f2e..."; "" for the processor      */
+    const char *isa;       /* instruction set in use, e.g. "avx512_core_bf16", "sm_90" */
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
     fbt_precision precision;
     int n_threads;
+    int n_lanes;      /* lanes that may be selected: what is queued on two lanes runs side by side                    */
+    int can_share;    /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
 } fbt_backend_info;
+
+/* Memory of the device, bytes. */
+typedef struct fbt_backend_memory {
+    int64_t free, total;
+} fbt_backend_memory;
+
+/* What one rank passes to another so that both use one copy of the constants. Plain bytes, to be sent as they are. */
+typedef struct fbt_share {
+    int64_t n_bytes; /* of `bytes` in use */
+    unsigned char bytes[8184];
+} fbt_share;
 
 /* Sequences packed end to end without padding. Sequence s is rows offsets[s] .. offsets[s+1]-1 of every [n_rows, ...]
  * buffer. In modes cat and input a sequence's first n_prompt_tokens rows are its prompt's, and tokens there are ignored. */
@@ -62,11 +78,37 @@ typedef struct fbt_packed {
     const fbt_buffer *tokens;       /* int32 [n_rows]                                              */
     const fbt_buffer *offsets;      /* int32 [n_sequences + 1]                                     */
     const fbt_buffer *prompt_index; /* int32 [n_sequences]: which prompt; unused in mode none      */
-    const int32_t *host_offsets;    /* the same offsets on the host, valid until the next wait     */
+    const int32_t *host_offsets;    /* the same offsets on the host, borrowed during the call      */
     int64_t n_sequences;
     int64_t n_rows;
     int64_t max_length;             /* longest sequence, rows                                      */
 } fbt_packed;
+
+/* Layer normalisation (Ba, Kiros, Hinton 2016, arXiv 1607.06450): LN(x) = gamma * (x - mean) / sqrt(var + epsilon) + beta,
+ * mean and var of each row. */
+typedef struct fbt_norm {
+    const fbt_buffer *gamma; /* float [n_dim] */
+    const fbt_buffer *beta;  /* float [n_dim] */
+    float epsilon;
+} fbt_norm;
+
+/* Random replacement of tokens (Sun et al. 2023, section 3.3: against overfitting). Token t of a sequence takes words 2t and
+ * 2t+1 of the stream (seed, FBT_RNG_PERTURB, round, client, candidate = sample) of rng.h: it is replaced when word 2t <
+ * rate * 2^32, then by (word 2t+1 * vocab_size) >> 32. So a token's fate depends on its place alone. */
+typedef struct fbt_perturbation {
+    uint64_t seed;
+    double rate;   /* r_p: probability that a token is replaced, 0 .. 1                              */
+    int text_only; /* 1: frozen tokens stay (the paper); 0: any token may change (the official code) */
+    int64_t vocab_size;
+} fbt_perturbation;
+
+/* Where a sequence comes from; client < 2^16, sample < 2^24 (fields of the stream). */
+typedef struct fbt_origin {
+    int32_t client; /* -1: the sequence is not perturbed                              */
+    int32_t sample; /* number among the client's samples                              */
+    int32_t round;
+    int32_t n_placeholders; /* rows in front of the first token: token t is row n_placeholders + t */
+} fbt_origin;
 
 /* Embedding of encoders: LN(word[token] + position[...] + type[0]) with the prompt put in as the mode says. */
 typedef struct fbt_embedding {
@@ -74,9 +116,7 @@ typedef struct fbt_embedding {
     const fbt_table *position; /* [n_positions, n_dim]; row of the t-th token: position_offset + t, where t      */
     int64_t position_offset;   /*   counts from the first row of the sequence (cat: from the first text row)     */
     const fbt_table *type;     /* [n_types, n_dim], row 0 is used; NULL: none                                    */
-    const fbt_buffer *gamma;   /* float [n_dim]                                                                  */
-    const fbt_buffer *beta;    /* float [n_dim]                                                                  */
-    float epsilon;
+    fbt_norm norm;
     int64_t n_dim;
     fbt_prompt_mode mode;
     int64_t n_prompt_tokens;   /* P; 0 in mode none                                                              */
@@ -102,17 +142,48 @@ typedef struct fbt_attention {
     float scale;        /* usually 1 / sqrt(head_dim) */
 } fbt_attention;
 
+enum { FBT_PASS_KEY_BYTES = 256, FBT_MAX_STAMPS = 1024 };
+
 typedef struct fbt_backend_ops {
     void (*close)(fbt_backend *b);
     void (*info)(const fbt_backend *b, fbt_backend_info *info);
 
-    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read waits for
-     * all queued work. Offsets and sizes in bytes. buffer_free(NULL), matrix_free(NULL), table_free(NULL) do nothing. */
+    /* Free memory now; what a limit of the operating system leaves of it where that is less. */
+    fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
+
+    /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer that two
+     * lanes use at once must not be written by either. */
+    void (*select_lane)(fbt_backend *b, int lane);
+
+    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills the
+     * host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes. buffer_free(NULL),
+     * matrix_free(NULL), table_free(NULL) do nothing; freeing waits for all lanes. sync waits for the current lane. */
     fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
     void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
     fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
     fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
     fbt_status (*sync)(fbt_backend *b);
+
+    /* A pass is a series of operations (from `perturb` on in this list) that the caller repeats. pass_begin names it by the bytes
+     * of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the same arguments
+     * (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole pass again; the caller leaves the
+     * operations out and does not call pass_end. Otherwise the caller queues them and calls pass_end with its status so
+     * far, which returns that or its own error. No memory may be made, freed, written or read and no lane selected
+     * within a pass. Freeing a buffer makes the backend forget its passes. */
+    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
+
+    /* Times. stamp queues a mark, 0 <= index < FBT_MAX_STAMPS, on the current lane (not within a pass); after a sync,
+     * stamp_seconds tells how long after mark 0 mark `index` was passed. */
+    fbt_status (*stamp)(fbt_backend *b, int64_t index);
+    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+
+    /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and tables, it
+     * exports; the others import before they make any, and then make the same ones in the same order, whose contents are
+     * taken for granted. The exporting backend must be closed last. An import that the device refuses returns
+     * FBT_ERR_UNSUPPORTED and leaves the backend as if it had not been tried. */
+    fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
+    fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
 
     /* weight: [n_out, n_in] on the host in `dtype`, copied; bias: float [n_out] or NULL, copied. The matrix computes in
      * `precision`, which may be fp32 on a bf16 backend (the prompt projection). */
@@ -126,18 +197,27 @@ typedef struct fbt_backend_ops {
                             fbt_table **table);
     void (*table_free)(fbt_backend *b, fbt_table *table);
 
+    /* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins: fbt_origin
+     * [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
+    fbt_status (*perturb)(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
+                          const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
+
     /* x: [n_rows, n_dim], activation type. Errors: FBT_ERR_ARG when a position or token is outside its table. */
     fbt_status (*embed)(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
 
-    /* y = activation(x W^T + bias) + residual.  x: [n_rows, n_in]; y, residual: [n_rows, n_out] in the activation type of
-     * the matrix's precision; residual may be NULL and may be y itself; x and y do not overlap. */
+    /* y = activation(x W^T + bias).  x: [n_rows, n_in]; y: [n_rows, n_out] in the activation type of the matrix's
+     * precision; x and y do not overlap. */
     fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
-                         const fbt_buffer *residual, int64_t n_rows);
+                         int64_t n_rows);
 
-    /* y = gamma * (x - mean) / sqrt(var + epsilon) + beta, mean and var per row (Ba, Kiros, Hinton 2016, arXiv 1607.06450).
-     * x, y: [n_rows, n_dim], activation type; y may be x. */
-    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *gamma,
-                            const fbt_buffer *beta, int64_t n_rows, int64_t n_dim, float epsilon);
+    /* y = LN(x W^T + bias + residual).  x: [n_rows, n_in]; y, residual: [n_rows, n_out], activation type; residual may be y
+     * itself; x and y do not overlap. */
+    fbt_status (*linear_norm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                              const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+
+    /* y = LN(x).  x, y: [n_rows, n_dim], activation type; y may be x. */
+    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+                            int64_t n_dim);
 
     /* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
     fbt_status (*attention)(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
@@ -166,6 +246,9 @@ typedef struct fbt_backend_ops {
      * library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a first. Waits. */
     fbt_status (*library_product)(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
                                   double *best_s);
+
+    /* The other yardstick: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
+    fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 } fbt_backend_ops;
 
 /* Every backend's object starts with this. */
@@ -175,7 +258,8 @@ struct fbt_backend {
 };
 
 /* Opens the backend called options->name and decides its precision. Errors: FBT_ERR_CONFIG (no such backend in this
- * build; a precision that the processor lacks), FBT_ERR_MEMORY, FBT_ERR_BACKEND. Close with b->ops->close(b). */
+ * build; a precision that the processor or device lacks), FBT_ERR_MEMORY, FBT_ERR_BACKEND (no driver, no device). Close
+ * with b->ops->close(b). */
 fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b);
 
 /* Bytes of one element. */
@@ -184,7 +268,7 @@ size_t fbt_dtype_bytes(fbt_dtype dtype);
 /* Activation type of a precision: FBT_F32 or FBT_BF16. */
 fbt_dtype fbt_precision_dtype(fbt_precision precision);
 
-/* "fp32", "bf16". */
+/* "fp32", "bf16", "tf32". */
 const char *fbt_precision_name(fbt_precision precision);
 
 #endif

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds debug (sanitizers, warnings as errors) and release, and runs every test of both.
+# Installs what the tests need, a CUDA toolkit where the machine has none, builds debug (sanitizers, warnings as errors, an
+# emulated CUDA device) and release, runs every test of both, and measures what of the CUDA kernels the tests run.
 # Usage: bash tests/run.sh
 set -euo pipefail
 
@@ -8,8 +9,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/../jobs/setup.sh"
 cd "$FBT_ROOT"
 
 fbt_local_caches
-fbt_install_packages build tests
+fbt_install_packages build cuda tests
 fbt_make_venv
+fbt_cuda_toolkit
+fbt_nvdisasm
 
 fbt_stage_quickstart # for the tests that run on real weights and text
 
@@ -20,4 +23,7 @@ for preset in debug release; do
     cmake --build --preset "$preset"
     ctest --preset "$preset" || failed=1
 done
+
+printf '\n== coverage of the CUDA kernels\n'
+bash tests/cuda/coverage.sh || failed=1
 exit "$failed"

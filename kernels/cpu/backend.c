@@ -1,6 +1,8 @@
-/* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing. */
+/* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing and
+ * one lane is all there is. */
 #include "cpu/cpu.h"
 #include "memory.h"
+#include "timer.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -138,26 +140,99 @@ static fbt_status cpu_sync(fbt_backend *b)
     return FBT_OK;
 }
 
+static void cpu_select_lane(fbt_backend *b, int lane)
+{
+    (void)b;
+    (void)lane;
+}
+
+/* A pass is cheap to queue here: none is remembered. */
+static fbt_status cpu_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known)
+{
+    (void)b;
+    *is_known = 0;
+    if (key == NULL || n_bytes < 1 || n_bytes > FBT_PASS_KEY_BYTES) {
+        return fbt_fail(FBT_ERR_ARG, "a pass cannot have a key of %lld bytes", (long long)n_bytes);
+    }
+    return FBT_OK;
+}
+
+static fbt_status cpu_pass_end(fbt_backend *b, fbt_status status)
+{
+    (void)b;
+    return status;
+}
+
+static fbt_status check_stamp(int64_t index)
+{
+    if (index < 0 || index >= FBT_MAX_STAMPS) {
+        return fbt_fail(FBT_ERR_ARG, "there is no stamp %lld", (long long)index);
+    }
+    return FBT_OK;
+}
+
+static fbt_status cpu_stamp(fbt_backend *b, int64_t index)
+{
+    const fbt_status status = check_stamp(index);
+    if (status == FBT_OK) {
+        fbt_cpu_of(b)->stamps[index] = fbt_timer_now_s();
+    }
+    return status;
+}
+
+static fbt_status cpu_stamp_seconds(fbt_backend *b, int64_t index, double *seconds)
+{
+    const fbt_status status = check_stamp(index);
+    if (status == FBT_OK) {
+        *seconds = fbt_cpu_of(b)->stamps[index] - fbt_cpu_of(b)->stamps[0];
+    }
+    return status;
+}
+
+static fbt_status cpu_share_export(fbt_backend *b, fbt_share *share)
+{
+    return fbt_cpu_constants_export(&fbt_cpu_of(b)->constants, share);
+}
+
+static fbt_status cpu_share_import(fbt_backend *b, const fbt_share *share)
+{
+    return fbt_cpu_constants_import(&fbt_cpu_of(b)->constants, share);
+}
+
 static fbt_status cpu_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                                 fbt_table **table)
 {
-    (void)b;
+    fbt_status status = FBT_OK;
+    fbt_table *made = NULL;
+    void *shared, *no_bias;
     *table = NULL;
     if (rows == NULL || dtype == FBT_I32 || n_rows < 1 || n_dim < 1) {
-        return fbt_fail(FBT_ERR_ARG, "a lookup table cannot have %lld rows of %lld", (long long)n_rows,
-                        (long long)n_dim);
+        FBT_FAIL(FBT_ERR_ARG, "a lookup table cannot have %lld rows of %lld", (long long)n_rows, (long long)n_dim);
     }
-    const fbt_status status = fbt_memory_alloc(table, 1, sizeof **table);
-    if (status == FBT_OK) {
-        **table = (fbt_table){.rows = rows, .dtype = dtype, .n_rows = n_rows, .n_dim = n_dim};
-    }
+    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    *made = (fbt_table){.rows = (void *)(uintptr_t)rows, .dtype = dtype, .n_rows = n_rows, .n_dim = n_dim};
+    fbt_cpu_constants *constants = &fbt_cpu_of(b)->constants;
+    const fbt_cpu_constant constant = {
+        .shape = {.n_rows = n_rows, .n_columns = n_dim, .type = (int32_t)dtype, .is_table = 1},
+        .weights = &made->rows,
+        .weight_bytes = n_rows * n_dim * (int64_t)fbt_dtype_bytes(dtype)};
+    FBT_TRY(fbt_cpu_constants_find(constants, &constant.shape, constant.weight_bytes, 0, &shared, &no_bias));
+    made->rows = shared != NULL ? shared : made->rows;
+    FBT_TRY(fbt_cpu_constants_add(constants, &constant));
+    *table = made;
+    made = NULL;
+done:
+    free(made);
     return status;
 }
 
 static void cpu_table_free(fbt_backend *b, fbt_table *table)
 {
-    (void)b;
-    free(table);
+    int is_mapped;
+    if (table != NULL) {
+        fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &table->rows, &is_mapped);
+        free(table);
+    }
 }
 
 static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
@@ -165,10 +240,13 @@ static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
     const fbt_cpu *cpu = (const fbt_cpu *)b;
     *info = (fbt_backend_info){.name = "cpu",
                                .device = cpu->device,
+                               .device_id = "",
                                .isa = cpu->isa,
                                .libraries = cpu->libraries,
                                .precision = b->precision,
-                               .n_threads = cpu->n_threads};
+                               .n_threads = cpu->n_threads,
+                               .n_lanes = 1,
+                               .can_share = 1};
 }
 
 static void cpu_close(fbt_backend *b)
@@ -186,6 +264,7 @@ static void cpu_close(fbt_backend *b)
             dnnl_stream_destroy(cpu->streams[t]);
         }
     }
+    fbt_cpu_constants_clear(&cpu->constants);
     free(cpu->scratch);
     free(cpu->streams);
     if (cpu->engine != NULL) {
@@ -197,17 +276,27 @@ static void cpu_close(fbt_backend *b)
 static const fbt_backend_ops cpu_ops = {
     .close = cpu_close,
     .info = cpu_info,
+    .memory = fbt_cpu_memory,
+    .select_lane = cpu_select_lane,
     .buffer_new = cpu_buffer_new,
     .buffer_free = cpu_buffer_free,
     .write = cpu_write,
     .read = cpu_read,
     .sync = cpu_sync,
+    .pass_begin = cpu_pass_begin,
+    .pass_end = cpu_pass_end,
+    .stamp = cpu_stamp,
+    .stamp_seconds = cpu_stamp_seconds,
+    .share_export = cpu_share_export,
+    .share_import = cpu_share_import,
     .matrix_new = fbt_cpu_matrix_new,
     .matrix_free = fbt_cpu_matrix_free,
     .table_new = cpu_table_new,
     .table_free = cpu_table_free,
+    .perturb = fbt_cpu_perturb,
     .embed = fbt_cpu_embed,
     .linear = fbt_cpu_linear,
+    .linear_norm = fbt_cpu_linear_norm,
     .layernorm = fbt_cpu_layernorm,
     .attention = fbt_cpu_attention,
     .gather_rows = fbt_cpu_gather_rows,
@@ -215,6 +304,7 @@ static const fbt_backend_ops cpu_ops = {
     .label_logits = fbt_cpu_label_logits,
     .loss = fbt_cpu_loss,
     .library_product = fbt_cpu_library_product,
+    .library_copy = fbt_cpu_library_copy,
 };
 
 /* "model name" of /proc/cpuinfo, where there is one. */

@@ -3,6 +3,7 @@
 #define FBT_CPU_CPU_H
 
 #include "backend.h"
+#include "cpu/constants.h"
 #include "cpu/rows.h"
 
 #include <dnnl.h>
@@ -15,7 +16,7 @@ struct fbt_buffer {
 };
 
 struct fbt_table {
-    const void *rows; /* borrowed */
+    void *rows; /* borrowed, or in the constants' copy; never written to */
     fbt_dtype dtype;
     int64_t n_rows, n_dim;
 };
@@ -41,6 +42,8 @@ typedef struct fbt_cpu {
     fbt_cpu_scratch *scratch; /* [n_threads] */
     dnnl_stream_t *streams;   /* [n_threads] */
     fbt_cpu_affinity affinity;
+    fbt_cpu_constants constants;
+    double stamps[FBT_MAX_STAMPS]; /* when each was passed */
     char device[128], libraries[64];
     const char *isa;
 } fbt_cpu;
@@ -82,15 +85,22 @@ fbt_status fbt_cpu_check_packed(const fbt_packed *packed);
  */
 fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what);
 
+/* Memory of this machine, of which limits on this process (control group, address space) may leave less. */
+fbt_status fbt_cpu_memory(fbt_backend *b, fbt_backend_memory *memory);
+
 /* The operations, one file each. */
 fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
                               int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
 void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
 fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                          fbt_activation activation, const fbt_buffer *residual, int64_t n_rows);
+                          fbt_activation activation, int64_t n_rows);
+fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                               const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_cpu_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
+                           const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
-fbt_status fbt_cpu_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *gamma,
-                             const fbt_buffer *beta, int64_t n_rows, int64_t n_dim, float epsilon);
+fbt_status fbt_cpu_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+                             int64_t n_dim);
 fbt_status fbt_cpu_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
 fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
                                int64_t n_dim);
@@ -103,5 +113,6 @@ fbt_status fbt_cpu_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predicti
                         const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
                                    double *best_s);
+fbt_status fbt_cpu_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
 #endif

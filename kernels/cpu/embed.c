@@ -58,8 +58,8 @@ static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_e
         terms.rows[2] = table_row(e->type, 0);
         terms.dtypes[2] = e->type->dtype;
     }
-    cpu->rows->embed(x, dtype, &terms, e->gamma->data, e->beta->data, row->token < 0 ? NULL : row->prompt, e->n_dim,
-                     e->epsilon, scratch);
+    cpu->rows->embed(x, dtype, &terms, e->norm.gamma->data, e->norm.beta->data, row->token < 0 ? NULL : row->prompt,
+                     e->n_dim, e->norm.epsilon, scratch);
 }
 
 static fbt_status check_embedding(const fbt_embedding *e)
@@ -72,8 +72,8 @@ static fbt_status check_embedding(const fbt_embedding *e)
     if ((e->mode == FBT_PROMPT_NONE) != (e->n_prompt_tokens == 0) || e->n_prompt_tokens < 0) {
         FBT_FAIL(FBT_ERR_ARG, "embed: a prompt of %lld tokens does not fit its mode", (long long)e->n_prompt_tokens);
     }
-    FBT_TRY(fbt_cpu_check_size(e->gamma, e->n_dim, sizeof(float), "embed, gamma"));
-    FBT_TRY(fbt_cpu_check_size(e->beta, e->n_dim, sizeof(float), "embed, beta"));
+    FBT_TRY(fbt_cpu_check_size(e->norm.gamma, e->n_dim, sizeof(float), "embed, gamma"));
+    FBT_TRY(fbt_cpu_check_size(e->norm.beta, e->n_dim, sizeof(float), "embed, beta"));
     if (e->mode != FBT_PROMPT_NONE) {
         FBT_TRY(
             fbt_cpu_check_size(e->prompts, e->n_prompt_tokens, e->n_dim * (int64_t)sizeof(float), "embed, prompts"));

@@ -80,12 +80,16 @@ fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, cons
     fbt_cpu *cpu = fbt_cpu_of(b);
     plain_product p = {0};
     double seconds;
+    if (size[0] < 1 || size[1] < 1 || size[2] < 1) {
+        FBT_FAIL(FBT_ERR_ARG, "a product [%lld, %lld] x [%lld, %lld] cannot be timed", (long long)size[0],
+                 (long long)size[2], (long long)size[2], (long long)size[1]);
+    }
     FBT_TRY(describe(cpu, &p, precision, size));
     FBT_TRY(make_operands(cpu, &p));
     FBT_TRY(time_once(cpu, &p, best_s));
     for (int i = 0; i < n_repeats; i++) {
         FBT_TRY(time_once(cpu, &p, &seconds));
-        *best_s = seconds < *best_s ? seconds : *best_s;
+        *best_s = i == 0 || seconds < *best_s ? seconds : *best_s;
     }
 done:
     for (int i = 0; i < N_OPERANDS; i++) {

@@ -1,11 +1,11 @@
 /* y = activation(x W^T + bias) + residual: checks, and the choice between oneDNN and the tiles. */
 #include "cpu/matrix.h"
 
-fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                          fbt_activation activation, const fbt_buffer *residual, int64_t n_rows)
+/* residual: NULL, or with FBT_ACT_NONE. */
+static fbt_status multiply(fbt_cpu *cpu, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                           fbt_activation activation, const fbt_buffer *residual, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    fbt_cpu *cpu = fbt_cpu_of(b);
     fbt_linear_call call;
     const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision));
     if (n_rows == 0) {
@@ -13,9 +13,6 @@ fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, co
     }
     FBT_TRY(fbt_cpu_check_size(x, n_rows, w->n_in * item, "linear, x"));
     FBT_TRY(fbt_cpu_check_size(y, n_rows, w->n_out * item, "linear, y"));
-    if (residual != NULL) {
-        FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * item, "linear, residual"));
-    }
     call = (fbt_linear_call){.w = w,
                              .x = x->data,
                              .y = y->data,
@@ -25,6 +22,28 @@ fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, co
                              .x_row_bytes = w->n_in * item,
                              .y_row_bytes = w->n_out * item};
     FBT_TRY(w->is_tiled ? fbt_cpu_linear_tiles(cpu, &call) : fbt_cpu_linear_dnnl(cpu, &call));
+done:
+    return status;
+}
+
+fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                          fbt_activation activation, int64_t n_rows)
+{
+    return multiply(fbt_cpu_of(b), y, x, w, activation, NULL, n_rows);
+}
+
+fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                               const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    if (w->precision != b->precision) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", fbt_precision_name(w->precision),
+                 fbt_precision_name(b->precision));
+    }
+    FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision)),
+                               "linear_norm, residual"));
+    FBT_TRY(multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows));
+    FBT_TRY(fbt_cpu_layernorm(b, y, y, norm, n_rows, w->n_out));
 done:
     return status;
 }

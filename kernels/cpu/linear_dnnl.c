@@ -1,18 +1,15 @@
-/* linear by oneDNN: blocks of rows over threads, each block one product on one thread.
- *
- * A residual behind no activation, as transformers have it, is what the product accumulates on. Behind an activation it
- * is added to the finished block: oneDNN's products below AVX-512 cannot. */
+/* linear by oneDNN: blocks of rows over threads, each block one product on one thread. A residual is what the product
+ * accumulates on. */
 #include "cpu/matrix.h"
 
 #include <omp.h>
 #include <string.h>
 
-/* One thread's arguments of the primitive, and its memory: a padded block of x, one of y, one of the residual,
- * oneDNN's scratchpad. */
+/* One thread's arguments of the primitive, and its memory: a padded block of x, one of y, oneDNN's scratchpad. */
 typedef struct fbt_linear_worker {
     dnnl_stream_t stream;
     dnnl_memory_t x, y, weights, bias, scratchpad;
-    char *x_block, *y_block, *residual_block;
+    char *x_block, *y_block;
 } fbt_linear_worker;
 
 static int64_t aligned_bytes(int64_t n_bytes)
@@ -28,8 +25,7 @@ static dnnl_status_t worker_init(fbt_linear_worker *worker, fbt_cpu *cpu, const 
     *worker = (fbt_linear_worker){.stream = cpu->streams[thread]};
     worker->x_block = cpu->scratch[thread].data;
     worker->y_block = worker->x_block + aligned_bytes(w->block_rows * call->x_row_bytes);
-    worker->residual_block = worker->y_block + aligned_bytes(w->block_rows * call->y_row_bytes);
-    char *scratchpad = worker->residual_block + aligned_bytes(w->block_rows * call->y_row_bytes);
+    char *scratchpad = worker->y_block + aligned_bytes(w->block_rows * call->y_row_bytes);
     dnnl_status_t code = dnnl_memory_desc_init_by_tag(&scratch_desc, 1, scratch_dims, dnnl_u8, dnnl_a);
     code = code ? code : dnnl_memory_create(&worker->x, &w->x_desc, cpu->engine, DNNL_MEMORY_NONE);
     code = code ? code : dnnl_memory_create(&worker->y, &w->y_desc, cpu->engine, DNNL_MEMORY_NONE);
@@ -76,32 +72,21 @@ static dnnl_status_t multiply_rows(const fbt_linear_worker *worker, const fbt_li
     memcpy(worker->x_block, x, x_bytes);
     memset(worker->x_block + x_bytes, 0, (size_t)(w->block_rows * call->x_row_bytes) - x_bytes);
     memset(worker->y_block, 0, (size_t)(w->block_rows * call->y_row_bytes));
-    memcpy(worker->y_block, y, call->accumulates ? y_bytes : 0);
+    memcpy(worker->y_block, y, call->residual != NULL ? y_bytes : 0);
     const dnnl_status_t code = multiply(worker, call, worker->x_block, worker->y_block);
     memcpy(y, worker->y_block, y_bytes);
     return code;
 }
 
 /* Rows `row` .. row + n - 1, n at most a block. */
-static dnnl_status_t linear_block(fbt_cpu *cpu, const fbt_linear_worker *worker, const fbt_linear_call *call,
-                                  int64_t row, int64_t n)
+static dnnl_status_t linear_block(const fbt_linear_worker *worker, const fbt_linear_call *call, int64_t row, int64_t n)
 {
     const char *x = call->x + row * call->x_row_bytes;
     char *y = call->y + row * call->y_row_bytes;
-    const char *residual = call->residual != NULL ? call->residual + row * call->y_row_bytes : NULL;
-    const size_t y_bytes = (size_t)(n * call->y_row_bytes);
-    if (residual == NULL || call->accumulates) {
-        if (residual != NULL && residual != y) {
-            memcpy(y, residual, y_bytes);
-        }
-        return multiply_rows(worker, call, x, y, n);
+    if (call->residual != NULL && call->residual != call->y) {
+        memcpy(y, call->residual + row * call->y_row_bytes, (size_t)(n * call->y_row_bytes));
     }
-    /* y may be the residual: the product goes to scratch memory first. */
-    char *kept = worker->residual_block;
-    memcpy(kept, residual, y_bytes);
-    const dnnl_status_t code = multiply_rows(worker, call, x, y, n);
-    cpu->rows->add(y, kept, fbt_precision_dtype(call->w->precision), n * call->w->n_out);
-    return code;
+    return multiply_rows(worker, call, x, y, n);
 }
 
 static dnnl_status_t linear_blocks(fbt_cpu *cpu, const fbt_linear_call *call)
@@ -118,7 +103,7 @@ static dnnl_status_t linear_blocks(fbt_cpu *cpu, const fbt_linear_call *call)
         for (int64_t i = 0; i < n_blocks; i++) {
             const int64_t row = i * block_rows, rest = call->n_rows - row;
             if (code == dnnl_success) {
-                code = linear_block(cpu, &worker, call, row, rest < block_rows ? rest : block_rows);
+                code = linear_block(&worker, call, row, rest < block_rows ? rest : block_rows);
             }
         }
         if (code != dnnl_success) {
@@ -134,12 +119,11 @@ fbt_status fbt_cpu_linear_dnnl(fbt_cpu *cpu, fbt_linear_call *call)
 {
     fbt_status status = FBT_OK;
     const fbt_matrix *w = call->w;
-    call->accumulates = call->residual != NULL && call->activation == FBT_ACT_NONE;
     /* A matrix is constant to its user; the products compiled for it are kept with it. */
-    FBT_TRY(
-        fbt_cpu_matrix_product(cpu, (fbt_matrix *)(uintptr_t)w, call->activation, call->accumulates, &call->product));
+    FBT_TRY(fbt_cpu_matrix_product(cpu, (fbt_matrix *)(uintptr_t)w, call->activation, call->residual != NULL,
+                                   &call->product));
     FBT_TRY(fbt_cpu_scratch_need(cpu, aligned_bytes(w->block_rows * call->x_row_bytes) +
-                                          2 * aligned_bytes(w->block_rows * call->y_row_bytes) +
+                                          aligned_bytes(w->block_rows * call->y_row_bytes) +
                                           aligned_bytes(call->product->scratch_bytes + 1)));
     FBT_TRY(fbt_cpu_dnnl_status(linear_blocks(cpu, call), "multiply by a matrix"));
 done:

@@ -171,27 +171,13 @@ done:
     return status;
 }
 
-static fbt_status lay_out_dnnl(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
-{
-    fbt_status status = FBT_OK;
-    /* A matrix so tall is the prompt projection: a few rows come in, and padding them would cost more than they do. */
-    w->block_rows = w->n_out > 32 * w->n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->precision);
-    FBT_TRY(choose_layout(cpu, w));
-    FBT_TRY(fbt_cpu_block_new((int64_t)dnnl_memory_desc_get_size(&w->weights_desc), &w->weights));
-    FBT_TRY(convert_and_lay_out(cpu, w, weight, dtype));
-done:
-    return status;
-}
-
 static fbt_status lay_out_tiles(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
 {
     fbt_status status = FBT_OK;
     const int64_t row_bytes = w->n_in * (int64_t)fbt_dtype_bytes(dtype),
                   strip = fbt_tiles_count(FBT_TILE_ROWS, w->n_in);
     uint16_t *rows = NULL;
-    w->is_tiled = 1;
     FBT_TRY(fbt_memory_alloc(&rows, FBT_TILE_ROWS * w->n_in, sizeof *rows));
-    FBT_TRY(fbt_cpu_block_new(fbt_tiles_count(w->n_out, w->n_in) * (int64_t)sizeof(uint16_t), &w->weights));
     for (int64_t o = 0; o < w->n_out; o += FBT_TILE_ROWS) {
         const int64_t n = w->n_out - o < FBT_TILE_ROWS ? w->n_out - o : FBT_TILE_ROWS;
         cpu->rows->convert(rows, FBT_BF16, (const char *)weight + o * row_bytes, dtype, n * w->n_in);
@@ -199,6 +185,59 @@ static fbt_status lay_out_tiles(fbt_cpu *cpu, fbt_matrix *w, const void *weight,
     }
 done:
     free(rows);
+    return status;
+}
+
+/* How the weights are laid out, and how many bytes that takes. */
+static fbt_status choose(fbt_cpu *cpu, fbt_matrix *w, int64_t *n_bytes)
+{
+    fbt_status status = FBT_OK;
+    w->is_tiled = cpu->has_tiles && w->precision == FBT_PRECISION_BF16;
+    if (w->is_tiled) {
+        *n_bytes = fbt_tiles_count(w->n_out, w->n_in) * (int64_t)sizeof(uint16_t);
+        return FBT_OK;
+    }
+    /* A matrix so tall is the prompt projection: a few rows come in, and padding them would cost more than they do. */
+    w->block_rows = w->n_out > 32 * w->n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->precision);
+    FBT_TRY(choose_layout(cpu, w));
+    *n_bytes = (int64_t)dnnl_memory_desc_get_size(&w->weights_desc);
+done:
+    return status;
+}
+
+/* Takes memory for weights and bias, and fills it. */
+static fbt_status fill(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype, const float *bias,
+                       const fbt_cpu_constant *constant)
+{
+    fbt_status status = FBT_OK;
+    if (constant->bias_bytes > 0) {
+        FBT_TRY(fbt_memory_alloc(&w->bias, constant->bias_bytes, 1));
+        memcpy(w->bias, bias != NULL ? bias : w->bias, bias != NULL ? (size_t)w->n_out * sizeof *bias : 0);
+    }
+    FBT_TRY(fbt_cpu_block_new(constant->weight_bytes, &w->weights));
+    FBT_TRY(w->is_tiled ? lay_out_tiles(cpu, w, weight, dtype) : convert_and_lay_out(cpu, w, weight, dtype));
+done:
+    return status;
+}
+
+/* The weights that another process has laid out, or its own. */
+static fbt_status make(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype, const float *bias)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n_padded = (w->n_out + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS;
+    fbt_cpu_constant constant = {
+        .shape = {.n_rows = w->n_out, .n_columns = w->n_in, .type = w->precision, .has_bias = bias != NULL},
+        .weights = &w->weights,
+        .bias_bytes = bias != NULL || cpu->has_tiles ? n_padded * (int64_t)sizeof(float) : 0};
+    FBT_TRY(choose(cpu, w, &constant.weight_bytes));
+    FBT_TRY(fbt_cpu_constants_find(&cpu->constants, &constant.shape, constant.weight_bytes, constant.bias_bytes,
+                                   &w->weights, &w->bias));
+    if (w->weights == NULL) {
+        FBT_TRY(fill(cpu, w, weight, dtype, bias, &constant));
+    }
+    constant.bias = w->bias != NULL ? &w->bias : NULL;
+    FBT_TRY(fbt_cpu_constants_add(&cpu->constants, &constant));
+done:
     return status;
 }
 
@@ -210,7 +249,7 @@ fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtyp
     fbt_matrix *w = NULL;
     *matrix = NULL;
     if (weight == NULL || dtype == FBT_I32 || n_out < 1 || n_in < 1 || n_out > INT32_MAX || n_in > INT32_MAX ||
-        (precision == FBT_PRECISION_BF16 && !fbt_cpu_has_bf16())) {
+        precision == FBT_PRECISION_TF32 || (precision == FBT_PRECISION_BF16 && !fbt_cpu_has_bf16())) {
         FBT_FAIL(FBT_ERR_ARG, "a %s matrix of %lld x %lld cannot be made", fbt_precision_name(precision),
                  (long long)n_out, (long long)n_in);
     }
@@ -218,13 +257,7 @@ fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtyp
     w->n_out = n_out;
     w->n_in = n_in;
     w->precision = precision;
-    if (bias != NULL || cpu->has_tiles) {
-        FBT_TRY(
-            fbt_memory_alloc(&w->bias, (n_out + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS, sizeof *w->bias));
-        memcpy(w->bias, bias != NULL ? bias : w->bias, bias != NULL ? (size_t)n_out * sizeof *bias : 0);
-    }
-    FBT_TRY(cpu->has_tiles && precision == FBT_PRECISION_BF16 ? lay_out_tiles(cpu, w, weight, dtype)
-                                                              : lay_out_dnnl(cpu, w, weight, dtype));
+    FBT_TRY(make(cpu, w, weight, dtype, bias));
     *matrix = w;
     w = NULL;
 done:
@@ -234,15 +267,18 @@ done:
 
 void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix)
 {
-    (void)b;
+    int is_mapped;
     if (matrix == NULL) {
         return;
     }
+    fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &matrix->weights, &is_mapped);
     for (int a = 0; a < FBT_N_ACTIVATIONS; a++) {
         dnnl_primitive_destroy(matrix->products[a].primitive);
     }
     dnnl_primitive_destroy(matrix->accumulating.primitive);
-    free(matrix->weights);
-    free(matrix->bias);
+    if (!is_mapped) {
+        free(matrix->weights);
+        free(matrix->bias);
+    }
     free(matrix);
 }

@@ -22,7 +22,7 @@ struct fbt_matrix {
     fbt_precision precision;
     int is_tiled;  /* laid out for tiles.h, and bias not NULL; what follows the bias is unused then  */
     void *weights; /* else in weights_desc's layout                                                  */
-    float *bias;   /* [n_out rounded up to 32], zero beyond n_out, or NULL                           */
+    void *bias;    /* float [n_out rounded up to 32], zero beyond n_out, or NULL                     */
     dnnl_memory_desc_t weights_desc, bias_desc, x_desc, y_desc; /* x, y: one block */
     fbt_matrix_product products[FBT_N_ACTIVATIONS];             /* by activation */
     fbt_matrix_product accumulating;                            /* no activation */
@@ -35,12 +35,11 @@ fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_matrix *w, fbt_activation ac
 /* One call of linear. */
 typedef struct fbt_linear_call {
     const fbt_matrix *w;
-    const char *x, *residual; /* residual NULL: none */
+    const char *x, *residual; /* residual NULL: none; else activation is FBT_ACT_NONE */
     char *y;
     fbt_activation activation;
     int64_t n_rows, x_row_bytes, y_row_bytes;
-    int accumulates; /* oneDNN's alone, as product */
-    const fbt_matrix_product *product;
+    const fbt_matrix_product *product; /* oneDNN's */
 } fbt_linear_call;
 
 fbt_status fbt_cpu_linear_dnnl(fbt_cpu *cpu, fbt_linear_call *call);

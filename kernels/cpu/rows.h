@@ -36,8 +36,6 @@ typedef struct fbt_row_kernels {
                   const float *added, int64_t n_dim, float epsilon, float *row);
     /* y: [n] of `y_dtype` (F32 or BF16) from x of any type */
     void (*convert)(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dtype, int64_t n);
-    /* y += x, both [n] of `dtype` */
-    void (*add)(void *y, const void *x, fbt_dtype dtype, int64_t n);
     /* y = m / |m|, m the mean of x: [n_rows, n_dim] */
     void (*mean_pool)(float *y, const void *x, fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
     float (*dot)(const void *x, fbt_dtype dtype, const float *y, int64_t n_dim);
@@ -65,7 +63,6 @@ void FBT_ROWS(layernorm)(void *y, const void *x, fbt_dtype dtype, const float *g
 void FBT_ROWS(embed)(void *y, fbt_dtype dtype, const fbt_row_terms *terms, const float *gamma, const float *beta,
                      const float *added, int64_t n_dim, float epsilon, float *row);
 void FBT_ROWS(convert)(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dtype, int64_t n);
-void FBT_ROWS(add)(void *y, const void *x, fbt_dtype dtype, int64_t n);
 void FBT_ROWS(mean_pool)(float *y, const void *x, fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
 float FBT_ROWS(dot)(const void *x, fbt_dtype dtype, const float *y, int64_t n_dim);
 void FBT_ROWS(attention)(const fbt_head *head, void *scratch);

@@ -1,4 +1,4 @@
-/* Row kernels: conversion, addition, pooling and dot products. */
+/* Row kernels: conversion, pooling and dot products. */
 #include "cpu/rows.h"
 #include "cpu/simd_typed.h"
 
@@ -7,14 +7,6 @@ void FBT_ROWS(convert)(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dt
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t m = n - i < VF ? n - i : VF;
         vf_store_typed_n(y, y_dtype, i, vf_load_typed_n(x, x_dtype, i, m), m);
-    }
-}
-
-void FBT_ROWS(add)(void *y, const void *x, fbt_dtype dtype, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += VF) {
-        const int64_t m = n - i < VF ? n - i : VF;
-        vf_store_typed_n(y, dtype, i, vf_add(vf_load_typed_n(y, dtype, i, m), vf_load_typed_n(x, dtype, i, m)), m);
     }
 }
 

@@ -10,7 +10,6 @@ const fbt_row_kernels TABLE_NAME(fbt_rows_, FBT_ISA) = {
     .layernorm = FBT_ROWS(layernorm),
     .embed = FBT_ROWS(embed),
     .convert = FBT_ROWS(convert),
-    .add = FBT_ROWS(add),
     .mean_pool = FBT_ROWS(mean_pool),
     .dot = FBT_ROWS(dot),
     .attention = FBT_ROWS(attention),

@@ -1,23 +1,11 @@
 #include "rng.h"
 
-#include <Random123/philox.h>
-#include <string.h>
-
 typedef struct rng_state {
     fbt_rng_stream stream;
     uint32_t block;    /* the next block */
     uint32_t n_left;   /* unread words of `words` */
     uint32_t words[4];
 } rng_state;
-
-void fbt_rng_block(const fbt_rng_stream *stream, uint32_t block, uint32_t words[4])
-{
-    philox4x32_key_t key = {{(uint32_t)stream->seed, (uint32_t)(stream->seed >> 32)}};
-    philox4x32_ctr_t counter = {{block, ((uint32_t)stream->purpose << 24) | (stream->candidate & 0xffffffU), stream->round,
-                                 (stream->client << 16) | (stream->generation & 0xffffU)}};
-    philox4x32_ctr_t result = philox4x32(counter, key);
-    memcpy(words, result.v, sizeof result.v);
-}
 
 static void state_set(void *memory, unsigned long seed)
 {

@@ -1,4 +1,5 @@
 /* fedbpt bench */
+#include "bench.h"
 #include "backend.h"
 #include "batch.h"
 #include "cli.h"
@@ -11,7 +12,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <gsl/gsl_randist.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
@@ -21,21 +21,12 @@
 
 enum { SEED = 1, N_SEARCH = 500, N_LABELS = 2, FIRST_WORD = 3, MAX_COUNT = 1 << 20 };
 
-typedef struct arguments {
-    const char *model; /* folder, or NULL: */
-    const char *shape; /* random weights   */
-    const char *backend;
-    const char *precision; /* NULL: both */
-    const char *readout;   /* NULL: embedding for minilm-l6, else mask */
-    fbt_prompt_mode mode;
-    int64_t threads, samples, candidates, copies, length, prompt_tokens, repeats;
-    bool json;
-} arguments;
+static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
 
 static const struct argp_option options[] = {
     {"shape", 's', "NAME", 0, "random weights: roberta-large (default), roberta-base, bert-base or minilm-l6", 0},
     {"backend", 'b', "NAME", 0, "cpu (default) or cuda", 0},
-    {"precision", 'p', "fp32|bf16", 0, "default: one after the other", 0},
+    {"precision", 'p', "fp32|tf32|bf16", 0, "default: one after the other, of those that the backend has", 0},
     {"threads", 't', "N", 0, "default: all processors that this process may use", 0},
     {"samples", 'n', "N", 0, "samples of a client (8)", 0},
     {"candidates", 'c', "N", 0, "candidates of a generation (5)", 0},
@@ -72,18 +63,22 @@ static fbt_prompt_mode parse_mode(struct argp_state *state, const char *text)
     return FBT_PROMPT_NONE;
 }
 
-static const char *parse_choice(struct argp_state *state, const char *what, const char *text, const char *a,
-                                const char *b)
+/* names: ended by NULL. */
+static const char *parse_choice(struct argp_state *state, const char *what, const char *text, const char *const *names)
 {
-    if (strcmp(text, a) != 0 && strcmp(text, b) != 0) {
-        argp_error(state, "--%s is '%s', not %s or %s", what, text, a, b);
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return text;
+        }
     }
-    return text;
+    argp_error(state, "--%s cannot be '%s'", what, text);
+    return NULL;
 }
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
-    arguments *a = state->input;
+    static const char *const readouts[] = {"mask", "embedding", NULL};
+    fbt_bench_arguments *a = state->input;
     const struct {
         int key;
         const char *name;
@@ -107,10 +102,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->backend = value;
         return 0;
     case 'p':
-        a->precision = parse_choice(state, "precision", value, "fp32", "bf16");
+        a->precision = parse_choice(state, "precision", value, precisions);
         return 0;
     case 'r':
-        a->readout = parse_choice(state, "readout", value, "mask", "embedding");
+        a->readout = parse_choice(state, "readout", value, readouts);
         return 0;
     case 'm':
         a->mode = parse_mode(state, value);
@@ -134,34 +129,22 @@ static const struct argp parser = {
     .parser = parse,
     .args_doc = "[MODEL]",
     .doc = "Times a population batch, samples x candidates x copies sequences, of a model folder or of a named shape "
-           "with random weights. The peak that it is compared with is the best large matrix product of the backend's library "
-           "(oneDNN), timed in turn with the batches."
+           "with random weights, and tells for each operation what it reaches of what the machine would allow: of the "
+           "best large "
+           "matrix product and the best copy of memory that the backend's libraries make, timed in turn with the "
+           "batches. An "
+           "operation is bounded by the one or by the other, whichever would take it longer (the roofline); what it "
+           "moves is "
+           "counted as if every operand were read once and every result written once."
            "\vExamples:\n"
            "  fedbpt bench --shape roberta-large --precision bf16 --threads 2\n"
            "  fedbpt bench models/all-MiniLM-L6-v2 --readout embedding --length 14\n"
            "  fedbpt bench --shape roberta-base --json > bench.json",
 };
 
-/* Times of one precision. */
-typedef struct measurement {
-    fbt_backend_info info;
-    fbt_model_shape shape;
-    int64_t n_parameters, n_sequences, n_rows;
-    double load_s;
-    double *batch_s;           /* [repeats]: prompts and evaluation, unmeasured inside      */
-    double *peaks;             /* [repeats + 1]: best product before each batch, and at last */
-    double best_s, median_s;   /* of batch_s                                                */
-    fbt_model_profile profile; /* the fastest of [repeats] evaluations measured inside      */
-    double profile_s;
-    double matrix_flops, attention_flops;
-    double peak; /* flops per second, best of all */
-    double fraction, fraction_median;
-    int64_t peak_size[3]; /* n_rows, n_out, n_in of that product */
-} measurement;
-
 /* What is timed. */
 typedef struct subject {
-    const arguments *a;
+    const fbt_bench_arguments *a;
     fbt_backend *b;
     fbt_model *model;
     fbt_batch batch;
@@ -169,7 +152,7 @@ typedef struct subject {
     float *losses; /* [n_sequences] */
 } subject;
 
-static fbt_status open_model(const arguments *a, fbt_backend *b, fbt_model **model)
+static fbt_status open_model(const fbt_bench_arguments *a, fbt_backend *b, fbt_model **model)
 {
     static const int32_t label_ids[N_LABELS] = {FIRST_WORD, FIRST_WORD + 1};
     static const int64_t label_offsets[N_LABELS + 1] = {0, 1, 2};
@@ -197,7 +180,7 @@ done:
     return status;
 }
 
-static fbt_status set_projection(fbt_model *model, const arguments *a)
+static fbt_status set_projection(fbt_model *model, const fbt_bench_arguments *a)
 {
     fbt_status status = FBT_OK;
     float *projection = NULL;
@@ -218,7 +201,7 @@ done:
 static fbt_status fill_batch(subject *s, gsl_rng *rng)
 {
     fbt_status status = FBT_OK;
-    const arguments *a = s->a;
+    const fbt_bench_arguments *a = s->a;
     int32_t *tokens = NULL;
     int64_t n_words = fbt_model_get_shape(s->model)->vocab_size;
     int64_t n_placeholders = a->mode == FBT_PROMPT_CAT || a->mode == FBT_PROMPT_INPUT ? a->prompt_tokens : 0;
@@ -234,8 +217,11 @@ static fbt_status fill_batch(subject *s, gsl_rng *rng)
         for (int64_t k = 0; k < a->length; k++) {
             tokens[k] = (int32_t)gsl_rng_uniform_int(rng, (unsigned long)n_words);
         }
-        FBT_TRY(fbt_batch_append(&s->batch, tokens, a->length, n_placeholders, (int32_t)(a->length - 1), 0,
-                                 (int32_t)(i % a->candidates)));
+        const fbt_sequence sequence = {.tokens = tokens,
+                                       .n_tokens = (int32_t)a->length,
+                                       .readout = (int32_t)(a->length - 1),
+                                       .origin = {.client = -1}};
+        FBT_TRY(fbt_batch_append(&s->batch, &sequence, n_placeholders, (int32_t)(i % a->candidates)));
     }
 done:
     free(tokens);
@@ -278,10 +264,10 @@ done:
     return status;
 }
 
-static fbt_status run_profiled(subject *s, measurement *m)
+static fbt_status run_profiled(subject *s, fbt_bench_result *m)
 {
     fbt_status status = FBT_OK;
-    fbt_model_profile profile = {{0}, {0}};
+    fbt_model_profile profile = {{0}, {0}, {0}};
     double seconds;
     fbt_model_set_profile(s->model, &profile);
     FBT_TRY(run_batch(s, &seconds));
@@ -294,8 +280,20 @@ done:
     return status;
 }
 
+/* Best copy of memory so far: twice the bytes, which are read and written, by its time. */
+static fbt_status time_copy(fbt_backend *b, fbt_bench_result *m)
+{
+    enum { COPY_BYTES = 1 << 28, N_REPEATS = 3 };
+    fbt_status status = FBT_OK;
+    double best_s;
+    FBT_TRY(b->ops->library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
+    m->copy_rate = fmax(m->copy_rate, 2.0 * COPY_BYTES / best_s);
+done:
+    return status;
+}
+
 /* The library's best rate over some large products; keeps the best of all in *m. */
-static fbt_status time_library(fbt_backend *b, measurement *m, double *peak)
+static fbt_status time_library(fbt_backend *b, fbt_bench_result *m, double *peak)
 {
     static const int64_t sizes[][3] = {{4096, 4096, 4096}, {4096, 4096, 1024}, {5680, 3072, 1024}, {2048, 2048, 2048}};
     enum { N_SIZES = sizeof sizes / sizeof sizes[0], N_REPEATS = 3 };
@@ -329,7 +327,7 @@ static double sort_for_median(double *values, int64_t n)
 
 /* Two fractions of the peak: the best batch over the best product, and the median over the repeats of a batch over the
  * better of its neighbouring products, which stays meaningful where other work takes processors away for seconds. */
-static void summarise(measurement *m, int64_t repeats)
+static void summarise(fbt_bench_result *m, int64_t repeats)
 {
     for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
         *(i == FBT_MODEL_ATTENTION ? &m->attention_flops : &m->matrix_flops) += m->profile.flops[i];
@@ -344,7 +342,7 @@ static void summarise(measurement *m, int64_t repeats)
 }
 
 /* Batches and products in turn, so that a noisy machine treats them alike. The first batch warms up. */
-static fbt_status measure(subject *s, measurement *m)
+static fbt_status measure(subject *s, fbt_bench_result *m)
 {
     fbt_status status = FBT_OK;
     double seconds;
@@ -353,6 +351,7 @@ static fbt_status measure(subject *s, measurement *m)
     FBT_TRY(run_batch(s, &seconds));
     for (int64_t r = 0; r <= s->a->repeats; r++) {
         FBT_TRY(time_library(s->b, m, &m->peaks[r]));
+        FBT_TRY(time_copy(s->b, m));
         if (r < s->a->repeats) {
             FBT_TRY(run_batch(s, &m->batch_s[r]));
         }
@@ -365,74 +364,12 @@ done:
     return status;
 }
 
-static void print_table(const arguments *a, const measurement *m)
-{
-    static const char *const modes[] = {"none", "add", "cat", "input"};
-    const fbt_model_profile *p = &m->profile;
-    printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
-           m->info.name, fbt_precision_name(m->info.precision), a->model != NULL ? a->model : a->shape,
-           m->shape.n_layers, m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
-    printf("%s, %s, %s, %d threads\n", m->info.device, m->info.isa, m->info.libraries, m->info.n_threads);
-    printf("%" PRId64 " samples x %" PRId64 " candidates x %" PRId64 " copies = %" PRId64 " sequences, %" PRId64
-           " rows; prompt mode %s\n\n",
-           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, modes[a->mode]);
-    printf("%-10s %9s %6s %9s %9s %7s\n", "operation", "seconds", "share", "GFLOP", "GFLOP/s", "of peak");
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
-        printf("%-10s %9.4f %5.1f%%", fbt_model_operation_name((fbt_model_operation)i), p->seconds[i],
-               100 * p->seconds[i] / m->profile_s);
-        if (p->flops[i] > 0) {
-            printf(" %9.2f %9.1f %6.1f%%", 1e-9 * p->flops[i], 1e-9 * p->flops[i] / p->seconds[i],
-                   100 * p->flops[i] / p->seconds[i] / m->peak);
-        }
-        printf("\n");
-    }
-    printf("\nbatch: %.4f s (median of %" PRId64 ": %.4f s), %.1f sequences/s\n", m->best_s, a->repeats, m->median_s,
-           (double)m->n_sequences / m->best_s);
-    printf("matrix products over the whole time: %.1f GFLOP/s; with attention's: %.1f GFLOP/s\n",
-           1e-9 * m->matrix_flops / m->best_s, 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s);
-    printf("peak: %.1f GFLOP/s, [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64 "]\n", 1e-9 * m->peak,
-           m->peak_size[0], m->peak_size[2], m->peak_size[2], m->peak_size[1]);
-    printf("fraction of peak: %.1f%% best over best, %.1f%% median beside its neighbours (attention's operations not "
-           "counted, "
-           "its time is)\n\n",
-           100 * m->fraction, 100 * m->fraction_median);
-}
-
-static json_t *describe_operations(const measurement *m)
-{
-    json_t *operations = json_object();
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
-        json_object_set_new(operations, fbt_model_operation_name((fbt_model_operation)i),
-                            json_pack("{sfsf}", "seconds", m->profile.seconds[i], "gflop", 1e-9 * m->profile.flops[i]));
-    }
-    return operations;
-}
-
-static json_t *describe(const arguments *a, const measurement *m)
-{
-    json_t *batch =
-        json_pack("{sI sI sI sI sI sI}", "samples", (json_int_t)a->samples, "candidates", (json_int_t)a->candidates,
-                  "copies", (json_int_t)a->copies, "length", (json_int_t)a->length, "sequences",
-                  (json_int_t)m->n_sequences, "rows", (json_int_t)m->n_rows);
-    json_t *machine =
-        json_pack("{ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "instruction_set", m->info.isa,
-                  "libraries", m->info.libraries, "threads", m->info.n_threads);
-    json_t *result =
-        json_pack("{ss ss so so sf sf sf sf sf sf sf sf so}", "model", a->model != NULL ? a->model : a->shape,
-                  "precision", fbt_precision_name(m->info.precision), "machine", machine, "batch", batch, "seconds",
-                  m->best_s, "seconds_median", m->median_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
-                  "all_gflops", 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s, "peak_gflops",
-                  1e-9 * m->peak, "fraction_of_peak", m->fraction, "fraction_of_peak_median", m->fraction_median,
-                  "profiled_seconds", m->profile_s, "operations", describe_operations(m));
-    return result;
-}
-
 /* One precision from opening to printing. `results`: where JSON is collected. */
-static fbt_status bench_precision(const arguments *a, const char *precision, json_t *results)
+static fbt_status bench_precision(const fbt_bench_arguments *a, const char *precision, json_t *results)
 {
     fbt_status status = FBT_OK;
     subject s = {.a = a};
-    measurement m = {0};
+    fbt_bench_result m = {0};
     const fbt_backend_options backend_options = {
         .name = a->backend, .precision = precision, .n_threads = (int)a->threads, .n_local_ranks = 1};
     double begin_s = fbt_timer_now_s();
@@ -446,9 +383,9 @@ static fbt_status bench_precision(const arguments *a, const char *precision, jso
     m.n_rows = s.batch.n_rows;
     FBT_TRY(measure(&s, &m));
     if (a->json) {
-        json_array_append_new(results, describe(a, &m));
+        json_array_append_new(results, fbt_bench_describe(a, &m));
     } else {
-        print_table(a, &m);
+        fbt_bench_print(a, &m);
     }
 done:
     free(m.batch_s);
@@ -457,20 +394,25 @@ done:
     return status;
 }
 
-/* Both precisions, the second only where the processor has it. */
-static fbt_status bench(const arguments *a, json_t *results)
+/* The precision asked for, or all that the backend has on this machine. */
+static fbt_status bench(const fbt_bench_arguments *a, json_t *results)
 {
     fbt_status status = FBT_OK;
+    bool is_cuda = strcmp(a->backend, "cuda") == 0;
     if (a->precision != NULL) {
-        FBT_TRY(bench_precision(a, a->precision, results));
-        goto done;
+        return bench_precision(a, a->precision, results);
     }
-    FBT_TRY(bench_precision(a, "fp32", results));
-    status = bench_precision(a, "bf16", results);
-    if (status == FBT_ERR_CONFIG) {
-        fprintf(stderr, "fedbpt: bf16 is left out: %s\n", fbt_error_message());
-        fbt_error_clear();
-        status = FBT_OK;
+    for (int i = 0; precisions[i] != NULL; i++) {
+        if (!is_cuda && strcmp(precisions[i], "tf32") == 0) {
+            continue;
+        }
+        status = bench_precision(a, precisions[i], results);
+        if (status == FBT_ERR_CONFIG && i > 0) {
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", precisions[i], fbt_error_message());
+            fbt_error_clear();
+            status = FBT_OK;
+        }
+        FBT_TRY(status);
     }
 done:
     return status;
@@ -478,15 +420,15 @@ done:
 
 int fbt_cli_bench(int argc, char **argv)
 {
-    arguments a = {.shape = "roberta-large",
-                   .backend = "cpu",
-                   .mode = FBT_PROMPT_ADD,
-                   .samples = 8,
-                   .candidates = 5,
-                   .copies = 2,
-                   .length = 71,
-                   .prompt_tokens = 50,
-                   .repeats = 5};
+    fbt_bench_arguments a = {.shape = "roberta-large",
+                             .backend = "cpu",
+                             .mode = FBT_PROMPT_ADD,
+                             .samples = 8,
+                             .candidates = 5,
+                             .copies = 2,
+                             .length = 71,
+                             .prompt_tokens = 50,
+                             .repeats = 5};
     argp_parse(&parser, argc, argv, 0, NULL, &a);
     json_t *results = json_array();
     fbt_status status = bench(&a, results);

@@ -3,6 +3,7 @@
 #include "comm.h"
 #include "evaluator.h"
 #include "inputs.h"
+#include "limits.h"
 #include "log.h"
 #include "memory.h"
 #include "metrics.h"
@@ -326,12 +327,20 @@ static fbt_status evaluate(job *j, const arguments *a, const fbt_comm *world)
 {
     fbt_status status = FBT_OK;
     fbt_evaluator *evaluator = NULL;
-    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, world));
+    fbt_model_limits limits;
+    fbt_limits_of_items(&j->settings, j->items, j->n, &limits);
+    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, &limits, world));
     status = fbt_evaluator_new(j->inputs.model, (fbt_loss)j->settings.objective.loss, j->settings.backend.batch_tokens,
                                &evaluator);
     FBT_TRY(fbt_comm_agree(world, status));
-    FBT_TRY(fbt_evaluator_run(evaluator, j->items, j->n, j->z, 1, j->d, world,
-                              &(fbt_scores){j->losses, j->predictions, a->logits == NULL ? NULL : j->logits}));
+    FBT_TRY(fbt_evaluator_run(
+        evaluator, &(fbt_evaluation){.items = j->items,
+                                     .n_items = j->n,
+                                     .z = j->z,
+                                     .n_candidates = 1,
+                                     .d = j->d,
+                                     .share = world,
+                                     .scores = {j->losses, j->predictions, a->logits == NULL ? NULL : j->logits}}));
     if (fbt_comm_rank(world) == 0) {
         print_scores(j, a);
         if (a->logits != NULL) {

@@ -2,7 +2,9 @@
 #include "experiment.h"
 
 #include "build_info.h"
+#include "device.h"
 #include "federation.h"
+#include "limits.h"
 #include "log.h"
 #include "recorder.h"
 #include "stop.h"
@@ -207,14 +209,17 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     fbt_experiment *e = experiment;
     const fbt_comm *comm = e->comm;
     session s = {.e = e};
+    fbt_model_limits limits;
     *interrupted = false;
     if (e->finished) {
         fbt_log_info(label(&s), "finished already: %s has all %lld rounds", e->settings.run.output,
                      (long long)e->settings.fed.rounds);
         return FBT_OK;
     }
-    FBT_TRY(fbt_inputs_open_model(e->inputs, &e->settings, comm));
+    fbt_limits_of_run(&e->settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
+    FBT_TRY(fbt_inputs_open_model(e->inputs, &e->settings, &limits, comm));
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
+    FBT_TRY(fbt_device_list(comm, e->inputs->backend, &e->devices));
     FBT_TRY(fbt_comm_agree(comm, fbt_recorder_open(&s.recorder, e)));
     log_start(&s);
     fbt_federation_parts parts = {.settings = &e->settings,

@@ -39,6 +39,7 @@ typedef struct fbt_experiment {
     int64_t *work; /* [K]: tokens of one forward pass over a client's samples */
     fbt_placement placement;
     char *hosts;
+    char *devices; /* fbt_device_list */
     bool resumed;       /* the file at run.output is gone on with */
     bool finished;      /* that file has all its rounds: there is nothing to run */
     fbt_run_past past;  /* where a resumed run stands; the checkpoint on rank 0 alone */
@@ -54,8 +55,8 @@ typedef struct fbt_experiment {
 fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,
                                   const fbt_comm *comm);
 
-/* Prints what would be run, for `run --dry-run`, on rank 0. Collective over comm. */
-fbt_status fbt_experiment_describe(const fbt_experiment *experiment);
+/* Prints what would be run, for `run --dry-run`, on rank 0; opens the backend. Collective over comm. */
+fbt_status fbt_experiment_describe(fbt_experiment *experiment);
 
 /* Opens the model, runs all rounds that are left and writes the run file after each. Says so if there is nothing to do.
  * *interrupted: something of stop.h or run.max_seconds ended the run before its last round; the run file says so and

@@ -1,6 +1,7 @@
 #include "inputs.h"
 
 #include "dataset_file.h"
+#include "device.h"
 #include "memory.h"
 #include "prompt.h"
 
@@ -169,13 +170,22 @@ done:
     return status;
 }
 
-static void close_model(fbt_inputs *inputs)
+static void close_backend(void *context)
 {
+    fbt_inputs *inputs = context;
     fbt_model_close(inputs->model);
-    inputs->model = NULL;
     if (inputs->backend != NULL) {
         inputs->backend->ops->close(inputs->backend);
     }
+}
+
+/* Collective over the comm that it was opened for. */
+static void close_model(fbt_inputs *inputs)
+{
+    fbt_device_close_in_order(inputs->device, close_backend, inputs);
+    fbt_comm_free(inputs->device);
+    inputs->device = NULL;
+    inputs->model = NULL;
     inputs->backend = NULL;
     free(inputs->key.model_path);
     free(inputs->key.backend);
@@ -211,44 +221,99 @@ done:
     return status;
 }
 
-static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
+fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
-    const fbt_dataset *dataset = &inputs->dataset;
-    fbt_backend_options backend_options = {.name = settings->backend.name,
-                                           .precision = settings->backend.precision,
-                                           .n_threads = (int)settings->backend.threads,
-                                           .local_rank = fbt_comm_local_rank(comm),
-                                           .n_local_ranks = fbt_comm_local_size(comm)};
-    fbt_model_options model_options = {.readout = dataset->readout,
-                                       .prompt_mode = prompt_mode(settings),
-                                       .n_prompt_tokens = settings->prompt.tokens,
-                                       .n_labels = dataset->n_labels,
-                                       .label_token_ids = dataset->label_token_ids,
-                                       .label_tokens = dataset->label_tokens,
-                                       .label_offsets = dataset->label_offsets,
-                                       .embedding_scale = (float)settings->model.embedding_scale};
-    FBT_TRY(fbt_backend_open(&backend_options, &inputs->backend));
-    FBT_TRY(fbt_model_open(inputs->backend, settings->model.path, &model_options, &inputs->model));
-    FBT_TRY(set_key(&inputs->key, settings, comm));
+    const fbt_backend_options options = {.name = settings->backend.name,
+                                         .precision = settings->backend.precision,
+                                         .n_threads = (int)settings->backend.threads,
+                                         .local_rank = fbt_comm_local_rank(comm),
+                                         .n_local_ranks = fbt_comm_local_size(comm)};
+    FBT_TRY(fbt_comm_agree(comm, fbt_backend_open(&options, &inputs->backend)));
+    FBT_TRY(fbt_device_split(comm, inputs->backend, &inputs->device));
 done:
     return status;
 }
 
-fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
+static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_settings *settings)
+{
+    const fbt_dataset *dataset = &inputs->dataset;
+    return (fbt_model_options){.readout = dataset->readout,
+                               .prompt_mode = prompt_mode(settings),
+                               .n_prompt_tokens = settings->prompt.tokens,
+                               .n_labels = dataset->n_labels,
+                               .label_token_ids = dataset->label_token_ids,
+                               .label_tokens = dataset->label_tokens,
+                               .label_offsets = dataset->label_offsets,
+                               .embedding_scale = (float)settings->model.embedding_scale};
+}
+
+fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *settings,
+                                  const fbt_model_limits *limits, fbt_model_plan *plan)
+{
+    fbt_status status = FBT_OK;
+    const fbt_model_options options = model_options(inputs, settings);
+    fbt_model_shape shape;
+    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
+done:
+    return status;
+}
+
+/* What open_weights needs. */
+typedef struct opening {
+    fbt_inputs *inputs;
+    const fbt_settings *settings;
+} opening;
+
+static fbt_status open_weights(void *context, bool is_imported)
+{
+    const opening *o = context;
+    fbt_model_options options = model_options(o->inputs, o->settings);
+    options.is_imported = is_imported;
+    return fbt_model_open(o->inputs->backend, o->settings->model.path, &options, &o->inputs->model);
+}
+
+static fbt_status finish_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(set_projection(inputs->model, settings));
+    FBT_TRY(fbt_model_reserve(inputs->model, limits));
+done:
+    return status;
+}
+
+/* Backend and weights. */
+static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
+                             const fbt_comm *comm)
+{
+    fbt_status status = FBT_OK;
+    fbt_model_plan plan;
+    FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
+    FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
+    status = fbt_device_check_memory(inputs->device, inputs->backend, &plan, limits->n_rows);
+    FBT_TRY(fbt_comm_agree(comm, status));
+    FBT_TRY(fbt_device_open_shared(comm, inputs->device, inputs->backend, open_weights, &(opening){inputs, settings}));
+    FBT_TRY(fbt_comm_agree(comm, set_key(&inputs->key, settings, comm)));
+done:
+    return status;
+}
+
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
+                                 const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
     double differs = !fits(&inputs->key, settings, comm);
     fbt_comm_max(comm, &differs, 1); /* what one rank opens all open */
     if (differs > 0) {
         close_model(inputs);
-        status = fbt_comm_agree(comm, open_model(inputs, settings, comm));
+        status = open_model(inputs, settings, limits, comm);
         if (status != FBT_OK) {
             close_model(inputs);
             goto done;
         }
     }
-    FBT_TRY(fbt_comm_agree(comm, set_projection(inputs->model, settings)));
+    FBT_TRY(fbt_comm_agree(comm, finish_model(inputs, settings, limits)));
 done:
     return status;
 }

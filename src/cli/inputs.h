@@ -36,6 +36,7 @@ typedef struct fbt_inputs {
     fbt_dataset dataset;
     fbt_inputs_file dataset_file; /* path NULL: none is open */
     fbt_backend *backend;
+    fbt_comm *device; /* the ranks that compute on the backend's device; NULL: not open */
     fbt_model *model; /* with its projection set */
     fbt_inputs_key key;
     char *digested_model;                     /* the folder that model_sha256 is of   */
@@ -56,10 +57,21 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */
 fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition);
 
-/* Opens the backend for this rank's place on its node, and the model, and makes the projection. The data set must be open.
- * Collective over comm. Errors: agreed. */
-fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm);
+/* Opens the backend for this rank's place on its node. Collective over comm. */
+fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm);
 
+/* Memory that the model will take of the open backend for batches within `limits`. Rank-local. */
+fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *settings,
+                                  const fbt_model_limits *limits, fbt_model_plan *plan);
+
+/* Opens the backend and the model, makes the projection and takes the memory for batches within `limits`; ranks of one
+ * device share the weights where it can. Backend and weights stay as they are where they
+ * fit already. Collective over comm. Errors: agreed; FBT_ERR_MEMORY before anything is loaded
+ * where a device has too little. */
+fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
+                                 const fbt_comm *comm);
+
+/* Collective over the comm of open_model, if that was called. */
 void fbt_inputs_close(fbt_inputs *inputs);
 
 #endif

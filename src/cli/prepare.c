@@ -2,6 +2,8 @@
  * there, and the description of all that. */
 #include "experiment.h"
 
+#include "device.h"
+#include "limits.h"
 #include "memory.h"
 #include "protocol.h"
 #include "timer.h"
@@ -186,6 +188,7 @@ void fbt_experiment_close(fbt_experiment *experiment)
     free(experiment->config_resolved);
     free(experiment->work);
     free(experiment->hosts);
+    free(experiment->devices);
     *experiment = (fbt_experiment){0};
 }
 
@@ -221,36 +224,47 @@ static void describe_clients(const fbt_experiment *e)
     }
 }
 
-/* Memory of a rank, by the shapes: the products' weights, the projection A, and a forward pass of batch_tokens rows. The embedding
- * tables stay in the mapped file, which the ranks of a node share. */
+/* What the ranks of this rank's device take of its memory. Collective; printed on rank 0. */
 static fbt_status describe_memory(const fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
-    const fbt_settings *s = &e->settings;
-    const fbt_backend_options options = {.name = s->backend.name,
-                                         .precision = s->backend.precision,
-                                         .n_threads = (int)s->backend.threads,
-                                         .n_local_ranks = 1};
-    fbt_backend *b = NULL;
-    fbt_model_shape m;
-    FBT_TRY(fbt_model_read_shape(s->model.path, &m));
-    FBT_TRY(fbt_backend_open(&options, &b));
-    double item = (double)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
-    double h = (double)m.n_hidden;
-    double wide = m.n_intermediate > 3 * m.n_hidden ? (double)m.n_intermediate : 3 * h;
-    double weights = (double)m.n_layers * (4 * h * h + 2 * h * (double)m.n_intermediate) * item;
-    double projection = (double)s->prompt.tokens * h * (double)s->cma.dimension * sizeof(float);
-    double activations = (double)s->backend.batch_tokens * (2 * h + wide) * item;
-    printf("# memory of a rank in %s: about %.0f MB of weights, %.0f MB of projection, %.0f MB of activations at most\n",
-           fbt_precision_name(b->precision), weights / 1e6, projection / 1e6, activations / 1e6);
-done:
-    if (b != NULL) {
-        b->ops->close(b);
+    fbt_model_limits limits;
+    fbt_model_plan plan;
+    fbt_device_memory m;
+    const fbt_inputs *inputs = e->inputs;
+    fbt_limits_of_run(&e->settings, &inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(e->comm), &limits);
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_inputs_plan_memory(inputs, &e->settings, &limits, &plan)));
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_device_sum_memory(inputs->device, inputs->backend, &plan, &m)));
+    if (fbt_comm_rank(e->comm) == 0) {
+        printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
+               "%.1f MB for "
+               "batches of at most %lld rows\n",
+               fbt_precision_name(inputs->backend->precision), 1e-6 * (double)plan.weights, 1e-6 * (double)plan.tables,
+               plan.reads_tables_in_file && fbt_comm_size(inputs->device) == 1 ? " (they stay in the file)" : "",
+               1e-6 * (double)plan.projection, plan.n_lanes, 1e-6 * (double)plan.workspace, (long long)limits.n_rows);
+        const int64_t all = m.constants + m.projection + m.workspace;
+        printf("# memory of its device: %.1f MB for %d rank%s, %.1f MB are free here%s\n", 1e-6 * (double)all,
+               fbt_comm_size(inputs->device), fbt_comm_size(inputs->device) > 1 ? "s" : "", 1e-6 * (double)m.free,
+               all > m.free ? ": too little" : "");
     }
+done:
     return status;
 }
 
-static fbt_status describe(const fbt_experiment *e)
+static fbt_status describe_devices(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_device_list(e->comm, e->inputs->backend, &e->devices));
+    for (char *line = e->devices; fbt_comm_rank(e->comm) == 0 && *line != '\0'; line += strspn(line, "\n")) {
+        const size_t length = strcspn(line, "\n");
+        printf("# %.*s\n", (int)length, line);
+        line += length;
+    }
+done:
+    return status;
+}
+
+static void describe_run(const fbt_experiment *e)
 {
     const fbt_settings *s = &e->settings;
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
@@ -280,14 +294,18 @@ static fbt_status describe(const fbt_experiment *e)
         printf(", which goes on after round %lld", (long long)e->past.last_round);
     }
     printf("\n");
-    return describe_memory(e);
 }
 
-fbt_status fbt_experiment_describe(const fbt_experiment *experiment)
+fbt_status fbt_experiment_describe(fbt_experiment *experiment)
 {
     fbt_status status = FBT_OK;
-    if (fbt_comm_rank(experiment->comm) == 0) {
-        status = describe(experiment);
+    fbt_experiment *e = experiment;
+    FBT_TRY(fbt_inputs_open_backend(e->inputs, &e->settings, e->comm));
+    if (fbt_comm_rank(e->comm) == 0) {
+        describe_run(e);
     }
-    return fbt_comm_agree(experiment->comm, status);
+    FBT_TRY(describe_devices(e));
+    FBT_TRY(describe_memory(e));
+done:
+    return status;
 }

@@ -59,6 +59,7 @@ static fbt_status take_file(fbt_experiment *e)
                                             {"mpi", fbt_comm_library()},
                                             {"backend", info.name},
                                             {"device", info.device},
+                                            {"devices", e->devices},
                                             {"instruction_set", info.isa},
                                             {"precision", fbt_precision_name(info.precision)},
                                             {"libraries", info.libraries},

@@ -144,6 +144,65 @@ done:
     return status;
 }
 
+fbt_status fbt_comm_lines(const fbt_comm *comm, const char *line, char **lines)
+{
+    fbt_status status = FBT_OK;
+    const size_t length = strlen(line);
+    int *counts = NULL, *starts = NULL;
+    char *own = NULL;
+    int64_t n_bytes = 0;
+    *lines = NULL;
+    status = fbt_memory_alloc(&counts, comm->size, sizeof *counts);
+    status = status != FBT_OK ? status : fbt_memory_alloc(&starts, comm->size, sizeof *starts);
+    status = status != FBT_OK ? status : fbt_memory_alloc(&own, (int64_t)length + 2, 1);
+    FBT_TRY(fbt_comm_agree(comm, status));
+    memcpy(own, line, length);
+    own[length] = '\n';
+    counts[comm->rank] = (int)length + 1;
+    MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, counts, 1, MPI_INT, comm->mpi);
+    for (int rank = 0; rank < comm->size; rank++) {
+        starts[rank] = (int)n_bytes;
+        n_bytes += counts[rank];
+    }
+    status = n_bytes > INT32_MAX ? fbt_fail(FBT_ERR_MEMORY, "%lld bytes of text are too many", (long long)n_bytes)
+                                 : fbt_memory_alloc(lines, n_bytes + 1, 1);
+    FBT_TRY(fbt_comm_agree(comm, status));
+    MPI_Allgatherv(own, counts[comm->rank], MPI_CHAR, *lines, counts, starts, MPI_CHAR, comm->mpi);
+done:
+    if (status != FBT_OK) {
+        free(*lines);
+        *lines = NULL;
+    }
+    free(counts);
+    free(starts);
+    free(own);
+    return status;
+}
+
+/* What split and split_node have in common: the part's own facts, and its parent's. */
+static void describe_part(const fbt_comm *comm, fbt_comm *part)
+{
+    MPI_Comm_rank(part->mpi, &part->rank);
+    MPI_Comm_size(part->mpi, &part->size);
+    part->local_rank = comm->local_rank;
+    part->local_size = comm->local_size;
+}
+
+fbt_status fbt_comm_split_node(const fbt_comm *comm, fbt_comm **node)
+{
+    fbt_status status = FBT_OK;
+    fbt_comm *made = NULL;
+    *node = NULL;
+    FBT_TRY(fbt_comm_agree(comm, fbt_memory_alloc(&made, 1, sizeof *made)));
+    MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &made->mpi);
+    describe_part(comm, made);
+    *node = made;
+    made = NULL;
+done:
+    free(made);
+    return status;
+}
+
 fbt_status fbt_comm_split(const fbt_comm *comm, int colour, fbt_comm **part)
 {
     fbt_status status = FBT_OK;
@@ -153,10 +212,7 @@ fbt_status fbt_comm_split(const fbt_comm *comm, int colour, fbt_comm **part)
                         : fbt_memory_alloc(&made, 1, sizeof *made);
     FBT_TRY(fbt_comm_agree(comm, status));
     MPI_Comm_split(comm->mpi, colour, comm->rank, &made->mpi);
-    MPI_Comm_rank(made->mpi, &made->rank);
-    MPI_Comm_size(made->mpi, &made->size);
-    made->local_rank = comm->local_rank;
-    made->local_size = comm->local_size;
+    describe_part(comm, made);
     *part = made;
     made = NULL;
 done:

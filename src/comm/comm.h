@@ -33,6 +33,14 @@ const char *fbt_comm_library(void);
  * with free(). Errors: FBT_ERR_MEMORY, agreed. */
 fbt_status fbt_comm_hosts(const fbt_comm *comm, char **hosts);
 
+/* One line of text from every rank, each ended by a newline, in rank order. The same on every rank. Collective. Release
+ * *lines with free(). Errors: FBT_ERR_MEMORY, agreed. */
+fbt_status fbt_comm_lines(const fbt_comm *comm, const char *line, char **lines);
+
+/* The ranks of comm that share this rank's node; ranks keep their order. Collective. Release and errors as
+ * fbt_comm_split. */
+fbt_status fbt_comm_split_node(const fbt_comm *comm, fbt_comm **node);
+
 /* Splits comm by colour (at least 0); ranks keep their order. Collective. Release *part with fbt_comm_free (collective
  * over the part) before fbt_comm_stop. Errors: FBT_ERR_ARG, FBT_ERR_MEMORY, agreed. */
 fbt_status fbt_comm_split(const fbt_comm *comm, int colour, fbt_comm **part);

@@ -18,7 +18,7 @@ static const char *const scopes[] = {"text", "all", NULL};
 static const char *const fitnesses[] = {"ratio_of_means", "sum_of_ratios", NULL};
 static const char *const losses[] = {"ce", "hinge", "accuracy", NULL};
 static const char *const backends[] = {"cpu", "cuda", NULL};
-static const char *const precisions[] = {"auto", "fp32", "bf16", NULL};
+static const char *const precisions[] = {"auto", "fp32", "tf32", "bf16", NULL};
 
 #define AT(member) .offset = offsetof(fbt_settings, member)
 #define TEXT(key_, member, default_, meaning_)                                                                         \
@@ -96,7 +96,7 @@ static const fbt_option table[] = {
     INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
     WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
-         "of weights and activations; auto: bf16 where fast"),
+         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
     INT("backend.threads", backend.threads, "0", 0, 4096, "threads per rank; 0: share the node's processors"),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result"),

@@ -77,7 +77,7 @@ typedef struct fbt_settings {
     } eval;
     struct {
         char *name;
-        char *precision;     /* auto, fp32, bf16                                           */
+        char *precision;     /* auto, fp32, tf32, bf16                                     */
         int64_t threads;     /* per rank; 0: the processors available, shared among the ranks of a node */
         int64_t batch_tokens; /* rows of one forward pass at most; never changes a result  */
     } backend;

@@ -4,8 +4,21 @@
 #include "placement.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* An evaluation on its lane, and what the model writes for this rank's items, first .. end - 1. */
+typedef struct lane {
+    fbt_evaluation evaluation;
+    bool is_busy;
+    fbt_status status; /* of its start */
+    int64_t first, end;
+    float *losses;        /* [capacity]           */
+    int32_t *predictions; /* [capacity]           */
+    float *logits;        /* [capacity, n_labels], where logits are wanted */
+    int64_t capacity, logits_capacity;
+} lane;
 
 struct fbt_evaluator {
     fbt_model *model;
@@ -15,21 +28,21 @@ struct fbt_evaluator {
     int64_t n_labels;
     int64_t n_tokens;
     fbt_batch batch;
-    float *losses; /* scratch of one batch */
-    int32_t *predictions;
-    float *logits;
-    int64_t capacity; /* sequences that the scratch holds */
-    int64_t *work;    /* rows per item, for the sharing */
+    int64_t *work; /* rows per item, for the sharing */
     int64_t work_capacity;
+    lane *lanes; /* [n_lanes] */
+    int n_lanes;
 };
 
 fbt_item fbt_item_of(const fbt_split *split, int64_t row)
 {
     int64_t offset = split->offsets[row];
-    return (fbt_item){.tokens = split->tokens + offset,
-                      .n_tokens = (int32_t)(split->offsets[row + 1] - offset),
-                      .readout = split->readout[row],
-                      .label = split->labels[row]};
+    return (fbt_item){.sequence = {.tokens = split->tokens + offset,
+                                   .frozen = split->frozen + offset,
+                                   .n_tokens = (int32_t)(split->offsets[row + 1] - offset),
+                                   .readout = split->readout[row],
+                                   .label = split->labels[row],
+                                   .origin = {.client = -1}}};
 }
 
 fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_tokens, fbt_evaluator **evaluator)
@@ -45,6 +58,8 @@ fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_toke
     e->batch_tokens = batch_tokens;
     e->n_placeholders = in_front ? options->n_prompt_tokens : 0;
     e->n_labels = options->n_labels;
+    FBT_TRY(fbt_memory_alloc(&e->lanes, fbt_model_n_lanes(model), sizeof *e->lanes));
+    e->n_lanes = fbt_model_n_lanes(model);
 done:
     return status;
 }
@@ -54,31 +69,43 @@ void fbt_evaluator_free(fbt_evaluator *evaluator)
     if (evaluator == NULL) {
         return;
     }
+    for (int i = 0; i < evaluator->n_lanes; i++) {
+        fbt_evaluator_abandon(evaluator, i);
+        free(evaluator->lanes[i].losses);
+        free(evaluator->lanes[i].predictions);
+        free(evaluator->lanes[i].logits);
+    }
     fbt_batch_clear(&evaluator->batch);
-    free(evaluator->losses);
-    free(evaluator->predictions);
-    free(evaluator->logits);
+    free(evaluator->lanes);
     free(evaluator->work);
     free(evaluator);
 }
 
-static fbt_status reserve_scratch(fbt_evaluator *e, int64_t n_sequences)
+int fbt_evaluator_n_lanes(const fbt_evaluator *evaluator)
+{
+    return evaluator->n_lanes;
+}
+
+static fbt_status reserve_results(lane *l, int64_t n, int64_t n_labels)
 {
     fbt_status status = FBT_OK;
-    if (n_sequences <= e->capacity) {
-        return FBT_OK;
+    if (n > l->capacity) {
+        free(l->losses);
+        free(l->predictions);
+        l->losses = NULL;
+        l->predictions = NULL;
+        l->capacity = 0;
+        FBT_TRY(fbt_memory_alloc(&l->losses, n, sizeof *l->losses));
+        FBT_TRY(fbt_memory_alloc(&l->predictions, n, sizeof *l->predictions));
+        l->capacity = n;
     }
-    free(e->losses);
-    free(e->predictions);
-    free(e->logits);
-    e->losses = NULL;
-    e->predictions = NULL;
-    e->logits = NULL;
-    e->capacity = 0;
-    FBT_TRY(fbt_memory_alloc(&e->losses, n_sequences, sizeof *e->losses));
-    FBT_TRY(fbt_memory_alloc(&e->predictions, n_sequences, sizeof *e->predictions));
-    FBT_TRY(fbt_memory_alloc(&e->logits, n_sequences * e->n_labels, sizeof *e->logits));
-    e->capacity = n_sequences;
+    if (l->evaluation.scores.logits != NULL && n > l->logits_capacity) {
+        free(l->logits);
+        l->logits = NULL;
+        l->logits_capacity = 0;
+        FBT_TRY(fbt_memory_alloc(&l->logits, n * n_labels, sizeof *l->logits));
+        l->logits_capacity = n;
+    }
 done:
     return status;
 }
@@ -89,11 +116,11 @@ static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, i
     fbt_batch_reset(&e->batch);
     for (*next = first; *next < end; ++*next) {
         const fbt_item *item = &items[*next];
-        if (*next > first && e->batch.n_rows + item->n_tokens + e->n_placeholders > e->batch_tokens) {
+        if (*next > first && e->batch.n_rows + item->sequence.n_tokens + e->n_placeholders > e->batch_tokens) {
             break;
         }
-        fbt_status status = fbt_batch_append(&e->batch, item->tokens, item->n_tokens, e->n_placeholders, item->readout,
-                                             item->label, item->candidate - items[first].candidate);
+        fbt_status status =
+            fbt_batch_append(&e->batch, &item->sequence, e->n_placeholders, item->candidate - items[first].candidate);
         if (status != FBT_OK) {
             return status;
         }
@@ -101,57 +128,75 @@ static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, i
     return FBT_OK;
 }
 
-static void store(const fbt_evaluator *e, int64_t first, int64_t n, const fbt_scores *scores)
-{
-    for (int64_t i = 0; i < n; i++) {
-        if (scores->losses != NULL) {
-            scores->losses[first + i] = e->losses[i];
-        }
-        if (scores->predictions != NULL) {
-            scores->predictions[first + i] = e->predictions[i];
-        }
-        for (int64_t c = 0; scores->logits != NULL && c < e->n_labels; c++) {
-            scores->logits[(first + i) * e->n_labels + c] = e->logits[i * e->n_labels + c];
-        }
-    }
-}
-
-/* One batch: the prompts of its candidates, the forward pass, the scores of items first .. next - 1. */
-static fbt_status run_batch(fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t next, const double *z,
-                            int64_t d, const fbt_scores *scores)
+/* Queues the batch of items first .. next - 1: the prompts of its candidates, then the forward pass. */
+static fbt_status submit(fbt_evaluator *e, const lane *l, int64_t first, int64_t next)
 {
     fbt_status status = FBT_OK;
-    int64_t n = next - first;
-    int64_t candidate = items[first].candidate;
-    FBT_TRY(reserve_scratch(e, n));
+    const fbt_evaluation *job = &l->evaluation;
+    int64_t candidate = job->items[first].candidate, at = first - l->first;
     if (fbt_model_get_options(e->model)->prompt_mode != FBT_PROMPT_NONE) {
-        FBT_TRY(fbt_model_set_prompts(e->model, z + candidate * d, items[next - 1].candidate - candidate + 1));
+        FBT_TRY(fbt_model_set_prompts(e->model, job->z + candidate * job->d,
+                                      job->items[next - 1].candidate - candidate + 1));
     }
-    fbt_model_result result = {e->losses, e->predictions, scores->logits == NULL ? NULL : e->logits};
-    FBT_TRY(fbt_model_evaluate(e->model, &e->batch, e->loss, &result));
-    store(e, first, n, scores);
+    const fbt_model_result result = {.losses = l->losses + at,
+                                     .predictions = l->predictions + at,
+                                     .logits = job->scores.logits == NULL ? NULL : l->logits + at * e->n_labels};
+    FBT_TRY(fbt_model_submit(e->model, &e->batch, e->loss, &result));
     e->n_tokens += e->batch.n_rows;
 done:
     return status;
 }
 
 /* This member's part of the items: equal shares of the rows. */
-static fbt_status find_share(fbt_evaluator *e, const fbt_item *items, int64_t n_items, const fbt_comm *share,
-                             int64_t *first, int64_t *end)
+static fbt_status find_share(fbt_evaluator *e, const fbt_evaluation *job, int64_t *first, int64_t *end)
 {
     fbt_status status = FBT_OK;
-    if (n_items > e->work_capacity) {
+    *first = 0;
+    *end = job->n_items;
+    if (job->share == NULL) {
+        return FBT_OK;
+    }
+    if (job->n_items > e->work_capacity) {
         free(e->work);
+        e->work = NULL;
         e->work_capacity = 0;
-        FBT_TRY(fbt_memory_alloc(&e->work, n_items, sizeof *e->work));
-        e->work_capacity = n_items;
+        FBT_TRY(fbt_memory_alloc(&e->work, job->n_items, sizeof *e->work));
+        e->work_capacity = job->n_items;
     }
-    for (int64_t i = 0; i < n_items; i++) {
-        e->work[i] = items[i].n_tokens + e->n_placeholders;
+    for (int64_t i = 0; i < job->n_items; i++) {
+        e->work[i] = job->items[i].sequence.n_tokens + e->n_placeholders;
     }
-    fbt_placement_share(n_items, e->work, fbt_comm_size(share), fbt_comm_rank(share), first, end);
+    fbt_placement_share(job->n_items, e->work, fbt_comm_size(job->share), fbt_comm_rank(job->share), first, end);
 done:
     return status;
+}
+
+static fbt_status queue_batches(fbt_evaluator *e, lane *l)
+{
+    fbt_status status = FBT_OK;
+    const fbt_evaluation *job = &l->evaluation;
+    int64_t next;
+    if (job->n_items > 0 && job->items[job->n_items - 1].candidate >= job->n_candidates) {
+        FBT_FAIL(FBT_ERR_ARG, "an item refers to candidate %d of %lld", job->items[job->n_items - 1].candidate,
+                 (long long)job->n_candidates);
+    }
+    FBT_TRY(find_share(e, job, &l->first, &l->end));
+    FBT_TRY(reserve_results(l, l->end - l->first, e->n_labels));
+    for (int64_t first = l->first; first < l->end; first = next) {
+        FBT_TRY(pack(e, job->items, first, l->end, &next));
+        FBT_TRY(submit(e, l, first, next));
+    }
+done:
+    return status;
+}
+
+void fbt_evaluator_start(fbt_evaluator *evaluator, int lane_index, const fbt_evaluation *evaluation)
+{
+    lane *l = &evaluator->lanes[lane_index];
+    fbt_model_select_lane(evaluator->model, lane_index);
+    l->evaluation = *evaluation;
+    l->is_busy = true;
+    l->status = queue_batches(evaluator, l);
 }
 
 static fbt_status check_finite(const double *losses, int64_t n_items)
@@ -193,37 +238,84 @@ static void zero_scores(const fbt_scores *scores, int64_t n_items, int64_t n_lab
     }
 }
 
-fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_item *items, int64_t n_items, const double *z,
-                             int64_t n_candidates, int64_t d, const fbt_comm *share, const fbt_scores *scores)
+static void store(const lane *l, int64_t n_labels)
 {
-    fbt_status status = FBT_OK;
-    fbt_evaluator *e = evaluator;
-    int64_t first = 0;
-    int64_t end = n_items;
-    int64_t next;
-    zero_scores(scores, n_items, e->n_labels);
-    if (n_items > 0 && items[n_items - 1].candidate >= n_candidates) {
-        FBT_FAIL(FBT_ERR_ARG, "an item refers to candidate %d of %lld", items[n_items - 1].candidate,
-                 (long long)n_candidates);
-    }
-    if (share != NULL) {
-        FBT_TRY(find_share(e, items, n_items, share, &first, &end));
-    }
-    for (; first < end; first = next) {
-        FBT_TRY(pack(e, items, first, end, &next));
-        FBT_TRY(run_batch(e, items, first, next, z, d, scores));
-    }
-done:
-    if (share != NULL) {
-        status = fbt_comm_agree(share, status);
-        if (status == FBT_OK) {
-            sum_scores(share, scores, n_items, e->n_labels);
+    const fbt_scores *scores = &l->evaluation.scores;
+    for (int64_t i = l->first; i < l->end; i++) {
+        const int64_t at = i - l->first;
+        if (scores->losses != NULL) {
+            scores->losses[i] = l->losses[at];
+        }
+        if (scores->predictions != NULL) {
+            scores->predictions[i] = l->predictions[at];
+        }
+        for (int64_t c = 0; scores->logits != NULL && c < n_labels; c++) {
+            scores->logits[i * n_labels + c] = l->logits[at * n_labels + c];
         }
     }
-    if (status == FBT_OK && scores->losses != NULL) {
-        status = check_finite(scores->losses, n_items);
+}
+
+/* After a failed start too, so that nothing is written to the results any more. */
+static fbt_status wait_for(fbt_evaluator *e, int lane_index)
+{
+    lane *l = &e->lanes[lane_index];
+    fbt_model_select_lane(e->model, lane_index);
+    const fbt_status status = fbt_model_wait(e->model);
+    l->is_busy = false;
+    return l->status != FBT_OK ? l->status : status;
+}
+
+fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int lane_index)
+{
+    fbt_status status = wait_for(evaluator, lane_index);
+    const lane *l = &evaluator->lanes[lane_index];
+    const fbt_evaluation *job = &l->evaluation;
+    if (job->share != NULL) {
+        status = fbt_comm_agree(job->share, status);
     }
+    FBT_TRY(status);
+    zero_scores(&job->scores, job->n_items, evaluator->n_labels);
+    store(l, evaluator->n_labels);
+    if (job->share != NULL) {
+        sum_scores(job->share, &job->scores, job->n_items, evaluator->n_labels);
+    }
+    if (job->scores.losses != NULL) {
+        FBT_TRY(check_finite(job->scores.losses, job->n_items));
+    }
+done:
     return status;
+}
+
+void fbt_evaluator_abandon(fbt_evaluator *evaluator, int lane_index)
+{
+    if (evaluator->lanes[lane_index].is_busy) {
+        wait_for(evaluator, lane_index);
+    }
+}
+
+fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_evaluation *evaluation)
+{
+    fbt_evaluator_start(evaluator, 0, evaluation);
+    return fbt_evaluator_finish(evaluator, 0);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens, fbt_model_limits *limits)
+{
+    const int64_t n_rows = largest(least(batch_tokens, size->n_rows), size->longest);
+    const int64_t n_sequences = least(size->n_sequences, size->shortest > 0 ? n_rows / size->shortest : 0);
+    limits->n_rows = largest(limits->n_rows, n_rows);
+    limits->n_sequences = largest(limits->n_sequences, n_sequences);
+    limits->n_prompts = largest(limits->n_prompts, least(size->n_candidates, n_sequences));
 }
 
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator)

@@ -2,6 +2,7 @@
 #ifndef FBT_FED_EVALUATOR_H
 #define FBT_FED_EVALUATOR_H
 
+#include "batch.h"
 #include "comm.h"
 #include "dataset.h"
 #include "model.h"
@@ -9,16 +10,13 @@
 
 #include <stdint.h>
 
-/* One sequence to score. Borrowed until the evaluation ends. */
+/* One sequence to score. What it points to is borrowed until the evaluation ends. */
 typedef struct fbt_item {
-    const int32_t *tokens; /* [n_tokens] */
-    int32_t n_tokens;
-    int32_t readout; /* position of the mask within tokens                   */
-    int32_t label;
+    fbt_sequence sequence;
     int32_t candidate; /* row of z; items come in order of rising candidate    */
 } fbt_item;
 
-/* The item of one sample of a split, for candidate 0; its tokens are the split's. */
+/* The item of one sample of a split, as it is, for candidate 0; tokens and frozen flags are the split's. */
 fbt_item fbt_item_of(const fbt_split *split, int64_t row);
 
 /* Per item, in the items' order; members that are NULL are not wanted. double, so that slots of several ranks can be
@@ -29,17 +27,48 @@ typedef struct fbt_scores {
     double *logits;      /* [n_items, n_labels] */
 } fbt_scores;
 
+/* Items to be scored under prompts A z: z: [n_candidates, d]. All that it points to is borrowed until finish, z until
+ * start returns. share: members pass the same items and get the same scores; each scores a part, cut anywhere. NULL:
+ * this rank does it all. */
+typedef struct fbt_evaluation {
+    const fbt_item *items;
+    int64_t n_items;
+    const double *z;
+    int64_t n_candidates, d;
+    const fbt_comm *share;
+    fbt_scores scores;
+} fbt_evaluation;
+
 typedef struct fbt_evaluator fbt_evaluator;
 
 /* `model` is borrowed. batch_tokens: rows of one forward pass at most (a longer sequence goes alone). */
 fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_tokens, fbt_evaluator **evaluator);
 void fbt_evaluator_free(fbt_evaluator *evaluator);
 
-/* Scores items under prompts A z: z: [n_candidates, d]. Collective over `share`, whose members pass the same items and
- * get the same scores: each scores a part, cut anywhere. share NULL: this rank does it all. The scores do not depend on
- * the cut. Errors: FBT_ERR_NUMERIC (a loss is not finite), the model's. */
-fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_item *items, int64_t n_items, const double *z,
-                             int64_t n_candidates, int64_t d, const fbt_comm *share, const fbt_scores *scores);
+/* Evaluations on different lanes run side by side. */
+int fbt_evaluator_n_lanes(const fbt_evaluator *evaluator);
+
+/* Queues an evaluation on a lane on which none is under way. Not collective; what fails here, finish tells. */
+void fbt_evaluator_start(fbt_evaluator *evaluator, int lane, const fbt_evaluation *evaluation);
+
+/* Waits for the lane's evaluation and fills in its scores, which do not depend on the cut. Collective over its `share`.
+ * Errors: FBT_ERR_NUMERIC (a loss is not finite), FBT_ERR_ARG (an item's candidate), the model's. */
+fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int lane);
+
+/* Waits for the lane's evaluation, if there is one, and forgets it. Not collective. */
+void fbt_evaluator_abandon(fbt_evaluator *evaluator, int lane);
+
+/* Start and finish, on lane 0. */
+fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_evaluation *evaluation);
+
+/* Sequences of an evaluation, rows with those of prompts in front. */
+typedef struct fbt_evaluation_size {
+    int64_t n_rows, n_sequences, n_candidates;
+    int64_t shortest, longest; /* rows of a sequence */
+} fbt_evaluation_size;
+
+/* Widens limits to the largest batch that an evaluation of this size may be cut into. */
+void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens, fbt_model_limits *limits);
 
 /* Tokens and prompt rows that this rank has put through the model since the evaluator was made. */
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator);

@@ -90,6 +90,16 @@ done:
     return status;
 }
 
+static fbt_status set_perturbation(const fbt_federation *f)
+{
+    const fbt_settings *settings = f->parts.settings;
+    return fbt_model_set_perturbation(f->parts.model,
+                                      &(fbt_perturbation){.seed = (uint64_t)settings->run.seed,
+                                                          .rate = settings->perturb.rate,
+                                                          .text_only = settings->perturb.scope == FBT_PERTURB_TEXT,
+                                                          .vocab_size = f->parts.dataset->vocab_size});
+}
+
 static fbt_status new_row(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
@@ -137,6 +147,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     FBT_TRY(new_participants(f));
     FBT_TRY(new_server(f));
     FBT_TRY(new_clients(f));
+    FBT_TRY(set_perturbation(f));
     FBT_TRY(new_row(f));
     FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
                               &f->evaluator));
@@ -212,18 +223,6 @@ static void choose_participants(fbt_federation *f, uint32_t round)
         int64_t k = f->participants[i];
         f->slot_of[k] = i;
         f->n_samples[i] = (double)(offsets[k + 1] - offsets[k]);
-    }
-}
-
-static void perturb_clients(fbt_federation *f, uint32_t round)
-{
-    const fbt_settings *settings = f->parts.settings;
-    fbt_perturbation perturbation = {.seed = (uint64_t)settings->run.seed,
-                                     .rate = settings->perturb.rate,
-                                     .text_only = settings->perturb.scope == FBT_PERTURB_TEXT,
-                                     .vocab_size = f->parts.dataset->vocab_size};
-    for (int64_t i = 0; i < f->n_clients; i++) {
-        fbt_client_perturb(&f->clients[i], &perturbation, round);
     }
 }
 
@@ -376,7 +375,6 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fbt_split_scores scores;
     begin_phases(f);
     choose_participants(f, round);
-    perturb_clients(f, round);
     FBT_TRY(protocol_round(f, round));
     FBT_TRY(score(f, scored, &scores));
     empty_row(f);

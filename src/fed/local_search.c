@@ -1,6 +1,7 @@
 #include "local_search.h"
 
 #include "memory.h"
+#include "placement.h"
 #include "rng.h"
 #include "timer.h"
 
@@ -18,10 +19,20 @@ typedef struct search {
     int64_t slot;        /* among the participants */
 } search;
 
-typedef struct search_list {
-    search *items;
-    fbt_population *populations; /* what score_all passes on */
+/* The searches of one lane: while they are scored, those of another lane may tell and ask. */
+typedef struct search_part {
+    search *items;               /* [n], borrowed from the list */
+    fbt_population *populations; /* [n]                         */
     int64_t n;
+    fbt_scoring scoring;
+} search_part;
+
+typedef struct search_list {
+    search *items;               /* [n] */
+    fbt_population *populations; /* [n] */
+    int64_t n;
+    search_part *parts; /* [n_parts] */
+    int n_parts;
 } search_list;
 
 /* pycma's option CMA_mirrors, "popsize < 6", which the official code leaves alone. */
@@ -90,6 +101,9 @@ void fbt_uploads_clear(fbt_uploads *uploads)
 
 static void clear_searches(search_list *list)
 {
+    for (int i = 0; i < list->n_parts; i++) {
+        fbt_scoring_clear(&list->parts[i].scoring);
+    }
     for (int64_t i = 0; list->items != NULL && i < list->n; i++) {
         fbt_cma_free(list->items[i].cma);
         free(list->items[i].x);
@@ -98,6 +112,7 @@ static void clear_searches(search_list *list)
     }
     free(list->items);
     free(list->populations);
+    free(list->parts);
 }
 
 static fbt_status init_search(search *s, const fbt_round_context *context, fbt_server *server)
@@ -111,6 +126,35 @@ static fbt_status init_search(search *s, const fbt_round_context *context, fbt_s
     FBT_TRY(fbt_cma_new(&options, fbt_cma_mean(server->cma), server->step_size_local, &s->cma));
     FBT_TRY(fbt_cma_restart_from(s->cma, server->cma, server->step_size_local));
 done:
+    return status;
+}
+
+/* Cuts the list into parts of about equal numbers of tokens, one for each lane. */
+static fbt_status init_parts(search_list *list, const fbt_round_context *context)
+{
+    fbt_status status = FBT_OK;
+    int64_t *work = NULL;
+    const int n_lanes = fbt_evaluator_n_lanes(context->evaluator);
+    FBT_TRY(fbt_memory_alloc(&work, list->n, sizeof *work));
+    FBT_TRY(fbt_memory_alloc(&list->parts, n_lanes, sizeof *list->parts));
+    for (int64_t i = 0; i < list->n; i++) {
+        const fbt_client *client = list->items[i].client;
+        for (int64_t k = 0; k < client->n_samples; k++) {
+            work[i] += client->items[k].sequence.n_tokens;
+        }
+    }
+    list->n_parts = n_lanes;
+    for (int lane = 0; lane < n_lanes; lane++) {
+        search_part *part = &list->parts[lane];
+        int64_t first, end;
+        fbt_placement_share(list->n, work, n_lanes, lane, &first, &end);
+        *part = (search_part){.items = list->items + first,
+                              .populations = list->populations + first,
+                              .n = end - first,
+                              .scoring = {.evaluator = context->evaluator, .lane = lane}};
+    }
+done:
+    free(work);
     return status;
 }
 
@@ -128,11 +172,13 @@ static fbt_status init_searches(search_list *list, const fbt_round_context *cont
             FBT_TRY(init_search(s, context, server));
         }
     }
+    FBT_TRY(init_parts(list, context));
 done:
     return status;
 }
 
-static fbt_status ask_all(search_list *list, const fbt_round_context *context, int64_t generation, fbt_uploads *uploads)
+static fbt_status ask_all(const search_part *list, const fbt_round_context *context, int64_t generation,
+                          fbt_uploads *uploads)
 {
     const fbt_settings *settings = context->settings;
     int64_t d = settings->cma.dimension;
@@ -156,7 +202,7 @@ static fbt_status ask_all(search_list *list, const fbt_round_context *context, i
     return FBT_OK;
 }
 
-static fbt_status tell_all(search_list *list, const fbt_round_context *context)
+static fbt_status tell_all(const search_part *list, const fbt_round_context *context)
 {
     int64_t population = context->settings->cma.population;
     for (int64_t i = 0; i < list->n; i++) {
@@ -172,34 +218,49 @@ static fbt_status tell_all(search_list *list, const fbt_round_context *context)
     return FBT_OK;
 }
 
-/* Scores n_candidates points of every search: the population, or the final means. */
-static fbt_status score_all(const search_list *list, const fbt_round_context *context, bool final_means)
+/* Starts to score the part's populations, or its final means. */
+static fbt_status start_part(search_part *part, const fbt_round_context *context, bool final_means)
 {
+    const fbt_settings *settings = context->settings;
     double start_s = fbt_timer_now_s();
-    for (int64_t i = 0; i < list->n; i++) {
-        search *s = &list->items[i];
-        list->populations[i] = (fbt_population){.client = s->client,
+    for (int64_t i = 0; i < part->n; i++) {
+        search *s = &part->items[i];
+        part->populations[i] = (fbt_population){.client = s->client,
                                                 .z = final_means ? fbt_cma_mean(s->cma) : s->x,
-                                                .n_candidates = final_means ? 1 : context->settings->cma.population,
+                                                .n_candidates = final_means ? 1 : settings->cma.population,
                                                 .fitness = s->scores};
     }
-    fbt_status status =
-        fbt_client_score(context->evaluator, list->populations, list->n, context->settings->cma.dimension,
-                         (fbt_fitness_kind)context->settings->perturb.fitness, context->group);
+    fbt_scoring_clear(&part->scoring);
+    part->scoring.populations = part->populations;
+    part->scoring.n_populations = part->n;
+    part->scoring.d = settings->cma.dimension;
+    part->scoring.round = context->round;
+    part->scoring.kind = (fbt_fitness_kind)settings->perturb.fitness;
+    part->scoring.share = context->group;
+    fbt_status status = fbt_scoring_start(&part->scoring);
+    context->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+static fbt_status finish_part(search_part *part, const fbt_round_context *context)
+{
+    double start_s = fbt_timer_now_s();
+    fbt_status status = fbt_scoring_finish(&part->scoring);
     context->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
     return status;
 }
 
 /* What this rank does by itself between two evaluations: tells generation - 1, asks for generation. */
-static fbt_status advance(search_list *list, const fbt_round_context *context, int64_t generation, fbt_uploads *uploads)
+static fbt_status advance(const search_part *part, const fbt_round_context *context, int64_t generation,
+                          fbt_uploads *uploads)
 {
     fbt_status status = FBT_OK;
     double start_s = fbt_timer_now_s();
     if (generation > 0) {
-        FBT_TRY(tell_all(list, context));
+        FBT_TRY(tell_all(part, context));
     }
     if (generation < uploads->n_generations) {
-        FBT_TRY(ask_all(list, context, generation, uploads));
+        FBT_TRY(ask_all(part, context, generation, uploads));
     }
 done:
     context->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
@@ -212,12 +273,35 @@ static fbt_status agree_in_group(const fbt_round_context *context, fbt_status st
     return context->group == NULL ? status : fbt_comm_agree(context->group, status);
 }
 
+/* One step of a part: to the next generation, or, behind the last, to the final means. */
+static fbt_status step(search_part *part, const fbt_round_context *context, int64_t generation, fbt_uploads *uploads)
+{
+    fbt_status status = FBT_OK;
+    if (generation > 0) {
+        FBT_TRY(finish_part(part, context));
+    }
+    FBT_TRY(agree_in_group(context, advance(part, context, generation, uploads)));
+    FBT_TRY(start_part(part, context, generation == uploads->n_generations));
+done:
+    return status;
+}
+
+/* The parts take turns: each is scored while the others step. A group of ranks shares one client, and with it one part.
+ */
 static fbt_status search_all(search_list *list, const fbt_round_context *context, fbt_uploads *uploads)
 {
     fbt_status status = FBT_OK;
     for (int64_t g = 0; g <= uploads->n_generations; g++) {
-        FBT_TRY(agree_in_group(context, advance(list, context, g, uploads)));
-        FBT_TRY(score_all(list, context, g == uploads->n_generations));
+        for (int i = 0; i < list->n_parts; i++) {
+            if (list->parts[i].n > 0) {
+                FBT_TRY(step(&list->parts[i], context, g, uploads));
+            }
+        }
+    }
+    for (int i = 0; i < list->n_parts; i++) {
+        if (list->parts[i].n > 0) {
+            FBT_TRY(finish_part(&list->parts[i], context));
+        }
     }
 done:
     return status;

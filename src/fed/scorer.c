@@ -80,8 +80,14 @@ fbt_status fbt_scorer_run(fbt_scorer *scorer, fbt_evaluator *evaluator, const do
 {
     fbt_status status = FBT_OK;
     fbt_scorer *s = scorer;
-    FBT_TRY(fbt_evaluator_run(evaluator, s->items, s->n_train + s->n_dev + s->n_test, z, 1, d, world,
-                              &(fbt_scores){.losses = s->losses, .predictions = s->predictions}));
+    FBT_TRY(fbt_evaluator_run(evaluator,
+                              &(fbt_evaluation){.items = s->items,
+                                                .n_items = s->n_train + s->n_dev + s->n_test,
+                                                .z = z,
+                                                .n_candidates = 1,
+                                                .d = d,
+                                                .share = world,
+                                                .scores = {.losses = s->losses, .predictions = s->predictions}}));
     scores->train = part(s, 0, s->n_train);
     scores->dev = part(s, s->n_train, s->n_dev);
     scores->test = part(s, s->n_train + s->n_dev, s->n_test);

@@ -78,9 +78,13 @@ static fbt_status score(const fbt_round_context *context, exchange *e)
     double start_s = fbt_timer_now_s();
     fbt_status status = FBT_OK;
     if (e->n_populations > 0) {
-        status =
-            fbt_client_score(context->evaluator, e->populations, e->n_populations, context->settings->cma.dimension,
-                             (fbt_fitness_kind)context->settings->perturb.fitness, context->group);
+        status = fbt_scoring_run(&(fbt_scoring){.evaluator = context->evaluator,
+                                                .populations = e->populations,
+                                                .n_populations = e->n_populations,
+                                                .d = context->settings->cma.dimension,
+                                                .round = context->round,
+                                                .kind = (fbt_fitness_kind)context->settings->perturb.fitness,
+                                                .share = context->group});
     }
     context->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
     return status;

@@ -6,29 +6,12 @@
 #include "backend.h"
 #include "batch.h"
 #include "model.h"
+#include "profile.h"
 #include "status.h"
 #include "weights.h"
+#include "workspace.h"
 
-/* The workspace: one buffer each, grown to the largest batch and kept. n: rows, s: sequences, H: hidden size. */
-typedef enum fbt_room {
-    FBT_ROOM_TOKENS,       /* int32 [n]                                                        */
-    FBT_ROOM_OFFSETS,      /* int32 [s + 1]                                                    */
-    FBT_ROOM_PROMPT_INDEX, /* int32 [s]                                                        */
-    FBT_ROOM_READOUT,      /* int32 [s]                                                        */
-    FBT_ROOM_X,            /* activations [n, H]: the residual stream                          */
-    FBT_ROOM_WIDE,         /* activations [n, max(3 H, intermediate)]: q, k, v; feed-forward   */
-    FBT_ROOM_CONTEXT,      /* activations [n, H]: attention's result; the head's inner layer   */
-    FBT_ROOM_QUERY,        /* activations [s, H]: queries of the rows read                     */
-    FBT_ROOM_READ,         /* activations [s, H]: residual stream of the rows read             */
-    FBT_ROOM_POOLED,       /* float [s, H]: embedding readout                                  */
-    FBT_ROOM_LABELS,       /* int32 [s]; this and what follows is for the model around it      */
-    FBT_ROOM_LOGITS,       /* float [s, n_labels]                                              */
-    FBT_ROOM_LOSSES,       /* float [s]                                                        */
-    FBT_ROOM_PREDICTIONS,  /* int32 [s]                                                        */
-    FBT_ROOM_Z,            /* float [n_prompts, d]                                             */
-    FBT_ROOM_PROMPTS,      /* float [n_prompts, P, H]                                          */
-    FBT_N_ROOMS
-} fbt_room;
+#include <stdbool.h>
 
 typedef struct fbt_encoder {
     fbt_backend *b;
@@ -36,29 +19,25 @@ typedef struct fbt_encoder {
     fbt_readout readout;
     int64_t n_prompt_tokens;
     fbt_weights weights;
-    fbt_buffer *rooms[FBT_N_ROOMS];
-    int64_t room_bytes[FBT_N_ROOMS];
-    fbt_model_profile *profile; /* NULL: do not measure */
+    fbt_perturbation perturbation;
+    fbt_workspace *w; /* of the current lane; borrowed */
+    fbt_marks marks;
 } fbt_encoder;
 
-/* Makes a room at least n_bytes large; what it held is lost when it grows. */
-fbt_status fbt_encoder_reserve(fbt_encoder *e, fbt_room room, int64_t n_bytes);
+/* Writes what the operations read into the workspace, which must have room for it. The batch must have been checked and
+ * not be empty; *packed is valid while the batch is. */
+fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_mode mode, fbt_packed *packed);
 
-/* Reserves a room and fills it from the host. */
-fbt_status fbt_encoder_fill(fbt_encoder *e, fbt_room room, const void *host, int64_t n_bytes);
-
-/* What the logits are made from, per sequence: mask readout: the head's last hidden state of the row read, activation
- * type; embedding readout: the normalised mean of all rows, float. *features: [n_sequences, H], belongs to the encoder.
- * The batch must have been checked and not be empty; prompts are those in FBT_ROOM_PROMPTS. Asynchronous: the batch
- * must live until the next wait. */
-fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_mode mode,
+/* What the logits are made from, per sequence of the staged batch: mask readout: the head's last hidden state of the
+ * row read, activation type; embedding readout: the normalised mean of all rows, float. *features: [n_sequences, H],
+ * belongs to the workspace. Prompts are those in FBT_ROOM_PROMPTS. Operations only: may be one pass of the backend. */
+fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mode mode, bool is_perturbed,
                                const fbt_buffer **features);
 
-/* Around an operation that is to be measured: begin = fbt_encoder_begin(e); the operation; fbt_encoder_end(...). */
-double fbt_encoder_begin(const fbt_encoder *e);
-fbt_status fbt_encoder_end(fbt_encoder *e, fbt_model_operation operation, double begin_s, double flops);
+/* Ends an operation that is to be measured (profile.h). */
+fbt_status fbt_encoder_mark(fbt_encoder *e, fbt_model_operation operation, fbt_work work);
 
-/* Frees weights and workspace. */
-void fbt_encoder_clear(fbt_encoder *e);
+/* What a product with w over n_rows rows has to do; n_added: further [n_rows, n_out] operands. */
+fbt_work fbt_encoder_product(const fbt_encoder *e, const fbt_dense *w, int64_t n_rows, int64_t n_added);
 
 #endif

@@ -30,11 +30,32 @@ typedef struct fbt_model_options {
     const int32_t *label_tokens;    /* embedding readout: label texts, CSR with label_offsets [n_labels + 1],     */
     const int64_t *label_offsets;   /*   borrowed during open                                                     */
     float embedding_scale;          /* embedding readout: logit = scale * cosine; 20 is customary                 */
+    int is_imported;                /* 1: the backend has the matrices from another process (share_import), and   */
+                                    /*   they are not read here                                                   */
     int full_last_layer;            /* mask readout: 1 computes every row of the last layer, to check that leaving */
                                     /*   out the rows that nobody reads (0) changes nothing                       */
 } fbt_model_options;
 
 typedef struct fbt_model fbt_model;
+
+/* The largest batch that will come: its rows, sequences and prompts, each at most. */
+typedef struct fbt_model_limits {
+    int64_t n_rows, n_sequences, n_prompts;
+} fbt_model_limits;
+
+/* Memory that a model takes of its backend, bytes. */
+typedef struct fbt_model_plan {
+    int64_t weights;    /* matrices and vectors                                                                     */
+    int64_t tables;     /* lookup tables, if the file has floats                                                    */
+    int64_t projection; /* A                                                                                        */
+    int64_t workspace;  /* of one lane                                                                              */
+    int n_lanes;
+    int reads_tables_in_file; /* 1: unless they are shared, tables take no memory but the file's pages */
+} fbt_model_plan;
+
+/* Tells the memory before anything is loaded. d: dimension of the search. */
+void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, const fbt_model_options *options,
+                           int64_t d, const fbt_model_limits *limits, fbt_model_plan *plan);
 
 /* Opens a Hugging Face folder (config.json, *.safetensors): maps the weights, checks every tensor's presence, shape and
  * finiteness, hands them to the backend. The files stay mapped for the lookup tables, which a backend may read in
@@ -69,37 +90,58 @@ int64_t fbt_model_n_parameters(const fbt_model *model);
  * NULL. Copied. Must be called before fbt_model_set_prompts unless the prompt mode is none. */
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d);
 
-/* Soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float. Batches
- * evaluated afterwards refer to them by prompt_index. p_i does not depend on the other z. In mode none nothing is done.
- * Errors: FBT_ERR_ARG (no projection set), backend errors. */
+/* How sequences with an origin are perturbed; copied. Must be called before a batch has such. Errors: FBT_ERR_ARG (a
+ * rate outside 0 to 1, a vocabulary larger than the model's). */
+fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *perturbation);
+
+/* Takes the memory of batches within `limits` on every lane, after the projection was set; larger ones take more when
+ * they come. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits);
+
+/* Lanes: what is queued on two runs side by side (backend.h). What follows happens on the lane last selected, 0 at
+ * first; each has prompts of its own. */
+int fbt_model_n_lanes(const fbt_model *model);
+void fbt_model_select_lane(fbt_model *model, int lane);
+
+/* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float, and
+ * free again at return. Batches submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
+ * In mode none nothing is done. Errors: FBT_ERR_ARG (no projection set), backend errors. */
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n);
 
-/* Reads back prompt `index` of those last set: p: [P, n_hidden]. */
+/* Reads back prompt `index` of those last set: p: [P, n_hidden]. Waits. */
 fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p);
 
-/* What one evaluation returns, per sequence; NULL members are not wanted. Caller's memory. */
+/* What one evaluation returns, per sequence; NULL members are not wanted. Caller's memory, written by fbt_model_wait.
+ */
 typedef struct fbt_model_result {
     float *losses;        /* [n_sequences]            */
     int32_t *predictions; /* [n_sequences]            */
     float *logits;        /* [n_sequences, n_labels]  */
 } fbt_model_result;
 
-/* Evaluates a batch. Synchronous. The batch is taken as one piece: cutting it to a memory limit is the caller's
- * business and never changes a result. Memory grows to the largest batch seen and is kept. Labels matter for losses and
- * predictions only. Errors: FBT_ERR_ARG (a sequence longer than n_positions or shorter than its prompt, a token outside
- * the vocabulary, a prompt index, readout or label out of range), backend errors. */
+/* Queues the evaluation of a batch, which is free again at return. The batch is taken as one piece: cutting it to a
+ * memory limit is the caller's business and never changes a result. Memory grows to the largest batch seen and is kept.
+ * Labels matter for losses and predictions only. Errors: FBT_ERR_ARG (a sequence longer than n_positions or shorter
+ * than its prompt, a token outside the vocabulary, a prompt index, readout, label or origin out of range), backend
+ * errors. */
+fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
+
+/* Waits until all that was queued on the lane is done. After an error too nothing writes to results any more. */
+fbt_status fbt_model_wait(fbt_model *model);
+
+/* Submits and waits. */
 fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
 
 /* What the time of an evaluation goes to. */
 typedef enum fbt_model_operation {
     FBT_MODEL_PROMPT,    /* soft prompts from z                                        */
-    FBT_MODEL_EMBED,     /* embedding, prompt, first layer norm                        */
+    FBT_MODEL_EMBED,     /* perturbation, embedding, prompt, first layer norm          */
     FBT_MODEL_QKV,       /* products: queries, keys, values                            */
     FBT_MODEL_ATTENTION, /* softmax attention                                          */
-    FBT_MODEL_OUTPUT,    /* products: attention's output, with residual                */
+    FBT_MODEL_OUTPUT,    /* products: attention's output, with residual and layer norm */
     FBT_MODEL_UP,        /* products: feed-forward, first half with activation         */
-    FBT_MODEL_DOWN,      /* products: feed-forward, second half with residual          */
-    FBT_MODEL_NORM,      /* layer norms                                                */
+    FBT_MODEL_DOWN,      /* products: feed-forward, second half, likewise              */
+    FBT_MODEL_NORM,      /* the head's layer norm                                      */
     FBT_MODEL_READOUT,   /* rows read, head, logits, losses                            */
     FBT_MODEL_N_OPERATIONS
 } fbt_model_operation;
@@ -107,11 +149,13 @@ typedef enum fbt_model_operation {
 /* "qkv", ...; NULL outside the list. */
 const char *fbt_model_operation_name(fbt_model_operation operation);
 
-/* Added to while it is set, for `fedbpt bench`. Measuring waits for every operation. flops: 2 m n k of a product that
- * was made; 4 l n_hidden for each query of attention over l keys; other operations count nothing. */
+/* Added to by fbt_model_wait while it is set, for `fedbpt bench`; nothing else may be under way. seconds: what the
+ * device took. flops: 2 m n k of a product that was made; 4 l n_hidden for each query of attention over l keys; other
+ * operations count nothing. bytes: operands read once, results written once. */
 typedef struct fbt_model_profile {
     double seconds[FBT_MODEL_N_OPERATIONS];
     double flops[FBT_MODEL_N_OPERATIONS];
+    double bytes[FBT_MODEL_N_OPERATIONS];
 } fbt_model_profile;
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile); /* NULL: stop; borrowed */
 

@@ -111,14 +111,25 @@ done:
     return status;
 }
 
+/* As take, of what goes into a matrix. */
+static fbt_status take_matrix(loader *l, const char *name, const char *suffix, int64_t n_rows, int64_t n_columns,
+                              float *values)
+{
+    const fbt_tensor *tensor;
+    if (l->options->is_imported && l->files != NULL) {
+        return find_required(l, name, suffix, n_rows, n_columns, &tensor);
+    }
+    return take(l, name, suffix, n_rows, n_columns, values);
+}
+
 /* Linear layers `names`, [n_out, n_in] each, stacked to one matrix. */
 static fbt_status load_dense(loader *l, const char *const *names, int64_t n_names, int64_t n_out, int64_t n_in,
                              fbt_dense *dense)
 {
     fbt_status status = FBT_OK;
     for (int64_t i = 0; i < n_names; i++) {
-        FBT_TRY(take(l, names[i], ".weight", n_out, n_in, l->weight + i * n_out * n_in));
-        FBT_TRY(take(l, names[i], ".bias", n_out, 0, l->bias + i * n_out));
+        FBT_TRY(take_matrix(l, names[i], ".weight", n_out, n_in, l->weight + i * n_out * n_in));
+        FBT_TRY(take_matrix(l, names[i], ".bias", n_out, 0, l->bias + i * n_out));
     }
     dense->n_out = n_names * n_out;
     dense->n_in = n_in;
@@ -130,7 +141,7 @@ done:
 }
 
 /* Older checkpoints call the two vectors gamma and beta. */
-static fbt_status load_norm(loader *l, const char *name, fbt_norm *norm)
+static fbt_status load_norm(loader *l, const char *name, fbt_norm_weights *norm)
 {
     fbt_status status = FBT_OK;
     int64_t n = l->shape->n_hidden;
@@ -148,7 +159,8 @@ done:
 }
 
 /* A file's table where it can be read in place, else a copy. */
-static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float **copy, fbt_table **table)
+static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float **copy, fbt_table **table,
+                             size_t *item_bytes)
 {
     fbt_status status = FBT_OK;
     const fbt_tensor *tensor = NULL;
@@ -169,6 +181,7 @@ static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float 
         rows = *copy;
     }
     FBT_TRY(l->b->ops->table_new(l->b, rows, dtype, n_rows, n_columns, table));
+    *item_bytes = fbt_dtype_bytes(dtype);
     l->weights->n_parameters += n_rows * n_columns;
 done:
     return status;
@@ -210,11 +223,13 @@ static fbt_status load_embeddings(loader *l)
     fbt_status status = FBT_OK;
     const fbt_model_shape *s = l->shape;
     fbt_weights *w = l->weights;
+    size_t type_bytes;
     set_base(l, "%sembeddings.", l->prefix);
-    FBT_TRY(load_table(l, "word_embeddings", s->vocab_size, &w->copies[0], &w->word));
-    FBT_TRY(load_table(l, "position_embeddings", s->n_positions + s->position_offset, &w->copies[1], &w->position));
+    FBT_TRY(load_table(l, "word_embeddings", s->vocab_size, &w->copies[0], &w->word, &w->word_bytes));
+    FBT_TRY(load_table(l, "position_embeddings", s->n_positions + s->position_offset, &w->copies[1], &w->position,
+                       &w->position_bytes));
     if (s->n_types > 0) {
-        FBT_TRY(load_table(l, "token_type_embeddings", s->n_types, &w->copies[2], &w->type));
+        FBT_TRY(load_table(l, "token_type_embeddings", s->n_types, &w->copies[2], &w->type, &type_bytes));
     }
     FBT_TRY(load_norm(l, "LayerNorm", &w->embedding_norm));
     FBT_TRY(measure_embedding(l, w->copies[0], &w->embedding_std));
@@ -409,7 +424,7 @@ done:
     return status;
 }
 
-static void clear_norm(fbt_backend *b, fbt_norm *norm)
+static void clear_norm(fbt_backend *b, fbt_norm_weights *norm)
 {
     b->ops->buffer_free(b, norm->gamma);
     b->ops->buffer_free(b, norm->beta);

@@ -16,10 +16,10 @@ typedef struct fbt_dense {
     int64_t n_out, n_in;
 } fbt_dense;
 
-/* Float [n_hidden] each. */
-typedef struct fbt_norm {
+/* Of a layer norm; float [n_hidden] each. */
+typedef struct fbt_norm_weights {
     fbt_buffer *gamma, *beta;
-} fbt_norm;
+} fbt_norm_weights;
 
 /* Queries, keys and values are one product [3H, H] in this order; where only some rows' queries are wanted they are
  * two, and the unused ones are empty. */
@@ -27,14 +27,14 @@ typedef struct fbt_layer {
     fbt_dense qkv;
     fbt_dense query, key_value;
     fbt_dense output, up, down;
-    fbt_norm output_norm, down_norm;
+    fbt_norm_weights output_norm, down_norm;
 } fbt_layer;
 
 /* Mask readout. Of the output matrix only the label words' rows. */
 typedef struct fbt_head {
     fbt_dense dense;
     fbt_activation activation;
-    fbt_norm norm;
+    fbt_norm_weights norm;
     fbt_buffer *labels; /* float [n_labels, H]; embedding readout: made by the model's owner */
     fbt_buffer *bias;   /* float [n_labels]; embedding readout: NULL                          */
 } fbt_head;
@@ -42,11 +42,12 @@ typedef struct fbt_head {
 /* Zero-initialise before loading. */
 typedef struct fbt_weights {
     fbt_table *word, *position, *type; /* type: NULL where n_types is 0 */
-    fbt_norm embedding_norm;
+    fbt_norm_weights embedding_norm;
     fbt_layer *layers;
     int64_t n_layers;
     fbt_head head;
     int splits_last_layer; /* the last layer has query and key_value instead of qkv */
+    size_t word_bytes, position_bytes; /* of one item of these tables */
     double embedding_std;
     int64_t n_parameters;
     fbt_safetensors *files; /* open while tables borrow from it; NULL for random weights */

@@ -11,7 +11,7 @@ PROTOCOLS = ("nvflare", "paper", "fedavg-bbt", "synchronous")
 
 
 def has_bf16() -> bool:
-    return "precision (auto): bf16" in call("info").good().out
+    return "\nprecision (auto): bf16\n" in call("info").good().out
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -1,6 +1,7 @@
 /* Conformance of a backend to kernels/backend.h: every operation against a plain reference in double, and the promise
- * that results do not depend on batch or threads. conformance --backend NAME --precision fp32|bf16 [--seed N] Inputs
- * are fresh at every run; the seed is printed. Exit code 77: this machine lacks the backend or the precision. */
+ * that results do not depend on batch or threads. conformance --backend NAME --precision fp32|tf32|bf16 [--seed N]
+ * Inputs are fresh at every run; the seed is printed. Exit code 77: this machine lacks the backend, its device or the
+ * precision. */
 #include "suite.h"
 
 #include <stdio.h>
@@ -18,7 +19,7 @@ static int parse_arguments(int argc, char **argv)
         } else if (i + 1 < argc && strcmp(argv[i], "--seed") == 0) {
             suite_seed = strtoul(argv[i + 1], NULL, 10);
         } else {
-            fprintf(stderr, "usage: %s --backend NAME --precision fp32|bf16 [--seed N]\n", argv[0]);
+            fprintf(stderr, "usage: %s --backend NAME --precision fp32|tf32|bf16 [--seed N]\n", argv[0]);
             return 2;
         }
     }
@@ -33,7 +34,7 @@ static int find_backend(void)
     const fbt_backend_options options = {
         .name = suite_backend, .precision = suite_precision, .n_threads = 1, .local_rank = 0, .n_local_ranks = 1};
     const fbt_status status = fbt_backend_open(&options, &b);
-    if (status == FBT_ERR_CONFIG) {
+    if (status == FBT_ERR_CONFIG || status == FBT_ERR_BACKEND) {
         printf("skipped: %s\n", fbt_error_message());
         return 77;
     }
@@ -50,6 +51,9 @@ static int find_backend(void)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--share-child") == 0) {
+        return run_share_child(argc, argv);
+    }
     int code = parse_arguments(argc, argv);
     if (code == 0) {
         code = find_backend();
@@ -58,6 +62,7 @@ int main(int argc, char **argv)
         return code;
     }
     const int n_failed = run_memory_tests() + run_linear_tests() + run_norm_tests() + run_embed_tests() +
-                         run_attention_tests() + run_readout_tests() + run_invariance_tests();
+                         run_attention_tests() + run_readout_tests() + run_perturb_tests() + run_invariance_tests() +
+                         run_lane_tests() + run_pass_tests() + run_share_tests();
     return n_failed == 0 ? 0 : 1;
 }

@@ -165,12 +165,18 @@ fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype)
     return suite_buffer_bytes(s, bytes, n_bytes);
 }
 
+void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes)
+{
+    suite_ok(s->b->ops->read(s->b, bytes, buffer, n_bytes));
+    suite_ok(s->b->ops->sync(s->b));
+}
+
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype)
 {
     const int64_t n_bytes = n * (int64_t)fbt_dtype_bytes(dtype);
     double *values = suite_block(s, n * (int64_t)sizeof *values);
     void *typed = suite_block(s, n_bytes);
-    suite_ok(s->b->ops->read(s->b, typed, buffer, n_bytes));
+    suite_read_bytes(s, typed, buffer, n_bytes);
     for (int64_t i = 0; i < n; i++) {
         if (dtype == FBT_BF16) {
             const uint32_t bits = (uint32_t)((uint16_t *)typed)[i] << 16;
@@ -231,9 +237,80 @@ fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, i
     return packed;
 }
 
+fbt_norm suite_norm(suite *s, double *gamma, double *beta, int64_t n_dim, float epsilon)
+{
+    gamma = gamma != NULL ? gamma : suite_random(s, n_dim, 1, 1);
+    beta = beta != NULL ? beta : suite_random(s, n_dim, 1, 0);
+    return (fbt_norm){.gamma = suite_buffer(s, gamma, n_dim, FBT_F32),
+                      .beta = suite_buffer(s, beta, n_dim, FBT_F32),
+                      .epsilon = epsilon};
+}
+
+void suite_norm_row(const suite *s, const double *x, const double *error, const double *gamma, const double *beta,
+                    int64_t n_dim, double epsilon, double *want, double *tolerance)
+{
+    double mean = 0, mean_size = 0, variance = 0, mean_error = 0, square_error = 0;
+    for (int64_t i = 0; i < n_dim; i++) {
+        mean += x[i] / (double)n_dim;
+        mean_size += fabs(x[i]) / (double)n_dim;
+        mean_error += error == NULL ? 0 : error[i] / (double)n_dim;
+        square_error += error == NULL ? 0 : error[i] * error[i] / (double)n_dim;
+    }
+    for (int64_t i = 0; i < n_dim; i++) {
+        variance += (x[i] - mean) * (x[i] - mean) / (double)n_dim;
+    }
+    for (int64_t i = 0; i < n_dim; i++) {
+        const double factor = gamma[i] / sqrt(variance + epsilon), normal = (x[i] - mean) / sqrt(variance + epsilon);
+        const double value = normal * gamma[i];
+        want[i] = value + beta[i];
+        /* A sum in fp32 errs by a few units of the sum of sizes, also where the terms cancel (Higham 2002,
+         * section 4.2); the rest errs by a few units of the result. What x errs by reaches it itself, through the mean
+         * and through the variance. */
+        tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + 1e-6 * (fabs(value) + fabs(beta[i])) +
+                       4e-7 * fabs(mean_size * factor);
+        tolerance[i] +=
+            fabs(factor) * ((error == NULL ? 0 : error[i]) + mean_error + fabs(normal) * sqrt(square_error));
+    }
+}
+
 double suite_roundoff(const suite *s)
 {
     return s->b->precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+}
+
+int suite_is_cuda(const suite *s)
+{
+    return strcmp(s->backend_name, "cuda") == 0;
+}
+
+int suite_is_emulated(const suite *s)
+{
+    fbt_backend_info info;
+    s->b->ops->info(s->b, &info);
+    return strstr(info.device, "emulated") != NULL;
+}
+
+int64_t suite_width(const suite *s, int64_t n)
+{
+    return suite_is_cuda(s) ? (n + 7) / 8 * 8 : n;
+}
+
+/* Sums in fp32 of up to 4,096 terms err by a third of 2e-6 of their size. TF32 keeps 10 bits behind the leading one:
+ * each operand errs by up to 2^-10, where it is cut off instead of rounded. */
+double suite_product_error(fbt_precision precision)
+{
+    return precision == FBT_PRECISION_TF32 ? 0x1.1p-9 : 2e-6;
+}
+
+/* cuBLASLt stores products, and takes biases, in the activation type. */
+double suite_bias_error(const suite *s, fbt_precision precision)
+{
+    return suite_is_cuda(s) && precision == FBT_PRECISION_BF16 ? 1.01 * 0x1p-8 : 0;
+}
+
+int suite_checks_indices(const suite *s)
+{
+    return !suite_is_cuda(s);
 }
 
 void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n)
@@ -244,6 +321,12 @@ void suite_compare(const char *what, const double *got, const double *want, cons
                      (long long)n, got[i], want[i], tolerance[i], suite_seed);
         }
     }
+}
+
+void suite_expect_by_sync_at(suite *s, fbt_status expected, fbt_status got, const char *call, const char *file,
+                             int line)
+{
+    suite_expect_at(expected, got == FBT_OK ? s->b->ops->sync(s->b) : got, call, file, line);
 }
 
 void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line)

@@ -1,7 +1,7 @@
 /* What the conformance tests share: one open backend, random inputs, comparison with a reference in double.
  *
  * Inputs are rounded to the type in which the backend gets them before the reference sees them, so that a difference is
- * the backend's arithmetic and nothing else. Everything made through a suite is freed by suite_clear.
+ * the backend's arithmetic and nothing else. Everything made through a suite is freed by suite_end.
  */
 #ifndef FBT_TESTS_SUITE_H
 #define FBT_TESTS_SUITE_H
@@ -59,11 +59,21 @@ fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes);
 
 /* An output: room for n values, all NaN (integers: -1), so that what an operation forgets to write is noticed. */
 fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype);
+
+/* What a buffer of the current lane holds, once the lane is through: as it is, and as numbers. */
+void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes);
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype);
 
 /* A matrix from n_out x n_in weights (rounded in place to the precision), with bias if not NULL (rounded to float). */
 fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision);
 fbt_table *suite_table(suite *s, double *rows, int64_t n_rows, int64_t n_dim, fbt_dtype dtype);
+
+/* gamma around 1 and beta around 0, n_dim of each, rounded to float in place if not NULL. */
+fbt_norm suite_norm(suite *s, double *gamma, double *beta, int64_t n_dim, float epsilon);
+
+/* want = LN(x) of one row, and the bound on its error where x[i] errs by up to error[i] (NULL: not at all). */
+void suite_norm_row(const suite *s, const double *x, const double *error, const double *gamma, const double *beta,
+                    int64_t n_dim, double epsilon, double *want, double *tolerance);
 
 /* Sequences of the given lengths, end to end; tokens below n_tokens, prompts below n_prompts. */
 fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, int64_t n_tokens, int64_t n_prompts,
@@ -71,6 +81,18 @@ fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, i
 
 /* Unit roundoff of the activation type: 2^-24, or 2^-8 for bfloat16 (a significand of 8 bits, rounded to nearest). */
 double suite_roundoff(const suite *s);
+
+/* What backends may do differently.
+ *   width           n rounded up to what the backend takes as rows of row operations and of heads: 8 on cuda, any on
+ * cpu product_error   bound on the error of a matrix product in `precision`, relative to the sum of its terms' sizes
+ *   bias_error      the same for biases and products that are rounded on their way to the result, relative to their
+ * size checks_indices  whether row numbers, labels and prompt numbers on the device are checked */
+int suite_is_cuda(const suite *s);
+int suite_is_emulated(const suite *s); /* slow: large sizes are for devices */
+int64_t suite_width(const suite *s, int64_t n);
+double suite_product_error(fbt_precision precision);
+double suite_bias_error(const suite *s, fbt_precision precision);
+int suite_checks_indices(const suite *s);
 
 /* Fails unless every got[i] is finite and within tolerance[i] of want[i]. */
 void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n);
@@ -80,6 +102,11 @@ void suite_compare(const char *what, const double *got, const double *want, cons
 void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line);
 #define suite_ok(call) suite_expect(FBT_OK, call)
 
+/* The same for an operation that may report its error by the lane's next sync. */
+#define suite_expect_by_sync(s, expected, call) suite_expect_by_sync_at(s, expected, call, #call, __FILE__, __LINE__)
+void suite_expect_by_sync_at(suite *s, fbt_status expected, fbt_status got, const char *call, const char *file,
+                             int line);
+
 /* The groups of tests, one per file. */
 int run_memory_tests(void);
 int run_linear_tests(void);
@@ -87,6 +114,13 @@ int run_norm_tests(void);
 int run_embed_tests(void);
 int run_attention_tests(void);
 int run_readout_tests(void);
+int run_perturb_tests(void);
 int run_invariance_tests(void);
+int run_lane_tests(void);
+int run_pass_tests(void);
+int run_share_tests(void);
+
+/* test_share.c: what the process does that a test of sharing starts; its exit code. */
+int run_share_child(int argc, char **argv);
 
 #endif

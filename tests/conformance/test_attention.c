@@ -42,7 +42,9 @@ static void attention_element(const double *q, const double *k, const double *v,
 static void check_attention(suite *s, const attention_case *c)
 {
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    const int64_t width = c->n_heads * c->head_dim, stride = 3 * width + 5; /* a column of padding on either side */
+    const int64_t width = c->n_heads * c->head_dim, unit = suite_width(s, 1);
+    const int64_t stride = 3 * width + 5 * unit; /* columns of padding on either side */
+    const int64_t q_column = 2 * unit, k_column = 2 * unit + width, v_column = 3 * unit + 2 * width;
     int32_t *tokens, *prompts;
     const fbt_packed packed = suite_packed(s, c->lengths, c->n_sequences, 2, 1, &tokens, &prompts);
     const int64_t n_queries = c->one_query ? c->n_sequences : packed.n_rows, n = n_queries * width;
@@ -53,10 +55,10 @@ static void check_attention(suite *s, const attention_case *c)
            *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
     fbt_buffer *buffer = suite_buffer(s, qkv, packed.n_rows * stride, dtype);
     fbt_buffer *ones = suite_buffer(s, one, n_queries * width, dtype), *y = suite_poisoned(s, n, dtype);
-    const fbt_heads own = {buffer, stride, 2}, other = {ones, width, 0};
+    const fbt_heads own = {buffer, stride, q_column}, other = {ones, width, 0};
     const fbt_attention attention = {.q = c->one_query ? other : own,
-                                     .k = {buffer, stride, 2 + width},
-                                     .v = {buffer, stride, 3 + 2 * width},
+                                     .k = {buffer, stride, k_column},
+                                     .v = {buffer, stride, v_column},
                                      .packed = &packed,
                                      .one_query = c->one_query,
                                      .n_heads = c->n_heads,
@@ -67,8 +69,8 @@ static void check_attention(suite *s, const attention_case *c)
         const int64_t sequence = c->one_query ? q : row, first = packed.host_offsets[sequence];
         for (int64_t i = 0; i < width; i++) {
             const int64_t h = i / c->head_dim * c->head_dim;
-            const double *k = qkv + first * stride + 2 + width + h, *v = qkv + first * stride + 3 + 2 * width + h;
-            attention_element(c->one_query ? one + q * width + h : qkv + q * stride + 2 + h, k, v, stride,
+            const double *k = qkv + first * stride + k_column + h, *v = qkv + first * stride + v_column + h;
+            attention_element(c->one_query ? one + q * width + h : qkv + q * stride + q_column + h, k, v, stride,
                               packed.host_offsets[sequence + 1] - first, c->head_dim, i - h, (float)scale,
                               suite_roundoff(s), &want[q * width + i], &tolerance[q * width + i]);
         }
@@ -83,14 +85,15 @@ static void check_attention(suite *s, const attention_case *c)
 static void attention_matches_reference(void **state)
 {
     static const int32_t mixed[] = {1, 5, 16, 17, 33, 2, 12, 22, 71}, lone[] = {1}, longest[] = {130, 31, 64};
-    const int64_t dims[] = {32, 64, 5, 80};
+    const int64_t dims[] = {32, 64, 5, 80, 128};
     (void)state;
     for (int one_query = 0; one_query < 2; one_query++) {
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 5; i++) {
             suite *s = suite_begin(2);
-            check_attention(s, &(attention_case){mixed, 9, 3, dims[i], one_query, 1});
-            check_attention(s, &(attention_case){lone, 1, 1, dims[i], one_query, 1});
-            check_attention(s, &(attention_case){longest, 3, 1, dims[i], one_query, 100});
+            const int64_t head_dim = suite_width(s, dims[i]);
+            check_attention(s, &(attention_case){mixed, 9, 3, head_dim, one_query, 1});
+            check_attention(s, &(attention_case){lone, 1, 1, head_dim, one_query, 1});
+            check_attention(s, &(attention_case){longest, 3, 1, head_dim, one_query, 100});
             suite_end(s);
         }
     }
@@ -103,22 +106,22 @@ static void attention_refuses(void **state)
     int32_t *tokens, *prompts;
     fbt_packed packed = suite_packed(s, lengths, 2, 2, 1, &tokens, &prompts);
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    double *x = suite_random(s, 7 * 24, 1, 0);
-    fbt_buffer *qkv = suite_buffer(s, x, 7 * 24, dtype), *y = suite_poisoned(s, 7 * 8, dtype);
-    fbt_attention a = {.q = {qkv, 24, 0},
-                       .k = {qkv, 24, 8},
-                       .v = {qkv, 24, 16},
+    const int64_t head_dim = suite_width(s, 4), width = 2 * head_dim, n = 7 * 3 * width;
+    fbt_buffer *qkv = suite_buffer(s, suite_random(s, n, 1, 0), n, dtype), *y = suite_poisoned(s, 7 * width, dtype);
+    fbt_attention a = {.q = {qkv, 3 * width, 0},
+                       .k = {qkv, 3 * width, width},
+                       .v = {qkv, 3 * width, 2 * width},
                        .packed = &packed,
                        .n_heads = 2,
-                       .head_dim = 4,
+                       .head_dim = head_dim,
                        .scale = 0.5f};
     suite_ok(s->b->ops->attention(s->b, y, &a));
-    a.v.column = 17;
+    a.v.column = 2 * width + 1;
     suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
-    a.v.column = 16;
-    a.q.stride = 25;
+    a.v.column = 2 * width;
+    a.q.stride = 3 * width + head_dim;
     suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
-    a.q.stride = 24;
+    a.q.stride = 3 * width;
     a.n_heads = 0;
     suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
     a.n_heads = 2;

@@ -1,16 +1,12 @@
-/* Conformance: y = activation(x W^T + bias) + residual. */
+/* Conformance: y = activation(x W^T + bias), and the same with residual and LayerNorm behind it. */
 #include "suite.h"
 
 #include <math.h>
 #include <string.h>
 
-/* How the residual is given. */
-typedef enum residual_kind { RESIDUAL_NONE, RESIDUAL_OTHER, RESIDUAL_SAME, N_RESIDUALS } residual_kind;
-
 typedef struct linear_case {
     int64_t n_rows, n_out, n_in;
     fbt_activation activation;
-    residual_kind residual;
     int has_bias;
 } linear_case;
 
@@ -30,65 +26,66 @@ static double activate(fbt_activation activation, double x)
     }
 }
 
-/* Reference and tolerance of one element. The sum errs by about sqrt(n_in) roundings of its terms' size in fp32 (2e-6
- * of it is thrice what 4,096 terms give, and a 500th of what TF32 or bf16 products give); the activations by 1e-6,
- * their slopes being below 1.13; then the result is rounded to the activation type, once or (an unfused residual)
- * twice. */
-static void linear_element(const linear_case *c, const double *x, const double *w, double bias, double residual,
-                           double roundoff, double *want, double *tolerance)
+/* What a library's own GELU by the tanh formula may err by beyond rounding, relative to x: tanh of the device's special
+ * function unit is good to 11 bits. */
+static double gelu_error(const suite *s, fbt_activation activation, fbt_precision precision)
 {
+    return suite_is_cuda(s) && activation == FBT_ACT_GELU_TANH && precision == FBT_PRECISION_BF16 ? 0x1p-11 : 0;
+}
+
+/* Reference and tolerance of one element. The sum errs as products do; the activations by 1e-6, their slopes being
+ * below 1.13; then the result is rounded to the activation type. */
+static void linear_element(const suite *s, const linear_case *c, fbt_precision precision, const double *x,
+                           const double *w, double bias, double *want, double *tolerance)
+{
+    const double roundoff = precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
     double sum = bias, size = fabs(bias);
     for (int64_t i = 0; i < c->n_in; i++) {
         sum += x[i] * w[i];
         size += fabs(x[i] * w[i]);
     }
-    const double value = activate(c->activation, sum);
-    *want = value + residual;
-    *tolerance = 2e-6 * size + 1e-6 * (c->activation != FBT_ACT_NONE) * (1 + fabs(sum)) +
-                 1.01 * roundoff * (fabs(*want) + fabs(value)) + 1e-7 * fabs(residual);
+    *want = activate(c->activation, sum);
+    *tolerance = 1.13 * (suite_product_error(precision) * size +
+                         suite_bias_error(s, precision) * (fabs(bias) + fabs(sum - bias))) +
+                 1e-6 * (c->activation != FBT_ACT_NONE) * (1 + fabs(sum)) + 1.01 * roundoff * fabs(*want) +
+                 gelu_error(s, c->activation, precision) * fabs(sum);
 }
 
 static void check_linear(suite *s, const linear_case *c, fbt_precision precision)
 {
     const fbt_dtype dtype = fbt_precision_dtype(precision);
-    const double roundoff = precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
     const int64_t n = c->n_rows * c->n_out;
     double *x = suite_random(s, c->n_rows * c->n_in, 1, 0),
            *w = suite_random(s, c->n_out * c->n_in, 1 / sqrt((double)c->n_in), 0);
     double *bias = c->has_bias ? suite_random(s, c->n_out, 1, 0) : NULL;
-    double *residual = suite_random(s, n, 1, 0);
     double *want = suite_block(s, n * (int64_t)sizeof *want),
            *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
     fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, precision);
-    fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *rb = suite_buffer(s, residual, n, dtype);
-    fbt_buffer *yb = c->residual == RESIDUAL_SAME ? rb : suite_poisoned(s, n, dtype);
+    fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *yb = suite_poisoned(s, n, dtype);
     for (int64_t r = 0; r < c->n_rows; r++) {
         for (int64_t o = 0; o < c->n_out; o++) {
-            const int64_t i = r * c->n_out + o;
-            linear_element(c, x + r * c->n_in, w + o * c->n_in, bias ? bias[o] : 0,
-                           c->residual == RESIDUAL_NONE ? 0 : residual[i], roundoff, &want[i], &tolerance[i]);
+            linear_element(s, c, precision, x + r * c->n_in, w + o * c->n_in, bias ? bias[o] : 0,
+                           &want[r * c->n_out + o], &tolerance[r * c->n_out + o]);
         }
     }
-    suite_ok(
-        s->b->ops->linear(s->b, yb, xb, matrix, c->activation, c->residual == RESIDUAL_NONE ? NULL : rb, c->n_rows));
+    suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, c->activation, c->n_rows));
     suite_compare("linear", suite_read(s, yb, n, dtype), want, tolerance, n);
 }
 
-/* Every activation with every kind of residual at odd sizes; row counts around those at which blocks begin and end.
- * Broken by a residual added before the activation, a bias or residual left out, a padded row or column that leaks, the
- * tanh GELU in place of the erf one (they differ by 5e-4), reduced-precision products in fp32. */
+/* Every activation at odd sizes, with and without bias; row counts around those at which blocks begin and end. Broken
+ * by a bias left out, a padded row or column that leaks, the tanh GELU in place of the erf one (they differ by 5e-4),
+ * reduced-precision products in fp32. */
 static void linear_matches_reference(void **state)
 {
     const int64_t rows[] = {1, 2, 31, 33, 64, 129, 193, 260};
     int k = 0;
     (void)state;
     for (int a = FBT_ACT_NONE; a <= FBT_ACT_TANH; a++) {
-        for (int r = RESIDUAL_NONE; r < N_RESIDUALS; r++) {
+        for (int has_bias = 0; has_bias < 2; has_bias++) {
             suite *s = suite_begin(2);
-            check_linear(s, &(linear_case){rows[k % 8], 53, 37, (fbt_activation)a, (residual_kind)r, k % 3 != 0},
-                         s->b->precision);
-            check_linear(s, &(linear_case){rows[(k + 3) % 8], 96, 64, (fbt_activation)a, (residual_kind)r, 1},
-                         s->b->precision);
+            const int64_t odd = a == FBT_ACT_NONE ? 53 : suite_width(s, 53);
+            check_linear(s, &(linear_case){rows[k % 8], odd, 37, (fbt_activation)a, has_bias}, s->b->precision);
+            check_linear(s, &(linear_case){rows[(k + 3) % 8], 96, 64, (fbt_activation)a, has_bias}, s->b->precision);
             k++;
             suite_end(s);
         }
@@ -100,9 +97,12 @@ static void linear_of_many_sizes(void **state)
 {
     suite *s = *state;
     const linear_case cases[] = {
-        {3, 1, 1, FBT_ACT_NONE, RESIDUAL_NONE, 1},          {1, 384, 1536, FBT_ACT_NONE, RESIDUAL_SAME, 1},
-        {33, 385, 129, FBT_ACT_GELU_ERF, RESIDUAL_NONE, 1}, {5, 96, 4096, FBT_ACT_NONE, RESIDUAL_SAME, 1},
-        {70, 32, 1000, FBT_ACT_NONE, RESIDUAL_OTHER, 0},    {2, 1031, 31, FBT_ACT_TANH, RESIDUAL_NONE, 1},
+        {3, 1, 1, FBT_ACT_NONE, 1},
+        {1, 384, 1536, FBT_ACT_NONE, 1},
+        {33, suite_width(s, 385), 129, FBT_ACT_GELU_ERF, 1},
+        {5, 96, 4096, FBT_ACT_NONE, 1},
+        {70, 32, 1000, FBT_ACT_NONE, 0},
+        {2, suite_width(s, 1031), 31, FBT_ACT_TANH, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         check_linear(s, &cases[i], s->b->precision);
@@ -115,19 +115,24 @@ static void activations_at_extremes(void **state)
     suite *s = *state;
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
     enum { N = 64 };
-    double x[N], one = 1, want[N], tolerance[N];
+    const int64_t width = suite_width(s, 1), n_rows = N / width;
+    double x[N], want[N], tolerance[N], *identity = suite_block(s, width * width * (int64_t)sizeof *identity);
     for (int i = 0; i < N; i++) {
         x[i] = (i % 2 ? 1 : -1) * exp2(i / 2 - 20); /* 2^-20 .. 2^11 */
     }
-    fbt_matrix *matrix = suite_matrix(s, &one, NULL, 1, 1, s->b->precision);
+    for (int64_t i = 0; i < width; i++) {
+        identity[i * width + i] = 1;
+    }
+    fbt_matrix *matrix = suite_matrix(s, identity, NULL, width, width, s->b->precision);
     fbt_buffer *xb = suite_buffer(s, x, N, dtype);
     for (int a = FBT_ACT_NONE; a <= FBT_ACT_TANH; a++) {
+        const double error = gelu_error(s, (fbt_activation)a, s->b->precision);
         fbt_buffer *yb = suite_poisoned(s, N, dtype);
         for (int i = 0; i < N; i++) {
             want[i] = activate((fbt_activation)a, x[i]);
-            tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + 1e-6 * fmin(fabs(x[i]), 8);
+            tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + (1e-6 + error) * fmin(fabs(x[i]), 8);
         }
-        suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, (fbt_activation)a, NULL, N));
+        suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, (fbt_activation)a, n_rows));
         suite_compare("activation", suite_read(s, yb, N, dtype), want, tolerance, N);
     }
 }
@@ -136,8 +141,8 @@ static void activations_at_extremes(void **state)
 static void linear_in_fp32_on_any_backend(void **state)
 {
     suite *s = *state;
-    check_linear(s, &(linear_case){7, 131, 50, FBT_ACT_NONE, RESIDUAL_NONE, 1}, FBT_PRECISION_FP32);
-    check_linear(s, &(linear_case){9, 40, 500, FBT_ACT_NONE, RESIDUAL_SAME, 0}, FBT_PRECISION_FP32);
+    check_linear(s, &(linear_case){7, 131, 50, FBT_ACT_NONE, 1}, FBT_PRECISION_FP32);
+    check_linear(s, &(linear_case){9, 40, 500, FBT_ACT_NONE, 0}, FBT_PRECISION_FP32);
 }
 
 /* Weights of every type give what the same weights give as float. Broken by a conversion that drops subnormals or
@@ -159,7 +164,7 @@ static void weights_of_every_type(void **state)
             fbt_matrix *matrix;
             suite_ok(s->b->ops->matrix_new(s->b, k ? wide : typed, k ? FBT_F32 : types[t], NULL, N_OUT, N_IN,
                                            s->b->precision, &matrix));
-            suite_ok(s->b->ops->linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, NULL, N_ROWS));
+            suite_ok(s->b->ops->linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, N_ROWS));
             s->b->ops->matrix_free(s->b, matrix);
         }
         const double *a = suite_read(s, y[0], N_ROWS * N_OUT, dtype), *c = suite_read(s, y[1], N_ROWS * N_OUT, dtype);
@@ -179,7 +184,7 @@ static void weights_are_copied(void **state)
     suite_ok(s->b->ops->matrix_new(s->b, weight, FBT_F32, bias, 2, 3, s->b->precision, &matrix));
     memset(weight, 0xff, sizeof weight);
     memset(bias, 0xff, sizeof bias);
-    suite_ok(s->b->ops->linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, NULL, 1));
+    suite_ok(s->b->ops->linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, 1));
     s->b->ops->matrix_free(s->b, matrix);
     const double *got = suite_read(s, y, 2, dtype);
     assert_true(got[0] == 16 && got[1] == 35);
@@ -193,11 +198,91 @@ static void linear_refuses(void **state)
     fbt_matrix *matrix = suite_matrix(s, w, NULL, 3, 4, s->b->precision);
     fbt_buffer *xb = suite_buffer(s, x, 8, dtype), *yb = suite_poisoned(s, 6, dtype),
                *small = suite_poisoned(s, 5, dtype);
-    suite_ok(s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, NULL, 0));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, NULL, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, NULL, 3));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, small, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, NULL, -1));
+    suite_ok(s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 0));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, 3));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, -1));
+}
+
+typedef enum residual_kind { RESIDUAL_OTHER, RESIDUAL_SAME, N_RESIDUALS } residual_kind;
+
+/* x W^T + bias + residual of one row in double, and what it may err by before the LayerNorm: the sum as products do,
+ * the rest where it is stored in the activation type on its way. */
+static void sum_row(const suite *s, const linear_case *c, const double *x, const double *w, const double *bias,
+                    const double *residual, double *sum, double *error)
+{
+    for (int64_t o = 0; o < c->n_out; o++) {
+        double size = 0;
+        sum[o] = bias != NULL ? bias[o] : 0;
+        for (int64_t i = 0; i < c->n_in; i++) {
+            sum[o] += x[i] * w[o * c->n_in + i];
+            size += fabs(x[i] * w[o * c->n_in + i]);
+        }
+        sum[o] += residual[o];
+        error[o] = suite_product_error(s->b->precision) * (size + fabs(residual[o])) +
+                   1.01 * suite_roundoff(s) * (fabs(sum[o]) + (bias != NULL ? fabs(bias[o]) : 0));
+    }
+}
+
+static void check_linear_norm(suite *s, const linear_case *c, residual_kind kind)
+{
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const int64_t n = c->n_rows * c->n_out;
+    const float epsilon = 1e-5f;
+    double *x = suite_random(s, c->n_rows * c->n_in, 1, 0),
+           *w = suite_random(s, c->n_out * c->n_in, 1 / sqrt((double)c->n_in), 0);
+    double *bias = c->has_bias ? suite_random(s, c->n_out, 1, 0) : NULL, *residual = suite_random(s, n, 1, 0);
+    double *gamma = suite_random(s, c->n_out, 1, 1), *beta = suite_random(s, c->n_out, 1, 0);
+    double *want = suite_block(s, n * (int64_t)sizeof *want),
+           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
+    double *sum = suite_block(s, c->n_out * (int64_t)sizeof *sum),
+           *error = suite_block(s, c->n_out * (int64_t)sizeof *error);
+    const fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, s->b->precision);
+    const fbt_norm norm = suite_norm(s, gamma, beta, c->n_out, epsilon);
+    fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *rb = suite_buffer(s, residual, n, dtype);
+    fbt_buffer *yb = kind == RESIDUAL_SAME ? rb : suite_poisoned(s, n, dtype);
+    for (int64_t r = 0; r < c->n_rows; r++) {
+        sum_row(s, c, x + r * c->n_in, w, bias, residual + r * c->n_out, sum, error);
+        suite_norm_row(s, sum, error, gamma, beta, c->n_out, epsilon, want + r * c->n_out, tolerance + r * c->n_out);
+    }
+    suite_ok(s->b->ops->linear_norm(s->b, yb, xb, matrix, rb, &norm, c->n_rows));
+    suite_compare("linear_norm", suite_read(s, yb, n, dtype), want, tolerance, n);
+    if (kind == RESIDUAL_OTHER) {
+        assert_memory_equal(suite_read(s, rb, n, dtype), residual, (size_t)n * sizeof *residual);
+    }
+}
+
+/* Broken by a bias or residual left out or added behind the LayerNorm, a residual that is written where it is not y,
+ * statistics of the sum without its bias. */
+static void linear_norm_matches_reference(void **state)
+{
+    const int64_t rows[] = {1, 33, 130}, sizes[][2] = {{53, 37}, {96, 64}, {384, 200}};
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        for (int kind = RESIDUAL_OTHER; kind < N_RESIDUALS; kind++) {
+            suite *s = suite_begin(2);
+            const linear_case c = {rows[(k + kind) % 3], suite_width(s, sizes[k][0]), sizes[k][1], FBT_ACT_NONE,
+                                   (k + kind) % 3};
+            check_linear_norm(s, &c, (residual_kind)kind);
+            suite_end(s);
+        }
+    }
+}
+
+static void linear_norm_refuses(void **state)
+{
+    suite *s = *state;
+    const int64_t n_out = suite_width(s, 3);
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_matrix *matrix = suite_matrix(s, suite_random(s, n_out * 4, 1, 0), NULL, n_out, 4, s->b->precision);
+    fbt_buffer *x = suite_buffer(s, suite_random(s, 8, 1, 0), 8, dtype);
+    fbt_buffer *y = suite_poisoned(s, 2 * n_out, dtype), *small = suite_poisoned(s, 2 * n_out - 1, dtype);
+    const fbt_norm norm = suite_norm(s, NULL, NULL, n_out, 1e-5f), narrow = suite_norm(s, NULL, NULL, n_out - 1, 1e-5f);
+    suite_ok(s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 0));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, small, x, matrix, y, &norm, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, small, &norm, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &narrow, 2));
+    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 3));
 }
 
 int run_linear_tests(void)
@@ -210,6 +295,8 @@ int run_linear_tests(void)
         cmocka_unit_test_setup_teardown(weights_of_every_type, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(weights_are_copied, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(linear_refuses, suite_setup, suite_teardown),
+        cmocka_unit_test(linear_norm_matches_reference),
+        cmocka_unit_test_setup_teardown(linear_norm_refuses, suite_setup, suite_teardown),
     };
     return cmocka_run_group_tests(linear, NULL, NULL);
 }

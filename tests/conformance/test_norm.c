@@ -15,28 +15,12 @@ static void check_norm(suite *s, int64_t n_rows, int64_t n_dim, double shift, in
     double *want = suite_block(s, n * (int64_t)sizeof *want),
            *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
     fbt_buffer *xb = suite_buffer(s, x, n, dtype);
-    fbt_buffer *gb = suite_buffer(s, gamma, n_dim, FBT_F32), *bb = suite_buffer(s, beta, n_dim, FBT_F32);
+    const fbt_norm norm = suite_norm(s, gamma, beta, n_dim, epsilon);
     fbt_buffer *yb = place == IN_PLACE ? xb : suite_poisoned(s, n, dtype);
     for (int64_t r = 0; r < n_rows; r++) {
-        const double *row = x + r * n_dim;
-        double mean = 0, mean_size = 0, variance = 0;
-        for (int64_t i = 0; i < n_dim; i++) {
-            mean += row[i] / (double)n_dim;
-            mean_size += fabs(row[i]) / (double)n_dim;
-        }
-        for (int64_t i = 0; i < n_dim; i++) {
-            variance += (row[i] - mean) * (row[i] - mean) / (double)n_dim;
-        }
-        for (int64_t i = 0; i < n_dim; i++) {
-            const double factor = gamma[i] / sqrt(variance + epsilon), value = (row[i] - mean) * factor;
-            want[r * n_dim + i] = value + beta[i];
-            /* A sum in fp32 errs by a few units of the sum of sizes, also where the terms cancel (Higham 2002, section 4.2);
-             * the rest errs by a few units of the result. */
-            tolerance[r * n_dim + i] = 1.01 * suite_roundoff(s) * fabs(value + beta[i]) +
-                                       1e-6 * (fabs(value) + fabs(beta[i])) + 4e-7 * fabs(mean_size * factor);
-        }
+        suite_norm_row(s, x + r * n_dim, NULL, gamma, beta, n_dim, epsilon, want + r * n_dim, tolerance + r * n_dim);
     }
-    suite_ok(s->b->ops->layernorm(s->b, yb, xb, gb, bb, n_rows, n_dim, epsilon));
+    suite_ok(s->b->ops->layernorm(s->b, yb, xb, &norm, n_rows, n_dim));
     suite_compare("layernorm", suite_read(s, yb, n, dtype), want, tolerance, n);
 }
 
@@ -48,8 +32,9 @@ static void layernorm_matches_reference(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
         suite *s = suite_begin(2);
-        check_norm(s, 1 + suite_random_below(s, 70), widths[i], 0, (int)i % N_PLACES);
-        check_norm(s, 3, widths[i], 100, ((int)i + 1) % N_PLACES);
+        const int64_t width = suite_width(s, widths[i]);
+        check_norm(s, 1 + suite_random_below(s, 70), width, 0, (int)i % N_PLACES);
+        check_norm(s, 3, width, 100, ((int)i + 1) % N_PLACES);
         suite_end(s);
     }
 }
@@ -58,7 +43,8 @@ static void layernorm_matches_reference(void **state)
 static void layernorm_of_constant_row(void **state)
 {
     suite *s = *state;
-    enum { N = 33 };
+    enum { N = 40 };
+    const int64_t n = suite_width(s, N - 7);
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
     double x[N], gamma[N], beta[N], tolerance[N];
     for (int i = 0; i < N; i++) {
@@ -67,22 +53,23 @@ static void layernorm_of_constant_row(void **state)
         beta[i] = i - 16;
         tolerance[i] = 1e-3;
     }
-    fbt_buffer *y = suite_poisoned(s, N, dtype);
-    suite_ok(s->b->ops->layernorm(s->b, y, suite_buffer(s, x, N, dtype), suite_buffer(s, gamma, N, FBT_F32),
-                                  suite_buffer(s, beta, N, FBT_F32), 1, N, 1e-12f));
-    suite_compare("layernorm of a constant", suite_read(s, y, N, dtype), beta, tolerance, N);
+    fbt_buffer *y = suite_poisoned(s, n, dtype);
+    const fbt_norm norm = suite_norm(s, gamma, beta, n, 1e-12f);
+    suite_ok(s->b->ops->layernorm(s->b, y, suite_buffer(s, x, n, dtype), &norm, 1, n));
+    suite_compare("layernorm of a constant", suite_read(s, y, n, dtype), beta, tolerance, n);
 }
 
 static void layernorm_refuses(void **state)
 {
     suite *s = *state;
+    const int64_t d = suite_width(s, 5);
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    fbt_buffer *x = suite_poisoned(s, 10, dtype), *g = suite_poisoned(s, 5, FBT_F32),
-               *few = suite_poisoned(s, 4, FBT_F32);
-    suite_ok(s->b->ops->layernorm(s->b, x, x, g, g, 0, 5, 1e-5f));
-    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, g, g, 3, 5, 1e-5f));
-    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, few, g, 2, 5, 1e-5f));
-    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, g, g, 2, 0, 1e-5f));
+    fbt_buffer *x = suite_poisoned(s, 2 * d, dtype);
+    const fbt_norm norm = suite_norm(s, NULL, NULL, d, 1e-5f), narrow = suite_norm(s, NULL, NULL, d - 1, 1e-5f);
+    suite_ok(s->b->ops->layernorm(s->b, x, x, &norm, 0, d));
+    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, &norm, 3, d));
+    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, &narrow, 2, d));
+    suite_expect(FBT_ERR_ARG, s->b->ops->layernorm(s->b, x, x, &norm, 2, 0));
 }
 
 int run_norm_tests(void)

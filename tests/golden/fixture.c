@@ -36,9 +36,12 @@ static fbt_status read_sequences(const json_t *about, fixture_case *c)
         for (size_t i = 0; i < n; i++) {
             tokens[i] = integer_at(sequence, i);
         }
-        FBT_TRY(fbt_batch_append(&c->batch, tokens, (int64_t)n, n_placeholders,
-                                 integer_at(json_object_get(about, "readout"), s), 0,
-                                 integer_at(json_object_get(about, "prompt_index"), s)));
+        const fbt_sequence item = {.tokens = tokens,
+                                   .n_tokens = (int32_t)n,
+                                   .readout = integer_at(json_object_get(about, "readout"), s),
+                                   .origin = {.client = -1}};
+        FBT_TRY(
+            fbt_batch_append(&c->batch, &item, n_placeholders, integer_at(json_object_get(about, "prompt_index"), s)));
     }
 done:
     return status;

@@ -47,8 +47,13 @@ static void append(const fbt_batch *from, int64_t s, const fixture_case *c, fbt_
 {
     int64_t n_placeholders = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
     int32_t begin = from->offsets[s] + (int32_t)n_placeholders;
-    must(fbt_batch_append(to, from->tokens + begin, from->offsets[s + 1] - begin, n_placeholders,
-                          from->readout[s] - begin, from->labels[s], from->prompt_index[s]));
+    const fbt_sequence sequence = {.tokens = from->tokens + begin,
+                                   .frozen = from->frozen + begin,
+                                   .n_tokens = from->offsets[s + 1] - begin,
+                                   .readout = from->readout[s] - begin,
+                                   .label = from->labels[s],
+                                   .origin = from->origins[s]};
+    must(fbt_batch_append(to, &sequence, n_placeholders, from->prompt_index[s]));
 }
 
 /* Evaluates sequences order[0], order[1], ... as one batch and compares each one's logits with the reference's bits. */
@@ -222,9 +227,11 @@ static void impossible_batches_are_refused(void **state)
     must(fbt_model_evaluate(model, batch, FBT_LOSS_CE, &(fbt_model_result){.losses = losses}));
     /* 38 positions: 34 tokens fit behind 4 of the prompt, one more does not. */
     fbt_batch_reset(batch);
-    must(fbt_batch_append(batch, long_text, 34, 4, 1, 0, 0));
+    fbt_sequence text = {.tokens = long_text, .n_tokens = 34, .readout = 1, .origin = {.client = -1}};
+    must(fbt_batch_append(batch, &text, 4, 0));
     must(fbt_model_evaluate(model, batch, FBT_LOSS_CE, &(fbt_model_result){.losses = losses}));
-    must(fbt_batch_append(batch, long_text, 35, 4, 1, 0, 0));
+    text.n_tokens = 35;
+    must(fbt_batch_append(batch, &text, 4, 0));
     refuse(model, batch, "sequence 1 has 39 tokens, the model has 38 positions");
     fbt_model_close(model);
     b->ops->close(b);
@@ -284,7 +291,7 @@ static void random_models_run(void **state)
     fbt_backend *b;
     fbt_model *model;
     fbt_batch batch = {0};
-    fbt_model_profile profile = {{0}, {0}};
+    fbt_model_profile profile = {{0}, {0}, {0}};
     fbt_model_shape shape = {"roberta", 2, 24, 3, 40, 50, 20, 2, 1, 1e-5f, FBT_ACT_GELU_ERF, 0};
     int32_t tokens[] = {0, 5, 6, 7, 2};
     int32_t labels[] = {3, 9};
@@ -298,7 +305,7 @@ static void random_models_run(void **state)
         must(fbt_model_open_random(b, &shape, &options, 5, &model));
         fbt_batch_reset(&batch);
         must(fbt_model_evaluate(model, &batch, FBT_LOSS_CE, &(fbt_model_result){.losses = &loss}));
-        must(fbt_batch_append(&batch, tokens, 5, 0, 2, 1, 0));
+        must(fbt_batch_append(&batch, &(fbt_sequence){tokens, NULL, 5, 2, 1, {.client = -1}}, 0, 0));
         fbt_model_set_profile(model, i == 0 ? &profile : NULL);
         must(fbt_model_evaluate(model, &batch, FBT_LOSS_CE,
                                 &(fbt_model_result){.losses = &loss, .predictions = &prediction, .logits = logits[i]}));

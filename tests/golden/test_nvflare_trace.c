@@ -80,17 +80,28 @@ static void score_mean(const fbt_population *p)
     p->fitness[0] = (fbt_fitness){.fitness = trace_number(client, "fitness")};
 }
 
-fbt_status __wrap_fbt_client_score(fbt_evaluator *evaluator, const fbt_population *populations, int64_t n_populations,
-                                   int64_t d, fbt_fitness_kind kind, const fbt_comm *share);
-fbt_status __wrap_fbt_client_score(fbt_evaluator *evaluator, const fbt_population *populations, int64_t n_populations,
-                                   int64_t d, fbt_fitness_kind kind, const fbt_comm *share)
+int __wrap_fbt_evaluator_n_lanes(const fbt_evaluator *evaluator);
+int __wrap_fbt_evaluator_n_lanes(const fbt_evaluator *evaluator)
 {
-    (void)evaluator, (void)kind, (void)share;
+    (void)evaluator;
+    return 1;
+}
+
+fbt_status __wrap_fbt_scoring_start(fbt_scoring *scoring);
+fbt_status __wrap_fbt_scoring_start(fbt_scoring *scoring)
+{
+    assert_int_equal(scoring->d, replay.d);
+    assert_int_equal(scoring->n_populations, replay.n_clients);
+    return FBT_OK;
+}
+
+fbt_status __wrap_fbt_scoring_finish(fbt_scoring *scoring);
+fbt_status __wrap_fbt_scoring_finish(fbt_scoring *scoring)
+{
     const bool final_means = replay.n_scored == replay.n_generations;
-    assert_int_equal(d, replay.d);
-    assert_int_equal(n_populations, replay.n_clients);
-    for (int64_t i = 0; i < n_populations; i++) {
-        final_means ? score_mean(&populations[i]) : score_population(&populations[i], replay.n_scored);
+    for (int64_t i = 0; i < scoring->n_populations; i++) {
+        final_means ? score_mean(&scoring->populations[i])
+                    : score_population(&scoring->populations[i], replay.n_scored);
     }
     replay.n_scored++;
     return FBT_OK;

@@ -43,9 +43,10 @@ def calls(tmp_path: Path) -> list[str]:
 def test_every_package_has_a_tag(shell):
     """Breaks if a line of the list is written so that no tag finds it: the package would silently never be installed."""
     lines = [line.split()[0] for line in LIST.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    listed = shell("fbt_packages build tests").stdout.split()
+    listed = shell("fbt_packages build cuda tests").stdout.split()
     assert sorted(listed) == sorted(lines) and len(set(lines)) == len(lines)
-    assert shell("fbt_packages tests").stdout.split() == ["libcmocka-dev"]
+    assert shell("fbt_packages cuda").stdout.split() == ["g++"]
+    assert shell("fbt_packages tests").stdout.split() == ["libboost-context-dev", "libcmocka-dev", "gcovr"]
 
 
 def test_nothing_missing_calls_no_apt(shell, tmp_path):

@@ -206,6 +206,37 @@ static void test_split(const fbt_comm *world)
     fbt_comm_free(NULL);
 }
 
+/* Broken by a node that is taken for the job, or by ranks that lose their order. */
+static void test_split_node(const fbt_comm *world)
+{
+    fbt_comm *half = NULL, *node = NULL;
+    CHECK(fbt_comm_split(world, rank % 2, &half) == FBT_OK);
+    CHECK(fbt_comm_split_node(half, &node) == FBT_OK); /* the tests run on one node */
+    CHECK(fbt_comm_size(node) == fbt_comm_size(half) && fbt_comm_rank(node) == rank / 2);
+    int64_t one = 1;
+    fbt_comm_sum_int(node, &one, 1);
+    CHECK(one == fbt_comm_size(half));
+    fbt_comm_free(node);
+    fbt_comm_free(half);
+}
+
+/* Lines of different lengths, an empty one among them. */
+static void test_lines(const fbt_comm *world)
+{
+    char line[64] = "", expected[1024] = "";
+    char *lines = NULL;
+    for (int r = 0; r < size; r++) {
+        const size_t used = strlen(expected);
+        snprintf(expected + used, sizeof expected - used, r == 1 ? "\n" : "rank %d%.*s\n", r, 3 * r, "............");
+    }
+    if (rank != 1) {
+        snprintf(line, sizeof line, "rank %d%.*s", rank, 3 * rank, "............");
+    }
+    CHECK(fbt_comm_lines(world, line, &lines) == FBT_OK);
+    CHECK(lines != NULL && strcmp(lines, expected) == 0);
+    free(lines);
+}
+
 static void test_hosts(const fbt_comm *world)
 {
     char name[MPI_MAX_PROCESSOR_NAME];
@@ -250,6 +281,8 @@ int main(int argc, char **argv)
     test_sum_int_and_max(world);
     test_broadcast(world);
     test_split(world);
+    test_split_node(world);
+    test_lines(world);
     test_hosts(world);
     fbt_comm_sum(world, &(double){0}, 1); /* together from here */
     test_wait(world);

@@ -58,6 +58,7 @@ typedef struct run_result {
     double *doubles;
     int64_t n;
     int64_t largest_batch;
+    int most_lanes_at_once;
 } run_result;
 
 static void keep_checkpoint(fbt_federation *federation, run_result *result)
@@ -90,14 +91,15 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
     }
     keep_checkpoint(federation, result);
     result->largest_batch = model->largest_batch;
+    result->most_lanes_at_once = model->most_lanes_at_once;
 done:
     fbt_federation_free(federation);
     fbt_placement_clear(&placement);
     return status;
 }
 
-/* One case with batches of at most `batch_tokens` rows. */
-static run_result run_alone_or_together(const run_case *c, const fbt_comm *world, const char *batch_tokens)
+/* One case with batches of at most `batch_tokens` rows on n_lanes lanes. */
+static run_result run_alone_or_together(const run_case *c, const fbt_comm *world, const char *batch_tokens, int n_lanes)
 {
     toy_problem problem;
     run_result result;
@@ -105,6 +107,7 @@ static run_result run_alone_or_together(const run_case *c, const fbt_comm *world
     memcpy(assignments + 1, c->assignments, sizeof c->assignments);
     toy_problem_init(&problem, assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    model->n_lanes = n_lanes;
     const fbt_status status = run(&problem, world, model, &result);
     CHECK(status == FBT_OK, "%s: %s: %s", c->name, fbt_status_text(status), fbt_error_message());
     toy_model_free(model);
@@ -116,10 +119,12 @@ static run_result run_alone_or_together(const run_case *c, const fbt_comm *world
  * stream, a server that changed where it hosts clients only, -0.0, a client that missed a restart. */
 static void check_case(const run_case *c, const fbt_comm *world, const fbt_comm *self)
 {
-    run_result alone = run_alone_or_together(c, self, "backend.batch_tokens=100000");
+    run_result alone = run_alone_or_together(c, self, "backend.batch_tokens=100000", 1);
     const char *const cuts[] = {"backend.batch_tokens=1", "backend.batch_tokens=33", "backend.batch_tokens=100000"};
     for (int i = 0; i < 3; i++) {
-        run_result together = run_alone_or_together(c, world, cuts[i]);
+        const int n_lanes = 3 - i;
+        run_result together = run_alone_or_together(c, world, cuts[i], n_lanes);
+        CHECK(together.most_lanes_at_once <= n_lanes, "%s", c->name);
         CHECK(together.n == alone.n, "%s", c->name);
         for (int64_t k = 0; k < alone.n && k < together.n; k++) {
             if (memcmp(alone.doubles + k, together.doubles + k, sizeof(double)) != 0) {
@@ -173,6 +178,18 @@ fbt_status __wrap_fbt_memory_alloc(void *memory, int64_t n_items, size_t item_by
     const fbt_status status = fault();
     memcpy(memory, &none, sizeof none);
     return status == FBT_OK ? __real_fbt_memory_alloc(memory, n_items, item_bytes) : status;
+}
+
+/* A local search that hosts several clients scores some on one lane while others step. Broken by a search that waits
+ * for what it has started before it starts more. */
+static void check_lanes(const fbt_comm *self)
+{
+    const run_case *c = &cases[0];
+    for (int n_lanes = 1; n_lanes <= TOY_MAX_LANES; n_lanes++) {
+        run_result result = run_alone_or_together(c, self, "backend.batch_tokens=100000", n_lanes);
+        CHECK(result.most_lanes_at_once == n_lanes, "%d of %d lanes", result.most_lanes_at_once, n_lanes);
+        free(result.doubles);
+    }
 }
 
 /* Start and one round, in which this rank's call number `place` fails; 0: none. */
@@ -239,6 +256,7 @@ static void check_faults(const run_case *c, const fbt_comm *world, int failing)
     toy_problem problem;
     toy_problem_init(&problem, c->assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    model->n_lanes = 2;
     CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
     const int64_t n = of_rank(world, n_calls, failing);
     for (int64_t i = 0; i < n_places(n); i++) {
@@ -257,6 +275,7 @@ static void check_model_faults(const run_case *c, const fbt_comm *world, int fai
     toy_problem problem;
     toy_problem_init(&problem, c->assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    model->n_lanes = 2;
     CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
     const int64_t n = of_rank(world, model->n_calls, failing);
     for (int64_t call = 1; call <= n; call++) {
@@ -291,6 +310,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_CASES; i++) {
         check_case(&cases[i], world, self);
     }
+    check_lanes(self);
     for (int i = 0; i < N_FAULT_CASES; i++) {
         for (int failing = 0; failing<size; failing += size> 1 ? size - 1 : 1) {
             check_faults(&fault_cases[i], world, failing);

@@ -1,6 +1,7 @@
 #include "toy.h"
 
 #include "memory.h"
+#include "rng.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -36,12 +37,20 @@ fbt_model *toy_model_new(int64_t dimension)
                                          .n_prompt_tokens = TOY_PROMPT_TOKENS,
                                          .n_labels = TOY_LABELS};
     model->dimension = dimension;
+    model->n_lanes = 1;
+    for (int i = 0; i < TOY_MAX_LANES; i++) {
+        model->lanes[i].last = &model->lanes[i].first;
+    }
+    fbt_model_select_lane(model, 0);
     return model;
 }
 
 void toy_model_free(fbt_model *model)
 {
-    free(model->z);
+    for (int i = 0; i < TOY_MAX_LANES; i++) {
+        MUST(model->lanes[i].first == NULL); /* nobody waits for results any more */
+        free(model->lanes[i].z);
+    }
     free(model);
 }
 
@@ -50,47 +59,151 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model)
     return &model->options;
 }
 
-fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
+int fbt_model_n_lanes(const fbt_model *model)
 {
-    free(model->z);
-    model->z = malloc((size_t)(n * model->dimension) * sizeof *z);
-    memcpy(model->z, z, (size_t)(n * model->dimension) * sizeof *z);
-    model->n_prompts = n;
+    return model->n_lanes;
+}
+
+void fbt_model_select_lane(fbt_model *model, int lane)
+{
+    MUST(lane >= 0 && lane < model->n_lanes);
+    model->lane = &model->lanes[lane];
+}
+
+fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *perturbation)
+{
+    model->perturbation = *perturbation;
     return FBT_OK;
 }
 
-/* Tokens of a sequence behind its placeholders, after checking that the batch says what the contract promises. */
-static const int32_t *text_of(const fbt_model *model, const fbt_batch *batch, int64_t i, int64_t *n_tokens)
+static void *copy_of(const void *items, int64_t n, size_t item_bytes)
 {
-    const int32_t *rows = batch->tokens + batch->offsets[i];
-    for (int64_t p = 0; p < TOY_PROMPT_TOKENS; p++) {
-        MUST(rows[p] == -1);
-    }
-    MUST(batch->readout[i] == batch->offsets[i] + TOY_PROMPT_TOKENS + 1); /* the mask is the second token */
-    MUST(batch->prompt_index[i] >= 0 && batch->prompt_index[i] < model->n_prompts);
-    *n_tokens = batch->offsets[i + 1] - batch->offsets[i] - TOY_PROMPT_TOKENS;
-    return rows + TOY_PROMPT_TOKENS;
+    void *copy = malloc(n > 0 ? (size_t)n * item_bytes : 1);
+    memcpy(copy, items, (size_t)n * item_bytes);
+    return copy;
 }
 
-fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
+fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
+{
+    free(model->lane->z);
+    model->lane->z = copy_of(z, n * model->dimension, sizeof *z);
+    model->lane->n_prompts = n;
+    return FBT_OK;
+}
+
+/* Checks that the batch says what the contract promises. */
+static void check_batch(const fbt_model *model, const fbt_batch *batch)
+{
+    for (int64_t i = 0; i < batch->n_sequences; i++) {
+        for (int64_t p = 0; p < TOY_PROMPT_TOKENS; p++) {
+            MUST(batch->tokens[batch->offsets[i] + p] == -1);
+        }
+        MUST(batch->readout[i] == batch->offsets[i] + TOY_PROMPT_TOKENS + 1); /* the mask is the second token */
+        MUST(batch->prompt_index[i] >= 0 && batch->prompt_index[i] < model->lane->n_prompts);
+        MUST(batch->origins[i].n_placeholders == TOY_PROMPT_TOKENS);
+    }
+}
+
+static void note_lanes(fbt_model *model)
+{
+    int n_busy = 0;
+    for (int i = 0; i < model->n_lanes; i++) {
+        n_busy += model->lanes[i].first != NULL;
+    }
+    model->most_lanes_at_once = n_busy > model->most_lanes_at_once ? n_busy : model->most_lanes_at_once;
+}
+
+static toy_batch *keep_batch(const fbt_model *model, const fbt_batch *batch, const fbt_model_result *result)
+{
+    toy_batch *kept = calloc(1, sizeof *kept);
+    const int64_t n = batch->n_sequences;
+    kept->call = model->n_calls;
+    kept->result = *result;
+    kept->z = copy_of(model->lane->z, model->lane->n_prompts * model->dimension, sizeof *kept->z);
+    kept->batch = (fbt_batch){.n_sequences = n,
+                              .n_rows = batch->n_rows,
+                              .tokens = copy_of(batch->tokens, batch->n_rows, sizeof *batch->tokens),
+                              .frozen = copy_of(batch->frozen, batch->n_rows, 1),
+                              .offsets = copy_of(batch->offsets, n + 1, sizeof *batch->offsets),
+                              .labels = copy_of(batch->labels, n, sizeof *batch->labels),
+                              .prompt_index = copy_of(batch->prompt_index, n, sizeof *batch->prompt_index),
+                              .origins = copy_of(batch->origins, n, sizeof *batch->origins)};
+    return kept;
+}
+
+fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
 {
     (void)loss;
     model->n_calls++;
     model->largest_batch = batch->n_rows > model->largest_batch ? batch->n_rows : model->largest_batch;
-    if (model->n_calls == model->fail_call) {
-        return fbt_fail(FBT_ERR_BACKEND, "the toy model fails in its call %lld", (long long)model->n_calls);
+    if (model->n_calls == model->fail_call && model->n_calls % 2 == 1) {
+        return fbt_fail(FBT_ERR_BACKEND, "the toy model refuses its batch %lld", (long long)model->n_calls);
     }
+    check_batch(model, batch);
     for (int64_t i = 0; i < batch->n_sequences; i++) {
-        int64_t n_tokens;
-        const int32_t *tokens = text_of(model, batch, i, &n_tokens);
-        const double *z = model->z + batch->prompt_index[i] * model->dimension;
-        result->losses[i] = toy_loss(z, model->dimension, tokens, n_tokens, batch->labels[i]);
-        result->predictions[i] = (int32_t)(1e4F * result->losses[i]) % TOY_LABELS;
+        result->losses[i] = -1e30F; /* whoever reads too early will notice */
     }
-    if (model->n_calls == model->nan_call) {
-        result->losses[0] = NAN;
-    }
+    toy_batch *kept = keep_batch(model, batch, result);
+    *model->lane->last = kept;
+    model->lane->last = &kept->next;
+    note_lanes(model);
     return FBT_OK;
+}
+
+/* Replaces the tokens of sequence i as backend.h says, one by one. */
+static void perturb(const fbt_perturbation *p, const fbt_origin *origin, const uint8_t *frozen, int32_t *tokens,
+                    int64_t n_tokens)
+{
+    const fbt_rng_stream stream = {.seed = p->seed,
+                                   .purpose = FBT_RNG_PERTURB,
+                                   .round = (uint32_t)origin->round,
+                                   .client = (uint32_t)origin->client,
+                                   .candidate = (uint32_t)origin->sample};
+    for (int64_t t = 0; t < n_tokens; t++) {
+        uint32_t words[4];
+        fbt_rng_block(&stream, (uint32_t)(t / 2), words);
+        if (words[2 * (t % 2)] < p->rate * 4294967296.0 && !(p->text_only && frozen[t])) {
+            tokens[t] = (int32_t)((uint64_t)words[2 * (t % 2) + 1] * (uint64_t)p->vocab_size >> 32);
+        }
+    }
+}
+
+static void compute(const fbt_model *model, const toy_batch *kept)
+{
+    const fbt_batch *batch = &kept->batch;
+    for (int64_t i = 0; i < batch->n_sequences; i++) {
+        const int64_t first = batch->offsets[i] + TOY_PROMPT_TOKENS, n_tokens = batch->offsets[i + 1] - first;
+        if (batch->origins[i].client >= 0) {
+            perturb(&model->perturbation, &batch->origins[i], batch->frozen + first, batch->tokens + first, n_tokens);
+        }
+        const float loss = toy_loss(kept->z + batch->prompt_index[i] * model->dimension, model->dimension,
+                                    batch->tokens + first, n_tokens, batch->labels[i]);
+        kept->result.losses[i] = loss;
+        kept->result.predictions[i] = (int32_t)(1e4F * loss) % TOY_LABELS;
+    }
+    if (kept->call == model->nan_call) {
+        kept->result.losses[0] = NAN;
+    }
+}
+
+fbt_status fbt_model_wait(fbt_model *model)
+{
+    fbt_status status = FBT_OK;
+    toy_lane *lane = model->lane;
+    while (lane->first != NULL) {
+        toy_batch *kept = lane->first;
+        lane->first = kept->next;
+        if (kept->call == model->fail_call) {
+            status = fbt_fail(FBT_ERR_BACKEND, "the toy model fails in its batch %lld", (long long)kept->call);
+        } else {
+            compute(model, kept);
+        }
+        fbt_batch_clear(&kept->batch);
+        free(kept->z);
+        free(kept);
+    }
+    lane->last = &lane->first;
+    return status;
 }
 
 /* Sample i: 3 to 7 tokens, of which the second is the mask and, with the first, frozen. */

@@ -7,21 +7,40 @@
 
 #include <stdint.h>
 
-enum { TOY_PROMPT_TOKENS = 2, TOY_VOCABULARY = 40, TOY_MASK = 1, TOY_LABELS = 3 };
+enum { TOY_PROMPT_TOKENS = 2, TOY_VOCABULARY = 40, TOY_MASK = 1, TOY_LABELS = 3, TOY_MAX_LANES = 3 };
 
 /* The loss of one sample, rounded to float: with z rounded to float, tokens t_j and label y,
  *     1 + y / 4 + (1/d) sum_i (z_i - c_i)^2,    c_i = mean over j of sin(1.3 i + 0.7 t_j). */
 float toy_loss(const double *z, int64_t d, const int32_t *tokens, int64_t n_tokens, int32_t label);
 
-/* The one model. fbt_model_evaluate gives a NaN as the first loss of its nan_call-th call (from 1), and fails in its
- * fail_call-th; 0: never. */
+/* A batch that waits to be evaluated; all but the result is copied. */
+typedef struct toy_batch {
+    struct toy_batch *next;
+    fbt_batch batch;
+    double *z; /* [n_prompts, dimension] */
+    fbt_model_result result;
+    int64_t call; /* its number among the submitted */
+} toy_batch;
+
+typedef struct toy_lane {
+    double *z; /* [n_prompts, dimension] */
+    int64_t n_prompts;
+    toy_batch *first, **last; /* submitted, in order */
+} toy_lane;
+
+/* The one model. It keeps the contract to the letter: what was submitted is computed by fbt_model_wait, from copies.
+ * The nan_call-th batch submitted (from 1) has a NaN as its first loss; the fail_call-th fails, when it is submitted
+ * (odd) or waited for (even); 0: none. */
 struct fbt_model {
     fbt_model_options options;
     int64_t dimension;
-    double *z; /* [n_prompts, dimension] */
-    int64_t n_prompts;
+    fbt_perturbation perturbation;
+    int n_lanes; /* set before use, at most TOY_MAX_LANES */
+    toy_lane lanes[TOY_MAX_LANES];
+    toy_lane *lane;
     int64_t n_calls, nan_call, fail_call;
-    int64_t largest_batch; /* rows */
+    int64_t largest_batch;  /* rows                                           */
+    int most_lanes_at_once; /* lanes on which something was under way at once */
 };
 
 fbt_model *toy_model_new(int64_t dimension);

@@ -51,6 +51,9 @@ int fixture_teardown(void **state);
 const char *fixture_path(const char *name);
 int fixture_count_files(void);
 
+/* The same without those whose names begin with prefix. */
+int fixture_count_files_but(const char *prefix);
+
 /* Fails the test unless the kept sentence contains `part`; forgets the sentence. */
 void assert_error_has(const char *part);
 

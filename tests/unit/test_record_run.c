@@ -322,7 +322,8 @@ static void killed_runs_leave_whole_files(void **state)
     static fixture f;
     fixture_init(&f);
     fixture_write(&f, path, 4, 0); /* also removes what the killed ones left */
-    assert_int_equal(fixture_count_files(), 1);
+    /* A kill in the middle of taking a lock over may leave the small file that gave the right to it. */
+    assert_int_equal(fixture_count_files_but(".run.h5.lock."), 1);
 }
 
 /* A header of impossible sizes is a caller's mistake, not a crash. */

@@ -1,0 +1,243 @@
+/* The CUDA backend's object: open, close, memory, and what its errors say. */
+#include "cuda/cuda.h"
+
+#include "checks.h"
+#include "cuda/open.h"
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+fbt_status fbt_cuda_status(cudaError_t code, const char *what)
+{
+    if (code == cudaSuccess) {
+        return FBT_OK;
+    }
+    cudaGetLastError(); /* else the next launch would report it once more */
+    if (code == cudaErrorMemoryAllocation) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of device memory: CUDA could not %s", what);
+    }
+    return fbt_fail(FBT_ERR_BACKEND, "CUDA could not %s: %s (%s)", what, cudaGetErrorString(code),
+                    cudaGetErrorName(code));
+}
+
+fbt_status fbt_cuda_blas_status(cublasStatus_t code, const char *what)
+{
+    if (code == CUBLAS_STATUS_SUCCESS) {
+        return FBT_OK;
+    }
+    cudaGetLastError();
+    if (code == CUBLAS_STATUS_ALLOC_FAILED) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: cuBLASLt could not %s", what);
+    }
+    return fbt_fail(FBT_ERR_BACKEND, "cuBLASLt could not %s: %s", what, cublasLtGetStatusString(code));
+}
+
+fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation)
+{
+    if (cuda->pass_state != FBT_CUDA_NO_PASS) {
+        return fbt_fail(FBT_ERR_ARG, "%s is not possible within a pass", operation);
+    }
+    return FBT_OK;
+}
+
+fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
+{
+    return fbt_check_size(buffer == NULL ? 0 : buffer->n_bytes, n_items, item_bytes, what);
+}
+
+static fbt_status cuda_memory(fbt_backend *b, fbt_backend_memory *memory)
+{
+    size_t free_bytes = 0, total_bytes = 0;
+    (void)b;
+    const fbt_status status =
+        fbt_cuda_status(cudaMemGetInfo(&free_bytes, &total_bytes), "tell how much memory is free");
+    *memory = (fbt_backend_memory){.free = (int64_t)free_bytes, .total = (int64_t)total_bytes};
+    return status;
+}
+
+fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data)
+{
+    void **place = data;
+    fbt_backend_memory memory = {0};
+    *place = NULL;
+    const cudaError_t code = cudaMalloc(place, n_bytes > 0 ? (size_t)n_bytes : 1);
+    if (code == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        *place = NULL;
+        cuda_memory(&cuda->base, &memory);
+        return fbt_fail(
+            FBT_ERR_MEMORY,
+            "out of device memory: %lld bytes were asked for; of the %lld bytes of device %d (%s) %lld are free",
+            (long long)n_bytes, (long long)memory.total, cuda->device, cuda->name, (long long)memory.free);
+    }
+    return fbt_cuda_status(code, "allocate memory");
+}
+
+static void cuda_select_lane(fbt_backend *b, int lane)
+{
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    cuda->lane = &cuda->lanes[lane];
+}
+
+static fbt_status cuda_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    fbt_buffer *made = NULL;
+    *buffer = NULL;
+    if (n_bytes < 0) {
+        FBT_FAIL(FBT_ERR_ARG, "a buffer cannot have %lld bytes", (long long)n_bytes);
+    }
+    FBT_TRY(fbt_cuda_check_no_pass(cuda, "making a buffer"));
+    FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    FBT_TRY(fbt_cuda_malloc(cuda, n_bytes, &made->data));
+    made->n_bytes = n_bytes;
+    *buffer = made;
+    made = NULL;
+done:
+    free(made);
+    return status;
+}
+
+static void cuda_buffer_free(fbt_backend *b, fbt_buffer *buffer)
+{
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    if (buffer == NULL) {
+        return;
+    }
+    fbt_cuda_wait_all(cuda);
+    fbt_cuda_forget_passes(cuda);
+    cudaFree(buffer->data);
+    free(buffer);
+}
+
+static fbt_status cuda_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    FBT_TRY(fbt_cuda_check_no_pass(cuda, "write"));
+    FBT_TRY(fbt_cuda_check_buffer(buffer, n_bytes, 1, "write"));
+    FBT_TRY(fbt_cuda_lane_write(cuda->lane, buffer->data, host, n_bytes));
+done:
+    return status;
+}
+
+static fbt_status cuda_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    FBT_TRY(fbt_cuda_check_no_pass(cuda, "read"));
+    FBT_TRY(fbt_cuda_check_buffer(buffer, n_bytes, 1, "read"));
+    FBT_TRY(fbt_cuda_lane_read(cuda->lane, host, buffer->data, n_bytes));
+done:
+    return status;
+}
+
+static fbt_status cuda_sync(fbt_backend *b)
+{
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    const fbt_status status = fbt_cuda_check_no_pass(cuda, "sync");
+    return status != FBT_OK ? status : fbt_cuda_lane_sync(cuda->lane);
+}
+
+static void cuda_info(const fbt_backend *b, fbt_backend_info *info)
+{
+    const fbt_cuda *cuda = (const fbt_cuda *)b;
+    *info = (fbt_backend_info){.name = "cuda",
+                               .device = cuda->name,
+                               .device_id = cuda->id,
+                               .isa = cuda->isa,
+                               .libraries = cuda->libraries,
+                               .precision = b->precision,
+                               .n_threads = 1,
+                               .n_lanes = FBT_CUDA_N_LANES,
+                               .can_share = 1};
+}
+
+static void cuda_close(fbt_backend *b)
+{
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    if (cuda == NULL) {
+        return;
+    }
+    fbt_cuda_wait_all(cuda);
+    fbt_cuda_forget_passes(cuda);
+    for (int i = 0; i < FBT_MAX_STAMPS; i++) {
+        if (cuda->stamps[i] != NULL) {
+            cudaEventDestroy(cuda->stamps[i]);
+        }
+    }
+    for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
+        fbt_cuda_lane_close(&cuda->lanes[i]);
+    }
+    fbt_cuda_choices_free(cuda);
+    fbt_cuda_arena_close(&cuda->constants);
+    if (cuda->blas != NULL) {
+        cublasLtDestroy(cuda->blas);
+    }
+    free(cuda);
+}
+
+static const fbt_backend_ops cuda_ops = {
+    .close = cuda_close,
+    .info = cuda_info,
+    .memory = cuda_memory,
+    .select_lane = cuda_select_lane,
+    .buffer_new = cuda_buffer_new,
+    .buffer_free = cuda_buffer_free,
+    .write = cuda_write,
+    .read = cuda_read,
+    .sync = cuda_sync,
+    .pass_begin = fbt_cuda_pass_begin,
+    .pass_end = fbt_cuda_pass_end,
+    .stamp = fbt_cuda_stamp,
+    .stamp_seconds = fbt_cuda_stamp_seconds,
+    .share_export = fbt_cuda_share_export,
+    .share_import = fbt_cuda_share_import,
+    .matrix_new = fbt_cuda_matrix_new,
+    .matrix_free = fbt_cuda_matrix_free,
+    .table_new = fbt_cuda_table_new,
+    .table_free = fbt_cuda_table_free,
+    .perturb = fbt_cuda_perturb,
+    .embed = fbt_cuda_embed,
+    .linear = fbt_cuda_linear,
+    .linear_norm = fbt_cuda_linear_norm,
+    .layernorm = fbt_cuda_layernorm,
+    .attention = fbt_cuda_attention,
+    .gather_rows = fbt_cuda_gather_rows,
+    .mean_pool = fbt_cuda_mean_pool,
+    .label_logits = fbt_cuda_label_logits,
+    .loss = fbt_cuda_loss,
+    .library_product = fbt_cuda_library_product,
+    .library_copy = fbt_cuda_library_copy,
+};
+
+static fbt_precision precision_of(const char *name)
+{
+    return strcmp(name, "fp32") == 0   ? FBT_PRECISION_FP32
+           : strcmp(name, "tf32") == 0 ? FBT_PRECISION_TF32
+                                       : FBT_PRECISION_BF16;
+}
+
+fbt_status fbt_cuda_open(const fbt_backend_options *options, fbt_backend **b)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = NULL;
+    *b = NULL;
+    FBT_TRY(fbt_memory_alloc(&cuda, 1, sizeof *cuda));
+    cuda->base = (fbt_backend){.ops = &cuda_ops, .precision = precision_of(options->precision)};
+    cuda->lane = &cuda->lanes[0];
+    FBT_TRY(fbt_cuda_device_open(cuda, options->local_rank));
+    FBT_TRY(fbt_cuda_blas_status(cublasLtCreate(&cuda->blas), "open the device"));
+    for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
+        FBT_TRY(fbt_cuda_lane_open(cuda, &cuda->lanes[i]));
+    }
+    *b = &cuda->base;
+    cuda = NULL;
+done:
+    if (cuda != NULL) {
+        cuda_close(&cuda->base);
+    }
+    return status;
+}

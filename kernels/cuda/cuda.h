@@ -1,0 +1,275 @@
+/* Inside the CUDA backend: its object, and what its files share.
+ *
+ * Everything here is C on the CUDA runtime and cuBLASLt; kernels are behind kernels.h. One device per backend; ranks
+ * that share a device are processes of their own. Nothing resets the device, so that the backend runs under MPS as
+ * well.
+ */
+#ifndef FBT_CUDA_CUDA_H
+#define FBT_CUDA_CUDA_H
+
+#include "backend.h"
+#include "cuda/kernels.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+enum {
+    FBT_CUDA_N_LANES = 2,
+    FBT_CUDA_N_SEGMENTS = 8,             /* of a lane's staging ring                                                 */
+    FBT_CUDA_MAX_PASSES = 64,            /* remembered per lane                                                      */
+    FBT_CUDA_WORKSPACE_BYTES = 32 << 20, /* of a lane, for cuBLASLt, as its documentation advises for Hopper         */
+    FBT_CUDA_ALIGNMENT = 256,            /* bytes: of device memory, as cudaMalloc gives and cuBLASLt supposes it    */
+    FBT_CUDA_WIDTH = 8,                  /* rows of kernels are multiples of this many elements: kernels.h           */
+    FBT_CUDA_MAX_HEAD_DIM = 128,
+};
+
+struct fbt_buffer {
+    void *data;
+    int64_t n_bytes;
+};
+
+struct fbt_table {
+    void *rows; /* constant memory */
+    fbt_dtype dtype;
+    int64_t n_rows, n_dim;
+};
+
+/* One piece of constant memory: the weights, the bias in float, and the bias as products add it. */
+struct fbt_matrix {
+    void *weight;             /* [n_out, n_in], activation type of `precision`; start of the piece     */
+    const float *bias;        /* [n_out]; zeros where there is none                                    */
+    const void *product_bias; /* [n_out], the bias in the activation type, which cuBLASLt insists on   */
+    int64_t n_out, n_in;
+    fbt_precision precision;
+};
+
+/* ---- Constant memory (arena.c): pieces of few large allocations, so that few handles share all of it. */
+
+typedef struct fbt_cuda_slab {
+    struct fbt_cuda_slab *next; /* in the order in which they were made */
+    char *data;
+    int64_t n_bytes, n_used, n_pieces;
+    int is_imported;
+} fbt_cuda_slab;
+
+typedef struct fbt_cuda_arena {
+    fbt_cuda_slab *first, *last;
+    fbt_cuda_slab *current; /* where the next piece is tried */
+    int64_t n_slabs, n_pieces, n_bytes;
+    int has_freed;           /* a piece was freed: the order of those that are left says nothing           */
+    int64_t n_shared_pieces; /* of an import: so many are carved from its slabs ...                         */
+    int64_t n_shared_bytes;  /* ... and come to so many bytes                                               */
+} fbt_cuda_arena;
+
+/* ---- A lane: a stream, and what must not be shared between streams. */
+
+typedef struct fbt_cuda_staging {
+    char *data; /* pinned, FBT_CUDA_N_SEGMENTS segments, used in turn */
+    cudaEvent_t passed[FBT_CUDA_N_SEGMENTS];
+    int is_pending[FBT_CUDA_N_SEGMENTS]; /* `passed` was recorded: wait for it before writing there */
+    int segment;
+    int64_t n_used; /* bytes of the current segment */
+} fbt_cuda_staging;
+
+typedef struct fbt_cuda_chunk fbt_cuda_chunk; /* pinned memory for results on their way to the host */
+
+typedef struct fbt_cuda_read {
+    void *host;
+    const void *staged;
+    int64_t n_bytes;
+} fbt_cuda_read;
+
+typedef struct fbt_cuda_reads {
+    fbt_cuda_chunk *chunks;
+    fbt_cuda_read *pending;
+    int64_t n_pending, capacity;
+} fbt_cuda_reads;
+
+/* A pass that was seen: `graph` is NULL until it was seen twice. */
+typedef struct fbt_cuda_pass {
+    unsigned char key[FBT_PASS_KEY_BYTES];
+    int64_t n_key;
+    cudaGraphExec_t graph;
+    int64_t last_use;
+} fbt_cuda_pass;
+
+typedef struct fbt_cuda_lane {
+    cudaStream_t stream;
+    void *workspace;               /* cuBLASLt's, FBT_CUDA_WORKSPACE_BYTES                        */
+    int32_t *error, *device_error; /* fbt_cuda_error, pinned: the host's and the device's address */
+    fbt_cuda_staging staging;
+    fbt_cuda_reads reads;
+    fbt_cuda_pass passes[FBT_CUDA_MAX_PASSES];
+    int n_passes;
+    int64_t n_uses;
+} fbt_cuda_lane;
+
+/* ---- Products (choose.c, product.c). */
+
+/* What is done to x W^T before it is stored. */
+typedef enum fbt_cuda_epilogue {
+    FBT_CUDA_PLAIN,
+    FBT_CUDA_BIAS,
+    FBT_CUDA_BIAS_RELU,
+    FBT_CUDA_BIAS_GELU_TANH,
+    FBT_CUDA_RESIDUAL, /* + residual, which may be y itself */
+} fbt_cuda_epilogue;
+
+/* What one algorithm serves, whatever the number of rows. */
+typedef struct fbt_cuda_shape {
+    int64_t n_out, n_in;
+    fbt_precision precision;
+    fbt_cuda_epilogue epilogue;
+} fbt_cuda_shape;
+
+typedef struct fbt_cuda_choice {
+    struct fbt_cuda_choice *next;
+    fbt_cuda_shape shape;
+    cublasLtMatmulAlgo_t algorithm;
+} fbt_cuda_choice;
+
+/* y = epilogue(x weight^T), device memory. */
+typedef struct fbt_cuda_product {
+    fbt_cuda_shape shape;
+    void *y;              /* [n_rows, n_out]                          */
+    const void *x;        /* [n_rows, n_in]                           */
+    const void *weight;   /* [n_out, n_in]                            */
+    const void *bias;     /* [n_out]; unused without a bias           */
+    const void *residual; /* [n_rows, n_out]; unused without residual */
+    int64_t n_rows;
+} fbt_cuda_product;
+
+/* cuBLASLt's descriptions of a product. */
+typedef struct fbt_cuda_plan {
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t weight, x, y;
+} fbt_cuda_plan;
+
+/* ---- The backend. */
+
+typedef enum fbt_cuda_pass_state { FBT_CUDA_NO_PASS, FBT_CUDA_PASS_SEEN, FBT_CUDA_PASS_RECORDED } fbt_cuda_pass_state;
+
+typedef struct fbt_cuda {
+    fbt_backend base;
+    int device, n_processors; /* streaming multiprocessors */
+    cublasLtHandle_t blas;
+    fbt_cuda_lane lanes[FBT_CUDA_N_LANES];
+    fbt_cuda_lane *lane; /* the current one */
+    fbt_cuda_arena constants;
+    fbt_cuda_choice *choices;
+    fbt_cuda_pass_state pass_state;
+    fbt_cuda_pass pass; /* the one between pass_begin and pass_end */
+    cudaEvent_t stamps[FBT_MAX_STAMPS];
+    char name[256], id[64], isa[16], libraries[128];
+    unsigned char uuid[16];
+} fbt_cuda;
+
+static inline fbt_cuda *fbt_cuda_of(fbt_backend *b)
+{
+    return (fbt_cuda *)b;
+}
+
+/* FBT_ERR_MEMORY or FBT_ERR_BACKEND with a sentence, unless `code` is success. `what` completes "... could not ...". */
+fbt_status fbt_cuda_status(cudaError_t code, const char *what);
+fbt_status fbt_cuda_blas_status(cublasStatus_t code, const char *what);
+
+/* Chooses this rank's device, makes it current, describes it. Errors: FBT_ERR_BACKEND (no driver, no device, old). */
+fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank);
+
+/* n_bytes of device memory, uninitialised, at least one. Errors: FBT_ERR_MEMORY with the device's name and figures. */
+fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data);
+
+/* Errors: FBT_ERR_ARG within a pass, where `operation` must not be. */
+fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation);
+
+/* fbt_check_size of a buffer, which may be NULL. */
+fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
+
+/* lanes.c. Closing a lane that was opened in part is fine; what wait_all meets is left for the lanes' sync to report.
+ */
+fbt_status fbt_cuda_lane_open(fbt_cuda *cuda, fbt_cuda_lane *lane);
+void fbt_cuda_lane_close(fbt_cuda_lane *lane);
+void fbt_cuda_wait_all(fbt_cuda *cuda);
+fbt_status fbt_cuda_lane_sync(fbt_cuda_lane *lane);
+
+/* Pinned memory of the lane's ring for up to `wanted` bytes of the next copy to the device; *n_bytes is what there is.
+ * Waits where the ring is full. */
+fbt_status fbt_cuda_stage(fbt_cuda_lane *lane, int64_t wanted, void **staged, int64_t *n_bytes);
+fbt_status fbt_cuda_lane_write(fbt_cuda_lane *lane, void *device, const void *host, int64_t n_bytes);
+fbt_status fbt_cuda_lane_read(fbt_cuda_lane *lane, void *host, const void *device, int64_t n_bytes);
+
+/* arena.c. is_filled: the contents are there, because another rank wrote them. free(NULL) does nothing. */
+fbt_status fbt_cuda_constant_new(fbt_cuda *cuda, int64_t n_bytes, void **data, int *is_filled);
+void fbt_cuda_constant_free(fbt_cuda *cuda, void *data);
+fbt_status fbt_cuda_arena_add(fbt_cuda_arena *arena, char *data, int64_t n_bytes, int is_imported);
+void fbt_cuda_arena_close(fbt_cuda_arena *arena);
+
+/* upload.c: n items of `dtype` on the host to device memory of `device_dtype` (F32 or BF16, or the same). Waits. */
+fbt_status fbt_cuda_upload(fbt_cuda *cuda, void *device, fbt_dtype device_dtype, const void *host, fbt_dtype dtype,
+                           int64_t n);
+
+/* passes.c */
+void fbt_cuda_forget_passes(fbt_cuda *cuda);
+
+/* product.c. A plan describes products of n_rows rows; close it also after an error. */
+fbt_status fbt_cuda_plan_open(fbt_cuda_plan *plan, const fbt_cuda_product *product);
+void fbt_cuda_plan_close(fbt_cuda_plan *plan);
+cublasStatus_t fbt_cuda_plan_run(fbt_cuda *cuda, const fbt_cuda_plan *plan, const fbt_cuda_product *product,
+                                 const cublasLtMatmulAlgo_t *algorithm);
+
+/* cuBLASLt's candidates for the plan, best first by its own estimate: up to n_max, *n of them. */
+fbt_status fbt_cuda_plan_candidates(fbt_cuda *cuda, const fbt_cuda_plan *plan, uint32_t reductions, int n_max,
+                                    cublasLtMatmulHeuristicResult_t *candidates, int *n);
+
+/* Queues the product with the algorithm of its shape. Errors: FBT_ERR_BACKEND. */
+fbt_status fbt_cuda_multiply(fbt_cuda *cuda, const fbt_cuda_product *product);
+
+/* choose.c: the algorithm of a shape; chosen at the first call, which waits and must not be within a recorded pass. */
+fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const cublasLtMatmulAlgo_t **algorithm);
+void fbt_cuda_choices_free(fbt_cuda *cuda);
+
+/* upload.c: device memory filled with random numbers of F32 or BF16, always the same for equal `salt`. Wait. random: n
+ * between -1 and 1. cancelling: n_rows rows of widely spread sizes, each row mirrored at its middle, negated for sign
+ * -1: the product of a row with sign 1 and one with sign -1 is 0, so that a sum of it in floating point is made of its
+ * roundings alone, and any other order of summation gives other bits, in bfloat16 too. */
+fbt_status fbt_cuda_fill_random(fbt_cuda *cuda, void *device, fbt_dtype dtype, int64_t n, uint32_t salt);
+fbt_status fbt_cuda_fill_cancelling(fbt_cuda *cuda, void *device, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                                    int sign, uint32_t salt);
+
+/* The operations, by file: passes.c, stamps.c, share.c, constants.c, linear.c, operations.c, yardstick.c. */
+fbt_status fbt_cuda_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+fbt_status fbt_cuda_pass_end(fbt_backend *b, fbt_status status);
+fbt_status fbt_cuda_stamp(fbt_backend *b, int64_t index);
+fbt_status fbt_cuda_stamp_seconds(fbt_backend *b, int64_t index, double *seconds);
+fbt_status fbt_cuda_share_export(fbt_backend *b, fbt_share *share);
+fbt_status fbt_cuda_share_import(fbt_backend *b, const fbt_share *share);
+fbt_status fbt_cuda_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
+                               int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+void fbt_cuda_matrix_free(fbt_backend *b, fbt_matrix *matrix);
+fbt_status fbt_cuda_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                              fbt_table **table);
+void fbt_cuda_table_free(fbt_backend *b, fbt_table *table);
+fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                           fbt_activation activation, int64_t n_rows);
+fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_cuda_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
+                            const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
+fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
+fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+                              int64_t n_dim);
+fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
+                                int64_t n_dim);
+fbt_status fbt_cuda_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
+                              int64_t n_dim);
+fbt_status fbt_cuda_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                                 const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
+                                 int64_t n_labels, int64_t n_dim);
+fbt_status fbt_cuda_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
+                         const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+fbt_status fbt_cuda_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+                                    double *best_s);
+fbt_status fbt_cuda_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
+
+#endif

@@ -1,0 +1,109 @@
+/* y = activation(x W^T + bias), and the same with residual and LayerNorm behind it. */
+#include "cuda/cuda.h"
+
+/* What cuBLASLt does while it stores the product. Its GELU is the tanh formula with hardware's tanh, which bfloat16
+ * does not show and float does; erf and tanh it does not have at all. */
+static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_precision precision)
+{
+    switch (activation) {
+    case FBT_ACT_NONE:
+        return FBT_CUDA_BIAS;
+    case FBT_ACT_RELU:
+        return FBT_CUDA_BIAS_RELU;
+    case FBT_ACT_GELU_TANH:
+        return precision == FBT_PRECISION_BF16 ? FBT_CUDA_BIAS_GELU_TANH : FBT_CUDA_PLAIN;
+    default:
+        return FBT_CUDA_PLAIN;
+    }
+}
+
+static fbt_status check_product(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, int64_t n_rows,
+                                int uses_row_kernel)
+{
+    fbt_status status = FBT_OK;
+    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision));
+    FBT_TRY(fbt_cuda_check_buffer(x, n_rows, w->n_in * item, "linear, x"));
+    FBT_TRY(fbt_cuda_check_buffer(y, n_rows, w->n_out * item, "linear, y"));
+    if (uses_row_kernel && w->n_out % FBT_CUDA_WIDTH != 0) {
+        FBT_FAIL(FBT_ERR_UNSUPPORTED,
+                 "the CUDA backend computes this activation or norm for rows of a multiple of %d, not of %lld",
+                 FBT_CUDA_WIDTH, (long long)w->n_out);
+    }
+done:
+    return status;
+}
+
+static fbt_cuda_product describe(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                 fbt_cuda_epilogue epilogue, int64_t n_rows)
+{
+    return (fbt_cuda_product){
+        .shape = {.n_out = w->n_out, .n_in = w->n_in, .precision = w->precision, .epilogue = epilogue},
+        .y = y->data,
+        .x = x->data,
+        .weight = w->weight,
+        .bias = w->product_bias,
+        .n_rows = n_rows,
+    };
+}
+
+fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                           fbt_activation activation, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    const fbt_cuda_epilogue epilogue = epilogue_of(activation, w->precision);
+    fbt_cuda_product product;
+    if (n_rows == 0) {
+        return FBT_OK;
+    }
+    FBT_TRY(check_product(y, x, w, n_rows, epilogue == FBT_CUDA_PLAIN));
+    product = describe(y, x, w, epilogue, n_rows);
+    FBT_TRY(fbt_cuda_multiply(cuda, &product));
+    if (epilogue == FBT_CUDA_PLAIN) {
+        FBT_TRY(fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->lane->stream, y->data, w->bias, activation,
+                                                                w->precision, n_rows, w->n_out),
+                                "launch the activation"));
+    }
+done:
+    return status;
+}
+
+/* The product adds the residual while it stores y, the norm adds the bias while it loads it: y is written, read and
+ * written, the residual read once. A product into memory of its own and a norm that adds the residual move as many
+ * bytes and need that memory. */
+fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    fbt_cuda_product product;
+    fbt_cuda_norm_args args;
+    if (n_rows == 0) {
+        return FBT_OK;
+    }
+    if (w->precision != b->precision) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", fbt_precision_name(w->precision),
+                 fbt_precision_name(b->precision));
+    }
+    FBT_TRY(check_product(y, x, w, n_rows, 1));
+    FBT_TRY(fbt_cuda_check_buffer(residual, n_rows,
+                                  w->n_out * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision)),
+                                  "linear_norm, residual"));
+    FBT_TRY(fbt_cuda_check_buffer(norm->gamma, w->n_out, sizeof(float), "linear_norm, gamma"));
+    FBT_TRY(fbt_cuda_check_buffer(norm->beta, w->n_out, sizeof(float), "linear_norm, beta"));
+    product = describe(y, x, w, FBT_CUDA_RESIDUAL, n_rows);
+    product.residual = residual->data;
+    FBT_TRY(fbt_cuda_multiply(cuda, &product));
+    args = (fbt_cuda_norm_args){.y = y->data,
+                                .x = y->data,
+                                .bias = w->bias,
+                                .gamma = norm->gamma->data,
+                                .beta = norm->beta->data,
+                                .epsilon = norm->epsilon,
+                                .precision = b->precision,
+                                .n_rows = n_rows,
+                                .n_dim = w->n_out};
+    FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(cuda->lane->stream, &args), "launch the norm"));
+done:
+    return status;
+}

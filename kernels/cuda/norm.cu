@@ -1,0 +1,42 @@
+/* Layer normalisation with what comes before it, one read and one write of each row. */
+#include "cuda/rows.cuh"
+
+/* Every element is read and written by one thread: y may be x or residual. */
+template <typename Row> static __global__ void __launch_bounds__(Row::block) norm_kernel(const fbt_cuda_norm_args a)
+{
+    using T = typename Row::T;
+    const int n_dim = static_cast<int>(a.n_dim);
+    const int64_t first = Row::number() * a.n_dim;
+    if (Row::number() >= a.n_rows) {
+        return;
+    }
+    const auto x = typename Row::template term<T>(static_cast<const T *>(a.x) + first, n_dim);
+    const T *residual_row = a.residual == nullptr ? nullptr : static_cast<const T *>(a.residual) + first;
+    const auto residual = typename Row::template term<T>(residual_row, n_dim);
+    const auto bias = typename Row::template term<float>(a.bias, n_dim);
+    Row row;
+    row.clear();
+    row.add(x);
+    row.add(residual);
+    row.add(bias);
+    row.normalise(a.gamma, a.beta, a.epsilon, n_dim, reinterpret_cast<float *>(fbt_shared()));
+    row.store(static_cast<T *>(a.y) + first, n_dim);
+}
+
+template <typename T> static cudaError_t launch_norm(cudaStream_t stream, const fbt_cuda_norm_args &a)
+{
+    return fbt_with_row<T>(a.n_dim, [&](auto row) {
+        using Row = decltype(row);
+        return FBT_LAUNCH(norm_kernel<Row>, fbt_n_blocks(a.n_rows, Row::rows_per_block), Row::block, Row::shared_bytes,
+                          stream, a);
+    });
+}
+
+cudaError_t fbt_cuda_launch_norm(cudaStream_t stream, const fbt_cuda_norm_args *args)
+{
+    if (args->n_rows == 0) {
+        return cudaSuccess;
+    }
+    return args->precision == FBT_PRECISION_BF16 ? launch_norm<__nv_bfloat16>(stream, *args)
+                                                 : launch_norm<float>(stream, *args);
+}

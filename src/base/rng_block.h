@@ -1,0 +1,49 @@
+/* One block of a random stream (rng.h), for whatever computes by block index: host code in C and C++ and device code.
+ */
+#ifndef FBT_BASE_RNG_BLOCK_H
+#define FBT_BASE_RNG_BLOCK_H
+
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define FBT_RNG_FUNCTION static __host__ __device__ __forceinline__
+/* Random123 itself makes its functions __device__ alone, and in the device's pass only: the passes must agree. */
+#define R123_CUDA_DEVICE __host__ __device__
+#else
+#define FBT_RNG_FUNCTION static inline
+#endif
+#include <Random123/philox.h>
+
+typedef enum fbt_rng_purpose {
+    FBT_RNG_PROJECTION = 1, /* entries of A                                          */
+    FBT_RNG_SHOTS,          /* which samples of the data set are used                */
+    FBT_RNG_PARTITION,      /* which client gets them                                */
+    FBT_RNG_PARTICIPATION,  /* which clients take part in a round                    */
+    FBT_RNG_SEARCH,         /* CMA-ES samples of a client                            */
+    FBT_RNG_SERVER,         /* CMA-ES samples that all clients share (synchronous)   */
+    FBT_RNG_PERTURB,        /* replaced tokens                                       */
+    FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
+} fbt_rng_purpose;
+
+typedef struct fbt_rng_stream {
+    uint64_t seed;
+    fbt_rng_purpose purpose; /* < 256   */
+    uint32_t round;          /* < 2^32  */
+    uint32_t client;         /* < 65536 */
+    uint32_t generation;     /* < 65536 */
+    uint32_t candidate;      /* < 2^24  */
+} fbt_rng_stream;
+
+/* Words 4*block .. 4*block + 3 of a stream: what the GSL generator gives as its draws of those indices. */
+FBT_RNG_FUNCTION void fbt_rng_block(const fbt_rng_stream *stream, uint32_t block, uint32_t words[4])
+{
+    const philox4x32_key_t key = {{(uint32_t)stream->seed, (uint32_t)(stream->seed >> 32)}};
+    const philox4x32_ctr_t counter = {{block, ((uint32_t)stream->purpose << 24) | (stream->candidate & 0xffffffU),
+                                       stream->round, (stream->client << 16) | (stream->generation & 0xffffU)}};
+    const philox4x32_ctr_t result = philox4x32(counter, key);
+    for (int i = 0; i < 4; i++) {
+        words[i] = result.v[i];
+    }
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Whether a batch makes sense to the model. */
+#include "model_internal.h"
+
+#include <inttypes.h>
+
+/* Fields of a random stream (rng.h). */
+enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
+
+/* n_prompt: rows at the start that are not tokens. */
+static fbt_status check_tokens(const fbt_model_shape *shape, const fbt_batch *batch, int64_t sequence, int64_t n_prompt)
+{
+    for (int64_t row = batch->offsets[sequence] + n_prompt; row < batch->offsets[sequence + 1]; row++) {
+        if (batch->tokens[row] < 0 || batch->tokens[row] >= shape->vocab_size) {
+            return fbt_fail(FBT_ERR_ARG,
+                            "token %d of sequence %" PRId64 " is outside the model's vocabulary of %" PRId64,
+                            batch->tokens[row], sequence, shape->vocab_size);
+        }
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch, int64_t s, fbt_prompt_mode mode)
+{
+    fbt_status status = FBT_OK;
+    const fbt_model_shape *shape = &model->encoder.shape;
+    int64_t length = (int64_t)batch->offsets[s + 1] - batch->offsets[s];
+    int64_t n_prompt = mode == FBT_PROMPT_NONE ? 0 : model->options.n_prompt_tokens;
+    int64_t n_rows_without_position = mode == FBT_PROMPT_CAT ? n_prompt : 0;
+    if (length < 1 || length <= n_prompt || length > batch->max_length) {
+        FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " rows, %" PRId64 " of them for the prompt", s,
+                 length, n_prompt);
+    }
+    if (length - n_rows_without_position > shape->n_positions) {
+        FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " tokens, the model has %" PRId64 " positions", s,
+                 length - n_rows_without_position, shape->n_positions);
+    }
+    FBT_TRY(check_tokens(shape, batch, s, mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? n_prompt : 0));
+    if (mode != FBT_PROMPT_NONE && (batch->prompt_index[s] < 0 || batch->prompt_index[s] >= model->lane->n_prompts)) {
+        FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " asks for prompt %d of %" PRId64, s, batch->prompt_index[s],
+                 model->lane->n_prompts);
+    }
+    const fbt_origin *origin = &batch->origins[s];
+    if (origin->client >= MAX_CLIENT || (origin->client >= 0 && (origin->sample < 0 || origin->sample >= MAX_SAMPLE))) {
+        FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " cannot be perturbed as sample %d of client %d", s, origin->sample,
+                 origin->client);
+    }
+    if (model->options.readout == FBT_READOUT_MASK &&
+        (batch->readout[s] < batch->offsets[s] || batch->readout[s] >= batch->offsets[s + 1])) {
+        FBT_FAIL(FBT_ERR_ARG, "the row read of sequence %" PRId64 " is outside it", s);
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_model_check_batch(const fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode)
+{
+    fbt_status status = FBT_OK;
+    if (batch->offsets[0] != 0 || batch->offsets[batch->n_sequences] != batch->n_rows) {
+        FBT_FAIL(FBT_ERR_ARG, "the batch's offsets do not cover its %" PRId64 " rows", batch->n_rows);
+    }
+    if (batch->n_perturbed > 0 && model->n_perturbations == 0) {
+        FBT_FAIL(FBT_ERR_ARG, "the batch has perturbed sequences, and the model was not told how to perturb");
+    }
+    for (int64_t s = 0; s < batch->n_sequences; s++) {
+        FBT_TRY(check_sequence(model, batch, s, mode));
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_model_check_labels(const fbt_model *model, const fbt_batch *batch)
+{
+    for (int64_t s = 0; s < batch->n_sequences; s++) {
+        if (batch->labels[s] < 0 || batch->labels[s] >= model->options.n_labels) {
+            return fbt_fail(FBT_ERR_ARG, "sequence %" PRId64 " has label %d of %" PRId64, s, batch->labels[s],
+                            model->options.n_labels);
+        }
+    }
+    return FBT_OK;
+}

@@ -1,0 +1,219 @@
+/* Evaluation: prompts, a batch's forward pass, logits, losses, all queued on the current lane. */
+#include "memory.h"
+#include "model_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What makes two passes of one lane the same. Bytes that no member has are zero. */
+typedef struct pass_key {
+    uint64_t model;
+    int64_t n_rows, n_sequences, max_length, n_perturbations;
+    int32_t wants_losses, loss, is_perturbed;
+} pass_key;
+
+static fbt_status reserve_z(fbt_model *model, int64_t n)
+{
+    fbt_status status = FBT_OK;
+    if (n > model->z_capacity) {
+        free(model->z);
+        model->z = NULL;
+        model->z_capacity = 0;
+        FBT_TRY(fbt_memory_alloc(&model->z, n, sizeof *model->z));
+        model->z_capacity = n;
+    }
+done:
+    return status;
+}
+
+static fbt_work prompt_work(const fbt_model *model, int64_t n)
+{
+    const double n_z = (double)(n * model->n_search), n_p = (double)fbt_model_prompt_items(model);
+    return (fbt_work){.flops = 2 * n_z * n_p,
+                      .bytes = sizeof(float) * (n_z + n_p * (double)model->n_search + n_p * (double)n)};
+}
+
+fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    int64_t n_items = n * model->n_search;
+    if (model->options.prompt_mode == FBT_PROMPT_NONE) {
+        goto done;
+    }
+    if (model->projection == NULL || n < 0) {
+        FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompts cannot be made%s", n,
+                 model->projection == NULL ? " before the projection is set" : "");
+    }
+    model->lane->n_prompts = 0;
+    FBT_TRY(reserve_z(model, n_items));
+    for (int64_t i = 0; i < n_items; i++) {
+        model->z[i] = (float)z[i];
+    }
+    FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){.n_prompts = n}));
+    FBT_TRY(e->b->ops->write(e->b, e->w->rooms[FBT_ROOM_Z], model->z, n_items * (int64_t)sizeof *model->z));
+    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
+    FBT_TRY(e->b->ops->linear(e->b, e->w->rooms[FBT_ROOM_PROMPTS], e->w->rooms[FBT_ROOM_Z], model->projection,
+                              FBT_ACT_NONE, n));
+    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_PROMPT, prompt_work(model, n)));
+    model->lane->n_prompts = n;
+done:
+    return status;
+}
+
+fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p)
+{
+    fbt_status status = FBT_OK;
+    fbt_backend *b = model->encoder.b;
+    float *all = NULL;
+    int64_t n_items = fbt_model_prompt_items(model);
+    if (index < 0 || index >= model->lane->n_prompts) {
+        FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->lane->n_prompts);
+    }
+    FBT_TRY(fbt_memory_alloc(&all, (index + 1) * n_items, sizeof *all));
+    FBT_TRY(
+        b->ops->read(b, all, model->encoder.w->rooms[FBT_ROOM_PROMPTS], (index + 1) * n_items * (int64_t)sizeof *all));
+    FBT_TRY(fbt_model_wait(model));
+    memcpy(p, all + index * n_items, (size_t)n_items * sizeof *p);
+done:
+    free(all);
+    return status;
+}
+
+static fbt_status make_logits(fbt_model *model, int64_t n, const fbt_buffer *features)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    const fbt_head *head = &e->weights.head;
+    int is_mask = model->options.readout == FBT_READOUT_MASK;
+    fbt_dtype dtype = is_mask ? fbt_precision_dtype(e->b->precision) : FBT_F32;
+    float scale = is_mask ? 1.0f : model->options.embedding_scale;
+    FBT_TRY(e->b->ops->label_logits(e->b, e->w->rooms[FBT_ROOM_LOGITS], features, dtype, head->labels, head->bias,
+                                    scale, n, model->options.n_labels, e->shape.n_hidden));
+done:
+    return status;
+}
+
+static fbt_work readout_work(const fbt_model *model, int64_t n)
+{
+    const double h = (double)model->encoder.shape.n_hidden, labels = (double)model->options.n_labels;
+    const size_t item = model->options.readout == FBT_READOUT_MASK
+                            ? fbt_dtype_bytes(fbt_precision_dtype(model->encoder.b->precision))
+                            : sizeof(float);
+    return (fbt_work){.bytes = (double)n * h * (double)item + sizeof(float) * labels * (h + (double)n)};
+}
+
+/* The operations, which the backend may repeat as one pass. */
+static fbt_status run_pass(fbt_model *model, const fbt_packed *packed, const pass_key *key)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    const fbt_buffer *features;
+    int64_t n = packed->n_sequences;
+    FBT_TRY(fbt_encoder_forward(e, packed, model->options.prompt_mode, key->is_perturbed, &features));
+    FBT_TRY(make_logits(model, n, features));
+    if (key->wants_losses) {
+        FBT_TRY(e->b->ops->loss(e->b, e->w->rooms[FBT_ROOM_LOSSES], e->w->rooms[FBT_ROOM_PREDICTIONS],
+                                e->w->rooms[FBT_ROOM_LOGITS], e->w->rooms[FBT_ROOM_LABELS], (fbt_loss)key->loss, n,
+                                model->options.n_labels));
+    }
+    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, readout_work(model, n)));
+done:
+    return status;
+}
+
+static fbt_status queue_pass(fbt_model *model, const fbt_packed *packed, const pass_key *key)
+{
+    fbt_status status = FBT_OK;
+    fbt_backend *b = model->encoder.b;
+    int is_known;
+    if (model->encoder.marks.profile != NULL) {
+        return run_pass(model, packed, key);
+    }
+    FBT_TRY(b->ops->pass_begin(b, key, sizeof *key, &is_known));
+    if (!is_known) {
+        FBT_TRY(b->ops->pass_end(b, run_pass(model, packed, key)));
+    }
+done:
+    return status;
+}
+
+static fbt_status queue_reads(fbt_model *model, int64_t n, const fbt_model_result *result)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    const struct {
+        fbt_room room;
+        void *host;
+        int64_t n_items; /* of 4 bytes */
+    } wanted[] = {
+        {FBT_ROOM_LOSSES, result->losses, n},
+        {FBT_ROOM_PREDICTIONS, result->predictions, n},
+        {FBT_ROOM_LOGITS, result->logits, n * model->options.n_labels},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        if (wanted[i].host != NULL) {
+            FBT_TRY(e->b->ops->read(e->b, wanted[i].host, e->w->rooms[wanted[i].room], wanted[i].n_items * 4));
+        }
+    }
+done:
+    return status;
+}
+
+static pass_key key_of(const fbt_model *model, const fbt_batch *batch, fbt_loss loss, bool wants_losses)
+{
+    pass_key key;
+    memset(&key, 0, sizeof key);
+    key.model = (uint64_t)(uintptr_t)model;
+    key.n_rows = batch->n_rows;
+    key.n_sequences = batch->n_sequences;
+    key.max_length = batch->max_length;
+    key.n_perturbations = model->n_perturbations;
+    key.wants_losses = wants_losses;
+    key.loss = wants_losses ? (int32_t)loss : 0;
+    key.is_perturbed = batch->n_perturbed > 0;
+    return key;
+}
+
+fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    const bool wants_losses = result->losses != NULL || result->predictions != NULL;
+    const pass_key key = key_of(model, batch, loss, wants_losses);
+    fbt_packed packed;
+    if (batch->n_sequences == 0) {
+        goto done;
+    }
+    FBT_TRY(fbt_model_check_batch(model, batch, model->options.prompt_mode));
+    FBT_TRY(wants_losses ? fbt_model_check_labels(model, batch) : FBT_OK);
+    FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch->n_rows, batch->n_sequences, 0}));
+    FBT_TRY(fbt_encoder_stage(e, batch, model->options.prompt_mode, &packed));
+    if (wants_losses) {
+        FBT_TRY(e->b->ops->write(e->b, e->w->rooms[FBT_ROOM_LABELS], batch->labels,
+                                 batch->n_sequences * (int64_t)sizeof *batch->labels));
+    }
+    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
+    FBT_TRY(queue_pass(model, &packed, &key));
+    FBT_TRY(queue_reads(model, batch->n_sequences, result));
+done:
+    return status;
+}
+
+fbt_status fbt_model_wait(fbt_model *model)
+{
+    fbt_status status = FBT_OK;
+    fbt_encoder *e = &model->encoder;
+    FBT_TRY(e->b->ops->sync(e->b));
+    FBT_TRY(fbt_marks_collect(e->b, &e->marks));
+done:
+    return status;
+}
+
+fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
+{
+    const fbt_status queued = fbt_model_submit(model, batch, loss, result);
+    const fbt_status status = fbt_model_wait(model);
+    return queued != FBT_OK ? queued : status;
+}

@@ -1,0 +1,167 @@
+/* Conformance: order and independence of what is queued, results handed over by sync, stamps. */
+#include "suite.h"
+
+#include "timer.h"
+
+#include <string.h>
+
+enum { N_ROWS = 40, WIDTH = 64, N = N_ROWS * WIDTH, N_STEPS = 12 };
+
+/* A chain of operations from `x` through `y` on the current lane: y = LN(relu(x W^T)), ... */
+static void queue_chain(suite *s, const fbt_matrix *w, const fbt_norm *norm, fbt_buffer *x, fbt_buffer *y)
+{
+    for (int i = 0; i < N_STEPS; i++) {
+        suite_ok(s->b->ops->linear(s->b, y, x, w, FBT_ACT_RELU, N_ROWS));
+        suite_ok(s->b->ops->linear_norm(s->b, x, y, w, x, norm, N_ROWS));
+    }
+}
+
+/* Chains on all lanes at once, queued in turns, each on its own buffers. Broken by lanes that share a workspace,
+ * staging memory or results, and by work queued on another lane than the selected. */
+static void lanes_do_not_mix(void **state)
+{
+    suite *s = *state;
+    enum { MOST = 8 };
+    const fbt_backend_ops *ops = s->b->ops;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const int64_t n_bytes = N * (int64_t)fbt_dtype_bytes(dtype);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
+    fbt_backend_info info;
+    ops->info(s->b, &info);
+    assert_true(info.n_lanes <= MOST);
+    fbt_buffer *x[MOST], *y[MOST];
+    char *sent[MOST], *alone[MOST], *together[MOST];
+    for (int l = 0; l < info.n_lanes; l++) {
+        sent[l] = suite_typed(s, suite_random(s, N, 1, 0), N, dtype);
+        alone[l] = suite_block(s, n_bytes);
+        together[l] = suite_block(s, n_bytes);
+        x[l] = suite_buffer_bytes(s, sent[l], n_bytes);
+        y[l] = suite_poisoned(s, N, dtype);
+        queue_chain(s, w, &norm, x[l], y[l]);
+        suite_read_bytes(s, alone[l], x[l], n_bytes);
+    }
+    for (int round = 0; round < 3; round++) {
+        for (int l = 0; l < info.n_lanes; l++) {
+            ops->select_lane(s->b, l);
+            suite_ok(ops->write(s->b, x[l], sent[l], n_bytes));
+            queue_chain(s, w, &norm, x[l], y[l]);
+            memset(together[l], 0, (size_t)n_bytes);
+            suite_ok(ops->read(s->b, together[l], x[l], n_bytes));
+        }
+        for (int l = info.n_lanes - 1; l >= 0; l--) {
+            ops->select_lane(s->b, l);
+            suite_ok(ops->sync(s->b));
+            assert_memory_equal(together[l], alone[l], (size_t)n_bytes);
+        }
+    }
+}
+
+/* write may be given memory that changes at once, and read hands over what the buffer held at its turn, whatever is
+ * queued behind it; more of both than staging memory holds. Broken by copies that read the host's memory, or write it,
+ * late or early. */
+static void copies_keep_their_turn(void **state)
+{
+    suite *s = *state;
+    enum { N_TURNS = 24, BYTES = 700001 };
+    const fbt_backend_ops *ops = s->b->ops;
+    fbt_buffer *buffer = suite_poisoned(s, (BYTES + 3) / 4, FBT_I32);
+    unsigned char *sent = suite_block(s, BYTES), *got[N_TURNS];
+    for (int turn = 0; turn < N_TURNS; turn++) {
+        got[turn] = suite_block(s, BYTES);
+        for (int i = 0; i < BYTES; i++) {
+            sent[i] = (unsigned char)(i * 31 + turn * 7 + i / 251);
+        }
+        suite_ok(ops->write(s->b, buffer, sent, BYTES));
+        memset(sent, 0xff, BYTES);
+        suite_ok(ops->read(s->b, got[turn], buffer, BYTES));
+        suite_ok(ops->write(s->b, buffer, sent, 5));
+    }
+    suite_ok(ops->sync(s->b));
+    for (int turn = 0; turn < N_TURNS; turn++) {
+        for (int i = 0; i < BYTES; i++) {
+            if (got[turn][i] != (unsigned char)(i * 31 + turn * 7 + i / 251)) {
+                fail_msg("byte %d of turn %d is %d", i, turn, got[turn][i]);
+            }
+        }
+    }
+}
+
+/* One write larger than any staging memory. */
+static void large_writes_arrive(void **state)
+{
+    suite *s = *state;
+    enum { N_ITEMS = 5000011 };
+    int32_t *sent = suite_block(s, N_ITEMS * (int64_t)sizeof *sent),
+            *got = suite_block(s, N_ITEMS * (int64_t)sizeof *got);
+    for (int i = 0; i < N_ITEMS; i++) {
+        sent[i] = i * 2654435761U >> 3;
+    }
+    fbt_buffer *buffer = suite_buffer_bytes(s, sent, N_ITEMS * (int64_t)sizeof *sent);
+    suite_read_bytes(s, got, buffer, N_ITEMS * (int64_t)sizeof *got);
+    assert_memory_equal(sent, got, N_ITEMS * sizeof *sent);
+}
+
+/* Marks come in the order in which they were queued, and within the time that the host saw pass. Broken by marks set
+ * when they are queued, or by a unit other than the second. */
+static void stamps_are_in_order(void **state)
+{
+    suite *s = *state;
+    enum { N_STAMPS = 5 };
+    const fbt_backend_ops *ops = s->b->ops;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const int64_t indices[N_STAMPS] = {0, 7, 8, 3, FBT_MAX_STAMPS - 1};
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
+    fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
+    double last = 0, seconds;
+    queue_chain(s, w, &norm, x, y);
+    suite_ok(ops->sync(s->b));
+    for (int round = 0; round < 2; round++) {
+        const double begin_s = fbt_timer_now_s();
+        for (int i = 0; i < N_STAMPS; i++) {
+            suite_ok(ops->stamp(s->b, indices[i]));
+            queue_chain(s, w, &norm, x, y);
+        }
+        suite_ok(ops->sync(s->b));
+        const double passed_s = fbt_timer_now_s() - begin_s;
+        suite_ok(ops->stamp_seconds(s->b, 0, &seconds));
+        assert_true(seconds == 0);
+        last = 0;
+        for (int i = 1; i < N_STAMPS; i++) {
+            suite_ok(ops->stamp_seconds(s->b, indices[i], &seconds));
+            assert_true(seconds > last && seconds <= passed_s * 1.01 + 1e-4);
+            last = seconds;
+        }
+    }
+    suite_expect(FBT_ERR_ARG, ops->stamp(s->b, FBT_MAX_STAMPS));
+    suite_expect(FBT_ERR_ARG, ops->stamp(s->b, -1));
+    suite_expect(FBT_ERR_ARG, ops->stamp_seconds(s->b, FBT_MAX_STAMPS, &seconds));
+}
+
+/* The yardsticks tell a time. Broken by a measurement of the launch alone: a copy within 1 MB takes longer than
+ * nothing, and more takes longer. */
+static void yardsticks_measure(void **state)
+{
+    suite *s = *state;
+    const int64_t size[3] = {96, 64, 80}, none[3] = {96, 0, 80};
+    double seconds = -1, small_s = 0, large_s = 0;
+    suite_ok(s->b->ops->library_product(s->b, s->b->precision, size, 2, &seconds));
+    assert_true(seconds > 0 && seconds < 10);
+    suite_expect(FBT_ERR_ARG, s->b->ops->library_product(s->b, s->b->precision, none, 2, &seconds));
+    suite_ok(s->b->ops->library_copy(s->b, 1 << 10, 3, &small_s));
+    suite_ok(s->b->ops->library_copy(s->b, 1 << 26, 3, &large_s));
+    assert_true(small_s >= 0 && large_s > small_s && large_s < 10);
+}
+
+int run_lane_tests(void)
+{
+    const struct CMUnitTest lanes[] = {
+        cmocka_unit_test_setup_teardown(lanes_do_not_mix, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(copies_keep_their_turn, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(large_writes_arrive, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(stamps_are_in_order, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(yardsticks_measure, suite_setup, suite_teardown),
+    };
+    return cmocka_run_group_tests(lanes, NULL, NULL);
+}

@@ -1,0 +1,258 @@
+/* Says how every launcher of kernels.h launches its kernel, for the sizes of one model and batch, without a device: it
+ * stands in for the part of the CUDA runtime through which compiled launches go. One line of JSON per launch.
+ *
+ * Usage: launches N_SEQUENCES LENGTH N_DIM N_HEADS N_INNER N_VOCABULARY N_LABELS
+ */
+#include "cuda/kernels.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace
+{
+struct launch_shape {
+    dim3 grid, block;
+    size_t shared_bytes;
+    cudaStream_t stream;
+};
+
+std::map<const void *, std::string> &symbols()
+{
+    static std::map<const void *, std::string> map; /* filled before main, in whatever order */
+    return map;
+}
+
+launch_shape pending;
+const char *what = "";
+
+cudaError_t tell(const void *function, dim3 grid, dim3 block, size_t shared_bytes)
+{
+    const auto symbol = symbols().find(function);
+    if (symbol == symbols().end()) {
+        std::fprintf(stderr, "a launch of something that is no kernel\n");
+        std::exit(1);
+    }
+    std::printf("{\"what\": \"%s\", \"symbol\": \"%s\", \"blocks\": %llu, \"threads\": %u, \"shared_bytes\": %zu}\n",
+                what, symbol->second.c_str(), static_cast<unsigned long long>(grid.x) * grid.y * grid.z,
+                block.x * block.y * block.z, shared_bytes);
+    return cudaSuccess;
+}
+} // namespace
+
+extern "C" {
+void **__cudaRegisterFatBinary(void *)
+{
+    static void *handle;
+    return &handle;
+}
+
+void __cudaRegisterFatBinaryEnd(void **)
+{
+}
+
+void __cudaUnregisterFatBinary(void **)
+{
+}
+
+void __cudaRegisterFunction(void **, const char *host, char *, const char *name, int, uint3 *, uint3 *, dim3 *, dim3 *,
+                            int *)
+{
+    symbols()[host] = name;
+}
+
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared_bytes, CUstream_st *stream)
+{
+    pending = {grid, block, shared_bytes, stream};
+    return 0;
+}
+
+cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_bytes, void *stream)
+{
+    *grid = pending.grid;
+    *block = pending.block;
+    *shared_bytes = pending.shared_bytes;
+    *static_cast<cudaStream_t *>(stream) = pending.stream;
+    return cudaSuccess;
+}
+
+cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function)
+{
+    *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void *>(function));
+    return cudaSuccess;
+}
+
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **, size_t shared_bytes, cudaStream_t)
+{
+    return tell(reinterpret_cast<const void *>(kernel), grid, block, shared_bytes);
+}
+
+cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **, size_t shared_bytes, cudaStream_t)
+{
+    return tell(function, grid, block, shared_bytes);
+}
+
+cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError()
+{
+    return cudaSuccess;
+}
+}
+
+namespace
+{
+struct sizes {
+    int64_t n_sequences, length, n_dim, n_heads, n_inner, n_vocabulary, n_labels;
+};
+
+/* Kernels are not run: any address that is not NULL will do. */
+void *memory()
+{
+    static double somewhere;
+    return &somewhere;
+}
+
+template <typename T> T *array()
+{
+    return static_cast<T *>(memory());
+}
+
+void check(cudaError_t error)
+{
+    if (error != cudaSuccess) {
+        std::fprintf(stderr, "%s: the launcher returned error %d\n", what, static_cast<int>(error));
+        std::exit(1);
+    }
+}
+
+fbt_cuda_packed packed(const sizes &n)
+{
+    return {array<int32_t>(), array<int32_t>(), array<int32_t>(), n.n_sequences, n.n_sequences * n.length, n.length};
+}
+
+fbt_cuda_lookup table(int64_t n_rows)
+{
+    return {memory(), FBT_BF16, n_rows};
+}
+
+void embed(const sizes &n)
+{
+    fbt_cuda_embed_args args = {};
+    args.x = memory();
+    args.precision = FBT_PRECISION_BF16;
+    args.word = table(n.n_vocabulary);
+    args.position = table(n.length + 2);
+    args.type = table(1);
+    args.gamma = args.beta = args.prompts = array<float>();
+    args.n_dim = n.n_dim;
+    args.mode = FBT_PROMPT_ADD;
+    args.n_prompt_tokens = 1;
+    args.packed = packed(n);
+    args.error = array<int32_t>();
+    what = "embed";
+    check(fbt_cuda_launch_embed(nullptr, &args));
+}
+
+void norm(const sizes &n)
+{
+    fbt_cuda_norm_args args = {};
+    args.y = memory();
+    args.x = memory();
+    args.bias = args.gamma = args.beta = array<float>();
+    args.precision = FBT_PRECISION_BF16;
+    args.n_rows = n.n_sequences * n.length;
+    args.n_dim = n.n_dim;
+    what = "norm";
+    check(fbt_cuda_launch_norm(nullptr, &args));
+}
+
+void attention(const sizes &n, const char *name, fbt_precision precision, int one_query)
+{
+    fbt_cuda_attention_args args = {};
+    args.y = memory();
+    args.q = args.k = args.v = memory();
+    args.q_stride = one_query ? n.n_dim : 3 * n.n_dim;
+    args.k_stride = args.v_stride = 3 * n.n_dim;
+    args.offsets = array<int32_t>();
+    args.n_sequences = n.n_sequences;
+    args.max_length = n.length;
+    args.one_query = one_query;
+    args.n_heads = n.n_heads;
+    args.head_dim = n.n_dim / n.n_heads;
+    args.scale = 0.125f;
+    args.precision = precision;
+    what = name;
+    check(fbt_cuda_launch_attention(nullptr, &args));
+}
+
+void label_logits(const sizes &n)
+{
+    fbt_cuda_label_logits_args args = {};
+    args.logits = array<float>();
+    args.x = memory();
+    args.dtype = FBT_BF16;
+    args.labels = args.bias = array<float>();
+    args.scale = 1;
+    args.n = n.n_sequences;
+    args.n_labels = n.n_labels;
+    args.n_dim = n.n_dim;
+    what = "label_logits";
+    check(fbt_cuda_launch_label_logits(nullptr, &args));
+}
+
+void perturb(const sizes &n)
+{
+    fbt_perturbation perturbation = {};
+    perturbation.rate = 0.1;
+    perturbation.vocab_size = n.n_vocabulary;
+    const fbt_cuda_packed batch = packed(n);
+    what = "perturb";
+    check(fbt_cuda_launch_perturb(nullptr, array<int32_t>(), &perturbation, array<fbt_origin>(), array<uint8_t>(),
+                                  &batch));
+}
+
+/* In the order of a forward pass. */
+void forward(const sizes &n)
+{
+    const int64_t n_rows = n.n_sequences * n.length;
+    perturb(n);
+    embed(n);
+    attention(n, "attention", FBT_PRECISION_BF16, 0);
+    norm(n);
+    what = "bias_activation";
+    check(fbt_cuda_launch_bias_activation(nullptr, memory(), array<float>(), FBT_ACT_GELU_ERF, FBT_PRECISION_BF16,
+                                          n_rows, n.n_inner));
+    attention(n, "attention, fp32", FBT_PRECISION_FP32, 0);
+    attention(n, "attention, one query", FBT_PRECISION_BF16, 1);
+    what = "gather_rows";
+    check(fbt_cuda_launch_gather_rows(nullptr, memory(), memory(), array<int32_t>(), FBT_PRECISION_BF16, n.n_sequences,
+                                      n.n_dim));
+    what = "mean_pool";
+    check(fbt_cuda_launch_mean_pool(nullptr, array<float>(), memory(), array<int32_t>(), FBT_PRECISION_BF16,
+                                    n.n_sequences, n.n_dim));
+    label_logits(n);
+    what = "loss";
+    check(fbt_cuda_launch_loss(nullptr, array<float>(), array<int32_t>(), array<float>(), array<int32_t>(), FBT_LOSS_CE,
+                               n.n_sequences, n.n_labels));
+}
+} // namespace
+
+int main(int n_words, char **words)
+{
+    if (n_words != 8) {
+        std::fprintf(stderr, "usage: launches N_SEQUENCES LENGTH N_DIM N_HEADS N_INNER N_VOCABULARY N_LABELS\n");
+        return 2;
+    }
+    std::vector<int64_t> v;
+    for (int i = 1; i < n_words; i++) {
+        v.push_back(std::atoll(words[i]));
+    }
+    forward({v[0], v[1], v[2], v[3], v[4], v[5], v[6]});
+    return 0;
+}

@@ -1,0 +1,100 @@
+"""Every kernel, compiled for every architecture of the preset cuda: warnings, registers, machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import checks
+import cubins
+import pytest
+from checks import ANY, Narrow
+from cubins import ARCHES, Kernel
+
+FILES = {path.name: path for path in cubins.sources()}
+ATTENTION = ("attention_bf16.cu", "attention_fp32.cu")
+# What of a file's kernels is not 16 bytes wide, by the kernel's name. Kernels of rows of a few words are left out.
+NARROW = {
+    "activation.cu": {"": Narrow()},
+    "attention_bf16.cu": {"": Narrow(2, 0, "where the sequence begins and ends")},
+    "attention_fp32.cu": {"": Narrow(2, 0, "where the sequence begins and ends")},
+    "attention_one_query.cu": {"": Narrow(2, 1, "where the sequence begins and ends; a thread's element of the row")},
+    "embed.cu": {
+        "float": Narrow(4, 1, "as below; a table of half precision is read for 4 floats at a time", bytes=8),
+        "": Narrow(4, 1, "the token, its sequence's place and prompt; the error"),
+    },
+    "norm.cu": {"": Narrow()},
+    "readout.cu": {
+        "gather": Narrow(4, 0, "which rows"),
+        "mean_pool": Narrow(3, 2, "where the sequence begins and ends; the pooled row, written and scaled by one thread an element"),
+        "label_logits": Narrow(1, 2, "the label's bias; the logit"),
+        "loss": ANY,
+    },
+    "perturb.cu": {"": ANY},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> None:
+    cubins.compile_all()
+
+
+def assert_none(check: Callable[[Kernel], Iterator[str]], name: str, arch: str) -> None:
+    kernels = cubins.kernels_of(FILES[name], arch)
+    if faults := [f"{kernel}: {fault}" for kernel in kernels for fault in check(kernel)]:
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+def width(kernel: Kernel) -> Iterator[str]:
+    part = next(part for part in NARROW[kernel.source.name] if part in kernel.name)
+    return checks.width(kernel, NARROW[kernel.source.name][part])
+
+
+each_file = pytest.mark.parametrize("name", sorted(NARROW))
+each_arch = pytest.mark.parametrize("arch", ARCHES)
+
+
+def test_every_file_is_looked_at() -> None:
+    """Breaks if a file comes, goes or moves: what follows would then not look at it."""
+    assert {name for name, path in FILES.items() if "__global__" in path.read_text()} == set(NARROW)
+    assert all(cubins.kernels_of(FILES[name], "sm_90") for name in NARROW)
+
+
+@each_arch
+@each_file
+def test_no_local_memory(name: str, arch: str) -> None:
+    assert_none(checks.memory, name, arch)
+
+
+@each_arch
+@each_file
+def test_no_atomics(name: str, arch: str) -> None:
+    assert_none(checks.order, name, arch)
+
+
+@each_arch
+@each_file
+def test_no_doubles(name: str, arch: str) -> None:
+    assert_none(checks.doubles, name, arch)
+
+
+@each_arch
+@each_file
+def test_threads_move_16_bytes_at_once(name: str, arch: str) -> None:
+    assert_none(width, name, arch)
+
+
+@each_arch
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_copies_asynchronously(name: str, arch: str) -> None:
+    assert_none(checks.copies, name, arch)
+
+
+@each_arch
+def test_bf16_attention_uses_tensor_cores(arch: str) -> None:
+    assert_none(checks.tensor_cores, "attention_bf16.cu", arch)
+
+
+@each_arch
+def test_fp32_attention_multiplies_out_of_registers(arch: str) -> None:
+    assert_none(checks.float_products, "attention_fp32.cu", arch)
