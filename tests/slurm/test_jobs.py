@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from slurm_cluster import SlurmCluster
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("cli_helpers", ROOT / "tests" / "cli" / "conftest.py")
 cli = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = cli  # where dataclasses look themselves up
 _spec.loader.exec_module(cli)
 
 LONG_ROUNDS = 400  # of the small model: long enough to be stopped in the middle
@@ -70,7 +72,7 @@ def test_two_nodes_equal_one_rank(job: Job, study: cli.Study) -> None:
         environment = dict(file["environment"].attrs)
     assert environment["ranks"] == "4"
     assert environment["slurm_job_id"] == str(number)
-    assert environment["slurm_nodes"] == "n[1-2]"
+    assert environment["slurm_node_list"] == "n[1-2]"
 
 
 def test_clock_stops_and_requeues(job: Job, study: cli.Study) -> None:
