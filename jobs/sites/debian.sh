@@ -11,7 +11,7 @@ FEDBPT="${FEDBPT:-$PWD/build/release/bin/fedbpt}"
 # Open MPI's Debian package finds SLURM's nodes and ranks through PMIx. When a rank dies, the step ends with it. The
 # program binds its own threads.
 fbt_launch() {
-    srun --mpi=pmix --cpu-bind=none "$@"
+    srun --mpi=pmix "$@"
 }
 
 # Containers and test clusters may run jobs as root, which Open MPI refuses unless told twice.

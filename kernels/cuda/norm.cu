@@ -20,6 +20,7 @@ template <typename Row> static __global__ void __launch_bounds__(Row::block) nor
     row.add(residual);
     row.add(bias);
     row.normalise(a.gamma, a.beta, a.epsilon, n_dim, reinterpret_cast<float *>(fbt_shared()));
+    __syncwarp(); /* y may be x, of which lanes past the end of the row read what another lane writes */
     row.store(static_cast<T *>(a.y) + first, n_dim);
 }
 

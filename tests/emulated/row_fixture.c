@@ -157,3 +157,14 @@ void assert_near(const char *what, int64_t place, double got, double want, doubl
                  want, fabs(got - want), allowed);
     }
 }
+
+int device_is_there(void)
+{
+    int n_devices = 0;
+    const cudaError_t error = cudaGetDeviceCount(&n_devices);
+    if (error != cudaSuccess || n_devices < 1) {
+        printf("no CUDA device: %s\n", cudaGetErrorString(error));
+        return 0;
+    }
+    return 1;
+}

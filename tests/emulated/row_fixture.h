@@ -48,4 +48,7 @@ void assert_near(const char *what, int64_t place, double got, double want, doubl
 int run_rows_tests(void);
 int run_readout_tests(void);
 
+/* 0, and why on the terminal, where there is no device: the program then ends with 77. */
+int device_is_there(void);
+
 #endif

@@ -28,7 +28,9 @@ class Job:
         self.cluster, self.folder = cluster, folder
 
     def submit(self, script: str, *arguments: object, options: tuple[str, ...] = (), **env: str) -> int:
-        environment = cli.environment({"FEDBPT": cli.PROGRAM, "OMP_NUM_THREADS": "1"} | env)
+        # Two nodes of one host name would share the segments by which Open MPI's ranks of a node talk: TCP alone.
+        fixed = {"FEDBPT": cli.PROGRAM, "OMP_NUM_THREADS": "1", "OMPI_MCA_btl": "self,tcp"}
+        environment = cli.environment(fixed | env)
         for name in [n for n in environment if n.startswith("SLURM_")]:
             del environment[name]
         return self.cluster.submit(f"--output={self.folder}/%x-%A-%a.log", *options, f"jobs/{script}", *map(str, arguments),

@@ -8,12 +8,11 @@
 #include <string.h>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#endif
-
-/* Of the linker: where the program lies in memory. */
+/* Of the linker: where the program lies in memory. Of the sanitizers' library, where the program has one: names a
+ * place. */
 extern "C" char __executable_start, _end;
+extern "C" void __sanitizer_symbolize_pc(void *place, const char *format, char *text, size_t n_bytes)
+    __attribute__((weak));
 
 namespace emulated
 {
@@ -93,14 +92,12 @@ Text place_of(const Access &access)
     const char *shared = reinterpret_cast<const char *>(the_block.running->place.shared);
     bool is_shared = access.address >= shared && access.address < shared + the_block.running->place.shared_bytes;
     Text offset = is_shared ? text_of(" (offset %td)", access.address - shared) : text_of("%s", "");
-#if defined(__SANITIZE_ADDRESS__)
-    if (access.caller != nullptr) {
+    if (access.caller != nullptr && __sanitizer_symbolize_pc != nullptr) {
         char source[256];
         __sanitizer_symbolize_pc(const_cast<void *>(access.caller), "%S", source, sizeof source);
         const char *slash = strrchr(source, '/');
         return text_of("%s at %.200s", offset.words, slash != nullptr ? slash + 1 : source);
     }
-#endif
     return offset;
 }
 

@@ -232,7 +232,7 @@ cudaError_t cudaMalloc(void **memory, size_t n_bytes)
         *memory = nullptr;
         return cudaSuccess;
     }
-    if (n_bytes > emulated::total_bytes() - emulated::used_bytes) {
+    if (emulated::used_bytes + n_bytes > emulated::total_bytes()) {
         return note(cudaErrorMemoryAllocation);
     }
     error = emulated::allocate(memory, n_bytes, 256, emulated::Kind::device);
@@ -276,7 +276,7 @@ cudaError_t cudaHostGetDevicePointer(void **device, void *host, unsigned int)
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
     *total_bytes = emulated::total_bytes();
-    *free_bytes = *total_bytes - emulated::used_bytes;
+    *free_bytes = *total_bytes > emulated::used_bytes ? *total_bytes - emulated::used_bytes : 0;
     return note(emulated::sticky_error());
 }
 

@@ -96,18 +96,19 @@ std::vector<float> pack_b(const Product &p)
     return packed;
 }
 
+typedef float Panel __attribute__((vector_size(PANEL * sizeof(float))));
+
 /* sums[GROUP][PANEL] += panel of A x GROUP columns of B over one segment, which is summed from zero. */
 FOR_ANY_WIDTH
 void add_segment(float (*__restrict__ sums)[PANEL], const float *__restrict__ a, const float *__restrict__ b,
                  int64_t n_k, Segment segment)
 {
-    float part[GROUP][PANEL] = {};
+    Panel part[GROUP] = {};
     for (int64_t k = segment.begin; k < segment.end; k++) {
+        Panel rows;
+        memcpy(&rows, a + k * PANEL, sizeof rows);
         for (int column = 0; column < GROUP; column++) {
-            float scale = b[column * n_k + k];
-            for (int row = 0; row < PANEL; row++) {
-                part[column][row] += scale * a[k * PANEL + row];
-            }
+            part[column] += b[column * n_k + k] * rows;
         }
     }
     for (int column = 0; column < GROUP; column++) {
