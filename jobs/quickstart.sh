@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh checkout to a finished federated run: installs, builds, stages in a model and a corpus, runs, draws.
+# From a fresh checkout to a finished federated run and its report: installs, builds, stages in a model and a corpus, runs, reports.
 # Usage: bash jobs/quickstart.sh    What is already there is used again. Nothing outside the checkout changes but Debian packages.
 set -euo pipefail
 
@@ -8,8 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$FBT_ROOT"
 
 run=runs/quickstart.h5
-picture=runs/quickstart.png
-python=.venv/bin/python
 
 step() { printf '\n== %s\n' "$1"; }
 
@@ -41,5 +39,5 @@ build
 step "3/5 model and corpus"
 fbt_stage_quickstart
 federate
-step "5/5 result"
-"$python" analysis/plot_run.py "$run" "$picture"
+step "5/5 report: open runs/quickstart.html in a browser"
+.venv/bin/fedbpt-analysis report "$run"

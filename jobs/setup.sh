@@ -75,7 +75,8 @@ fbt_local_caches() {
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 }
 
-# Makes .venv with Debian's own Python and the pinned packages; remakes it when the requirements or that Python changed.
+# Makes .venv with Debian's own Python, the pinned packages and the command fedbpt-analysis, which runs from analysis/ as it is; remakes
+# it when the requirements or that Python changed.
 fbt_make_venv() {
     local venv="$FBT_ROOT/.venv" python=/usr/bin/python3 stamp wanted
     if [ ! -x "$python" ]; then
@@ -83,8 +84,8 @@ fbt_make_venv() {
         return 1
     fi
     stamp="$venv/requirements.sha256"
-    wanted="$("$python" --version) $(sha256sum < "$FBT_ROOT/jobs/requirements.txt")"
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$venv/bin/python" -c 'import h5py, tokenizers' 2>/dev/null; then
+    wanted="$("$python" --version) $(cat "$FBT_ROOT/jobs/requirements.txt" "$FBT_ROOT/analysis/pyproject.toml" | sha256sum)"
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$venv/bin/python" -c 'import tokenizers, fedbpt_analysis' 2>/dev/null; then
         echo "python: .venv is up to date"
         return 0
     fi
@@ -92,7 +93,8 @@ fbt_make_venv() {
     rm -f "$stamp"
     [ "$("$venv/bin/python" -c 'import sys; print(sys.base_prefix)' 2>/dev/null)" = /usr ] || rm -rf "$venv"
     if ! { env -u PYTHONHOME -u PYTHONPATH "$python" -m venv "$venv" &&
-        "$venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check -r "$FBT_ROOT/jobs/requirements.txt"; }; then
+        "$venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check -r "$FBT_ROOT/jobs/requirements.txt" &&
+        "$venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps -e "$FBT_ROOT/analysis"; }; then
         echo "error: could not make $venv; see the message above (is the package index reachable?)" >&2
         return 1
     fi

@@ -1,0 +1,273 @@
+"""The pictures of one run. Each function draws on axes that it is given; CHARTS lists them for report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from . import style
+from .run import Run
+from .words import bytes_text, bytes_tick
+
+BARS_MAX = 60  # more rounds than that share a bar
+NAMED_MAX = 30  # more clients than that get a number now and then
+LOSS_UNITS = {"ce": "nats a sample", "hinge": "hinge, per sample", "accuracy": "1 − correct"}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture: its short name, title, what to say under it, how to draw it, and whether a run has what it shows."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[Axes, Run], None]
+    applies: Callable[[Run], bool] = lambda run: True
+
+
+def loss_unit(run: Run) -> str:
+    return LOSS_UNITS.get(str(run.settings.get("objective.loss")), "per sample")
+
+
+def has(run: Run, column: str) -> bool:
+    return bool(np.isfinite(run.rounds[column].to_numpy()).any())
+
+
+def scored_splits(run: Run, measure: str) -> list[str]:
+    return [split for split in ("test", "dev", "train") if has(run, f"{split}_{measure}")]
+
+
+def _rounds_axis(axes: Axes, run: Run) -> None:
+    axes.set_xlabel("round (0: before tuning)")
+    last = max(1, run.last_round)
+    axes.set_xlim(-0.03 * last, 1.03 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _clients_axis(axes: Axes, run: Run) -> None:
+    n = len(run.partition)
+    axes.set_ylabel("client")
+    if n <= NAMED_MAX:
+        step = 1 if n <= 12 else 2 if n <= 20 else 5
+        axes.set_yticks(range(0, n, step))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+
+
+def _line(axes: Axes, run: Run, values: np.ndarray, **look: object) -> None:
+    """A line through the rounds that have a value; a point if there is one round only."""
+    taken = np.isfinite(values)
+    marker = "o" if taken.sum() == 1 else None
+    axes.plot(run.rounds.index.to_numpy()[taken], values[taken], marker=marker, **look)  # type: ignore[arg-type]
+
+
+def _mark(axes: Axes, run: Run, split: str, measure: str, decimals: int) -> list[Line2D]:
+    """Start, best and last round on the split's line, with their values in the legend."""
+    values, colour = run.rounds[f"{split}_{measure}"].to_numpy(), style.SPLITS[split]["color"]
+    last, best = run.last_scored_row, run.best_row
+    marks = [(0, "o", "white", "start")]
+    if best is not None and best > 0:
+        axes.axvline(run.rounds.index[best], color="#9a9a9a", linewidth=0.9, zorder=1)
+        marks.append((best, "D", style.YELLOW, f"best on dev, round {run.rounds.index[best]}"))
+    if last > 0:
+        marks.append((last, "o", colour, "last"))
+    handles = []
+    for row, marker, face, name in marks:
+        look = {"marker": marker, "color": style.INK if marker == "D" else colour, "markerfacecolor": face, "linestyle": ""}
+        axes.plot([run.rounds.index[row]], [values[row]], zorder=6 if marker == "D" else 5, clip_on=False, **look)  # type: ignore[arg-type]
+        handles.append(Line2D([], [], label=f"{name}: {values[row]:.{decimals}f}", **look))  # type: ignore[arg-type]
+    return handles
+
+
+def _draw_scores(axes: Axes, run: Run, measure: str, label: str) -> None:
+    splits = scored_splits(run, measure)
+    for split in reversed(splits):
+        _line(axes, run, run.rounds[f"{split}_{measure}"].to_numpy(), **style.SPLITS[split])
+    marks = _mark(axes, run, splits[0], measure, 3)
+    axes.set_ylabel(label)
+    axes.margins(y=0.1)
+    _rounds_axis(axes, run)
+    lines = [Line2D([], [], label=split, **style.SPLITS[split]) for split in splits]
+    handles = lines + [Line2D([], [], linestyle="", label=" ")] * (3 - len(lines)) + marks
+    style.legend_below(axes, 2, handles=handles)
+
+
+def draw_accuracy(axes: Axes, run: Run) -> None:
+    _draw_scores(axes, run, "accuracy", "accuracy (fraction)")
+
+
+def draw_loss(axes: Axes, run: Run) -> None:
+    _draw_scores(axes, run, "loss", f"loss ({loss_unit(run)})")
+
+
+def draw_step_size(axes: Axes, run: Run) -> None:
+    server, clients = run.rounds["step_size"].to_numpy(), run.rounds["step_size_local"].to_numpy()
+    _line(axes, run, server, color=style.BLUE, linewidth=1.9, label="server")
+    if not np.allclose(server, clients, equal_nan=True):
+        _line(axes, run, clients, color=style.ORANGE, linestyle=(0, (5, 1.5)), linewidth=1.6, label="clients, at their start")
+    axes.set_ylabel("step size σ (length in z)")
+    _from_zero(axes)
+    _rounds_axis(axes, run)
+    style.legend_below(axes, 2)
+
+
+def _from_zero(axes: Axes) -> None:
+    """The axis starts at zero, and ends a little above what is drawn."""
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.08 * highest if highest > 0 else 1)
+
+
+def draw_condition(axes: Axes, run: Run) -> None:
+    _line(axes, run, run.rounds["condition_number"].to_numpy(), color=style.BLUE, linewidth=1.9, label="server")
+    clients = run.clients["condition"].unstack("client").to_numpy()
+    if np.isfinite(clients).any():
+        taken = np.isfinite(clients).any(axis=1)
+        largest = np.full(len(clients), np.nan)
+        largest[taken] = np.nanmax(clients[taken], axis=1)
+        _line(axes, run, largest, color=style.ORANGE, linestyle=(0, (5, 1.5)), linewidth=1.6, label="clients, largest")
+    if axes.get_ylim()[1] > 20:
+        axes.set_yscale("log")
+    axes.set_ylabel("condition number (ratio)")
+    _rounds_axis(axes, run)
+    style.legend_below(axes, 2)
+
+
+def draw_length(axes: Axes, run: Run) -> None:
+    length = np.linalg.norm(run.z, axis=1)
+    moved = np.r_[np.nan, np.linalg.norm(np.diff(run.z, axis=0), axis=1)]
+    _line(axes, run, length, color=style.BLUE, linewidth=1.9, label="|z|")
+    _line(axes, run, moved, color=style.ORANGE, linestyle=(0, (5, 1.5)), linewidth=1.6, label="moved in the round")
+    axes.set_ylabel("Euclidean length in z")
+    _from_zero(axes)
+    _rounds_axis(axes, run)
+    style.legend_below(axes, 2)
+
+
+def _client_values(run: Run, name: str) -> np.ndarray:
+    """[R, K]; NaN where a client did not take part."""
+    return run.clients[name].unstack("client").to_numpy()
+
+
+def draw_fitness(axes: Axes, run: Run) -> None:
+    values = _client_values(run, "fitness")
+    taken = np.isfinite(values).any(axis=1)
+    rounds = run.rounds.index.to_numpy()[taken]
+    low, first, middle, third, high = np.nanpercentile(values[taken], [0, 25, 50, 75, 100], axis=1)
+    axes.fill_between(rounds, low, high, color=style.SKY, alpha=0.3, linewidth=0, label="all clients")
+    axes.fill_between(rounds, first, third, color=style.BLUE, alpha=0.4, linewidth=0, label="middle half")
+    axes.plot(rounds, middle, color=style.INK, linewidth=1.6, label="median")
+    axes.set_ylabel(f"fitness ({fitness_unit(run)})")
+    axes.margins(y=0.1)
+    _rounds_axis(axes, run)
+    style.legend_below(axes, 3)
+
+
+def fitness_unit(run: Run) -> str:
+    return "loss / perturbed loss" if float(run.settings.get("perturb.rate", 0)) > 0 else loss_unit(run)
+
+
+def draw_clients(axes: Axes, run: Run) -> None:
+    values = _client_values(run, "loss").T
+    colours = matplotlib.colormaps[style.SEQUENTIAL].with_extremes(bad=style.MISSING)
+    extent = (run.rounds.index[0] - 0.5, run.rounds.index[-1] + 0.5, values.shape[0] - 0.5, -0.5)
+    image = axes.imshow(values, aspect="auto", cmap=colours, interpolation="none", extent=extent)
+    axes.grid(False)
+    bar = axes.get_figure().colorbar(image, ax=axes, pad=0.02)  # type: ignore[union-attr]
+    bar.set_label(f"loss on own samples ({loss_unit(run)})")
+    bar.outline.set_visible(False)
+    axes.set_xlabel("round (grey: took no part)")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    _clients_axis(axes, run)
+
+
+def draw_labels(axes: Axes, run: Run) -> None:
+    counts = run.partition
+    if counts.shape[1] > len(style.CYCLE):
+        image = axes.imshow(counts.to_numpy(), aspect="auto", cmap=style.SEQUENTIAL, interpolation="none")
+        axes.grid(False)
+        axes.set_xlabel("label number")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.get_figure().colorbar(image, ax=axes, pad=0.02, ticks=MaxNLocator(integer=True)).set_label("training samples")  # type: ignore[union-attr]
+    else:
+        left = np.zeros(len(counts))
+        for number, name in enumerate(counts.columns):
+            values = counts[name].to_numpy()
+            axes.barh(range(len(counts)), values, left=left, height=0.86, color=style.CYCLE[number], label=str(name), edgecolor="white",
+                      linewidth=0.6 if len(counts) <= NAMED_MAX else 0)
+            left = left + values
+        axes.set_ylim(len(counts) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("training samples")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        longest = max(len(str(name)) for name in counts.columns)
+        style.legend_below(axes, 5 if longest < 5 else 3 if longest < 14 else 2, handlelength=1.0, columnspacing=1.0)
+    _clients_axis(axes, run)
+
+
+def _bytes_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_tick(value)))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def draw_traffic(axes: Axes, run: Run) -> None:
+    split = scored_splits(run, "accuracy")[0]
+    accuracy = run.rounds[f"{split}_accuracy"].to_numpy()
+    for way, colour, line, width in (("down", style.ORANGE, (0, (5, 1.5)), 2.4), ("up", style.BLUE, "-", 1.6)):
+        total = np.cumsum(run.cost[f"bytes_{way}"].to_numpy())
+        taken = np.isfinite(accuracy) & (total > 0)
+        marker = "o" if taken.sum() == 1 else None
+        axes.plot(total[taken], accuracy[taken], color=colour, linestyle=line, linewidth=width, marker=marker,
+                  label=f"{way}: {bytes_text(float(total[-1]))} in all")
+    _bytes_axis(axes)
+    axes.set_xlabel("bytes so far, all clients together")
+    axes.set_ylabel(f"{split} accuracy (fraction)")
+    axes.margins(y=0.1)
+    style.legend_below(axes, 2)
+
+
+def draw_time(axes: Axes, run: Run) -> None:
+    n = run.n_rows
+    per_bar = -(-n // BARS_MAX)
+    starts = np.arange(0, n, per_bar)
+    sizes = np.diff(np.r_[starts, n])
+    middles = run.rounds.index.to_numpy()[starts] + (sizes - 1) / 2
+    bottom = np.zeros(len(starts))
+    for number, phase in enumerate(run.phases):
+        means = np.add.reduceat(run.cost[f"seconds_{phase}"].to_numpy(), starts) / sizes
+        axes.bar(middles, means, width=0.86 * sizes, bottom=bottom, color=style.CYCLE[number % len(style.CYCLE)], linewidth=0, label=phase)
+        bottom += means
+    axes.set_ylabel("seconds a round" if per_bar == 1 else f"seconds a round (mean of {per_bar})")
+    _from_zero(axes)
+    _rounds_axis(axes, run)
+    axes.set_xlim(-0.6, max(1, run.last_round) + 0.6)
+    style.legend_below(axes, 3, handlelength=1.0)
+
+
+def _has_clients(run: Run) -> bool:
+    return bool(np.isfinite(run.clients["loss"].to_numpy()).any())
+
+
+CHARTS = (
+    Chart("accuracy", "Accuracy", "The best round is chosen on dev samples, never on the test set.", draw_accuracy,
+          lambda run: bool(scored_splits(run, "accuracy"))),
+    Chart("loss", "Loss", "Mean over the samples of a split.", draw_loss, lambda run: bool(scored_splits(run, "loss"))),
+    Chart("traffic", "Accuracy by traffic", "What clients and server would have sent each other so far, in a real deployment.",
+          draw_traffic, lambda run: bool(scored_splits(run, "accuracy")) and int(run.cost["bytes_up"].sum()) > 0),
+    Chart("step_size", "Step size", "Standard deviation with which candidates are drawn around the mean.", draw_step_size),
+    Chart("length", "Length of z", "Distance of the server's mean from its start, and how far each round moved it.", draw_length),
+    Chart("condition_number", "Condition number", "Largest over smallest eigenvalue of the search covariance; 1: a sphere.",
+          draw_condition, lambda run: has(run, "condition_number")),
+    Chart("fitness", "Spread of client fitness", "Fitness of each participant's final mean on its own samples; small is good.",
+          draw_fitness, _has_clients),
+    Chart("clients", "Loss of each client", "Loss of each client's final mean on its own samples.", draw_clients, _has_clients),
+    Chart("labels", "Labels of each client", "How the training samples are dealt out.", draw_labels),
+    Chart("time", "Time by phase", "Wall-clock time, the slowest rank's. Round 0 scores the untuned model.", draw_time),
+)
+OVERVIEW = ("accuracy", "loss", "traffic", "clients")

@@ -1,0 +1,241 @@
+"""fedbpt-analysis: reports, comparisons, a live view, checks and classification of run files."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .errors import AnalysisError
+from .paper import TABLES
+from .tables import FORMATS
+
+EXAMPLES = {
+    "": """examples:
+  fedbpt-analysis report runs/quickstart.h5                      runs/quickstart.html
+  fedbpt-analysis compare runs/results --output runs/comparison  tables, pictures and a page
+  fedbpt-analysis watch runs/quickstart.h5
+  fedbpt-analysis verify runs/*.h5
+  fedbpt-analysis classify runs/quickstart.h5 < texts.txt
+
+Each command has its own --help. In notebooks: import fedbpt_analysis; help(fedbpt_analysis.Run).
+Exit codes: 0 done; 1 failed, with one sentence why, or, of verify, a file is not whole; 2 the command line is wrong.""",
+    "report": """examples:
+  fedbpt-analysis report runs/quickstart.h5
+  fedbpt-analysis report runs/a.h5 runs/b.h5 --output ab.html
+  fedbpt-analysis report runs/quickstart.h5 --png --csv          also runs/quickstart-files/*.png and *.csv
+  fedbpt-analysis report runs/quickstart.h5 --overview run.svg   four pictures in one file, no page
+
+Works on finished, interrupted and failed runs and on one that is still being written.""",
+    "compare": """examples:
+  fedbpt-analysis compare runs/results                           summary and table of settings (Markdown)
+  fedbpt-analysis compare runs/results --output runs/comparison  everything: page, CSV, Markdown, LaTeX, pictures
+  fedbpt-analysis compare runs/results --format latex > table.tex
+  fedbpt-analysis compare runs/sweep --metric test_loss_best --axes cma.sigma,cma.population
+  fedbpt-analysis compare runs/paper --paper results --format latex
+
+Runs that differ in run.seed only are seeds of one setting. The axes are those the sweep recorded, or else all settings that differ.
+The best setting and the best round are chosen on dev samples; the test set never chooses.""",
+    "watch": """examples:
+  fedbpt-analysis watch runs/quickstart.h5
+  fedbpt-analysis watch runs/quickstart.h5 --once
+
+Waits for the file if it is not there yet, and ends when the run does. Where the output is no terminal, prints a line a round.""",
+    "verify": """examples:
+  fedbpt-analysis verify runs/*.h5
+  fedbpt-analysis verify --same runs/4-ranks.h5 runs/1-rank.h5   fails unless both hold the same numbers
+
+Checks layout, rounds, numbers, partition and result, and that the program reads the same; prints its digest of the results.""",
+    "classify": """examples:
+  fedbpt-analysis classify runs/quickstart.h5 < texts.txt
+  echo "Shares fall after profit warning" | fedbpt-analysis classify runs/quickstart.h5 --json
+  fedbpt-analysis classify runs/mine.h5 --model models/roberta-large --task my-task.yaml < texts.txt > labels.tsv
+
+One text a line (UTF-8); of a task with two texts, both with a tab between. Probabilities are the softmax of the labels' logits.""",
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fedbpt-analysis", description=__doc__, epilog=EXAMPLES[""],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=EXAMPLES[name],
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    report = add("report", "make one HTML file of a run, or of several")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="default: the first run's name, with .html")
+    report.add_argument("--png", action="store_true", help="every picture as PNG too, in the folder NAME-files")
+    report.add_argument("--svg", action="store_true", help="every picture as SVG too")
+    report.add_argument("--csv", action="store_true", help="rounds, clients, cost, partition and settings as CSV too")
+    report.add_argument("--overview", type=Path, metavar="FILE", help="make this one picture (.svg, .png, .pdf) of a run and nothing else")
+
+    compare = add("compare", "compare runs: means over seeds, paired differences, main effects, the setting to choose")
+    compare.add_argument("paths", nargs="+", type=Path, metavar="FOLDER|RUN.h5")
+    compare.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write page, tables and pictures there")
+    compare.add_argument("--metric", help="what is compared (default: test_accuracy_best)")
+    compare.add_argument("--axes", type=lambda text: text.split(","), metavar="KEY,...",
+                         help="settings that make up a row; default: what differs")
+    compare.add_argument("--unfinished", action="store_true", help="runs that are not finished count too, as they are")
+    compare.add_argument("--format", choices=sorted(FORMATS), default="markdown", help="of the table that is printed (default: markdown)")
+    compare.add_argument("--paper", choices=sorted(TABLES), help="print this table of the FedBPT paper with our numbers in it")
+    compare.add_argument("--overview", type=Path, metavar="FILE", help="make this one picture (.svg, .png, .pdf) and nothing else")
+
+    watch = add("watch", "show a run in the terminal while it is being written")
+    watch.add_argument("run", type=Path, metavar="RUN.h5")
+    watch.add_argument("--once", action="store_true", help="print once and end")
+    watch.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between two looks (default: 2)")
+
+    verify = add("verify", "check that run files are whole")
+    verify.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
+    verify.add_argument("--program", metavar="FEDBPT", help="default: $FEDBPT, on PATH, or in build/release/bin")
+    verify.add_argument("--same", action="store_true", help="all files must hold the same results (needs the program)")
+
+    classify = add("classify", "label new texts with a tuned prompt")
+    classify.add_argument("run", type=Path, metavar="RUN.h5")
+    classify.add_argument("-m", "--model", metavar="FOLDER", help="default: the run's")
+    classify.add_argument("-t", "--task", metavar="TASK", help="task file, or the name of one in configs/tasks; default: the run's")
+    classify.add_argument("-n", "--round", metavar="N|best|last",
+                          help="whose prompt (default: best, or last where there are no dev samples)")
+    classify.add_argument("--max-tokens", type=int, metavar="N", help="shorten longer texts; default: what the model's positions allow")
+    classify.add_argument("-j", "--json", action="store_true", help="JSON in place of tab-separated columns")
+    classify.add_argument("--program", metavar="FEDBPT", help="default: $FEDBPT, on PATH, or in build/release/bin")
+    return parser
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    from . import report
+    from .run import Run
+    from .words import summary
+
+    runs = [Run(path) for path in arguments.runs]
+    if arguments.overview:
+        if len(runs) != 1:
+            raise AnalysisError("--overview is of one run; name one")
+        report.overview(runs[0], _picture(arguments.overview))
+        return 0
+    output: Path = arguments.output or arguments.runs[0].with_suffix(".html")
+    if output.resolve() in {path.resolve() for path in arguments.runs} or output.suffix.lower() not in (".html", ".htm"):
+        raise AnalysisError(f"--output {output}: name a file that ends in .html")
+    write_text(output, report.html(runs))
+    folder = output.with_name(f"{output.stem}-files")
+    for run in runs:
+        place = folder if len(runs) == 1 else folder / run.name
+        report.write_pictures(run, place, [kind for kind in ("png", "svg") if getattr(arguments, kind)])
+        if arguments.csv:
+            report.write_tables(run, place)
+        print(f"{run.path}:", *summary(run), sep="\n  ")
+    print(f"report: {output}" + (f"\nfiles:  {folder}" if arguments.png or arguments.svg or arguments.csv else ""))
+    return 0
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    from . import compare_report
+    from .compare import compare
+
+    comparison = compare(arguments.paths, arguments.metric, arguments.axes, arguments.unfinished)
+    if arguments.paper:
+        print(TABLES[arguments.paper](comparison.runs).render(arguments.format), end="")
+        return 0
+    if arguments.overview:
+        compare_report.overview(comparison, _picture(arguments.overview))
+        return 0
+    table = compare_report.settings_table(comparison)
+    if arguments.format == "markdown":
+        print(*compare_report.summary(comparison), "", sep="\n")
+    print(table.render(arguments.format), end="")
+    if arguments.output:
+        title = f"Comparison of {', '.join(str(path) for path in arguments.paths[:3])}" + (", ..." if len(arguments.paths) > 3 else "")
+        written = compare_report.write_all(comparison, arguments.output, title)
+        print(f"{len(written)} files in {arguments.output}; begin with {written[0]}", file=sys.stderr)
+    return 0
+
+
+def run_watch(arguments: argparse.Namespace) -> int:
+    from .watch import watch
+
+    if not math.isfinite(arguments.interval) or not 0.05 <= arguments.interval <= 3600:
+        raise AnalysisError(f"--interval {arguments.interval:g}: must be from 0.05 to 3600 seconds")
+    return watch(arguments.run, arguments.once, arguments.interval)
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    from . import program
+    from .verify import verify_all
+
+    found = program.need(arguments.program) if arguments.same else program.find(arguments.program)
+    verdicts = verify_all(arguments.runs, found, arguments.same)
+    for verdict in verdicts:
+        print(verdict.line())
+    if found is None:
+        print("note: the program fedbpt was not found, so that what it reads was not compared", file=sys.stderr)
+    return 1 if any(verdict.problems for verdict in verdicts) else 0
+
+
+def run_classify(arguments: argparse.Namespace) -> int:
+    from . import classify, program
+    from .run import Run
+
+    run = Run(arguments.run)
+    found = program.need(arguments.program)
+    if sys.stdin.isatty():
+        print("reading texts, one a line; end with Ctrl-D", file=sys.stderr)
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise AnalysisError(f"the texts are not UTF-8 (byte {error.start + 1})") from error
+    task = arguments.task or run.task
+    samples = classify.read_texts(lines, classify.takes_two_texts(task))
+    classes = classify.classify(run, samples, found, arguments.model, task, arguments.round, arguments.max_tokens)
+    sys.stdout.write((classify.as_json if arguments.json else classify.as_tsv)(classes, samples))
+    return 0
+
+
+def _picture(path: Path) -> Path:
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise AnalysisError(f"--overview {path}: name a file that ends in .svg, .png or .pdf")
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside the file's place and renames, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "classify": run_classify}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    arguments = make_parser().parse_args(words)
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except AnalysisError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+def _fail(text: str) -> int:
+    print(f"fedbpt-analysis: error: {' '.join(text.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,294 @@
+"""A comparison in words, tables, pictures and one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes as PlotAxes
+
+from . import compare_charts as charts
+from . import page, style
+from .axes import label
+from .compare import COLUMNS, Comparison, overall
+from .errors import AnalysisError
+from .frame import title_of
+from .run import Run
+from .settings import SEED
+from .stats import estimate
+from .tables import FORMATS, Table
+from .words import bytes_text, number_text, plural, spread_text, time_text
+
+CURVES_MAX = 8  # settings whose rounds are drawn
+SCORES_SHOWN = ("dev_accuracy_best", "test_accuracy_best", "test_accuracy_last", "test_loss_best", "test_loss_last")  # of each run
+
+
+def interval_text(mean: float, half: float) -> str:
+    """0.688 (95% interval 0.661 to 0.715)."""
+    if not np.isfinite(half):
+        return f"{mean:.3f} (one seed: no interval)"
+    return f"{mean:.3f} (95% interval {mean - half:.3f} to {mean + half:.3f})"
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """What was compared, what is best and how sure that is, what it cost."""
+    runs, names = comparison.runs, comparison.axes.names
+    groups = comparison.groups()
+    varied = f" of {', '.join(names)}" if names else ""
+    seeds = sorted({len(part) for _, part in groups})
+    counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    sentences = [f"{plural(len(runs), 'run')}: {plural(len(groups), 'setting')}{varied}, {counts} seed{'s' if seeds[-1] > 1 else ''} each."]
+    follow = [f"{name} follows from {leader}" for name, leader in comparison.axes.follow.items()]
+    if follow:
+        sentences.append(f"Settings that do not vary by themselves: {'; '.join(follow)}.")
+    sentences += _best_sentences(comparison)
+    cost = overall(comparison)
+    sentences.append(
+        f"All runs together took {time_text(cost['seconds'])}; deployments would have sent {bytes_text(cost['bytes_up'])} up and "
+        f"{bytes_text(cost['bytes_down'])} down."
+    )
+    if comparison.left_out:
+        sentences.append(f"{plural(len(comparison.left_out), 'file')} left out; the first: {comparison.left_out[0]}.")
+    return sentences
+
+
+def _best_sentences(comparison: Comparison) -> list[str]:
+    best = comparison.best()
+    if best is None:
+        return ["Not every run has dev samples, so that nothing but the test set could choose a setting; it does not."]
+    part = dict(comparison.groups())[best]
+    dev, shown = estimate(part["dev_accuracy_best"].to_numpy()), estimate(part[comparison.metric].to_numpy(dtype=float))
+    text = (f"Best by dev accuracy: {comparison.name_of(best)}, with {dev.mean:.3f} on dev; {title_of(comparison.metric)}: "
+            f"{interval_text(shown.mean, shown.half)}.")
+    differences = comparison.differences_to_best()
+    if differences.empty:
+        return [text]
+    sure = differences[differences["difference"].abs() > differences["ci95"]]
+    unsure = [str(name) for name in differences["setting"] if name not in set(sure["setting"])]
+    clear = [f"{row['setting']} by {row['difference']:+.3f}" for row in sure.to_dict("records")]
+    parts = []
+    if clear:
+        parts.append(f"On equal seeds these differ from it by more than their 95% interval: {_some(clear, '; ')}.")
+    if unsure:
+        parts.append(f"Not told apart from it by these seeds: {_some(unsure, '; ')}.")
+    return [text, *parts]
+
+
+def _some(names: Sequence[str], separator: str, n: int = 6) -> str:
+    rest = len(names) - n
+    return separator.join(names[:n]) + (f"{separator}and {rest} more" if rest > 0 else "")
+
+
+def settings_table(comparison: Comparison, columns: Sequence[str] = COLUMNS) -> Table:
+    """A row a setting: mean and standard deviation over its seeds."""
+    kept = tuple(name for name in columns if comparison.runs[name].notna().any())
+    frame = comparison.settings(kept)
+    best = comparison.best()
+    rows, bold = [], set()
+    for i, (values, _) in enumerate(comparison.groups()):
+        line = frame.iloc[i]
+        words = [label(name, value) for name, value in zip(comparison.axes.names, values, strict=True)] or ["all runs"]
+        rows.append([*words, str(int(line["seeds"])), *(spread_text(line[name], line[f"{name}_sd"]) for name in kept)])
+        if values == best and len(frame) > 1:
+            bold.add(i)
+    head = [*(comparison.axes.names or ("setting",)), "seeds", *map(title_of, kept)]
+    note = "Mean ± standard deviation over the seeds." + (" Bold: best by dev accuracy." if bold else "")
+    return Table("Settings", head, rows, words=max(1, len(comparison.axes.names)), bold=frozenset(bold), notes=[note])
+
+
+def difference_text(difference: float, half: float) -> str:
+    return f"{difference:+.3f}" + (f" ± {half:.3f}" if np.isfinite(half) else "")
+
+
+def pairs_table(comparison: Comparison) -> Table:
+    """Values of each axis against each other."""
+    rows = [[row["axis"], f"{row['value']} − {row['less']}", difference_text(row["difference"], row["ci95"]), number_text(row["sd"]),
+             str(row["seeds"])] for axis in comparison.axes.names for row in comparison.pairs(axis).to_dict("records")]
+    head = ["axis", "values", "difference ± 95%", "sd", "seeds"]
+    note = "All other settings and the seed equal; mean within a seed, interval over seeds."
+    return Table(f"Paired differences of {title_of(comparison.metric)}", head, rows, words=2, notes=[note])
+
+
+def effects_table(comparison: Comparison) -> Table:
+    """Main effects of all axes."""
+    several = len(comparison.axes.names) > 1
+    rows = [[row["axis"], row["value"], difference_text(row["mean"], row["ci95"]).removeprefix("+"), f"{row['effect']:+.3f}",
+             str(row["seeds"]), str(row["others"]) if several else "–"]
+            for axis in comparison.axes.names for row in comparison.main_effects(axis).to_dict("records")]
+    head = ["axis", "value", "mean ± 95%", "effect", "seeds", "other settings"]
+    return Table(f"Main effects on {title_of(comparison.metric)}", head, rows, words=2,
+                 notes=["Effect: mean less the mean of all values, over the other settings under which every value was run."])
+
+
+def best_table(comparison: Comparison) -> Table:
+    """Every setting against the best one."""
+    rows = [[row["setting"], difference_text(row["difference"], row["ci95"]), number_text(row["sd"]), str(row["seeds"])]
+            for row in comparison.differences_to_best().to_dict("records")]
+    best = comparison.best()
+    less = comparison.name_of(best) if best is not None else "the best"
+    return Table(f"{title_of(comparison.metric)} less that of {less}", ["setting", "difference ± 95%", "sd", "seeds"], rows,
+                 notes=["On equal seeds."])
+
+
+def curves(comparison: Comparison, column: str) -> dict[str, pd.DataFrame]:
+    """Setting -> rounds x seeds, of up to CURVES_MAX settings; of more those that are best by dev."""
+    groups = comparison.groups()
+    if len(groups) > CURVES_MAX:
+        groups = sorted(groups, key=lambda group: -np.nan_to_num(group[1]["dev_accuracy_best"].mean(), nan=-np.inf))[:CURVES_MAX]
+    found = {}
+    for values, part in groups:
+        series = {path: Run(path).rounds[column].dropna() for path in part["path"]}
+        table = pd.DataFrame(series).dropna()
+        if len(table):
+            found[comparison.name_of(values)] = table
+    return found
+
+
+Picture = tuple[str, str, str, style.Draw, float]  # name, title, caption, how to draw, height
+
+
+def _legend_room(names: Sequence[str]) -> float:
+    """Inches that a legend with these entries adds to a picture."""
+    columns = 1 if max(map(len, names), default=0) > 22 else 2
+    return 0.17 * max(0, -(-len(names) // columns) - 1)
+
+
+def pictures(comparison: Comparison) -> list[Picture]:
+    """All pictures of a comparison."""
+    found: list[Picture] = []
+    groups = comparison.groups()
+    for column, ylabel in (("test_accuracy", "test accuracy (fraction)"), ("train_loss", "train loss (mean over samples)")):
+        by_setting = curves(comparison, column)
+        if by_setting:
+            caption = f"Mean over seeds; the band reaches from the smallest to the largest. {_first_of(groups)}"
+            draw = partial(_curves, comparison, by_setting, ylabel)
+            found.append((column, f"{title_of(column + '_')}, by round".replace(" ,", ",").capitalize(), caption.strip(), draw,
+                          style.HEIGHT + _legend_room(list(by_setting))))
+    if 1 < len(groups) <= CURVES_MAX and (comparison.runs["floats_up"] > 0).all():
+        names = [comparison.name_of(values) for values, _ in groups]
+        found.append(("cost", "What it costs", "Mean and 95% interval over seeds, against what a client sends.",
+                      partial(_cost, comparison), style.HEIGHT + _legend_room(names)))
+    for axis in comparison.axes.names:
+        caption = "Circles: runs. Diamonds: means over the other settings, and 95% intervals over seeds."
+        if not comparison.counted(axis).all():
+            caption += " Hollow circles do not count: under their other settings not every value was run."
+        found.append((f"axis-{axis}", f"By {axis}", caption, partial(_axis, comparison, axis), style.HEIGHT))
+    for one, other in combinations(comparison.axes.names, 2):
+        rows = comparison.runs[one].nunique()
+        draw = partial(_pair, comparison, one, other)
+        found.append((f"pair-{one}-{other}", f"By {one} and {other}", "Mean over runs; grey: not run.", draw,
+                      max(style.HEIGHT, min(6.5, 1.3 + 0.28 * rows))))
+    return found
+
+
+def _first_of(groups: Sequence[object]) -> str:
+    return f"The {CURVES_MAX} settings that are best by dev of {len(groups)}." if len(groups) > CURVES_MAX else ""
+
+
+def _curves(comparison: Comparison, by_setting: dict[str, pd.DataFrame], ylabel: str, axes: PlotAxes) -> None:
+    charts.draw_curves(axes, comparison, by_setting, ylabel)
+
+
+def _cost(comparison: Comparison, axes: PlotAxes) -> None:
+    charts.draw_cost(axes, comparison)
+
+
+def _axis(comparison: Comparison, axis: str, axes: PlotAxes) -> None:
+    charts.draw_axis(axes, comparison, axis)
+
+
+def _pair(comparison: Comparison, one: str, other: str, axes: PlotAxes) -> None:
+    charts.draw_pair(axes, comparison, one, other)
+
+
+def overview(comparison: Comparison, path: Path) -> None:
+    """Scores by round, what they cost, and the first axes or pairs: four pictures in one file."""
+    chosen = [picture for picture in pictures(comparison) if picture[0] != "train_loss"][:4]
+    if not chosen:
+        raise AnalysisError("there is nothing to draw: the runs have no scores")
+    height = max(picture[4] for picture in chosen)
+    columns = min(2, len(chosen))
+    style.save(style.panel([(title, draw) for _, title, _, draw, _ in chosen], columns, height), path)
+
+
+def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
+    """The page."""
+    figures = [page.figure(style.single(draw, heading, height), name.replace(".", "-"), heading, caption)
+               for name, heading, caption, draw, height in drawn]
+    tables = [settings_table(comparison)]
+    if comparison.axes.names:
+        tables += [effects_table(comparison), pairs_table(comparison), best_table(comparison)]
+    runs = comparison.runs[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", "bytes_up", "bytes_down"]]
+    titles = {name: title_of(name) for name in SCORES_SHOWN} | {"best_round": "best round", "seconds": "time (s)", "bytes_up": "up (bytes)",
+                                                                "bytes_down": "down (bytes)"}
+    write: dict[str, Callable[[Any], str]] = {name: page.fixed(4) for name in SCORES_SHOWN}
+    write |= {SEED: str, "seconds": page.fixed(1)}
+    body = [
+        page.heading(title, 1), *(page.paragraph(sentence) for sentence in summary(comparison)),
+        page.grid(figures), page.heading("Tables", 3), *(_html_table(table) for table in tables if table.rows),
+        page.frame_table(runs, "Runs", titles, write),
+    ]
+    if comparison.left_out:
+        body += [page.heading("Left out", 3), "<ul>", *(f"<li>{escape(text)}</li>" for text in comparison.left_out), "</ul>"]
+    return page.page(title, body)
+
+
+def _html_table(table: Table) -> str:
+    rows = [[_number_or_text(cell, i >= table.words) for i, cell in enumerate(row)] for row in table.rows]
+    columns = [page.Column(name, lambda value: str(value)) for name in table.head]
+    notes = "".join(page.paragraph(note, "soft") for note in table.notes)
+    return page.table(rows, columns, table.caption, table.bold) + notes
+
+
+class _Written(float):
+    """A number that is shown as it was written and sorted by its value."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _number_or_text(cell: str, number: bool) -> object:
+    if not number:
+        return cell
+    first = cell.split(" ")[0].replace(",", "")
+    value = _Written("nan" if first == "–" else first)
+    value.text = cell
+    return value
+
+
+def write_all(comparison: Comparison, folder: Path, title: str) -> list[Path]:
+    """comparison.html; runs.csv; settings, pairs, effects and to_best as CSV (all digits), Markdown and LaTeX; the pictures as SVG and
+    PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "comparison.html", folder / "runs.csv"]
+    drawn = pictures(comparison)
+    written[0].write_text(html(comparison, title, drawn), encoding="utf-8")
+    comparison.runs.to_csv(written[1], index=False)
+    tables = {"settings": (settings_table(comparison), comparison.settings())}
+    if comparison.axes.names:
+        frames = {"pairs": comparison.pairs, "effects": comparison.main_effects}
+        texts = {"pairs": pairs_table, "effects": effects_table}
+        for name, make in frames.items():
+            tables[name] = (texts[name](comparison), pd.concat([make(axis) for axis in comparison.axes.names]))
+        tables["to_best"] = (best_table(comparison), comparison.differences_to_best())
+    for name, (table, frame) in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+        written.append(folder / f"{name}.csv")
+        for form in ("markdown", "latex"):
+            path = folder / f"{name}.{FORMATS[form]}"
+            path.write_text(table.render(form), encoding="utf-8")
+            written.append(path)
+    for name, heading, _, draw, height in drawn:
+        for kind in ("svg", "png"):
+            path = folder / f"{name}.{kind}"
+            style.save(style.single(draw, heading, height), path)
+            written.append(path)
+    return written

@@ -1,0 +1,84 @@
+"""One row a run: settings, scores before tuning, at the best and at the last round, and what the run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .run import Run, RunError, find_run_files
+
+SPLITS, MEASURES = ("train", "dev", "test"), ("loss", "accuracy", "f1")
+SCORES = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES if (split, measure) != ("train", "f1"))
+MOMENTS = ("start", "best", "last")
+
+# What a column is called in a table for people; its unit.
+COSTS = {
+    "floats_up": ("uplink a round and client", "floats"),
+    "floats_down": ("downlink a round and client", "floats"),
+    "bytes_up": ("sent up by all clients", "byte"),
+    "bytes_down": ("sent down to all clients", "byte"),
+    "evaluations": ("evaluations of all clients", "1"),
+    "tokens": ("tokens through the model", "1"),
+    "seconds": ("time", "s"),
+    "peak_memory": ("largest memory of a rank", "byte"),
+}
+FLOAT_BYTES = 4
+
+
+def title_of(metric: str) -> str:
+    """`test_accuracy_best` becomes `test accuracy, best on dev`."""
+    if metric in COSTS:
+        return COSTS[metric][0]
+    name, _, moment = metric.rpartition("_")
+    moments = {"start": "before tuning", "best": "best on dev", "last": "last round", "max": "best test round"}
+    words = name.replace("f1", "F1").replace("_", " ")
+    return f"{words}, {moments[moment]}" if moment in moments else metric.replace("_", " ")
+
+
+def row_of(run: Run) -> dict[str, object]:
+    """The run's row; scores that were not taken are NaN."""
+    rounds, cost = run.rounds, run.cost
+    moments = {"start": 0, "best": run.best_row, "last": run.last_scored_row}
+    row: dict[str, object] = {
+        "path": str(run.path), "name": run.name, "status": run.status, "created": run.created,
+        "rounds": run.last_round, "rounds_planned": run.n_rounds, "best_round": np.nan if run.best_round is None else run.best_round,
+    }
+    row |= {"task": run.task, "sweep_name": run.sweep.get("name", ""), "sweep_axes": run.sweep.get("axes", "")}
+    row |= run.settings
+    for score in SCORES:
+        values = rounds[score].to_numpy()
+        row |= {f"{score}_{moment}": np.nan if at is None else values[at] for moment, at in moments.items()}
+    test = rounds["test_accuracy"].to_numpy()
+    row["test_accuracy_max"] = np.nanmax(test) if np.isfinite(test).any() else np.nan
+    row |= {name: cost[name].sum() for name in ("bytes_up", "bytes_down", "tokens", "seconds")}
+    row["peak_memory"] = cost["peak_memory"].max()
+    participants, evaluations = run.participation()
+    row["evaluations"] = int(evaluations.sum())
+    for way in ("up", "down"):
+        row[f"floats_{way}"] = row[f"bytes_{way}"] / FLOAT_BYTES / max(1, participants.sum())  # type: ignore[operator]
+    return row
+
+
+def collect(runs: Iterable[Run]) -> pd.DataFrame:
+    """A data frame of one row a run: path, name, status, task, sweep_name, sweep_axes, all settings by name, SCORE_start, SCORE_best,
+    SCORE_last for the losses, accuracies and F1 of train, dev and test (the best round is chosen on dev), and bytes, tokens, seconds,
+    evaluations."""
+    return pd.DataFrame([row_of(run) for run in runs])
+
+
+def collect_files(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
+    """The same from files and folders, without keeping more than one run in memory. What is no readable run file inside a folder is
+    left out with a sentence; a file that was named itself must be one."""
+    rows, left_out = [], []
+    named = {path for path in paths if not path.is_dir()}
+    for path in find_run_files(paths):
+        try:
+            rows.append(row_of(Run(path)))
+        except RunError as error:
+            if path in named:
+                raise
+            left_out.append(str(error))
+    return pd.DataFrame(rows), left_out

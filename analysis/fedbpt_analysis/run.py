@@ -1,0 +1,349 @@
+"""Run files as pandas data frames and numpy arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from . import schema
+from .errors import AnalysisError
+from .settings import Value, parse
+
+Result = TypeVar("Result")
+
+
+class RunError(AnalysisError):
+    """A file that is not a run file, is damaged, or has become another run."""
+
+
+def _open(path: Path) -> h5py.File:
+    """Run files are only ever replaced as a whole, so that they are safe to read where the file system has no locks."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        return h5py.File(path, "r", locking=False)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open for as long as one read takes."""
+    if not path.is_file():
+        raise RunError(f"{path}: is a folder, not a run file" if path.is_dir() else f"{path}: there is no such file")
+    try:
+        with _open(path) as file:
+            yield file
+    except OSError as error:
+        if not os.access(path, os.R_OK):
+            raise RunError(f"{path}: may not be read ({os.strerror(13)})") from error
+        raise RunError(f"{path}: is not an HDF5 file, or is damaged") from error
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"{path}: is damaged, or not a run file ({' '.join(str(error).split())})") from error
+
+
+def _texts(group: h5py.Group) -> dict[str, str]:
+    return {name: str(value) for name, value in group.attrs.items()}
+
+
+def _round_or_none(value: Any) -> int | None:
+    return None if value is None or int(value) < 0 else int(value)
+
+
+class Run:
+    """A run file as it was when it was opened. No file stays open: each attribute reads its part when it is first asked for.
+
+    A run that is still being written can be opened at any time; later rounds appear after `refresh()`.
+
+    Read at once:
+      path, name        the file, and its name without .h5
+      status            running, interrupted, finished or failed; a killed run says running
+      created           time of the start, UTC
+      settings          {"fed.rounds": 24, ...}: all settings, by the names of the command line
+      settings_text     the same as the YAML text that the program recorded; settings_given: the configuration file as given
+      task              name of the task
+      n_rows            rows of /rounds: 1 + finished rounds;  last_round, n_rounds: finished and planned rounds
+      best_round        best on dev samples, None without dev samples;  best_row: its row
+      sweep             {"name": ..., "run": ..., "axes": "fed.protocol=paper run.seed=2"} of a run of a sweep, else empty
+      wall_time_s, program_version, git_commit, format_version
+    Read when asked for:
+      environment       {"ranks": "2", "device": ...};  inputs: {"model": ..., "task": ...}
+      rounds            data frame by round: losses, accuracies, step sizes, condition number, ...
+      cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory
+      clients           data frame by round and client: participated, fitness, loss, evaluations, ...
+      partition         data frame by client: training samples of each label
+      samples           data frame of the training samples: client, row in the data set's train split;  dev_index [n]
+      sessions          data frame of the program starts that wrote the file
+      contents          data frame of all data sets in the file: shape, unit, meaning
+      z [R, d], client_step_size [R, K, I], client_mean [R, K, d] or None, best_z [d], last_z [d],
+      best_prompt [P, H], last_prompt [P, H]     numpy arrays
+      labels            names of the labels, from the data set file if that is still there
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = self.path.stem
+        self._read_head()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.status}, {self.last_round} of {self.n_rounds} rounds>"
+
+    def refresh(self) -> Run:
+        """Looks at the file again; returns the run itself."""
+        for name in [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)]:
+            del self.__dict__[name]
+        self._read_head()
+        return self
+
+    def _read_head(self) -> None:
+        with opened(self.path) as file:
+            attributes = dict(file.attrs)
+            if "rounds/index" not in file or "config" not in file or "format_version" not in attributes:
+                raise RunError(f"{self.path}: is not a run file: it lacks rounds or config")
+            self.format_version = int(attributes["format_version"])
+            if self.format_version > schema.FORMAT_VERSION:
+                raise RunError(f"{self.path}: has format version {self.format_version}; this package reads up to {schema.FORMAT_VERSION}")
+            self.status = str(attributes["status"])
+            self.created = str(attributes["created"])
+            self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
+            self.wall_time_s = float(attributes["wall_time_s"])
+            self.settings_text, self.settings_given = str(file["config"].attrs["resolved"]), str(file["config"].attrs["given"])
+            self.task = str(file["inputs"].attrs.get("task", ""))
+            self.sweep = {name.removeprefix("sweep_"): str(file["environment"].attrs[name])
+                          for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
+            index = file["rounds/index"][:]
+            best = file["result"].attrs.get("best_round") if "result" in file else None
+        if len(index) == 0:
+            raise RunError(f"{self.path}: holds no rounds yet")
+        self._index = index
+        self.n_rows, self.last_round, self.best_round = len(index), int(index[-1]), _round_or_none(best)
+        try:
+            self.settings: dict[str, Value] = parse(self.settings_text)
+        except ValueError as error:
+            raise RunError(f"{self.path}: {error}") from error
+        self.n_rounds = int(self.settings.get("fed.rounds", self.last_round))
+
+    def _read(self, read: Callable[[h5py.File], Result]) -> Result:
+        """Opens the file once more, if it still holds this run."""
+        with opened(self.path) as file:
+            same = str(file.attrs["created"]) == self.created and file["rounds/index"].shape[0] >= self.n_rows
+            if not same:
+                raise RunError(f"{self.path}: has been replaced by another run since it was opened; open it again")
+            return read(file)
+
+    def _column(self, file: h5py.File, name: str) -> np.ndarray:
+        """A column of /rounds, cut to the rows that were there when the file was opened. By h5py's low-level interface, which reads
+        the many small columns of many files three times as fast."""
+        dataset = h5py.h5d.open(file.id, f"rounds/{name}".encode())
+        values = np.empty(dataset.shape, dataset.dtype)
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        if len(values) < self.n_rows:
+            raise RunError(f"{self.path}: is damaged: rounds/{name} has {len(values)} rows, rounds/index {self.n_rows}")
+        return values[: self.n_rows]
+
+    def _frame(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        return pd.DataFrame(columns, index=pd.Index(self._index, name="round"))
+
+    def array(self, name: str) -> np.ndarray:
+        """A data set below /rounds by its name, such as "client/step_size"; rows as in `rounds`."""
+        return self._read(lambda file: self._column(file, name))
+
+    @property
+    def best_row(self) -> int | None:
+        """Row of the best round in `rounds` and in all arrays."""
+        if self.best_round is None:
+            return None
+        found = np.flatnonzero(self._index == self.best_round)
+        return int(found[0]) if len(found) else None
+
+    @property
+    def last_scored_row(self) -> int:
+        """The last row whose losses were taken (eval.every may leave rounds out)."""
+        scored = np.flatnonzero(np.isfinite(self.rounds["train_loss"].to_numpy()))
+        return int(scored[-1]) if scored.size else 0
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings["run.seed"])
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        return self._read(lambda file: _texts(file["environment"]))
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return self._read(lambda file: _texts(file["inputs"]))
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        return self._read(lambda file: self._frame({name: self._column(file, name) for name in schema.SERVER}))
+
+    @cached_property
+    def cost(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            seconds = self._column(file, "cost/seconds")
+            phases = [str(phase) for phase in file["rounds/cost/seconds"].attrs["phases"]]
+            columns = {f"seconds_{phase}": seconds[:, i] for i, phase in enumerate(phases)}
+            columns["seconds"] = seconds.sum(axis=1)
+            return self._frame(columns | {name: self._column(file, f"cost/{name}") for name in schema.COST})
+
+        return self._read(read)
+
+    @property
+    def phases(self) -> list[str]:
+        """Names of the timed phases."""
+        return [str(name).removeprefix("seconds_") for name in self.cost if str(name).startswith("seconds_")]
+
+    @cached_property
+    def clients(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            took_part = self._column(file, "participants")
+            rows = pd.MultiIndex.from_product([self._index, range(took_part.shape[1])], names=["round", "client"])
+            columns = {name.removeprefix("client/"): self._column(file, name).ravel() for name in schema.CLIENT}
+            return pd.DataFrame({"participated": took_part.ravel() > 0, **columns}, index=rows)
+
+        return self._read(read)
+
+    def participation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Participants (0 or 1) and evaluations, each [R, K]."""
+        return self._read(lambda file: (self._column(file, "participants"), self._column(file, "client/evaluations")))
+
+    @cached_property
+    def partition(self) -> pd.DataFrame:
+        counts = self._read(lambda file: file["partition/class_count"][:])
+        names = self.labels if len(self.labels) == counts.shape[1] else [f"label {i}" for i in range(counts.shape[1])]
+        clients = pd.RangeIndex(counts.shape[0], name="client")
+        return pd.DataFrame(counts, index=clients, columns=pd.Index(names, name="label"))
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            sizes = np.diff(file["partition/sample_offsets"][:])
+            return pd.DataFrame({"client": np.repeat(np.arange(len(sizes)), sizes), "row": file["partition/sample_index"][:]})
+
+        return self._read(read)
+
+    @cached_property
+    def dev_index(self) -> np.ndarray:
+        return self._read(lambda file: np.asarray(file["partition/dev_index"][:]))
+
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            group = file.get("environment/sessions")
+            if group is None:
+                own = {"first_round": 0, "started": self.created, **self.environment}
+                return pd.DataFrame([own], index=pd.Index(["0001"], name="session"))
+            rows = {name: dict(session.attrs) for name, session in group.items()}
+            return pd.DataFrame.from_dict(rows, orient="index").rename_axis("session")
+
+        return self._read(read)
+
+    @cached_property
+    def contents(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            rows: list[dict[str, object]] = []
+
+            def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(item, h5py.Dataset):
+                    unit, meaning = (str(item.attrs.get(key, "")) for key in ("unit", "long_name"))
+                    rows.append({"name": name, "shape": item.shape, "type": str(item.dtype), "unit": unit, "meaning": meaning})
+
+            file.visititems(visit)
+            return pd.DataFrame(rows).set_index("name")
+
+        return self._read(read)
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        return self.array("z")
+
+    @cached_property
+    def client_step_size(self) -> np.ndarray:
+        return self.array("client/step_size")
+
+    @cached_property
+    def client_mean(self) -> np.ndarray | None:
+        return self._read(lambda file: self._column(file, "client/mean") if "client/mean" in file["rounds"] else None)
+
+    @property
+    def best_z(self) -> np.ndarray | None:
+        return None if self.best_row is None else np.asarray(self.z[self.best_row])
+
+    @property
+    def last_z(self) -> np.ndarray:
+        return np.asarray(self.z[-1])
+
+    @cached_property
+    def best_prompt(self) -> np.ndarray | None:
+        return None if self.best_round is None else self._prompt("best")
+
+    @cached_property
+    def last_prompt(self) -> np.ndarray:
+        return self._prompt("last")
+
+    def _prompt(self, which: str) -> np.ndarray:
+        """The file keeps the prompts of two rounds only, and the run may have moved on."""
+
+        def read(file: h5py.File) -> np.ndarray:
+            held = int(file["result"].attrs[f"{which}_round"])
+            wanted = self.best_round if which == "best" else self.last_round
+            if held != wanted:
+                raise RunError(f"{self.path}: the {which} round is {held} by now, not {wanted}; call refresh()")
+            return np.asarray(file[f"result/{which}_prompt"][:])
+
+        return self._read(read)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        n = self._read(lambda file: int(file["partition/class_count"].shape[1]))
+        names = self._names_in_data_set()
+        return names if len(names) == n else [f"label {i}" for i in range(n)]
+
+    def _names_in_data_set(self) -> list[str]:
+        data = Path(self.inputs.get("data", ""))
+        places = [data, *(folder / data for folder in self.path.resolve().parents)]
+        for place in places:
+            if place.is_file():
+                with opened(place) as file:
+                    if str(file.attrs.get("source_sha256")) == self.inputs.get("data_source_sha256"):
+                        return [str(word).strip() for word in file.attrs["label_words"]]
+        return []
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Opens a run file: finished, interrupted, failed, or still being written. Raises RunError, a sentence."""
+    return Run(path)
+
+
+def find_run_files(paths: list[Path]) -> list[Path]:
+    """The files among `paths`, and for each folder all .h5 files below it, hidden ones left out."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.rglob("*.h5"))
+            found += [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def open_runs(folder: str | os.PathLike[str]) -> list[Run]:
+    """All runs below a folder, in the order of their paths. HDF5 files that are no run files are passed over."""
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder}: there is no such folder")
+    runs = []
+    for path in find_run_files([Path(folder)]):
+        try:
+            runs.append(Run(path))
+        except RunError:
+            continue
+    return runs

@@ -1,0 +1,48 @@
+"""The layout of a run file (ARCHITECTURE.md, "The run file") as far as this package reads it."""
+
+from __future__ import annotations
+
+FORMAT_VERSION = 1
+STATUSES = ("running", "interrupted", "finished", "failed")
+
+# Below /rounds: name -> (kind of number, sizes of a row). K: clients, d: dimension, I: generations of a client.
+COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "index": ("i", ()),
+    "z": ("f", ("d",)),
+    "step_size": ("f", ()),
+    "step_size_local": ("f", ()),
+    "train_loss": ("f", ()),
+    "train_accuracy": ("f", ()),
+    "dev_loss": ("f", ()),
+    "dev_accuracy": ("f", ()),
+    "dev_f1": ("f", ()),
+    "test_loss": ("f", ()),
+    "test_accuracy": ("f", ()),
+    "test_f1": ("f", ()),
+    "condition_number": ("f", ()),
+    "axis_ratio": ("f", ()),
+    "path_sigma_norm": ("f", ()),
+    "participants": ("u", ("K",)),
+    "client/fitness": ("f", ("K",)),
+    "client/loss": ("f", ("K",)),
+    "client/loss_perturbed": ("f", ("K",)),
+    "client/mean": ("f", ("K", "d")),
+    "client/step_size": ("f", ("K", "I")),
+    "client/condition": ("f", ("K",)),
+    "client/evaluations": ("i", ("K",)),
+    "cost/seconds": ("f", ("phases",)),
+    "cost/bytes_up": ("i", ()),
+    "cost/bytes_down": ("i", ()),
+    "cost/tokens": ("i", ()),
+    "cost/peak_memory": ("i", ()),
+}
+OPTIONAL = frozenset({"client/mean"})  # kept only with run.client_means
+
+# One number a round, of the server's state and scores.
+SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes)
+# One number a client and round.
+CLIENT = tuple(name for name, (_, sizes) in COLUMNS.items() if sizes == ("K",) and name != "participants")
+COST = ("bytes_up", "bytes_down", "tokens", "peak_memory")
+
+PARTITION = {"sample_offsets": 1, "sample_index": 1, "dev_index": 1, "class_count": 2}
+ROOT_ATTRIBUTES = ("format_version", "program_version", "git_commit", "created", "status", "wall_time_s")

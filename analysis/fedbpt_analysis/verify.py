@@ -1,0 +1,203 @@
+"""Is a run file whole? Layout, rounds, numbers, and what the program itself reads from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from . import schema
+from .errors import AnalysisError
+from .program import call
+from .run import Run, opened
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`problems`: sentences, none for a whole file. `digest`: of the program, None where it was not asked."""
+
+    path: Path
+    problems: list[str]
+    about: str = ""
+    digest: str | None = None
+
+    def line(self) -> str:
+        """One line about the file."""
+        if not self.problems:
+            return f"ok       {self.path}: {self.about}" + (f", digest {self.digest}" if self.digest else "")
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        return f"problem  {self.path}: {self.problems[0].removeprefix(f'{self.path}: ')}{more}"
+
+
+def verify(path: Path, program: str | None) -> Verdict:
+    """Checks one file; with a program, also that the program reads the same numbers from it."""
+    try:
+        run = Run(path)
+        with opened(path) as file:
+            problems = [*_layout(file)]
+            problems = problems or [*_rounds(file, run), *_numbers(file, run), *_partition(file), *_result(file, run)]
+        about = f"{run.status}, {run.last_round} of {run.n_rounds} rounds"
+        if program is None or problems:
+            return Verdict(path, problems, about)
+        problems = [*_as_the_program_reads(run, program)]
+        return Verdict(path, problems, about, None if problems else call(program, "show", "--digest", str(path)).strip())
+    except AnalysisError as error:
+        return Verdict(path, [str(error)])
+
+
+def _layout(file: h5py.File) -> Iterator[str]:
+    """Groups, attributes and data sets with their types and shapes."""
+    for name in schema.ROOT_ATTRIBUTES:
+        if name not in file.attrs:
+            yield f"the attribute {name} is missing"
+    if str(file.attrs.get("status")) not in schema.STATUSES:
+        yield f"the status is {file.attrs.get('status')!r}, none of {', '.join(schema.STATUSES)}"
+    missing = [name for name in ("config", "environment", "inputs", "partition", "rounds/client", "rounds/cost") if name not in file]
+    missing += [f"partition/{name}" for name in schema.PARTITION if f"partition/{name}" not in file]
+    missing += [f"rounds/{name}" for name in schema.COLUMNS if f"rounds/{name}" not in file and name not in schema.OPTIONAL]
+    if missing:
+        yield from (f"{name} is missing" for name in missing)
+        return
+    for name, rank in schema.PARTITION.items():
+        dataset = file["partition"][name]
+        if dataset.ndim != rank or dataset.dtype.kind != "i":
+            yield f"partition/{name} has type {dataset.dtype} and shape {dataset.shape}"
+    if file["partition/class_count"].ndim == 2:
+        yield from _columns(file)
+
+
+def _columns(file: h5py.File) -> Iterator[str]:
+    rounds = file["rounds"]
+    sizes = {"K": file["partition/class_count"].shape[0], "d": rounds["z"].shape[-1], "I": rounds["client/step_size"].shape[-1],
+             "phases": len(rounds["cost/seconds"].attrs.get("phases", ()))}
+    n_rows = rounds["index"].shape[0]
+    for name, (kind, letters) in schema.COLUMNS.items():
+        if name not in rounds:
+            continue
+        dataset, shape = rounds[name], (n_rows, *(sizes[letter] for letter in letters))
+        if dataset.dtype.kind != kind or dataset.shape != shape:
+            yield f"rounds/{name} has type {dataset.dtype} and shape {dataset.shape}, not {shape}"
+        elif "unit" not in dataset.attrs or "long_name" not in dataset.attrs:
+            yield f"rounds/{name} lacks the attribute unit or long_name"
+
+
+def _rounds(file: h5py.File, run: Run) -> Iterator[str]:
+    """All rounds are there, and as many as the status says."""
+    index = file["rounds/index"][:]
+    missing = np.setdiff1d(np.arange(index[-1] + 1), index)
+    if len(missing):
+        yield f"{len(missing)} rounds are missing, the first of them {missing[0]}"
+    elif not np.array_equal(index, np.arange(len(index))):
+        yield "rounds/index does not count 0, 1, 2, ..."
+    if run.status == "finished" and run.last_round != run.n_rounds:
+        yield f"says finished, but has {run.last_round} of {run.n_rounds} rounds"
+    if run.last_round > run.n_rounds:
+        yield f"has {run.last_round} rounds, but only {run.n_rounds} were planned"
+    if not math.isfinite(run.wall_time_s) or run.wall_time_s < 0:
+        yield f"wall_time_s is {run.wall_time_s}"
+    sizes = {"fed.clients": file["partition/class_count"].shape[0], "cma.dimension": file["rounds/z"].shape[1]}
+    for name, size in sizes.items():
+        if run.settings.get(name) != size:
+            yield f"the setting {name} is {run.settings.get(name)}, but the file has {size}"
+
+
+def _bad_round(values: np.ndarray, required: np.ndarray) -> int | None:
+    """The first row in which a required value is not finite."""
+    bad = required & ~np.isfinite(values)
+    rows = bad.reshape(len(bad), -1).any(axis=1)
+    return int(np.argmax(rows)) if rows.any() else None
+
+
+def _numbers(file: h5py.File, run: Run) -> Iterator[str]:
+    """Numbers that must be finite are: always the state, scores in scored rounds, clients' values where they took part."""
+    rounds, index = file["rounds"], file["rounds/index"][:]
+    every = int(run.settings.get("eval.every", 1))
+    scored = (index % every == 0) | (index == run.n_rounds)
+    took_part = rounds["participants"][:] > 0
+    always = ("z", "step_size", "step_size_local", "cost/seconds")
+    required: dict[str, np.ndarray] = {name: np.ones(rounds[name].shape, bool) for name in always}
+    required |= dict.fromkeys(("train_loss", "train_accuracy"), scored)
+    for split in ("dev", "test"):
+        if np.isfinite(rounds[f"{split}_loss"][0]):
+            required |= {f"{split}_{measure}": scored for measure in ("loss", "accuracy")}
+    required |= {f"client/{name}": took_part for name in ("fitness", "loss")}
+    required["client/step_size"] = np.broadcast_to(took_part[:, :, None], rounds["client/step_size"].shape)
+    for name, where in required.items():
+        row = _bad_round(rounds[name][:], where)
+        if row is not None:
+            yield f"rounds/{name} has a value that is not finite in round {index[row]}"
+    for name in ("client/evaluations", "cost/seconds", *(f"cost/{name}" for name in schema.COST)):
+        if (rounds[name][:] < 0).any():
+            yield f"rounds/{name} has a negative value"
+    if (rounds["client/evaluations"][:][took_part] == 0).any():
+        yield "a client took part in a round without any evaluation"
+
+
+def _partition(file: h5py.File) -> Iterator[str]:
+    """Every sample belongs to one client, and the label counts add up."""
+    offsets, samples, counts = (file["partition"][name][:] for name in ("sample_offsets", "sample_index", "class_count"))
+    sizes = np.diff(offsets)
+    if len(sizes) != len(counts) or offsets[0] != 0 or (sizes < 0).any() or offsets[-1] != len(samples):
+        yield "partition/sample_offsets does not cut sample_index into one piece for each client"
+    elif not np.array_equal(counts.sum(axis=1), sizes):
+        yield "partition/class_count does not add up to the clients' samples"
+    if len(np.unique(samples)) != len(samples) or (samples < 0).any():
+        yield "partition/sample_index has a row twice, or a negative one"
+
+
+def best_by_rule(accuracy: np.ndarray, loss: np.ndarray) -> int | None:
+    """Largest dev accuracy, then smallest dev loss, then earliest; None where nothing is scored."""
+    rows = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(loss))
+    return int(min(rows, key=lambda row: (-accuracy[row], loss[row], row))) if rows.size else None
+
+
+def _result(file: h5py.File, run: Run) -> Iterator[str]:
+    """The result and the checkpoint belong to the rounds."""
+    rounds = file["rounds"]
+    best = best_by_rule(rounds["dev_accuracy"][:], rounds["dev_loss"][:])
+    held = None if best is None else int(rounds["index"][best])
+    if held != run.best_round:
+        yield f"the best round on dev is {held}, but result says {run.best_round}"
+    for which, row in (("best", best), ("last", run.n_rows - 1)):
+        if row is None:
+            continue
+        for name in (f"{which}_z", f"{which}_prompt"):
+            if f"result/{name}" not in file:
+                yield f"result/{name} is missing"
+            elif not np.isfinite(file["result"][name][:]).all():
+                yield f"result/{name} has a value that is not finite"
+        if f"result/{which}_z" in file and not np.array_equal(file["result"][f"{which}_z"][:], rounds["z"][row]):
+            yield f"result/{which}_z is not z of round {rounds['index'][row]}"
+    if "checkpoint" in file and int(file["checkpoint"].attrs["round"]) != run.last_round:
+        yield f"the checkpoint is of round {file['checkpoint'].attrs['round']}, the last round is {run.last_round}"
+
+
+def _as_the_program_reads(run: Run, program: str) -> Iterator[str]:
+    """`show --json` says the same as this package reads; a live run may have gone on since."""
+    text = json.loads(call(program, "show", "--json", str(run.path)))
+    rows = text["rounds"][: run.n_rows]
+    if [row["index"] for row in rows] != run.rounds.index.to_list():
+        yield "the program reads other rounds from it"
+        return
+    for name in schema.SERVER:
+        theirs = np.array([row.get(name) for row in rows], dtype=float)
+        ours = run.rounds[name].to_numpy()
+        if not np.array_equal(np.where(np.isfinite(ours), ours, np.nan), theirs, equal_nan=True):
+            yield f"the program reads other values of rounds/{name} from it"
+    moved_on = run.status == "running" and (len(text["rounds"]) > run.n_rows or text["status"] != run.status)
+    if not moved_on and (text["best_round"] != run.best_round or text["status"] != run.status):
+        yield "the program reads another status or best round from it"
+
+
+def verify_all(paths: list[Path], program: str | None, same: bool) -> list[Verdict]:
+    """Checks files; with `same`, all digests must be that of the first whole one."""
+    verdicts = [verify(path, program) for path in paths]
+    first = next((verdict.digest for verdict in verdicts if verdict.digest), None)
+    if not same or first is None:
+        return verdicts
+    return [Verdict(v.path, [f"has the digest {v.digest}, not {first}"]) if v.digest and v.digest != first else v for v in verdicts]

@@ -1,0 +1,136 @@
+"""Numbers and runs in words."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+import numpy as np
+
+from .run import Run
+
+PROTOCOLS = {
+    "nvflare": "nvflare (the official code's arithmetic)",
+    "paper": "paper (the published formulas)",
+    "fedavg-bbt": "fedavg-bbt (federated averaging of local searches)",
+    "synchronous": "synchronous (all clients score one population)",
+}
+
+
+def bytes_text(n: float) -> str:
+    """20360 -> 20.4 kB: decimal units, three digits."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(n) >= 0.9995 * size:
+            return f"{three_digits(n / size)} {unit}"
+    return f"{n:.0f} bytes"
+
+
+def bytes_tick(n: float) -> str:
+    """1000000 -> 1 MB."""
+    number, unit = bytes_text(n).split()
+    return f"{float(number):g} {unit}"
+
+
+def three_digits(value: float) -> str:
+    """0.686, 12.3, 489."""
+    return f"{value:#.3g}".removesuffix(".") if abs(value) < 999.5 else f"{value:.0f}"
+
+
+def time_text(seconds: float) -> str:
+    """67.5 -> 1 min 8 s."""
+    if seconds < 59.95:
+        return f"{three_digits(seconds) if seconds < 9.995 else round(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def number_text(value: float, decimals: int = 3) -> str:
+    return "–" if not math.isfinite(value) else f"{value:.{decimals}f}"
+
+
+def spread_text(mean: float, sd: float, decimals: int | None = None) -> str:
+    """Mean ± standard deviation, where there is one that shows. Without `decimals` 3 of scores and fewer of larger numbers."""
+    if not math.isfinite(mean):
+        return "–"
+    if decimals is None:
+        decimals = 3 if abs(mean) < 20 else 1 if abs(mean) < 100 and mean != round(mean) else 0
+    shows = math.isfinite(sd) and sd >= 0.5 * 10**-decimals
+    return f"{mean:,.{decimals}f} ± {sd:,.{decimals}f}" if shows else f"{mean:,.{decimals}f}"
+
+
+def plural(n: int, word: str) -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def status_text(run: Run) -> str:
+    """`finished: all 24 rounds`; of a run that says it is running, when it last wrote."""
+    done = f"{run.last_round} of {plural(run.n_rounds, 'round')}"
+    if run.status == "finished":
+        return f"finished, all {plural(run.n_rounds, 'round')}"
+    if run.status == "running":
+        return f"running, {done}; last written {age_text(run)} ago (a killed run says running for ever)"
+    return f"{run.status} after {done}"
+
+
+def age_text(run: Run) -> str:
+    age = datetime.now(UTC).timestamp() - run.path.stat().st_mtime
+    return time_text(max(0.0, age))
+
+
+def _what(run: Run) -> str:
+    get = run.settings.get
+    partition = "dealt out evenly (IID)" if get("fed.partition") == "iid" else f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}"
+    model = PurePath(run.inputs.get("model", "")).name
+    protocol = PROTOCOLS.get(str(get("fed.protocol")), str(get("fed.protocol")))
+    return (
+        f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')} for {model} was tuned on {run.inputs.get('task', 'a task')} by "
+        f"{plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
+        f"{partition}, with the protocol {protocol}, searching {get('cma.dimension')} numbers."
+    )
+
+
+def _scores(run: Run) -> str:
+    rounds = run.rounds
+    split = next((name for name in ("test", "dev", "train") if np.isfinite(rounds[f"{name}_accuracy"]).any()), None)
+    if split is None:
+        return "No round has been scored yet."
+
+    def pair(row: int) -> str:
+        return f"{100 * rounds[f'{split}_accuracy'].iloc[row]:.1f} % (loss {rounds[f'{split}_loss'].iloc[row]:.3f})"
+
+    last = run.last_scored_row
+    if last == 0:
+        return f"Before tuning the {split} accuracy is {pair(0)}; no later round has been scored yet."
+    text = f"The {split} accuracy was {pair(0)} before tuning and {pair(last)} after round {rounds.index[last]}"
+    if run.best_row is None:
+        return f"{text}; there are no dev samples to choose a round by."
+    if run.best_row == 0:
+        return f"{text}. On dev samples no round was better than the start."
+    return f"{text}. The round that dev samples choose, {run.best_round}, has {pair(run.best_row)}."
+
+
+def _traffic(run: Run) -> str:
+    cost = run.cost
+    turns = max(1, int(run.participation()[0].sum()))
+    up, down = float(cost["bytes_up"].sum()), float(cost["bytes_down"].sum())
+    return (
+        f"A deployment would have sent {bytes_text(up)} up and {bytes_text(down)} down in all, "
+        f"{bytes_text(up / turns)} and {bytes_text(down / turns)} a client and round."
+    )
+
+
+def _effort(run: Run) -> str:
+    environment = run.environment
+    ranks = int(environment.get("ranks", "1"))
+    where = f"{plural(ranks, 'rank')} ({environment.get('device', 'unknown device')}, {environment.get('precision', '')})"
+    return f"It took {time_text(run.wall_time_s)} on {where}. Status: {status_text(run)}."
+
+
+def summary(run: Run) -> list[str]:
+    """What was run, what came of it, what a deployment would send, how long it took: a sentence or two each."""
+    return [_what(run), _scores(run), _traffic(run), _effort(run)]

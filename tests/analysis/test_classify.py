@@ -1,0 +1,162 @@
+"""New texts through the program: the same numbers as a data set made and scored by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fedbpt_analysis as fa
+import h5py
+import numpy as np
+import pytest
+import toy
+from conftest import ROOT, Result, program
+from fedbpt_analysis.classify import softmax
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+WORDS = [f"w{number}" for number in range(50)]
+COLOURS = ["red", "green", "blue"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def write_model(folder: Path) -> Path:
+    """The small random BERT of tests/golden with a tokenizer of whole words."""
+    toy.copy_model(toy.EMBEDDING_MODEL, folder)
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS, *COLOURS])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    return folder
+
+
+def write_task(path: Path, **changes: object) -> Path:
+    task: dict[str, object] = {
+        "name": "colours", "readout": "embedding", "template": "{prompt} {text}", "prompt": {"mode": "input", "tokens": 3},
+        "labels": [{"value": [colour, colour.upper()], "text": colour} for colour in COLOURS], "replace": [{"from": "W", "to": "w"}],
+    }
+    path.write_text(json.dumps(task | changes))
+    return path
+
+
+def random_texts(n: int, seed: int) -> list[str]:
+    draw = np.random.default_rng(seed)
+    return [" ".join(draw.choice(WORDS, draw.integers(1, 12))) for _ in range(n)]
+
+
+class Study:
+    """A model, a task, a data set and a run on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.task = write_model(folder / "model"), write_task(folder / "colours.yaml")
+        self.texts = random_texts(60, 1)
+        rows = [f"{text}\t{COLOURS[number % 3]}" for number, text in enumerate(self.texts)]
+        (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+        self.data, self.run = folder / "data.h5", folder / "run.h5"
+        prepare = [sys.executable, ROOT / "jobs" / "prepare_data.py", "--model", self.model, "--task", self.task]
+        prepare += ["--train", folder / "train.tsv", "--output", self.data]
+        subprocess.run(list(map(str, prepare)), check=True, capture_output=True)
+        shape = toy.Toy.embedding(task="colours")
+        values = toy.settings(self.model, self.data, self.run, shape)
+        values["data"] |= {"shots": 8, "dev_shots": 4}
+        program("run", toy.write_settings(folder / "settings.yaml", values))
+
+    def logits(self, which: str, folder: Path) -> np.ndarray:
+        """Of the whole train split under the prompt of a round."""
+        scores = folder / f"{which}.h5"
+        program("evaluate", "--run", self.run, "--round", which, "--data", self.data, "--split", "train", "--logits", scores)
+        with h5py.File(scores) as file:
+            return np.asarray(file["logits"][:])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def classify(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    def run(text: str | bytes, *words: object) -> Result:
+        given = text.encode() if isinstance(text, str) else text
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        return call("classify", *words)
+
+    return run
+
+
+@pytest.mark.parametrize("which", ["best", "last", "0"])
+def test_probabilities(which: str, study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """Of texts that are in the data set, too: those of its own logits, in their order, under the named round's prompt."""
+    expected = softmax(study.logits(which, tmp_path))
+    result = classify("\n".join(study.texts) + "\n", study.run, "--task", study.task, "--round", which, "--json").good()
+    rows = json.loads(result.out)
+    assert [row["text"] for row in rows] == study.texts and list(rows[0]["probabilities"]) == COLOURS
+    found = np.array([list(row["probabilities"].values()) for row in rows])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert [row["label"] for row in rows] == [COLOURS[i] for i in expected.argmax(axis=1)]
+    assert np.ptp(found, axis=0).max() > 0.01, "all texts score alike: the test shows nothing"
+
+
+def test_rounds_differ(study: Study, tmp_path: Path) -> None:
+    """Else the test above could not tell which prompt was used."""
+    assert not np.array_equal(study.logits("0", tmp_path), study.logits("last", tmp_path))
+
+
+def test_tsv(study: Study, classify: Callable[..., Result]) -> None:
+    """Defaults: the best round and the run's model; the task's replacements apply, the output has the text as given."""
+    lines = classify("W1 w2\nw1 w2\n", study.run, "--task", study.task).good().out.splitlines()
+    assert lines[0] == "label\tprobability\tred\tgreen\tblue\ttext" and len(lines) == 3
+    first, second = (line.split("\t") for line in lines[1:])
+    assert first[:-1] == second[:-1] and first[-1] == "W1 w2" and first[0] in COLOURS and 1 / 3 <= float(first[1]) <= 1
+    fa_run = fa.open_run(study.run)
+    assert fa_run.best_round is not None and fa_run.labels == COLOURS
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", ["no texts"]), ("w1\n\nw2\n", ["line 2", "empty"]), (b"w1\n\xff\n", ["not UTF-8", "byte 4"]), ("w1\n[SEP]\x00\n", []),
+])
+def test_texts(text: str | bytes, words: list[str], study: Study, classify: Callable[..., Result]) -> None:
+    result = classify(text, study.run, "--task", study.task)
+    if words:
+        result.sentence(*words)
+    else:
+        result.good()
+
+
+def test_errors(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    classify("w1", study.run).sentence("colours", "--task")
+    classify("w1", tmp_path / "no.h5", "--task", study.task).sentence("there is no such file")
+    classify("w1", study.run, "--task", study.task, "--model", tmp_path / "nowhere").sentence("nowhere")
+    classify("w1", study.run, "--task", study.task, "--round", "77").sentence("77")
+    other = write_task(tmp_path / "other.yaml", template="{prompt} say {text}")
+    classify("w1", study.run, "--task", other).sentence("was tuned with the template '{text}' and 3 labels", "'say {text}'", "--task")
+    fewer = write_task(tmp_path / "fewer.yaml", labels=[{"value": 0, "text": "red"}, {"value": 1, "text": "blue"}])
+    classify("w1", study.run, "--task", fewer).sentence("3 labels", "and 2")
+    for content in ("[1]", "a: [", "labels: 3"):
+        (tmp_path / "bad.yaml").write_text(content)
+        classify("w1", study.run, "--task", tmp_path / "bad.yaml").sentence("bad.yaml")
+
+
+def test_another_tokenizer(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """A prompt means nothing to another model; the run knows the tokenizer's hash."""
+    model = tmp_path / "model"
+    shutil.copytree(study.model, model)
+    text = json.loads((model / "tokenizer.json").read_text())
+    (model / "tokenizer.json").write_text(json.dumps(text, indent=3))
+    classify("w1", study.run, "--task", study.task, "--model", model).sentence("another tokenizer", "--model")
+
+
+def test_two_texts(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    task = write_task(tmp_path / "pair.yaml", template="{prompt} {text} {text2}")
+    classify("w1", study.run, "--task", task).sentence("line 1", "two texts", "tab")
+    classify("w1\tw2", study.run, "--task", task).sentence("was tuned with the template")

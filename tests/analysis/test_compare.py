@@ -1,0 +1,197 @@
+"""Comparisons on made runs whose means, differences and effects are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import made
+import pandas as pd
+import pytest
+from conftest import Result
+from fedbpt_analysis import axes, compare_report
+from fedbpt_analysis.compare import compare
+from fedbpt_analysis.errors import AnalysisError
+from fedbpt_analysis.stats import t_quantile
+from fedbpt_analysis.tables import Table, escape_latex
+from made import Made
+
+NOISE = {1: 0.01, 2: -0.02, 3: 0.04}  # of a seed, the same for all settings
+
+
+def run(folder: Path, name: str, seed: int, test: float, dev: float = 0.5, **changes: object) -> Path:
+    """A run whose test and dev accuracy are the same in all rounds; `fed__protocol="paper"` is a setting."""
+    settings = {key.replace("__", "."): value for key, value in changes.items()} | {"run.seed": seed, "run.output": f"runs/{name}.h5"}
+    scores = {"test_accuracy": [test] * 5, "dev_accuracy": [dev] * 5, "dev_loss": [1.0, 0.9, 0.8, 0.7, 0.6]}
+    return made.write(folder / f"{name}.h5", Made(settings, scores=scores))
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two axes with additive effects: protocol (paper: +0.1), population (10: +0.03, 20: +0.05); one cell is missing."""
+    for protocol, gain in (("nvflare", 0.0), ("paper", 0.1)):
+        for population, more in ((5, 0.0), (10, 0.03), (20, 0.05)):
+            for seed, noise in NOISE.items():
+                if (protocol, population) != ("nvflare", 20):
+                    name = f"{protocol}-{population}-{seed}"
+                    scores = 0.6 + gain + more + noise, 0.5 + gain - more
+                    run(tmp_path, name, seed, *scores, fed__protocol=protocol, cma__population=population)
+    return tmp_path
+
+
+def test_axes_and_means(grid: Path) -> None:
+    comparison = compare([grid])
+    assert comparison.axes.names == ("fed.protocol", "cma.population") and comparison.axes.follow == {}
+    assert comparison.metric == "test_accuracy_best" and len(comparison.runs) == 15
+    table = comparison.settings(("test_accuracy_best",)).set_index(["fed.protocol", "cma.population"])
+    assert len(table) == 5 and set(table["seeds"]) == {3}
+    assert table.loc[("paper", 20), "test_accuracy_best"] == pytest.approx(0.76)
+    sd = pd.Series(NOISE).std()
+    assert table.loc[("nvflare", 5), "test_accuracy_best_sd"] == pytest.approx(sd)
+    assert table.loc[("nvflare", 5), "test_accuracy_best_ci95"] == pytest.approx(t_quantile(2) * sd / math.sqrt(3))
+
+
+def test_paired_differences_lose_the_seeds_noise(grid: Path) -> None:
+    """Seeds shift all settings alike, so that paired differences have no spread; the missing cell pairs with nothing."""
+    pairs = compare([grid]).pairs("cma.population").set_index(["value", "less"])
+    assert pairs.loc[("10", "5"), "difference"] == pytest.approx(0.03) and pairs.loc[("10", "5"), "pairs"] == 6
+    assert pairs.loc[("20", "5"), "difference"] == pytest.approx(0.05) and pairs.loc[("20", "5"), "pairs"] == 3
+    assert pairs["sd"].max() < 1e-12 and set(pairs["seeds"]) == {3}
+
+
+def test_main_effects_are_not_fooled_by_the_missing_cell(grid: Path) -> None:
+    """Over all runs population 20 would seem better by 0.1 than it is, having been run with the better protocol only."""
+    comparison = compare([grid])
+    effects = comparison.main_effects("cma.population").set_index("value")
+    assert effects["mean"].to_dict() == pytest.approx({"5": 0.71, "10": 0.74, "20": 0.76}) and set(effects["others"]) == {1}
+    assert effects.loc["20", "effect"] == pytest.approx(0.05 - 0.08 / 3)
+    protocol = comparison.main_effects("fed.protocol").set_index("value")
+    assert protocol.loc["paper", "mean"] - protocol.loc["nvflare", "mean"] == pytest.approx(0.1) and set(protocol["others"]) == {2}
+    counted = comparison.counted("cma.population")
+    assert set(comparison.runs.loc[counted, "fed.protocol"]) == {"paper"} and counted.sum() == 9
+
+
+def test_best_is_chosen_on_dev(grid: Path) -> None:
+    """paper with population 20 is best on the test set, with 5 on dev."""
+    comparison = compare([grid])
+    assert comparison.best() == ("paper", 5)
+    differences = comparison.differences_to_best().set_index("setting")
+    assert differences.loc["paper, 20", "difference"] == pytest.approx(0.05) and set(differences["less"]) == {"paper, 5"}
+    text = " ".join(compare_report.summary(comparison))
+    assert "Best by dev accuracy: paper, 5, with 0.600 on dev" in text and "0.710 (95% interval" in text and "5 settings" in text
+
+
+def test_heat_map_has_holes(grid: Path) -> None:
+    table = compare([grid]).grid("fed.protocol", "cma.population")
+    assert list(table.columns) == [5, 10, 20] and math.isnan(table.loc["nvflare", 20]) and table.loc["paper", 20] == pytest.approx(0.76)
+
+
+def test_settings_that_follow(tmp_path: Path) -> None:
+    """A protocol that comes with its own population is one axis, not two; what only says where the file goes is none."""
+    for seed in (1, 2):
+        run(tmp_path, f"a{seed}", seed, 0.6, fed__protocol="nvflare", cma__population=5, backend__threads=seed)
+        run(tmp_path, f"b{seed}", seed, 0.7, fed__protocol="synchronous", cma__population=20, backend__threads=4)
+        run(tmp_path, f"c{seed}", seed, 0.7, fed__protocol="paper", cma__population=5, backend__threads=4)
+    comparison = compare([tmp_path])
+    assert comparison.axes.names == ("fed.protocol",) and comparison.axes.follow == {"cma.population": "fed.protocol"}
+
+
+def test_axes_of_a_sweep(tmp_path: Path) -> None:
+    """What the sweep recorded counts, not what else differs; a run may leave out a setting that others name."""
+    for number, (protocol, sigma, dimension) in enumerate((("nvflare", 1, 6), ("paper", 1, 7), ("paper", 2, 7))):
+        text = f"fed.protocol={protocol} run.seed=1" + (f" cma.sigma={sigma}" if sigma > 1 else "")
+        declared = {"sweep_name": "s", "sweep_run": f"r{number}", "sweep_axes": text}
+        settings = {"fed.protocol": protocol, "cma.dimension": dimension, "cma.sigma": sigma}
+        made.write(tmp_path / f"{number}.h5", Made(settings, environment=declared))
+    assert compare([tmp_path]).axes.names == ("fed.protocol", "cma.sigma")
+    assert compare([tmp_path], axes=["cma.dimension"]).axes.names == ("cma.dimension",)
+    assert axes.keys_of("data.path=a b=c.h5 cma.sigma=1.5") == ["data.path", "cma.sigma"]
+    with pytest.raises(AnalysisError, match=r"fed\.protocoll"):
+        compare([tmp_path], axes=["fed.protocoll"])
+
+
+def test_only_seeds_differ(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        run(tmp_path, str(seed), seed, 0.6 + NOISE[seed])
+    comparison = compare([tmp_path])
+    assert comparison.axes.names == () and len(comparison.settings()) == 1
+    assert "3 runs: 1 setting, 3 seeds each." in compare_report.summary(comparison)
+    written = compare_report.write_all(comparison, tmp_path / "out", "seeds")
+    assert {path.name for path in written} >= {"comparison.html", "runs.csv", "settings.tex", "test_accuracy.png"}
+
+
+def test_equal_runs_and_unfinished_ones(tmp_path: Path) -> None:
+    """Of equal settings and seed the newest run counts; what is not finished does not, unless asked for. Both are told."""
+    run(tmp_path, "old", 1, 0.5)
+    new = Made({"run.seed": 1}, created="2026-02-01T00:00:00Z", scores={"test_accuracy": [0.9] * 5})
+    made.write(tmp_path / "new.h5", new)
+    made.write(tmp_path / "live.h5", Made({"run.seed": 2}, rows=3, status="running"))
+    (tmp_path / "damaged.h5").write_bytes(b"x")
+    comparison = compare([tmp_path])
+    assert comparison.runs["name"].to_list() == ["new"] and len(comparison.left_out) == 3
+    assert "3 files left out" in " ".join(compare_report.summary(comparison))
+    assert sorted(compare([tmp_path], unfinished=True).runs["name"]) == ["live", "new"]
+
+
+def test_no_dev_samples(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        for protocol in ("nvflare", "paper"):
+            made.write(tmp_path / f"{protocol}{seed}.h5", Made({"run.seed": seed, "fed.protocol": protocol}, dev=False))
+    comparison = compare([tmp_path])
+    assert comparison.best() is None and comparison.metric == "test_accuracy_last" and comparison.differences_to_best().empty
+    assert "nothing but the test set could choose" in " ".join(compare_report.summary(comparison))
+    compare_report.write_all(comparison, tmp_path / "out", "none")
+
+
+def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+    run(tmp_path, "a", 1, 0.6, fed__protocol="nvflare")
+    run(tmp_path, "b", 1, 0.7, fed__protocol="paper")
+    comparison = compare([tmp_path])
+    assert "one seed: no interval" in " ".join(compare_report.summary(comparison))
+    assert "±" not in compare_report.pairs_table(comparison).rows[0][2]
+
+
+def test_files(grid: Path, call: Callable[..., Result]) -> None:
+    """All tables in all forms; CSV has all digits."""
+    folder = grid / "out"
+    result = call("compare", grid, "--output", folder).good()
+    assert "15 runs: 5 settings" in result.out and "| fed.protocol | cma.population |" in result.out and "comparison.html" in result.err
+    for name in ("settings", "pairs", "effects", "to_best"):
+        assert {path.suffix for path in folder.glob(f"{name}.*")} == {".csv", ".md", ".tex"}, name
+    for name in ("axis-fed.protocol", "axis-cma.population", "pair-fed.protocol-cma.population", "test_accuracy", "train_loss", "cost"):
+        assert (folder / f"{name}.svg").read_text().lstrip().startswith("<?xml") and (folder / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    runs = pd.read_csv(folder / "runs.csv")
+    assert len(runs) == 15 and runs["test_accuracy_best"].max() == pytest.approx(0.79)
+    assert len(pd.read_csv(folder / "effects.csv")) == 5
+    assert call("compare", folder).code == 1  # the folder that was written holds no runs
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_printed_forms(form: str, grid: Path, call: Callable[..., Result]) -> None:
+    out = call("compare", grid, "--format", form).good().out
+    if form == "csv":
+        rows = list(csv.reader(io.StringIO(out)))
+        assert len(rows) == 6 and {len(row) for row in rows} == {len(rows[0])} and rows[1][:3] == ["nvflare", "10", "3"]
+    if form == "latex":
+        for word in (r"\toprule", r"\midrule", r"\bottomrule", r"$\pm$", r"\begin{tabular}{llr"):
+            assert word in out
+        assert len({line.count("&") for line in out.splitlines() if line.endswith(r"\\")}) == 1
+
+
+def test_escapes() -> None:
+    table = Table("a_b", ["x|y", "1"], [["50% & more_$", "2"]])
+    assert r"x\|y" in table.markdown() and r"50\% \& more\_\$" in table.latex() and r"\caption{a\_b}" in table.latex()
+    assert escape_latex("\\~^{}#") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}\{\}\#"
+
+
+def test_errors(grid: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    (tmp_path / "empty").mkdir()
+    call("compare", tmp_path / "empty").sentence("no run files")
+    call("compare", tmp_path / "nowhere").sentence("nowhere", "there is no such file")
+    call("compare", grid, "--metric", "luck").sentence("luck", "test_accuracy_best")
+    call("compare", grid, "--overview", "x.gif").sentence("x.gif", ".svg")
+    live = made.write(tmp_path / "empty" / "live.h5", Made(rows=2, status="running"))
+    call("compare", live).sentence("none of the 1 runs is finished", "--unfinished")

@@ -1,0 +1,245 @@
+"""The page: complete in itself, well-formed, and with pictures in which nothing is cut off or unlabelled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fedbpt_analysis as fa
+import made
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Result
+from fedbpt_analysis import charts, report, style, words
+from fedbpt_analysis.compare import compare
+from fedbpt_analysis.compare_report import pictures
+from made import NAN, Made
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Checker(HTMLParser):
+    """Collects ids, text and references; every element must be closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.stack.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "href", "xlink:href", "action", "srcset"):
+                self.references.append(str(value))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-1:]}"
+        self.stack.pop()
+
+
+def check(text: str) -> Checker:
+    checker = Checker()
+    checker.feed(text)
+    assert checker.stack == [] and len(checker.ids) == len(set(checker.ids))
+    for reference in checker.references:
+        assert reference.startswith(("#", "data:")), reference
+        assert not reference.startswith("#") or reference[1:] in checker.ids, f"{reference} points nowhere"
+    for used in re.findall(r"url\(#([^)]+)\)", text):
+        assert used in checker.ids
+    assert "@import" not in text and not re.search(r"url\(\s*['\"]?http", text)
+    return checker
+
+
+VARIANTS = {
+    "usual": Made(),
+    "start only": Made(rows=1, status="running"),
+    "one round": Made(rows=2, status="interrupted"),
+    "no dev": Made(dev=False),
+    "no test": Made(test=False),
+    "train only": Made(dev=False, test=False),
+    "every third": Made({"eval.every": 3, "fed.rounds": 10}),
+    "some take part": Made({"fed.participation": 0.3, "fed.clients": 12}),
+    "many clients": Made({"fed.clients": 120, "fed.rounds": 3}),
+    "many rounds": Made({"fed.rounds": 200}),
+    "many labels": Made(labels=14),
+    "one client": Made({"fed.clients": 1}),
+    "perturbed, hinge": Made({"perturb.rate": 0.5, "objective.loss": "hinge"}),
+    "failed": Made(rows=3, status="failed"),
+    "wild": Made(scores={"condition_number": [1, 10, 1e3, 1e6, 1e9], "test_loss": [1, 50, 3e4, 2e8, 1e12]}),
+}
+
+
+def shown_ticks(axis: Axis) -> list[Text]:
+    """The numbers that are drawn: matplotlib keeps some more, out of sight."""
+    low, high = sorted(axis.get_view_interval())
+    slack = 1e-6 * (high - low)
+    return [tick.label1 for tick in axis.get_major_ticks() if low - slack <= tick.get_loc() <= high + slack]
+
+
+def inside(figure: Figure) -> None:
+    """Every text lies within the picture, and every axis has a name."""
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for axes in figure.axes:
+        colour_bar = axes.get_label() == "<colorbar>"
+        assert axes.get_ylabel() and (colour_bar or axes.get_xlabel()), axes.get_title(loc="left")
+        legend = axes.get_legend()
+        texts = [axes.xaxis.label, axes.yaxis.label, *axes.texts, *shown_ticks(axes.xaxis), *shown_ticks(axes.yaxis)]
+        texts += [*legend.get_texts()] if legend else []
+        for text in texts:
+            if text.get_text() and text.get_visible():
+                box = text.get_window_extent(renderer)
+                assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, f"{text.get_text()!r} is cut"
+        assert legend is None or not legend.get_window_extent(renderer).overlaps(axes.xaxis.label.get_window_extent(renderer))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_pictures(name: str, tmp_path: Path) -> None:
+    """Nothing is cut off, in any kind of run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    run = fa.open_run(made.write(tmp_path / "run.h5", VARIANTS[name]))
+    drawn = report.charts_of(run)
+    assert {chart.name for chart in drawn} >= {"loss", "accuracy", "step_size", "labels", "time"}
+    for chart in drawn:
+        figure = style.single(partial(report._on, chart, run), chart.title, report.height_of(chart, run))
+        FigureCanvasAgg(figure)
+        inside(figure)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_page(name: str, tmp_path: Path) -> None:
+    run = fa.open_run(made.write(tmp_path / "run.h5", VARIANTS[name]))
+    text = report.html([run])
+    checker = check(text)
+    assert checker.tags.count("svg") == len(report.charts_of(run)) and checker.tags.count("table") == 4
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    for sentence in words.summary(run):
+        assert len(sentence) > 20
+
+
+def test_real_run(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    """The command on a run of the program, with everything beside it."""
+    output = tmp_path / "made" / "page.html"
+    out = call("report", real, "--output", output, "--png", "--svg", "--csv").good().out
+    check(output.read_text())
+    files = {path.name for path in (tmp_path / "made" / "page-files").iterdir()}
+    for name in [chart.name for chart in charts.CHARTS] + ["overview"]:
+        assert {f"{name}.png", f"{name}.svg"} <= files
+    rounds = pd.read_csv(tmp_path / "made" / "page-files" / "rounds.csv", index_col="round")
+    np.testing.assert_array_equal(rounds["train_loss"], fa.open_run(real).rounds["train_loss"])
+    assert "A prompt of 3 vectors" in out and "Status: finished, all 3 rounds" in out and f"report: {output}" in out
+    assert [path.name for path in output.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_several_runs(tmp_path: Path) -> None:
+    runs = [fa.open_run(made.write(tmp_path / f"{name}.h5", Made({"run.seed": seed}))) for seed, name in enumerate(("a", "b"))]
+    checker = check(report.html(runs))
+    assert {"r0", "r1"} <= set(checker.ids) and checker.tags.count("table") == 9
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    """What comes from a file is text, not markup."""
+    bad = '"><script>alert(1)</script>&'
+    path = made.write(tmp_path / "run<i>.h5", Made(task=bad, environment={"device": bad}))
+    text = report.html([fa.open_run(path)])
+    check(text)
+    assert "<script>alert" not in text and "run&lt;i&gt;" in text
+
+
+def test_summary_says_what_matters(tmp_path: Path) -> None:
+    scores = {"test_accuracy": [0.5, 0.6, 0.7, 0.65, 0.64], "test_loss": [1.2, 1.1, 0.9, 1.0, 1.05],
+              "dev_accuracy": [0.4, 0.8, 0.8, 0.7, 0.7], "dev_loss": [1, 0.9, 0.8, 0.8, 0.8]}
+    text = " ".join(words.summary(fa.open_run(made.write(tmp_path / "run.h5", Made(scores=scores)))))
+    for part in ("50.0 % (loss 1.200) before tuning", "64.0 % (loss 1.050) after round 4", "dev samples choose, 2, has 70.0 % (loss 0.900)",
+                 "384 bytes up and 2.69 kB down", "24 bytes and 168 bytes a client and round", "finished, all 4 rounds", "nvflare", "IID"):
+        assert part in text, part
+    scores["dev_accuracy"] = [0.9, 0.8, 0.8, 0.7, 0.7]
+    assert "no round was better than the start" in " ".join(words.summary(fa.open_run(made.write(tmp_path / "b.h5", Made(scores=scores)))))
+
+
+def test_unscored_last_round(tmp_path: Path) -> None:
+    """Between two scored rounds the last score counts, under its own round's name."""
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made({"eval.every": 2}, rows=4, status="running")))
+    assert run.last_scored_row == 2 and "after round 2" in " ".join(words.summary(run))
+    assert "at the last, round 2" in report.html([run])
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0 bytes"), (999, "999 bytes"), (20360, "20.4 kB"), (999_600, "1.00 MB"), (121e6, "121 MB"), (1.09e9, "1.09 GB"),
+])
+def test_bytes(value: float, text: str) -> None:
+    assert words.bytes_text(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.25, "0.250 s"), (9.994, "9.99 s"), (9.996, "10 s"), (59.96, "1 min 0 s"), (67.5, "1 min 8 s"), (3599.6, "1 h 0 min"),
+    (90_000, "1 d 1 h"),
+])
+def test_time(seconds: float, text: str) -> None:
+    assert words.time_text(seconds) == text
+
+
+def test_spread() -> None:
+    assert words.spread_text(0.6883, 0.011) == "0.688 ± 0.011" and words.spread_text(0.576, 1e-9) == "0.576"
+    assert words.spread_text(125_751, 0) == "125,751" and words.spread_text(40, 0) == "40" and words.spread_text(NAN, 1) == "–"
+    assert words.spread_text(86.0, 1.41, 2) == "86.00 ± 1.41"
+
+
+def test_comparison_pictures(tmp_path: Path) -> None:
+    """Long names, many values, holes, numbers over decades: nothing is cut off."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    number = 0
+    for protocol in ("nvflare", "paper", "fedavg-bbt", "synchronous"):
+        for sigma in (0.01, 0.1, 1.0, 10.0):
+            for data in ("a-data-set-with-a-rather-long-name", "b"):
+                for seed in (1, 2):
+                    settings = {"fed.protocol": protocol, "cma.sigma": sigma, "data.path": f"datasets/{data}.h5", "run.seed": seed}
+                    if (protocol, sigma) != ("paper", 10.0):
+                        made.write(tmp_path / f"{number}.h5", Made(settings))
+                    number += 1
+    drawn = pictures(compare([tmp_path]))
+    assert len(drawn) == 2 + 3 + 3
+    for _, title, _, draw, height in drawn:
+        figure = style.single(draw, title, height)
+        FigureCanvasAgg(figure)
+        inside(figure)
+
+
+def test_same_bytes_each_time(tmp_path: Path) -> None:
+    """Pictures that are committed change only when their run does."""
+    run = fa.open_run(made.write(tmp_path / "run.h5"))
+    for name in ("a", "b"):
+        report.overview(run, tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_errors(tmp_path: Path, call: Callable[..., Result]) -> None:
+    path = made.write(tmp_path / "run.h5")
+    before = path.read_bytes()
+    call("report", path, "--output", path).sentence("ends in .html")
+    call("report", tmp_path / "no.h5").sentence("no.h5", "there is no such file")
+    call("report", path, path, "--overview", tmp_path / "x.svg").sentence("one run")
+    (tmp_path / "file").write_text("")
+    call("report", path, "--output", tmp_path / "file" / "x.html").sentence("file")
+    assert path.read_bytes() == before

@@ -1,0 +1,48 @@
+"""Student's t and means against tabulated and hand-made values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from fedbpt_analysis.stats import estimate, t_probability, t_quantile
+
+# Two-sided 95% points as tables print them.
+TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 9: 2.262, 10: 2.228, 19: 2.093, 30: 2.042, 60: 2.000,
+         120: 1.980}
+
+
+@pytest.mark.parametrize(("degrees", "value"), TABLE.items())
+def test_quantiles(degrees: int, value: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(value, abs=5.1e-4)
+    assert t_probability(t_quantile(degrees), degrees) == pytest.approx(0.95, abs=1e-10)
+
+
+def test_other_level_and_normal_limit() -> None:
+    assert t_quantile(5, 0.99) == pytest.approx(4.032, abs=5e-4)
+    assert t_quantile(100_000) == pytest.approx(1.96, abs=1e-3)
+    assert t_probability(0, 7) == 0
+
+
+def test_probability_against_integration() -> None:
+    """The density integrated by Simpson's rule, for odd and even degrees of freedom."""
+    for degrees in (1, 2, 3, 8, 15):
+        scale = math.gamma((degrees + 1) / 2) / math.sqrt(degrees * math.pi) / math.gamma(degrees / 2)
+        x = np.linspace(0, 1.7, 2001)
+        density = scale * (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
+        simpson = (density[0] + density[-1] + 4 * density[1:-1:2].sum() + 2 * density[2:-1:2].sum()) * (x[1] - x[0]) / 3
+        assert t_probability(1.7, degrees) == pytest.approx(2 * simpson, rel=1e-9)
+
+
+def test_estimate() -> None:
+    found = estimate([1.0, 2.0, 6.0, math.nan])
+    assert (found.n, found.mean) == (3, 3.0) and found.sd == pytest.approx(math.sqrt(7))
+    assert found.half == pytest.approx(4.30265 * math.sqrt(7 / 3), rel=1e-5)
+    assert not found.excludes_zero() and estimate([1.0, 1.1, 0.9]).excludes_zero()
+
+
+def test_estimate_of_little() -> None:
+    one, none = estimate([2.5]), estimate([math.nan])
+    assert (one.n, one.mean) == (1, 2.5) and math.isnan(one.sd) and math.isnan(one.half) and not one.excludes_zero()
+    assert none.n == 0 and math.isnan(none.mean)

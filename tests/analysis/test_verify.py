@@ -1,0 +1,152 @@
+"""What verify finds: each kind of damage, and nothing in whole files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import made
+import numpy as np
+import pytest
+from conftest import Result
+from fedbpt_analysis.verify import best_by_rule, verify
+from made import NAN, Made
+
+
+def test_whole_run_of_the_program(real: Path, call: Callable[..., Result]) -> None:
+    out = call("verify", real).good().out
+    assert re.fullmatch(rf"ok       {re.escape(str(real))}: finished, 3 of 3 rounds, digest [0-9a-f]{{64}}\n", out)
+
+
+@pytest.mark.parametrize("variant", [Made(), Made(rows=2, status="running"), Made(rows=1, status="interrupted"), Made(dev=False),
+                                     Made({"eval.every": 3, "fed.rounds": 7}), Made({"fed.participation": 0.4})])
+def test_whole_made_runs(variant: Made, tmp_path: Path) -> None:
+    assert verify(made.write(tmp_path / "run.h5", variant), None).problems == []
+
+
+def replace(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        attributes, unit = dict(file[name].attrs), value
+        del file[name]
+        file[name] = unit
+        file[name].attrs.update(attributes)
+
+    return change
+
+
+def put(name: str, place: object, value: float) -> Callable[[h5py.File], None]:
+    return lambda file: file[name].__setitem__(place, value)
+
+
+def drop(name: str) -> Callable[[h5py.File], None]:
+    return lambda file: file.__delitem__(name)
+
+
+def attribute(group: str, name: str, value: object) -> Callable[[h5py.File], None]:
+    return lambda file: file[group].attrs.__setitem__(name, value)
+
+
+DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
+    "no group": (drop("partition"), "partition is missing"),
+    "no column": (drop("rounds/dev_f1"), "rounds/dev_f1 is missing"),
+    "no status": (lambda file: file.attrs.__delitem__("status"), "status"),
+    "unknown status": (attribute("/", "status", "lost"), "'lost'"),
+    "short column": (replace("rounds/train_loss", np.zeros(3)), "rounds/train_loss has type float64 and shape (3,), not (5,)"),
+    "other type": (replace("rounds/client/evaluations", np.zeros((5, 4))), "rounds/client/evaluations has type float64"),
+    "other shape": (replace("rounds/client/loss", np.zeros((5, 3))), "shape (5, 3), not (5, 4)"),
+    "no unit": (lambda file: file["rounds/z"].attrs.__delitem__("unit"), "lacks the attribute unit"),
+    "missing round": (put("rounds/index", slice(3, 5), 4), "1 rounds are missing, the first of them 3"),
+    "round twice": (put("rounds/index", slice(0, 2), 0), "1 rounds are missing"),
+    "unfinished": (attribute("config", "resolved", made.yaml_text(made.SETTINGS | {"fed.rounds": 9})), "has 4 of 9 rounds"),
+    "too many rounds": (attribute("config", "resolved", made.yaml_text(made.SETTINGS | {"fed.rounds": 3})), "only 3 were planned"),
+    "other clients": (attribute("config", "resolved", made.yaml_text(made.SETTINGS | {"fed.clients": 5})), "fed.clients is 5, but"),
+    "infinite z": (put("rounds/z", (2, 1), np.inf), "rounds/z has a value that is not finite in round 2"),
+    "no loss": (put("rounds/train_loss", 3, NAN), "rounds/train_loss has a value that is not finite in round 3"),
+    "no test score": (put("rounds/test_accuracy", 4, NAN), "rounds/test_accuracy has a value that is not finite in round 4"),
+    "no fitness": (put("rounds/client/fitness", (1, 0), NAN), "client/fitness has a value that is not finite in round 1"),
+    "no client step": (put("rounds/client/step_size", (1, 0, 1), NAN), "client/step_size has a value that is not finite in round 1"),
+    "negative time": (put("rounds/cost/seconds", (1, 0), -1), "cost/seconds has a negative value"),
+    "no evaluations": (put("rounds/client/evaluations", (1, 0), 0), "without any evaluation"),
+    "sample twice": (put("partition/sample_index", 0, 1), "has a row twice"),
+    "offsets": (put("partition/sample_offsets", 0, 1), "sample_offsets does not cut"),
+    "counts": (put("partition/class_count", (0, 0), 50), "does not add up"),
+    "other best": (attribute("result", "best_round", 0), "but result says"),
+    "other best z": (put("result/best_z", 0, 9.0), "result/best_z is not z of round"),
+    "other last z": (put("result/last_z", 0, 9.0), "result/last_z is not z of round 4"),
+    "no prompt": (drop("result/last_prompt"), "result/last_prompt is missing"),
+    "bad prompt": (put("result/best_prompt", (0, 0), NAN), "result/best_prompt has a value that is not finite"),
+    "old checkpoint": (attribute("checkpoint", "round", 3), "the checkpoint is of round 3, the last round is 4"),
+    "wall time": (attribute("/", "wall_time_s", NAN), "wall_time_s is nan"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage(name: str, tmp_path: Path, call: Callable[..., Result]) -> None:
+    """Each kind is told in one line with exit code 1."""
+    path = made.write(tmp_path / "run.h5")
+    change, expected = DAMAGE[name]
+    with h5py.File(path, "r+") as file:
+        change(file)
+    verdict = verify(path, None)
+    assert any(expected in problem for problem in verdict.problems), verdict.problems
+    result = call("verify", path)
+    assert result.code == 1 and result.out.startswith(f"problem  {path}: ") and result.out.count("\n") == 1
+
+
+def test_bytes_changed_within(real: Path, tmp_path: Path) -> None:
+    """Flipped bytes anywhere give a sentence or, where no number depends on them, nothing; never a traceback."""
+    whole = bytearray(real.read_bytes())
+    path = tmp_path / "run.h5"
+    found = 0
+    for place in range(40, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place : place + 16] = bytes(b ^ 0xFF for b in damaged[place : place + 16])
+        path.write_bytes(damaged)
+        found += bool(verify(path, None).problems)
+    assert found > 0
+
+
+def test_one_line_a_file(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    result = call("verify", real, tmp_path / "no.h5", real)
+    lines = result.out.splitlines()
+    assert result.code == 1 and [line.split()[0] for line in lines] == ["ok", "problem", "ok"]
+
+
+def test_same(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    """Equal results but other times pass; one other number does not."""
+    equal, other = (Path(shutil.copy(real, tmp_path / name)) for name in ("equal.h5", "other.h5"))
+    with h5py.File(equal, "r+") as file:
+        file["rounds/cost/seconds"][1] = 99.0
+    with h5py.File(other, "r+") as file:
+        file["rounds/client/loss"][1, 0] += 1e-12
+    call("verify", "--same", real, equal).good()
+    result = call("verify", "--same", real, equal, other)
+    assert result.code == 1 and [line.split()[0] for line in result.out.splitlines()] == ["ok", "ok", "problem"]
+    assert "has the digest" in result.out
+    call("verify", real, equal, other).good()
+
+
+def test_program(real: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Callable[..., Result]) -> None:
+    """A program that reads other numbers, or fails, is found out; one that is named must be there."""
+    for text, expected in (('{"rounds": [], "best_round": null, "status": "finished"}', "reads other rounds"), (None, "cannot")):
+        script = tmp_path / "fedbpt"
+        script.write_text("#!/bin/sh\n" + (f"echo '{text}'\n" if text else "echo 'fedbpt: error: it cannot' >&2; exit 1\n"))
+        script.chmod(0o755)
+        result = call("verify", "--program", script, real)
+        assert result.code == 1 and expected in result.out
+    call("verify", "--program", tmp_path / "nothing", real).sentence("nothing", "there is no such program")
+    monkeypatch.setenv("FEDBPT", "")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fedbpt_analysis.program.CHECKOUT", tmp_path / "nowhere")
+    result = call("verify", real).good()
+    assert "digest" not in result.out and "was not found" in result.err
+    call("verify", "--same", real).sentence("--program")
+
+
+def test_rule_of_the_best_round() -> None:
+    assert best_by_rule(np.array([0.5, 0.7, 0.7, 0.7]), np.array([1.0, 0.9, 0.8, 0.8])) == 2
+    assert best_by_rule(np.array([NAN, NAN]), np.array([NAN, NAN])) is None
