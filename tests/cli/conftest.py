@@ -89,6 +89,23 @@ def call(*arguments: object, ranks: int = 1, env: dict[str, str] | None = None, 
     return Result(process.returncode, out, err, time.monotonic() - start)
 
 
+def finish(process: subprocess.Popen[str]) -> Result:
+    """Waits for the end of a started call; one that does not end is a failure."""
+    begin = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("it goes on")
+    return Result(process.returncode, out or "", err, time.monotonic() - begin)
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """The process numbers of an mpirun's ranks, lowest rank first; none where there is no mpirun."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
 @dataclass
 class Pace:
     """Seconds of a run outside its rounds, and of one generation of all clients."""

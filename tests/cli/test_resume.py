@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import SANITIZED, Result, Study, call, command, digest_of, environment, read_rounds
+from conftest import Result, Study, call, command, digest_of, environment, finish, ranks_of, read_rounds
 from safetensors.numpy import load_file, save_file
 from toy import copy_model, write
 
@@ -127,17 +127,6 @@ def wait_for_rounds(path: Path, process: subprocess.Popen[str], n: int) -> None:
         time.sleep(0.01)
 
 
-def finish(process: subprocess.Popen[str]) -> Result:
-    """Waits for the end; a run that does not stop is a failure."""
-    begin = time.monotonic()
-    try:
-        _, err = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail("the run goes on")
-    return Result(process.returncode, "", err, time.monotonic() - begin)
-
-
 def check_goes_on(study: Study, path: Path) -> None:
     """Two more rounds are those of a run that was never stopped."""
     status, index = read_rounds(path)
@@ -159,11 +148,6 @@ def test_signal(mask: Study, name: str) -> None:
     result = finish(process)
     assert result.code == 75 and f"stopped by {name}" in result.err and "--resume goes on" in result.err, result.err
     check_goes_on(mask, path)
-
-
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True)
-    return [int(pid) for pid in found.stdout.split()]
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -203,8 +187,9 @@ def test_signal_before_the_first_round(mask: Study) -> None:
 
 def test_second_interrupt_ends_at_once(mask: Study) -> None:
     """In the middle of a round that would take hours."""
-    process = start(mask, mask.output(), fed__local_generations=65535, cma__population=200)
-    time.sleep(3 if SANITIZED else 1)
+    path = mask.output()
+    process = start(mask, path, fed__local_generations=65535, cma__population=200)
+    wait_for_rounds(path, process, 1)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import pytest
 import toy
-from conftest import SANITIZED, Result, Study, call, command, digest_of, environment, read_rounds
+from conftest import SANITIZED, Result, Study, call, command, digest_of, environment, finish, ranks_of, read_rounds
 
 AXES = {"grid": {"fed.protocol": ["nvflare", "synchronous"]}, "repeats": 3}
 DEAD = "fedbpt lock of a run file\nidentity {:032x}\nhost elsewhere\nboot b\npids p\npid 4711\nborn 1\njob {}\nstart 0\nend\n"
@@ -78,16 +78,6 @@ class Sweep:
 @pytest.fixture
 def sweep(mask: Study) -> Sweep:
     return Sweep(mask, dict(AXES))
-
-
-def finish(process: subprocess.Popen[str]) -> Result:
-    begin = time.monotonic()
-    try:
-        out, err = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail("the sweep goes on")
-    return Result(process.returncode, out, err, time.monotonic() - begin)
 
 
 def make_slow(sweep: Sweep) -> float:
@@ -251,19 +241,14 @@ def test_killed(sweep: Sweep, ranks: int, ranks_per_run: int) -> None:
         sweep.check_complete()
 
 
-def children_of(process: subprocess.Popen[str]) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in found.stdout.split()]
-
-
 def kill_all(process: subprocess.Popen[str]) -> None:
     """mpirun puts its ranks into process groups of their own."""
-    children = children_of(process)
-    for pid in (process.pid, *children):
+    ranks = ranks_of(process)
+    for pid in (process.pid, *ranks):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
     end = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < end:
+    while any(Path(f"/proc/{pid}").exists() for pid in ranks) and time.monotonic() < end:
         time.sleep(0.01)
 
 
@@ -272,7 +257,7 @@ def test_one_rank_killed(sweep: Sweep) -> None:
     make_slow(sweep)
     process = sweep.start(ranks=3)
     wait_for(lambda: len(sweep.files()) >= 2, process)
-    os.kill(children_of(process)[-1], signal.SIGKILL)
+    os.kill(ranks_of(process)[-1], signal.SIGKILL)
     assert finish(process).code not in (0, 75)
     sweep.call(ranks=3).good()
     assert set(sweep.states().values()) == {"finished"}
@@ -433,7 +418,7 @@ def test_claims_are_renewed(sweep: Sweep) -> None:
         end = time.monotonic() + 30
         while lock.stat().st_mtime_ns == first and time.monotonic() < end:
             time.sleep(0.2)
-        assert 9e9 < lock.stat().st_mtime_ns - first < 14e9
+        assert 9e9 < lock.stat().st_mtime_ns - first < 30e9  # taken over after 120 s
     finally:
         process.kill()
         process.communicate()

@@ -1,26 +1,12 @@
 /* Whole federations with the toy model, on any number of ranks: the same numbers as on one, and no hang when one rank
  * fails alone. Failures are counted, and the job's count is every rank's exit status. */
 #include "cma.h"
-#include "comm.h"
 #include "memory.h"
+#include "mpi_test.h"
 #include "toy.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int64_t n_failures = 0;
-static int rank, size;
-
-#define CHECK(condition, ...)                                                                                          \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            n_failures++;                                                                                              \
-            fprintf(stderr, "rank %d of %d, line %d: %s: ", rank, size, __LINE__, #condition);                         \
-            fprintf(stderr, __VA_ARGS__);                                                                              \
-            fputc('\n', stderr);                                                                                       \
-        }                                                                                                              \
-    } while (0)
 
 enum { N_ROUNDS = 3, MAX_ASSIGNMENTS = 12 };
 
@@ -296,17 +282,8 @@ static void check_model_faults(const run_case *c, const fbt_comm *world, int fai
     toy_problem_clear(&problem);
 }
 
-int main(int argc, char **argv)
+static void check_all(fbt_comm *world, fbt_comm *self)
 {
-    fbt_comm *world, *self;
-    if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
-        return 1;
-    }
-    rank = fbt_comm_rank(world);
-    size = fbt_comm_size(world);
-    if (fbt_comm_split(world, rank, &self) != FBT_OK) {
-        return 1;
-    }
     for (int i = 0; i < N_CASES; i++) {
         check_case(&cases[i], world, self);
     }
@@ -317,8 +294,9 @@ int main(int argc, char **argv)
             check_model_faults(&fault_cases[i], world, failing);
         }
     }
-    fbt_comm_free(self);
-    fbt_comm_sum_int(world, &n_failures, 1);
-    fbt_comm_stop(world);
-    return n_failures != 0;
+}
+
+int main(int argc, char **argv)
+{
+    return run_checks(argc, argv, check_all);
 }

@@ -1,27 +1,13 @@
 /* A federation that goes on from a checkpoint, on another number of ranks, makes the rounds of one that never stopped;
  * a checkpoint that is damaged is refused by all ranks alike. Failures are counted, and the job's count is every rank's
  * exit status. */
-#include "comm.h"
 #include "memory.h"
+#include "mpi_test.h"
 #include "toy.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int64_t n_failures = 0;
-static int rank, size;
-
-#define CHECK(condition, ...)                                                                                          \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            n_failures++;                                                                                              \
-            fprintf(stderr, "rank %d of %d, line %d: %s: ", rank, size, __LINE__, #condition);                         \
-            fprintf(stderr, __VA_ARGS__);                                                                              \
-            fputc('\n', stderr);                                                                                       \
-        }                                                                                                              \
-    } while (0)
 
 enum { N_ROUNDS = 5, MAX_ASSIGNMENTS = 8, MAX_ARRAYS = 8 };
 
@@ -245,17 +231,8 @@ static void check_memory(const fbt_comm *world, const fbt_comm *self, int failin
     toy_problem_clear(&problem);
 }
 
-int main(int argc, char **argv)
+static void check_all(fbt_comm *world, fbt_comm *self)
 {
-    fbt_comm *world, *self;
-    if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
-        return 1;
-    }
-    rank = fbt_comm_rank(world);
-    size = fbt_comm_size(world);
-    if (fbt_comm_split(world, rank, &self) != FBT_OK) {
-        return 1;
-    }
     for (int i = 0; i < N_CASES; i++) {
         check_case(&cases[i], world, self);
     }
@@ -263,8 +240,9 @@ int main(int argc, char **argv)
     for (int failing = 0; failing<size; failing += size> 1 ? size - 1 : 1) {
         check_memory(world, self, failing);
     }
-    fbt_comm_free(self);
-    fbt_comm_sum_int(world, &n_failures, 1);
-    fbt_comm_stop(world);
-    return n_failures != 0;
+}
+
+int main(int argc, char **argv)
+{
+    return run_checks(argc, argv, check_all);
 }
