@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _texts(group: h5py.Group) -> dict[str, str]:
-    return {name: str(value) for name, value in group.attrs.items()}
+    return {name: ", ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value) for name, value in group.attrs.items()}
 
 
 def _round_or_none(value: Any) -> int | None:

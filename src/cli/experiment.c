@@ -55,7 +55,7 @@ static void describe_scores(const fbt_run_round *row, char *text, size_t n_bytes
 
 static void log_round(const session *s, const fbt_run_round *row, double seconds)
 {
-    const int64_t n_rounds = s->e->settings.fed.rounds;
+    const int64_t n_rounds = fbt_experiment_last_round(s->e);
     char scores[160];
     char left[32] = "";
     describe_scores(row, scores, sizeof scores);
@@ -82,7 +82,8 @@ static void log_end(const session *s, int64_t last_round)
                                              : sigabbrev_np(s->stop));
     }
     fbt_log_info(label(s), "%s round %lld of %lld in %.0f s%s; run file %s%s", how, (long long)last_round,
-                 (long long)settings->fed.rounds, fbt_timer_now_s() - s->start_s, best, settings->run.output, then);
+                 (long long)fbt_experiment_last_round(s->e), fbt_timer_now_s() - s->start_s, best, settings->run.output,
+                 then);
 }
 
 /* What rank 0's clocks say about another round. At least one is made: a chain of short jobs gets on. */
@@ -105,7 +106,7 @@ static void agree_to_stop(session *s, int64_t round)
     double found[2] = {fbt_stop_signal(), fbt_comm_rank(s->e->comm) == 0 ? out_of_time(s) : 0};
     fbt_comm_max(s->e->comm, found, 2);
     s->stop = (int)(found[0] > 0 ? found[0] : found[1]);
-    if (round == s->e->settings.fed.rounds) {
+    if (round >= fbt_experiment_last_round(s->e)) {
         s->stop = 0; /* nothing is left to be stopped */
     }
 }
@@ -115,7 +116,7 @@ static fbt_run_status status_after(const session *s, int64_t round)
     if (round == s->e->settings.fed.rounds) {
         return FBT_RUN_FINISHED;
     }
-    return s->stop != 0 ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
+    return s->stop != 0 || round >= fbt_experiment_last_round(s->e) ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
 }
 
 static void note_time(session *s, const fbt_run_round *row, double seconds)
@@ -165,7 +166,7 @@ static fbt_status run_rounds(session *s)
     int64_t round = s->e->resumed ? s->e->past.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
-    while (round < settings->fed.rounds && s->stop == 0) {
+    while (round < fbt_experiment_last_round(s->e) && s->stop == 0) {
         const double start_s = fbt_timer_now_s();
         round++;
         const bool scored = round % settings->eval.every == 0 || round == settings->fed.rounds;
@@ -213,7 +214,7 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     *interrupted = false;
     if (e->finished) {
         fbt_log_info(label(&s), "finished already: %s has all %lld rounds", e->settings.run.output,
-                     (long long)e->settings.fed.rounds);
+                     (long long)fbt_experiment_last_round(e));
         return FBT_OK;
     }
     fbt_limits_of_run(&e->settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
@@ -222,6 +223,9 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     FBT_TRY(fbt_device_list(comm, e->inputs->backend, &e->devices));
     FBT_TRY(fbt_comm_agree(comm, fbt_recorder_open(&s.recorder, e)));
     log_start(&s);
+    if (e->plan->opened != NULL) {
+        FBT_TRY(fbt_comm_agree(comm, e->plan->opened(e, e->plan->user)));
+    }
     fbt_federation_parts parts = {.settings = &e->settings,
                                   .dataset = &e->inputs->dataset,
                                   .partition = &e->partition,

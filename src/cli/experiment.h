@@ -13,6 +13,8 @@
 
 #include <stdbool.h>
 
+struct fbt_experiment;
+
 /* What is to be run. Borrowed until fbt_experiment_close. */
 typedef struct fbt_experiment_plan {
     const char *config_path;        /* named in messages; read unless config_text is given */
@@ -24,6 +26,11 @@ typedef struct fbt_experiment_plan {
     const char *sweep_name; /* for the run file's environment; NULL outside a sweep */
     const char *sweep_run;
     const char *sweep_axes;
+    const char *rerun_of;   /* likewise: the run file whose run is made again; NULL: none */
+    int64_t n_rows;         /* the run ends, as if interrupted, when its file has so many rows of /rounds; 0: after fed.rounds */
+    /* Called on every rank when the model is open, before the first round; a failure ends the run. NULL: nothing. */
+    fbt_status (*opened)(const struct fbt_experiment *experiment, void *user);
+    void *user;
 } fbt_experiment_plan;
 
 /* Everything that is known before the first round. Zero-initialise before, close after, also after a failure. */
@@ -41,7 +48,7 @@ typedef struct fbt_experiment {
     char *hosts;
     char *devices; /* fbt_device_list */
     bool resumed;       /* the file at run.output is gone on with */
-    bool finished;      /* that file has all its rounds: there is nothing to run */
+    bool finished;      /* that file has all rounds that are asked for: there is nothing to run */
     fbt_run_past past;  /* where a resumed run stands; the checkpoint on rank 0 alone */
     fbt_run_file *file; /* on rank 0 */
 } fbt_experiment;
@@ -55,12 +62,15 @@ typedef struct fbt_experiment {
 fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,
                                   const fbt_comm *comm);
 
+/* The last round that the plan asks for. */
+int64_t fbt_experiment_last_round(const fbt_experiment *experiment);
+
 /* Prints what would be run, for `run --dry-run`, on rank 0; opens the backend. Collective over comm. */
 fbt_status fbt_experiment_describe(fbt_experiment *experiment);
 
 /* Opens the model, runs all rounds that are left and writes the run file after each. Says so if there is nothing to do.
- * *interrupted: something of stop.h or run.max_seconds ended the run before its last round; the run file says so and
- * the run can be resumed. Collective over comm, with the same errors as above; after a failure the finished rounds are
+ * *interrupted: something of stop.h or run.max_seconds ended the run before the last round that is asked for; the run
+ * file says so and the run can be resumed. Collective over comm, with the same errors as above; after a failure the finished rounds are
  * kept. */
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted);
 

@@ -6,6 +6,7 @@
 #include "dataset.h"
 #include "model.h"
 #include "partition.h"
+#include "run_file.h"
 #include "settings.h"
 #include "status.h"
 
@@ -50,6 +51,10 @@ fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *setti
 /* SHA-256 of what the settings' numbers rest on, for the run file. Of the data set: of the file's bytes. Of the model: of what
  * `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order. Reads all of it. Rank-local; rank 0 is enough. */
 fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
+
+/* Takes the digests and checks that they are those of the run in the file `run`. what_to_do ends the sentence. Errors: FBT_ERR_DATA. */
+fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_past *past, const char *run,
+                                 const char *what_to_do);
 
 /* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local. */
 fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings);

@@ -15,7 +15,9 @@ typedef struct command {
 static const command commands[] = {
     {"run", fbt_cli_run, "run a federated experiment (alone, under mpirun or under srun)"},
     {"sweep", fbt_cli_sweep, "make many runs: one configuration and settings that vary"},
+    {"rerun", fbt_cli_rerun, "make a recorded run again and compare the results bit for bit"},
     {"evaluate", fbt_cli_evaluate, "score a recorded prompt, or none, on a data set"},
+    {"export", fbt_cli_export, "write a recorded prompt for PEFT, NumPy or any reader of safetensors"},
     {"show", fbt_cli_show, "print a run file: settings, environment, rounds, or its digest"},
     {"bench", fbt_cli_bench, "time a population batch against the machine's own peak"},
     {"info", fbt_cli_info, "print version, backends and processor"},
@@ -28,6 +30,17 @@ void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const s
         argp_error(state, "more than %d --set", FBT_CLI_MAX_ASSIGNMENTS);
     }
     assignments->items[assignments->n++] = value;
+}
+
+fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
+{
+    const size_t n = strlen(run);
+    const size_t n_kept = n > 3 && strcmp(run + n - 3, ".h5") == 0 && run[n - 4] != '/' ? n - 3 : n;
+    if (asprintf(path, "%.*s%s", (int)n_kept, run, ending) < 0) {
+        *path = NULL;
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path beside the run file");
+    }
+    return FBT_OK;
 }
 
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)

@@ -110,18 +110,6 @@ done:
     return status;
 }
 
-static fbt_status check_digest(const char *key, const char *path, const char *now, const char *before,
-                               const char *output)
-{
-    if (strcmp(now, before) == 0) {
-        return FBT_OK;
-    }
-    return fbt_fail(FBT_ERR_DATA,
-                    "%s: %.200s is not what %.200s was run with (SHA-256 %.12s..., then %.12s...); to go on with "
-                    "it give the same, to start anew choose another run.output",
-                    key, path, output, now, before);
-}
-
 /* Rank 0: the run file that is there, if it can be gone on with. */
 static fbt_status open_past(fbt_experiment *e)
 {
@@ -133,10 +121,9 @@ static fbt_status open_past(fbt_experiment *e)
     }
     e->resumed = true;
     FBT_TRY(check_settings(e));
-    FBT_TRY(fbt_inputs_digest(e->inputs, s));
-    FBT_TRY(check_digest("data.path", s->data.path, e->inputs->data_sha256, e->past.data_sha256, s->run.output));
-    FBT_TRY(check_digest("model.path", s->model.path, e->inputs->model_sha256, e->past.model_sha256, s->run.output));
-    e->finished = e->past.last_round >= s->fed.rounds;
+    FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->past, s->run.output,
+                                  "to go on with it give the same, to start anew choose another run.output"));
+    e->finished = e->past.last_round >= fbt_experiment_last_round(e);
 done:
     return status;
 }
@@ -152,6 +139,12 @@ static fbt_status look_at_output(fbt_experiment *e)
     }
 done:
     return status;
+}
+
+int64_t fbt_experiment_last_round(const fbt_experiment *experiment)
+{
+    const int64_t n_rows = experiment->plan->n_rows, n_rounds = experiment->settings.fed.rounds;
+    return n_rows > 0 && n_rows - 1 < n_rounds ? n_rows - 1 : n_rounds;
 }
 
 fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,

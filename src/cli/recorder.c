@@ -66,7 +66,8 @@ static fbt_status take_file(fbt_experiment *e)
                                             {"compiler", fbt_build_compiler},
                                             {"sweep_name", e->plan->sweep_name},
                                             {"sweep_run", e->plan->sweep_run},
-                                            {"sweep_axes", e->plan->sweep_axes}};
+                                            {"sweep_axes", e->plan->sweep_axes},
+                                            {"rerun_of", e->plan->rerun_of}};
     const fbt_run_text run_inputs[] = {{"model", s->model.path},
                                        {"model_sha256", e->inputs->model_sha256},
                                        {"model_family", fbt_model_get_shape(model)->family},
@@ -93,6 +94,7 @@ static fbt_status take_file(fbt_experiment *e)
                                    .dimension = s->cma.dimension,
                                    .n_generations = s->fed.local_generations,
                                    .n_labels = dataset->n_labels,
+                                   .label_words = (const char *const *)dataset->label_words,
                                    .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(model)->n_hidden},
                                    .client_means = s->run.client_means,
                                    .phases = fbt_phase_names,

@@ -108,6 +108,13 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
 
+/* The first setting that decides a number and has not the same value in both; key NULL: none. */
+typedef struct fbt_settings_difference {
+    const char *key;
+    char now[64], before[64]; /* values, cut to fit */
+} fbt_settings_difference;
+fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_settings *before, fbt_settings_difference *difference);
+
 /* Whether a run with the settings `before`, kept in the file `path`, may go on with the settings `now`: those that decide a number
  * must be equal, fed.rounds may grow. Errors: FBT_ERR_CONFIG, with the setting and both values. */
 fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path);

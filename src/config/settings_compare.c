@@ -20,34 +20,50 @@ static bool decides_numbers(const fbt_option *option)
     return true;
 }
 
-fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path)
+fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_settings *before,
+                                        fbt_settings_difference *difference)
 {
     fbt_status status = FBT_OK;
     char *value = NULL, *value_before = NULL;
     int64_t n;
     const fbt_option *options = fbt_options(&n);
-    for (int64_t i = 0; i < n; i++) {
+    *difference = (fbt_settings_difference){0};
+    for (int64_t i = 0; i < n && difference->key == NULL; i++) {
         if (!decides_numbers(&options[i])) {
             continue;
         }
         FBT_TRY(fbt_option_value_text(&options[i], now, &value));
         FBT_TRY(fbt_option_value_text(&options[i], before, &value_before));
         if (strcmp(value, value_before) != 0) {
-            FBT_FAIL(FBT_ERR_CONFIG,
-                     "%s is %.64s, but %.300s was run with %.64s; to go on with it set %s to that, to start "
-                     "anew choose another run.output",
-                     options[i].key, value, path, value_before, options[i].key);
+            difference->key = options[i].key;
+            snprintf(difference->now, sizeof difference->now, "%s", value);
+            snprintf(difference->before, sizeof difference->before, "%s", value_before);
         }
         free(value);
         free(value_before);
         value = value_before = NULL;
+    }
+done:
+    free(value);
+    free(value_before);
+    return status;
+}
+
+fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings_difference d;
+    FBT_TRY(fbt_settings_find_difference(now, before, &d));
+    if (d.key != NULL) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "%s is %s, but %.300s was run with %s; to go on with it set %s to that, to start anew choose another "
+                 "run.output",
+                 d.key, d.now, path, d.before, d.key);
     }
     if (now->fed.rounds < before->fed.rounds) {
         FBT_FAIL(FBT_ERR_CONFIG, "fed.rounds is %lld, but %.300s was run with %lld; it may grow, not shrink",
                  (long long)now->fed.rounds, path, (long long)before->fed.rounds);
     }
 done:
-    free(value);
-    free(value_before);
     return status;
 }

@@ -14,8 +14,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* First bytes of every HDF5 file: all that an overwrite may replace. */
-static const unsigned char hdf5_signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+/* How files of a format begin: all that an overwrite may replace. */
+typedef struct signature {
+    const char *name;
+    size_t offset, n_bytes;
+    const char *bytes;
+} signature;
+
+static const signature signatures[] = {
+    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, 8, "\x89HDF\r\n\x1a\n"},
+    [FBT_OUTPUT_SAFETENSORS] = {"a safetensors file", 8, 1, "{"}, /* behind the length of its header */
+    [FBT_OUTPUT_ZIP] = {"a zip archive", 0, 4, "PK\x03\x04"},
+    [FBT_OUTPUT_JSON] = {"a JSON file", 0, 1, "{"},
+};
+enum { SIGNATURE_END_MAX = 9 };
 
 struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
@@ -74,10 +86,11 @@ done:
 }
 
 /* An existing file may be replaced when the user says so and it is one that this program could have written. */
-static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
+static fbt_status check_existing(const fbt_output_file *file, fbt_output_format format, bool overwrite)
 {
     struct stat info;
-    unsigned char start[sizeof hdf5_signature] = {0};
+    char start[SIGNATURE_END_MAX] = {0};
+    const signature *expected = &signatures[format];
     if (stat(file->path, &info) != 0) {
         return FBT_OK;
     }
@@ -93,9 +106,9 @@ static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
     if (descriptor >= 0) {
         close(descriptor);
     }
-    if (n_read != 0 && memcmp(start, hdf5_signature, sizeof start) != 0) {
-        return fbt_fail(FBT_ERR_IO, "%.400s is not an HDF5 file, so it is not overwritten; choose another path",
-                        file->shown);
+    if (n_read != 0 && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
+        return fbt_fail(FBT_ERR_IO, "%.400s is not %s, so it is not overwritten; choose another path", file->shown,
+                        expected->name);
     }
     return FBT_OK;
 }
@@ -129,7 +142,7 @@ static void remove_stale(const fbt_output_file *file)
     }
 }
 
-fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_file **file)
+fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool overwrite, fbt_output_file **file)
 {
     fbt_status status = FBT_OK;
     fbt_output_file *made = NULL;
@@ -137,9 +150,10 @@ fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_fil
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     FBT_TRY(fbt_memory_strdup(&made->shown, path));
     FBT_TRY(resolve(made));
-    FBT_TRY(check_existing(made, overwrite));
+    FBT_TRY(check_existing(made, format, overwrite));
     FBT_TRY(take_lock(made));
-    FBT_TRY(check_existing(made, overwrite)); /* again: a run may have ended while this one waited for nothing */
+    FBT_TRY(
+        check_existing(made, format, overwrite)); /* again: a run may have ended while this one waited for nothing */
     remove_stale(made);
     *file = made;
     made = NULL;

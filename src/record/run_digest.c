@@ -144,7 +144,7 @@ done:
     return status;
 }
 
-static bool is_excluded(const char *path)
+bool fbt_run_digest_excludes(const char *path)
 {
     for (size_t i = 0; i < sizeof excluded / sizeof excluded[0]; i++) {
         if (strcmp(excluded[i], path) == 0) {
@@ -161,7 +161,7 @@ static herr_t visit(hid_t group, const char *name, const H5O_info_t *info, void 
     char path[512];
     (void)group;
     snprintf(path, sizeof path, "%s/%s", w->group, name);
-    if (info->type == H5O_TYPE_DATASET && !is_excluded(path)) {
+    if (info->type == H5O_TYPE_DATASET && !fbt_run_digest_excludes(path)) {
         w->status = add_dataset(w, path);
     }
     return w->status == FBT_OK ? 0 : -1;
@@ -200,11 +200,10 @@ done:
     return status;
 }
 
-fbt_status fbt_run_reader_digest(const char *path, char text[FBT_DIGEST_TEXT_BYTES])
+fbt_status fbt_run_digest_of(hid_t file, char text[FBT_DIGEST_TEXT_BYTES])
 {
     fbt_status status = FBT_OK;
-    walk w = {.file = -1};
-    FBT_TRY(fbt_run_rounds_open(path, &w.file));
+    walk w = {.file = file};
     FBT_TRY(fbt_digest_new(&w.digest));
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         FBT_TRY(add_group(&w, groups[i]));
@@ -214,6 +213,16 @@ fbt_status fbt_run_reader_digest(const char *path, char text[FBT_DIGEST_TEXT_BYT
     w.digest = NULL;
 done:
     fbt_digest_free(w.digest);
-    fbt_hdf5_close(w.file);
+    return status;
+}
+
+fbt_status fbt_run_reader_digest(const char *path, char text[FBT_DIGEST_TEXT_BYTES])
+{
+    fbt_status status = FBT_OK;
+    hid_t file = -1;
+    FBT_TRY(fbt_run_rounds_open(path, &file));
+    status = fbt_run_digest_of(file, text);
+done:
+    fbt_hdf5_close(file);
     return fbt_hdf5_name_file(path, status);
 }

@@ -46,13 +46,16 @@ done:
     return status;
 }
 
-static fbt_status write_inputs(hid_t file, const fbt_run_text *texts)
+static fbt_status write_inputs(hid_t file, const fbt_run_header *header)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
     FBT_TRY(fbt_run_file_group(file, "inputs", &group));
-    for (; texts != NULL && texts->name != NULL; texts++) {
-        FBT_TRY(fbt_hdf5_write_text(group, texts->name, texts->value));
+    for (const fbt_run_text *text = header->inputs; text != NULL && text->name != NULL; text++) {
+        FBT_TRY(fbt_hdf5_write_text(group, text->name, text->value));
+    }
+    if (header->label_words != NULL) {
+        FBT_TRY(fbt_hdf5_write_texts(group, "label_words", header->label_words, header->n_labels));
     }
 done:
     fbt_hdf5_close(group);
@@ -174,7 +177,7 @@ static fbt_status fill_new(fbt_run_file *file, const fbt_run_header *header)
     FBT_TRY(fbt_hdf5_new_in_memory(&file->file));
     FBT_TRY(write_root(file->file));
     FBT_TRY(fbt_run_file_begin_session(file, header, 0));
-    FBT_TRY(write_inputs(file->file, header->inputs));
+    FBT_TRY(write_inputs(file->file, header));
     FBT_TRY(write_partition(file->file, header));
     FBT_TRY(make_rounds(file, header));
 done:
@@ -184,7 +187,7 @@ done:
 fbt_status fbt_run_file_check(const char *path, bool overwrite)
 {
     fbt_output_file *output = NULL;
-    fbt_status status = fbt_output_file_open(path, overwrite, &output);
+    fbt_status status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &output);
     fbt_output_file_close(output);
     return status;
 }
@@ -200,7 +203,7 @@ fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **fil
     for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
         (*file)->columns[i] = -1;
     }
-    status = fbt_output_file_open(path, overwrite, &(*file)->output);
+    status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &(*file)->output);
 done:
     return status;
 }

@@ -7,6 +7,7 @@
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
 
+#include "digest.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ typedef struct fbt_run_header {
     int64_t dimension;           /* d */
     int64_t n_generations;       /* I: step sizes that a client uploads each round */
     int64_t n_labels;
+    const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];  /* shape of the soft prompt: P, hidden size */
     bool client_means;           /* keep /rounds/client/mean */
     const char *const *phases;   /* names of the timed phases, which do not overlap: a round's time is their sum */
@@ -92,18 +94,32 @@ fbt_status fbt_run_file_check(const char *path, bool overwrite);
  * killed runs of that name left behind are removed. Errors: FBT_ERR_IO with what to do. */
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file);
 
-/* Where a run stands whose file is gone on with: all that fbt_run_file_open reads. Zero-initialise; fbt_run_past_clear. */
+/* What made the rounds from first_round on: one start of the program. "" where the file does not tell. */
+typedef struct fbt_run_maker {
+    int64_t first_round;
+    char *program_version, *git_commit, *compiler;
+    char *backend, *device, *instruction_set, *libraries;
+} fbt_run_maker;
+
+/* Where the run of a run file stands. Zero-initialise; free with fbt_run_past_clear. */
 typedef struct fbt_run_past {
-    fbt_run_status run_status; /* running: it was killed */
+    fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
     int64_t best_round;        /* -1: no dev set */
     double best_accuracy, best_loss; /* of the best round, on dev */
     char *config_resolved;
     char *model_sha256, *data_sha256;             /* of /inputs                       */
     char *precision, *device, *instruction_set;   /* of /environment: the last session's */
-    fbt_run_array *checkpoint; /* as it was set last */
+    fbt_run_maker *makers;     /* [n_makers], the first first */
+    int64_t n_makers;
+    fbt_run_array *checkpoint; /* as it was set last; of fbt_run_file_open alone */
+    char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
 } fbt_run_past;
 void fbt_run_past_clear(fbt_run_past *past);
+
+/* Reads it and leaves the file alone. Errors: FBT_ERR_IO (not readable, truncated), FBT_ERR_DATA (not a run file, or one that lacks
+ * something). */
+fbt_status fbt_run_past_read(const char *path, fbt_run_past *past);
 
 /* Opens the run file at `path` to go on with it: takes its lock, as fbt_run_file_create does, loads all of it and tells
  * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file NULL.

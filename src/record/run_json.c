@@ -29,9 +29,19 @@ static json_t *number(double value, bool integer)
     return integer ? json_integer((json_int_t)value) : json_real(value);
 }
 
-static fbt_status put_entry(void *user, const char *name, const char *text)
+static fbt_status put_entry(void *user, const char *name, const char *const *texts, int64_t n_texts)
 {
-    return put(user, name, json_string(text));
+    if (n_texts == 1) {
+        return put(user, name, json_string(texts[0]));
+    }
+    json_t *list = json_array();
+    fbt_status status = put(user, name, list);
+    for (int64_t i = 0; status == FBT_OK && i < n_texts; i++) {
+        if (json_array_append_new(list, json_string(texts[i])) != 0) {
+            status = fbt_fail(FBT_ERR_MEMORY, "the JSON text of %s cannot be made: out of memory, or not UTF-8", name);
+        }
+    }
+    return status;
 }
 
 static fbt_status put_texts(json_t *object, hid_t file, const char *group)

@@ -9,27 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void free_arrays(fbt_run_array *arrays)
-{
-    for (fbt_run_array *a = arrays; a != NULL && a->name != NULL; a++) {
-        free((char *)(uintptr_t)a->name);
-        free((double *)(uintptr_t)a->values);
-    }
-    free(arrays);
-}
-
-void fbt_run_past_clear(fbt_run_past *past)
-{
-    free(past->config_resolved);
-    free(past->model_sha256);
-    free(past->data_sha256);
-    free(past->precision);
-    free(past->device);
-    free(past->instruction_set);
-    free_arrays(past->checkpoint);
-    *past = (fbt_run_past){0};
-}
-
 /* Shape and kind of an existing data set must be what a writer of this program would make. */
 static fbt_status check_dataset(hid_t dataset, const char *path, hid_t type, int rank, const hsize_t *dims)
 {
@@ -105,75 +84,13 @@ done:
     return status;
 }
 
-static fbt_status read_rounds(hid_t file, fbt_run_past *past)
-{
-    fbt_status status = FBT_OK;
-    fbt_run_rounds rounds = {0};
-    FBT_TRY(fbt_run_rounds_read(file, &rounds));
-    if (rounds.n_rounds == 0) {
-        FBT_FAIL(FBT_ERR_DATA, "there is no round to go on from");
-    }
-    const double *index = fbt_run_rounds_scalar(&rounds, "", "index");
-    past->last_round = rounds.last_round;
-    past->best_round = -1;
-    for (int64_t r = 0; r < rounds.n_rounds; r++) {
-        if ((int64_t)index[r] == rounds.best_round) {
-            past->best_round = rounds.best_round;
-            past->best_accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r];
-            past->best_loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r];
-        }
-    }
-    if (past->best_round != rounds.best_round) {
-        FBT_FAIL(FBT_ERR_DATA, "the best round, %lld, is none of its rounds: the file is damaged",
-                 (long long)rounds.best_round);
-    }
-done:
-    fbt_run_rounds_clear(&rounds);
-    return status;
-}
-
-static fbt_status read_texts(hid_t file, fbt_run_past *past)
-{
-    fbt_status status = FBT_OK;
-    hid_t group = -1;
-    char *run_status = NULL;
-    const struct {
-        const char *group, *name;
-        char **text;
-    } texts[] = {
-        {"/", "status", &run_status},
-        {"config", "resolved", &past->config_resolved},
-        {"inputs", "model_sha256", &past->model_sha256},
-        {"inputs", "data_sha256", &past->data_sha256},
-        {"environment", "precision", &past->precision},
-        {"environment", "device", &past->device},
-        {"environment", "instruction_set", &past->instruction_set},
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        FBT_HDF5(group = H5Gopen2(file, texts[i].group, H5P_DEFAULT), "group %s is missing", texts[i].group);
-        FBT_TRY(fbt_hdf5_read_text(group, texts[i].name, texts[i].text));
-        fbt_hdf5_close(group);
-        group = -1;
-    }
-    if (!fbt_run_status_of_name(run_status, &past->run_status)) {
-        FBT_FAIL(FBT_ERR_DATA,
-                 "its status '%.40s' is unknown: the file is damaged, or from another version of this program",
-                 run_status);
-    }
-done:
-    free(run_status);
-    fbt_hdf5_close(group);
-    return status;
-}
-
 static fbt_status load(const char *path, fbt_run_file *file, fbt_run_past *past)
 {
     fbt_status status = FBT_OK;
     hid_t on_disk = -1;
     FBT_TRY(fbt_run_rounds_open(path, &on_disk));
     FBT_TRY(fbt_hdf5_copy_in_memory(on_disk, &file->file));
-    FBT_TRY(read_texts(file->file, past));
-    FBT_TRY(read_rounds(file->file, past));
+    FBT_TRY(fbt_run_past_of(file->file, past));
     FBT_TRY(read_checkpoint(file->file, past));
     FBT_TRY(fbt_hdf5_read_real(file->file, "wall_time_s", &file->wall_time_before_s));
     file->last_index = past->last_round;

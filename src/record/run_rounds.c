@@ -173,14 +173,15 @@ static fbt_status visit_attribute(hid_t object, const char *name, fbt_run_visit 
 {
     fbt_status status = FBT_OK;
     bool wanted = false;
-    char *text = NULL;
+    char **texts = NULL;
+    int64_t n = 0;
     FBT_TRY(is_text(object, name, &wanted));
     if (wanted) {
-        FBT_TRY(fbt_hdf5_read_text(object, name, &text));
-        FBT_TRY(visit(user, name, text));
+        FBT_TRY(fbt_hdf5_read_texts(object, name, &texts, &n));
+        FBT_TRY(visit(user, name, (const char *const *)texts, n));
     }
 done:
-    free(text);
+    fbt_hdf5_free_texts(texts, n);
     return status;
 }
 

@@ -2,10 +2,12 @@
 #ifndef FBT_RECORD_RUN_ROUNDS_H
 #define FBT_RECORD_RUN_ROUNDS_H
 
+#include "digest.h"
 #include "run_layout.h"
 #include "status.h"
 
 #include <hdf5.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Zero-initialise, then fbt_run_rounds_read; free with fbt_run_rounds_clear, after a failure too. */
@@ -26,11 +28,16 @@ void fbt_run_rounds_clear(fbt_run_rounds *rounds);
 /* The values of the scalar column `name` of `group` ("" or "cost"); NULL when there is none. */
 const double *fbt_run_rounds_scalar(const fbt_run_rounds *rounds, const char *group, const char *name);
 
+/* fbt_run_reader_digest of an open file, and whether it leaves out the data set at `path` ("rounds/cost/seconds"). */
+fbt_status fbt_run_digest_of(hid_t file, char text[FBT_DIGEST_TEXT_BYTES]);
+bool fbt_run_digest_excludes(const char *path);
+
 /* Opens a run file and checks that it is one of this format. Errors: FBT_ERR_IO, FBT_ERR_DATA. */
 fbt_status fbt_run_rounds_open(const char *path, hid_t *file);
 
-/* Calls visit with each text attribute of the group, in alphabetical order; other attributes are left out. */
-typedef fbt_status (*fbt_run_visit)(void *user, const char *name, const char *text);
+/* Calls visit with each text attribute of the group, in alphabetical order; other attributes are left out. An attribute is one text or
+ * a list. */
+typedef fbt_status (*fbt_run_visit)(void *user, const char *name, const char *const *texts, int64_t n_texts);
 fbt_status fbt_run_rounds_visit_texts(hid_t file, const char *group, fbt_run_visit visit, void *user);
 
 /* Calls visit with each session, the first first: the program's starts that wrote the file's rounds. group: its texts, as above,

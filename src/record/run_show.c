@@ -92,9 +92,13 @@ static void show_rounds(FILE *stream, const fbt_run_rounds *rounds)
     }
 }
 
-static fbt_status show_entry(void *user, const char *name, const char *text)
+static fbt_status show_entry(void *user, const char *name, const char *const *texts, int64_t n_texts)
 {
-    fprintf(user, "  %-22s %s\n", name, text);
+    fprintf(user, "  %-22s ", name);
+    for (int64_t i = 0; i < n_texts; i++) {
+        fprintf(user, "%s%s", i > 0 ? ", " : "", texts[i]);
+    }
+    fprintf(user, "\n");
     return FBT_OK;
 }
 
@@ -107,7 +111,7 @@ static fbt_status show_head(hid_t file, const char *path, FILE *stream)
     fprintf(stream, "%s\n", path);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         FBT_TRY(fbt_hdf5_read_text(file, names[i], &text));
-        show_entry(stream, names[i], text);
+        show_entry(stream, names[i], (const char *const *)&text, 1);
         free(text);
         text = NULL;
     }
