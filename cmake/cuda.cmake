@@ -20,8 +20,8 @@ elseif(FBT_CUDA STREQUAL "ON")
     include(CheckLanguage)
     check_language(CUDA)
     if(NOT CMAKE_CUDA_COMPILER)
-        message(FATAL_ERROR "FBT_CUDA is ON, but there is no CUDA toolkit here (nvcc): bash jobs/setup.sh --cuda installs "
-            "one; the preset release builds without")
+        message(FATAL_ERROR "FBT_CUDA is ON, but there is no CUDA toolkit here whose nvcc works and compiles for "
+            "${CMAKE_CUDA_ARCHITECTURES} (100 needs CUDA 12.8): bash jobs/setup.sh --cuda installs one; the preset release builds without")
     endif()
     enable_language(CUDA)
     find_package(CUDAToolkit 12 REQUIRED)

@@ -2,6 +2,14 @@
 # What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced in the folder from which
 # the job was submitted.
 
+# SLURM announces the end of the job to this shell alone (--signal=B:USR1@...): it passes the warning on. The end itself, or scancel,
+# reaches the ranks without help: this shell only has to outlive them. Bash handles a trap once the command in the foreground has
+# ended, so that the step runs in the background.
+fbt_step_pid=""
+fbt_warned=false
+trap 'fbt_warned=true; [ -z "$fbt_step_pid" ] || kill -USR1 "$fbt_step_pid" 2>/dev/null || true' USR1
+trap : TERM
+
 # shellcheck source=jobs/sites/debian.sh
 source "${FEDBPT_SITE:-jobs/sites/debian.sh}"
 
@@ -13,26 +21,44 @@ if [ -z "${SLURM_JOB_END_TIME:-}" ] && end="$(squeue --noheader --job "$SLURM_JO
     export SLURM_JOB_END_TIME="$end"
 fi
 
-# Runs one step on all ranks, passing on the signals by which SLURM announces the end to this shell (--signal=B:USR1@..., preemption).
-# Bash handles a trap only once the command in the foreground has ended: so the step runs in the background.
+# srun of SLURM 22.05 and later does not take this from the job.
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then
+    export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
+fi
+
+# Runs one step on all ranks; returns the largest exit code.
 fbt_step() {
-    local step code
-    fbt_launch "$@" &
-    step=$!
-    trap 'kill -USR1 "$step" 2>/dev/null' USR1 TERM
-    while wait "$step"; code=$?; kill -0 "$step" 2>/dev/null; do :; done
-    trap - USR1 TERM
+    local code=0
+    "$fbt_warned" && return "$FBT_STOPPED"
+    "${FBT_LAUNCH[@]}" "$@" &
+    fbt_step_pid=$!
+    until wait "$fbt_step_pid" || ! kill -0 "$fbt_step_pid" 2>/dev/null; do :; done # a trap ends `wait` as well
+    wait "$fbt_step_pid" || code=$?
+    fbt_step_pid=""
+    if "$fbt_warned" && [ "$code" -eq $((128 + $(kill -l USR1))) ]; then
+        code="$FBT_STOPPED" # warned before the program had begun to listen: nothing is lost
+    fi
     return "$code"
+}
+
+# Whether the job ends by itself or by its time limit: what is cancelled stays cancelled, and what is preempted SLURM requeues.
+fbt_may_requeue() {
+    local job
+    job="$(scontrol show job "$SLURM_JOB_ID" --oneliner)"
+    [[ "$job" == *" JobState=RUNNING "* || "$job" == *" Reason=TimeLimit "* ]]
 }
 
 # Puts the job back into the queue after code 75, up to FEDBPT_MAX_REQUEUES times (default 20). Otherwise ends it with the code.
 fbt_finish() {
     local code="$1" restarts="${SLURM_RESTART_COUNT:-0}" limit="${FEDBPT_MAX_REQUEUES:-20}"
-    if [ "$code" -eq "$FBT_STOPPED" ] && [ "$restarts" -lt "$limit" ]; then
-        echo "job: stopped before the end (start $((restarts + 1))), back into the queue"
-        scontrol requeue "$SLURM_JOB_ID" && exit 0
-    elif [ "$code" -eq "$FBT_STOPPED" ]; then
-        echo "job: stopped before the end for the $((restarts + 1)). time; not requeued again (FEDBPT_MAX_REQUEUES=$limit)"
+    if [ "$code" -ne "$FBT_STOPPED" ] || ! fbt_may_requeue; then
+        exit "$code"
     fi
+    if [ "$restarts" -ge "$limit" ]; then
+        echo "job: stopped before the end for the $((restarts + 1)). time; not requeued again (FEDBPT_MAX_REQUEUES=$limit)"
+        exit "$code"
+    fi
+    echo "job: stopped before the end (start $((restarts + 1))), back into the queue"
+    scontrol requeue "$SLURM_JOB_ID" && exit 0
     exit "$code"
 }

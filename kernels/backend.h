@@ -8,6 +8,8 @@
  *   - Operations are asynchronous: they are queued in call order on the current lane and may return before they ran; only
  *     .sync waits. An error of a queued operation is reported by its own call or by the lane's next .sync.
  *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
+ *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
+ *     memory.
  *
  * Shapes are row-major. "Activation type" is float in fp32 and bfloat16 in bf16. Sizes must be at least 1 unless said
  * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
@@ -59,6 +61,9 @@ typedef struct fbt_backend_info {
     int n_threads;
     int n_lanes;      /* lanes that may be selected: what is queued on two lanes runs side by side                    */
     int can_share;    /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
+    int64_t size_multiple; /* rows and heads have a multiple of so many elements, else FBT_ERR_UNSUPPORTED; */
+    int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
+    int64_t max_head_dim;  /*   heads at most so many                                                       */
 } fbt_backend_info;
 
 /* Memory of the device, bytes. */
@@ -148,7 +153,8 @@ typedef struct fbt_backend_ops {
     void (*close)(fbt_backend *b);
     void (*info)(const fbt_backend *b, fbt_backend_info *info);
 
-    /* Free memory now; what a limit of the operating system leaves of it where that is less. */
+    /* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where that
+     * is less. */
     fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
 
     /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer that two
@@ -177,6 +183,10 @@ typedef struct fbt_backend_ops {
      * stamp_seconds tells how long after mark 0 mark `index` was passed. */
     fbt_status (*stamp)(fbt_backend *b, int64_t index);
     fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+
+    /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it, where one
+     * does, and return its error. NULL (at first): they do not. */
+    void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 
     /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and tables, it
      * exports; the others import before they make any, and then make the same ones in the same order, whose contents are

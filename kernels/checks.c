@@ -3,6 +3,9 @@
 fbt_status fbt_check_size(int64_t have_bytes, int64_t n_items, int64_t item_bytes, const char *what)
 {
     int64_t n_bytes;
+    if (have_bytes < 0) {
+        return fbt_fail(FBT_ERR_ARG, "%s: there is no buffer", what);
+    }
     if (n_items < 0 || __builtin_mul_overflow(n_items, item_bytes, &n_bytes) || n_bytes > have_bytes) {
         return fbt_fail(FBT_ERR_ARG, "%s: a buffer of %lld bytes cannot hold %lld items of %lld bytes", what,
                         (long long)have_bytes, (long long)n_items, (long long)item_bytes);

@@ -4,15 +4,13 @@
 #
 # What a site file sets:
 #   FEDBPT              the program
-#   fbt_launch CMD...   starts CMD on every rank of the job; must pass on the largest exit code of the ranks
+#   FBT_LAUNCH          what starts a program on every rank of the job: passes on SIGUSR1, and returns the largest exit code of the ranks
 
 FEDBPT="${FEDBPT:-$PWD/build/release/bin/fedbpt}"
 
 # Open MPI's Debian package finds SLURM's nodes and ranks through PMIx. When a rank dies, the step ends with it. The
 # program binds its own threads.
-fbt_launch() {
-    srun --mpi=pmix "$@"
-}
+FBT_LAUNCH=(srun --mpi=pmix)
 
 # Containers and test clusters may run jobs as root, which Open MPI refuses unless told twice.
 if [ "$(id -u)" -eq 0 ]; then

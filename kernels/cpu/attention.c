@@ -1,4 +1,5 @@
 /* Attention: every head of every sequence is one task. */
+#include "checks.h"
 #include "cpu/cpu.h"
 #include "cpu/tiles.h"
 
@@ -70,7 +71,7 @@ fbt_status fbt_cpu_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention 
         FBT_FAIL(FBT_ERR_ARG, "attention: %lld heads of %lld with scale %g", (long long)a->n_heads,
                  (long long)a->head_dim, (double)a->scale);
     }
-    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(check_heads(&a->q, n_queries, width, item, "attention, q"));
     FBT_TRY(check_heads(&a->k, packed->n_rows, width, item, "attention, k"));
     FBT_TRY(check_heads(&a->v, packed->n_rows, width, item, "attention, v"));

@@ -1,6 +1,8 @@
 /* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing and
  * one lane is all there is. */
 #include "cpu/cpu.h"
+
+#include "checks.h"
 #include "memory.h"
 #include "timer.h"
 
@@ -25,33 +27,7 @@ fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what)
 
 fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
 {
-    int64_t n_bytes;
-    if (buffer == NULL || n_items < 0 || __builtin_mul_overflow(n_items, item_bytes, &n_bytes) ||
-        n_bytes > buffer->n_bytes) {
-        return fbt_fail(FBT_ERR_ARG, "%s: a buffer of %lld bytes cannot hold %lld items of %lld bytes", what,
-                        buffer == NULL ? 0LL : (long long)buffer->n_bytes, (long long)n_items, (long long)item_bytes);
-    }
-    return FBT_OK;
-}
-
-fbt_status fbt_cpu_check_packed(const fbt_packed *packed)
-{
-    if (packed->n_sequences < 0 || packed->n_rows < 0 || (packed->n_sequences == 0) != (packed->n_rows == 0)) {
-        return fbt_fail(FBT_ERR_ARG, "a batch cannot have %lld sequences in %lld rows", (long long)packed->n_sequences,
-                        (long long)packed->n_rows);
-    }
-    const int32_t *offsets = packed->host_offsets;
-    for (int64_t s = 0; s < packed->n_sequences; s++) {
-        if (offsets[0] != 0 || offsets[s + 1] <= offsets[s] || offsets[s + 1] - offsets[s] > packed->max_length) {
-            return fbt_fail(FBT_ERR_ARG, "sequence %lld of a batch has rows %d to %d, of at most %lld", (long long)s,
-                            offsets[s], offsets[s + 1], (long long)packed->max_length);
-        }
-    }
-    if (packed->n_sequences > 0 && offsets[packed->n_sequences] != packed->n_rows) {
-        return fbt_fail(FBT_ERR_ARG, "a batch's sequences end at row %d, not at %lld", offsets[packed->n_sequences],
-                        (long long)packed->n_rows);
-    }
-    return FBT_OK;
+    return fbt_check_size(buffer == NULL ? -1 : buffer->n_bytes, n_items, item_bytes, what);
 }
 
 fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block)
@@ -235,6 +211,14 @@ static void cpu_table_free(fbt_backend *b, fbt_table *table)
     }
 }
 
+/* What follows a product is done while it is stored, tile by tile. */
+static void cpu_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context)
+{
+    (void)b;
+    (void)queued;
+    (void)context;
+}
+
 static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
 {
     const fbt_cpu *cpu = (const fbt_cpu *)b;
@@ -246,7 +230,10 @@ static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
                                .precision = b->precision,
                                .n_threads = cpu->n_threads,
                                .n_lanes = 1,
-                               .can_share = 1};
+                               .can_share = 1,
+                               .size_multiple = 1,
+                               .max_dim = INT64_MAX,
+                               .max_head_dim = INT64_MAX};
 }
 
 static void cpu_close(fbt_backend *b)
@@ -287,6 +274,7 @@ static const fbt_backend_ops cpu_ops = {
     .pass_end = cpu_pass_end,
     .stamp = cpu_stamp,
     .stamp_seconds = cpu_stamp_seconds,
+    .watch_products = cpu_watch_products,
     .share_export = cpu_share_export,
     .share_import = cpu_share_import,
     .matrix_new = fbt_cpu_matrix_new,

@@ -76,10 +76,8 @@ fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block);
 /* Makes every thread's scratch memory at least n_bytes. Contents are lost. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cpu_scratch_need(fbt_cpu *cpu, int64_t n_bytes);
 
-/* Checks that `buffer` has n_items of item_bytes, and host offsets that they cut n_rows into sequences.
- * Errors: FBT_ERR_ARG. */
+/* fbt_check_size of a buffer. */
 fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
-fbt_status fbt_cpu_check_packed(const fbt_packed *packed);
 
 /* FBT_ERR_BACKEND or FBT_ERR_MEMORY with a sentence, unless `code` is success. `what` completes "oneDNN could not ...".
  */

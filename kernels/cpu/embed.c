@@ -1,6 +1,8 @@
 /* Embedding of tokens and prompts: sequences over threads. */
 #include "cpu/cpu.h"
 
+#include "checks.h"
+
 #include <omp.h>
 
 /* What a row of a sequence is made of. t counts rows from the first of the sequence. */
@@ -118,7 +120,7 @@ static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packe
 static fbt_status check_batch(const fbt_embedding *e, const fbt_packed *packed)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(fbt_cpu_check_size(packed->tokens, packed->n_rows, sizeof(int32_t), "embed, tokens"));
     if (e->mode != FBT_PROMPT_NONE) {
         FBT_TRY(fbt_cpu_check_size(packed->prompt_index, packed->n_sequences, sizeof(int32_t), "embed, prompt_index"));

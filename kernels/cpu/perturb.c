@@ -1,5 +1,7 @@
 /* Random replacement of tokens: sequences over threads. */
 #include "cpu/cpu.h"
+
+#include "checks.h"
 #include "rng.h"
 
 enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
@@ -57,7 +59,7 @@ fbt_status fbt_cpu_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturb
         FBT_FAIL(FBT_ERR_ARG, "perturb: rate %g, vocabulary of %lld", perturbation->rate,
                  (long long)perturbation->vocab_size);
     }
-    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(fbt_cpu_check_size(tokens, packed->n_rows, sizeof(int32_t), "perturb, tokens"));
     FBT_TRY(fbt_cpu_check_size(origins, packed->n_sequences, sizeof(fbt_origin), "perturb, origins"));
     if (frozen != NULL) {

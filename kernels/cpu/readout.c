@@ -1,6 +1,8 @@
 /* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
 #include "cpu/cpu.h"
 
+#include "checks.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -39,7 +41,7 @@ fbt_status fbt_cpu_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x,
     if (n_dim < 1) {
         FBT_FAIL(FBT_ERR_ARG, "mean_pool: rows of %lld", (long long)n_dim);
     }
-    FBT_TRY(fbt_cpu_check_packed(packed));
+    FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, row_bytes, "mean_pool, x"));
     FBT_TRY(fbt_cpu_check_size(y, packed->n_sequences, n_dim * (int64_t)sizeof(float), "mean_pool, y"));
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(dynamic, 4)

@@ -199,17 +199,18 @@ inline int fbt_attention_warps(int64_t max_length, int max_warps)
     return n_warps < max_warps ? static_cast<int>(n_warps) : max_warps;
 }
 
-/* Queues kernel(args, n_parts, c), c as in fbt_softmax_row, with n_parts blocks for every head of every sequence. */
+/* Queues kernel(args, n_parts, c), c as in fbt_softmax_row, with n_parts blocks for every head of every sequence. It is
+ * allowed the same memory at every launch, most_shared_bytes, since recorded passes hold launches of other sizes. */
 template <typename Kernel>
 cudaError_t fbt_attention_launch(Kernel *attention_kernel, cudaStream_t stream, const fbt_cuda_attention_args *args,
-                                 int n_warps, int64_t n_parts, int64_t shared_bytes)
+                                 int n_warps, int64_t n_parts, int64_t shared_bytes, int64_t most_shared_bytes)
 {
     const int64_t n_blocks = args->n_sequences * args->n_heads * n_parts;
     const float c = args->scale * 1.44269504088896341f; /* log2(e) */
     if (n_blocks > INT_MAX) {
         return cudaErrorInvalidConfiguration;
     }
-    const cudaError_t error = fbt_allow_shared(attention_kernel, static_cast<int>(shared_bytes));
+    const cudaError_t error = fbt_allow_shared(attention_kernel, static_cast<int>(most_shared_bytes));
     if (error != cudaSuccess) {
         return error;
     }

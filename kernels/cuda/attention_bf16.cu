@@ -201,15 +201,21 @@ __global__ void __launch_bounds__(max_warps *FBT_WARP, min_blocks)
     }
 }
 
+template <unsigned padded> int64_t shared_bytes(int n_warps, int64_t max_length)
+{
+    const int64_t n_queries = n_warps * FBT_ATTENTION_WARP_ROWS;
+    const int64_t n_items = n_queries * padded + fbt_key_tiles<item, padded, tile_keys>::n_items(max_length);
+    return n_items * static_cast<int64_t>(sizeof(item));
+}
+
 template <unsigned padded, int max_warps, int min_blocks>
 cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
     const int n_warps = fbt_attention_warps(args->max_length, max_warps);
     const int64_t part_rows = n_warps * FBT_ATTENTION_WARP_ROWS;
-    const int64_t n_items = part_rows * padded + fbt_key_tiles<item, padded, tile_keys>::n_items(args->max_length);
-    return fbt_attention_launch(attention<padded, max_warps, min_blocks>, stream, args, n_warps,
-                                (args->max_length + part_rows - 1) / part_rows,
-                                n_items * static_cast<int64_t>(sizeof(item)));
+    return fbt_attention_launch(
+        attention<padded, max_warps, min_blocks>, stream, args, n_warps, (args->max_length + part_rows - 1) / part_rows,
+        shared_bytes<padded>(n_warps, args->max_length), shared_bytes<padded>(max_warps, INT64_MAX));
 }
 } // namespace
 

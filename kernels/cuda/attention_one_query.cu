@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(n_warps *FBT_WARP)
 template <typename T, unsigned padded> cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
     constexpr int64_t shared_bytes = group<T, padded>::n_groups * (2 + padded) * sizeof(float);
-    return fbt_attention_launch(attention<T, padded>, stream, args, n_warps, 1, shared_bytes);
+    return fbt_attention_launch(attention<T, padded>, stream, args, n_warps, 1, shared_bytes, shared_bytes);
 }
 
 template <typename T> cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)

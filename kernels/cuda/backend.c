@@ -43,16 +43,27 @@ fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation)
 
 fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
 {
-    return fbt_check_size(buffer == NULL ? 0 : buffer->n_bytes, n_items, item_bytes, what);
+    return fbt_check_size(buffer == NULL ? -1 : buffer->n_bytes, n_items, item_bytes, what);
 }
 
-static fbt_status cuda_memory(fbt_backend *b, fbt_backend_memory *memory)
+static fbt_status memory_now(fbt_backend_memory *memory)
 {
     size_t free_bytes = 0, total_bytes = 0;
-    (void)b;
     const fbt_status status =
         fbt_cuda_status(cudaMemGetInfo(&free_bytes, &total_bytes), "tell how much memory is free");
     *memory = (fbt_backend_memory){.free = (int64_t)free_bytes, .total = (int64_t)total_bytes};
+    return status;
+}
+
+/* Less what the backend takes beyond buffers, matrices and tables: rounding to slabs (arena.c), trials of algorithms
+ * (choose.c), graphs. */
+static fbt_status cuda_memory(fbt_backend *b, fbt_backend_memory *memory)
+{
+    const int64_t most_reserved = 512 << 20;
+    (void)b;
+    const fbt_status status = memory_now(memory);
+    const int64_t reserved = memory->total / 16 < most_reserved ? memory->total / 16 : most_reserved;
+    memory->free = memory->free > reserved ? memory->free - reserved : 0;
     return status;
 }
 
@@ -65,7 +76,7 @@ fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data)
     if (code == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         *place = NULL;
-        cuda_memory(&cuda->base, &memory);
+        memory_now(&memory);
         return fbt_fail(
             FBT_ERR_MEMORY,
             "out of device memory: %lld bytes were asked for; of the %lld bytes of device %d (%s) %lld are free",
@@ -152,7 +163,10 @@ static void cuda_info(const fbt_backend *b, fbt_backend_info *info)
                                .precision = b->precision,
                                .n_threads = 1,
                                .n_lanes = FBT_CUDA_N_LANES,
-                               .can_share = 1};
+                               .can_share = 1,
+                               .size_multiple = FBT_CUDA_WIDTH,
+                               .max_dim = FBT_CUDA_MAX_DIM,
+                               .max_head_dim = FBT_CUDA_MAX_HEAD_DIM};
 }
 
 static void cuda_close(fbt_backend *b)
@@ -193,6 +207,7 @@ static const fbt_backend_ops cuda_ops = {
     .pass_end = fbt_cuda_pass_end,
     .stamp = fbt_cuda_stamp,
     .stamp_seconds = fbt_cuda_stamp_seconds,
+    .watch_products = fbt_cuda_watch_products,
     .share_export = fbt_cuda_share_export,
     .share_import = fbt_cuda_share_import,
     .matrix_new = fbt_cuda_matrix_new,

@@ -20,6 +20,7 @@ enum {
     FBT_CUDA_WORKSPACE_BYTES = 32 << 20, /* of a lane, for cuBLASLt, as its documentation advises for Hopper         */
     FBT_CUDA_ALIGNMENT = 256,            /* bytes: of device memory, as cudaMalloc gives and cuBLASLt supposes it    */
     FBT_CUDA_WIDTH = 8,                  /* rows of kernels are multiples of this many elements: kernels.h           */
+    FBT_CUDA_MAX_DIM = 8192,             /* of rows that are normalised: rows.cuh                                    */
     FBT_CUDA_MAX_HEAD_DIM = 128,
 };
 
@@ -160,6 +161,8 @@ typedef struct fbt_cuda {
     fbt_cuda_pass_state pass_state;
     fbt_cuda_pass pass; /* the one between pass_begin and pass_end */
     cudaEvent_t stamps[FBT_MAX_STAMPS];
+    fbt_status (*product_queued)(void *context); /* watch_products; NULL: nobody does */
+    void *product_context;
     char name[256], id[64], isa[16], libraries[128];
     unsigned char uuid[16];
 } fbt_cuda;
@@ -182,7 +185,7 @@ fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data);
 /* Errors: FBT_ERR_ARG within a pass, where `operation` must not be. */
 fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation);
 
-/* fbt_check_size of a buffer, which may be NULL. */
+/* fbt_check_size of a buffer. */
 fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
 
 /* lanes.c. Closing a lane that was opened in part is fine; what wait_all meets is left for the lanes' sync to report.
@@ -241,6 +244,7 @@ fbt_status fbt_cuda_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes,
 fbt_status fbt_cuda_pass_end(fbt_backend *b, fbt_status status);
 fbt_status fbt_cuda_stamp(fbt_backend *b, int64_t index);
 fbt_status fbt_cuda_stamp_seconds(fbt_backend *b, int64_t index, double *seconds);
+void fbt_cuda_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 fbt_status fbt_cuda_share_export(fbt_backend *b, fbt_share *share);
 fbt_status fbt_cuda_share_import(fbt_backend *b, const fbt_share *share);
 fbt_status fbt_cuda_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,

@@ -1,4 +1,6 @@
 /* Launchers of the CUDA kernels: what the C files of the backend call. Pointers are device memory; sizes have been checked.
+ * Indices in device memory (prompt_index, rows) are in range: the model checks every batch on the host before it is written.
+ * Tokens and positions are checked by the kernel that looks them up, labels by the one of the losses.
  *
  * Every launcher queues its kernel on `stream` and returns what the launch returned; nothing waits. n_rows = 0 and
  * n_sequences = 0 do nothing. "Activation type" is float where `precision` is fp32 or tf32, __nv_bfloat16 where it is bf16.

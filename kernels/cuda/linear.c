@@ -46,6 +46,14 @@ static fbt_cuda_product describe(const fbt_buffer *y, const fbt_buffer *x, const
     };
 }
 
+/* Queues the product, which another kernel follows where follows = 1. */
+static fbt_status multiply(fbt_cuda *cuda, const fbt_cuda_product *product, int follows)
+{
+    const fbt_status status = fbt_cuda_multiply(cuda, product);
+    return status == FBT_OK && follows && cuda->product_queued != NULL ? cuda->product_queued(cuda->product_context)
+                                                                       : status;
+}
+
 fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                            fbt_activation activation, int64_t n_rows)
 {
@@ -58,7 +66,7 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
     }
     FBT_TRY(check_product(y, x, w, n_rows, epilogue == FBT_CUDA_PLAIN));
     product = describe(y, x, w, epilogue, n_rows);
-    FBT_TRY(fbt_cuda_multiply(cuda, &product));
+    FBT_TRY(multiply(cuda, &product, epilogue == FBT_CUDA_PLAIN));
     if (epilogue == FBT_CUDA_PLAIN) {
         FBT_TRY(fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->lane->stream, y->data, w->bias, activation,
                                                                 w->precision, n_rows, w->n_out),
@@ -93,7 +101,7 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     FBT_TRY(fbt_cuda_check_buffer(norm->beta, w->n_out, sizeof(float), "linear_norm, beta"));
     product = describe(y, x, w, FBT_CUDA_RESIDUAL, n_rows);
     product.residual = residual->data;
-    FBT_TRY(fbt_cuda_multiply(cuda, &product));
+    FBT_TRY(multiply(cuda, &product, 1));
     args = (fbt_cuda_norm_args){.y = y->data,
                                 .x = y->data,
                                 .bias = w->bias,

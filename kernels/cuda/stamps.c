@@ -44,3 +44,10 @@ fbt_status fbt_cuda_stamp_seconds(fbt_backend *b, int64_t index, double *seconds
 done:
     return status;
 }
+
+void fbt_cuda_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context)
+{
+    fbt_cuda *cuda = fbt_cuda_of(b);
+    cuda->product_queued = queued;
+    cuda->product_context = context;
+}

@@ -280,6 +280,11 @@ done:
     return status;
 }
 
+static double product_flops(const int64_t size[3])
+{
+    return 2.0 * (double)size[0] * (double)size[1] * (double)size[2];
+}
+
 /* Best copy of memory so far: twice the bytes, which are read and written, by its time. */
 static fbt_status time_copy(fbt_backend *b, fbt_bench_result *m)
 {
@@ -292,20 +297,50 @@ done:
     return status;
 }
 
-/* The library's best rate over some large products; keeps the best of all in *m. */
+/* Products that the peak is looked for in, small ones first: a fast device is at its best in large ones, a slow one
+ * takes too long for them. */
+static const int64_t peak_sizes[][3] = {{128, 128, 128},    {256, 256, 256},    {512, 512, 512},    {1024, 1024, 1024},
+                                        {2048, 2048, 2048}, {4096, 4096, 1024}, {5680, 3072, 1024}, {4096, 4096, 4096}};
+enum { N_PEAK_SIZES = sizeof peak_sizes / sizeof peak_sizes[0], N_TIMED = 4 };
+
+static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
+{
+    enum { N_REPEATS = 3 };
+    fbt_status status = FBT_OK;
+    double best_s;
+    FBT_TRY(b->ops->library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    *flops_per_s = product_flops(peak_sizes[i]) / best_s;
+done:
+    return status;
+}
+
+/* How many of the products come before the first that would take longer than a second to time, going by the one before
+ * it. */
+static fbt_status count_peak_sizes(fbt_backend *b, int *n)
+{
+    const double longest_s = 1;
+    fbt_status status = FBT_OK;
+    double flops_in_time = INFINITY, rate;
+    for (*n = 0; *n < N_PEAK_SIZES && product_flops(peak_sizes[*n]) <= flops_in_time; ++*n) {
+        const double begin_s = fbt_timer_now_s();
+        FBT_TRY(time_product(b, *n, &rate));
+        flops_in_time = product_flops(peak_sizes[*n]) * longest_s / (fbt_timer_now_s() - begin_s);
+    }
+done:
+    return status;
+}
+
+/* The library's best rate over the largest products that there is time for; keeps the best of all in *m. */
 static fbt_status time_library(fbt_backend *b, fbt_bench_result *m, double *peak)
 {
-    static const int64_t sizes[][3] = {{4096, 4096, 4096}, {4096, 4096, 1024}, {5680, 3072, 1024}, {2048, 2048, 2048}};
-    enum { N_SIZES = sizeof sizes / sizeof sizes[0], N_REPEATS = 3 };
     fbt_status status = FBT_OK;
-    for (int i = 0; i < N_SIZES; i++) {
-        double best_s;
-        FBT_TRY(b->ops->library_product(b, b->precision, sizes[i], N_REPEATS, &best_s));
-        double rate = 2.0 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2] / best_s;
+    for (int i = m->n_peak_sizes > N_TIMED ? m->n_peak_sizes - N_TIMED : 0; i < m->n_peak_sizes; i++) {
+        double rate;
+        FBT_TRY(time_product(b, i, &rate));
         *peak = fmax(*peak, rate);
         if (rate > m->peak) {
             m->peak = rate;
-            memcpy(m->peak_size, sizes[i], sizeof m->peak_size);
+            memcpy(m->peak_size, peak_sizes[i], sizeof m->peak_size);
         }
     }
 done:
@@ -349,6 +384,7 @@ static fbt_status measure(subject *s, fbt_bench_result *m)
     FBT_TRY(fbt_memory_alloc(&m->batch_s, s->a->repeats, sizeof *m->batch_s));
     FBT_TRY(fbt_memory_alloc(&m->peaks, s->a->repeats + 1, sizeof *m->peaks));
     FBT_TRY(run_batch(s, &seconds));
+    FBT_TRY(count_peak_sizes(s->b, &m->n_peak_sizes));
     for (int64_t r = 0; r <= s->a->repeats; r++) {
         FBT_TRY(time_library(s->b, m, &m->peaks[r]));
         FBT_TRY(time_copy(s->b, m));

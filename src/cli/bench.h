@@ -35,6 +35,7 @@ typedef struct fbt_bench_result {
     double peak; /* flops per second of the library's best product    */
     double fraction, fraction_median;
     int64_t peak_size[3]; /* n_rows, n_out, n_in of that product      */
+    int n_peak_sizes;     /* of the list of products there is time for so many */
     double copy_rate;     /* bytes read and written per second of the best copy */
 } fbt_bench_result;
 

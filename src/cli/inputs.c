@@ -77,14 +77,16 @@ static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *s
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path);
     }
     if (dataset->prompt_mode != mode) {
-        return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for %s: prepare it again, or change prompt.mode",
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "prompt.mode is %s, but %s was prepared for %s: prepare it again, or change prompt.mode",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path,
                         fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode - FBT_PROMPT_ADD));
     }
     if (mode == FBT_PROMPT_ADD && dataset->n_prompt_tokens != settings->prompt.tokens) {
-        return fbt_fail(FBT_ERR_CONFIG, "prompt.tokens is %lld, but the texts of %s hold %lld prompt words: prepare it again, or "
-                        "change prompt.tokens", (long long)settings->prompt.tokens, settings->data.path,
-                        (long long)dataset->n_prompt_tokens);
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "prompt.tokens is %lld, but the texts of %s hold %lld prompt words: prepare it again, or "
+                        "change prompt.tokens",
+                        (long long)settings->prompt.tokens, settings->data.path, (long long)dataset->n_prompt_tokens);
     }
     return FBT_OK;
 }
@@ -99,10 +101,12 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
         int64_t longest = fbt_split_max_length(splits[i].split);
         int64_t in_front = prompt_rows_in_front(settings);
         if (longest + in_front > shape->n_positions) {
-            return fbt_fail(FBT_ERR_CONFIG, "the longest %s sample of %s has %lld tokens; with prompt.tokens = %lld that is more "
-                            "than the model's %lld positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
-                            splits[i].name, settings->data.path, (long long)longest, (long long)settings->prompt.tokens,
-                            (long long)shape->n_positions);
+            return fbt_fail(
+                FBT_ERR_CONFIG,
+                "the longest %s sample of %s has %lld tokens; with prompt.tokens = %lld that is more "
+                "than the model's %lld positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
+                splits[i].name, settings->data.path, (long long)longest, (long long)settings->prompt.tokens,
+                (long long)shape->n_positions);
         }
     }
     return FBT_OK;
@@ -125,13 +129,16 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
     char sha256[FBT_DIGEST_TEXT_BYTES];
     FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
     if (dataset->vocab_size != shape.vocab_size) {
-        FBT_FAIL(FBT_ERR_DATA, "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
-                 "model", settings->data.path, (long long)dataset->vocab_size, settings->model.path,
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
+                 "model",
+                 settings->data.path, (long long)dataset->vocab_size, settings->model.path,
                  (long long)shape.vocab_size);
     }
     FBT_TRY(tokenizer_digest(settings->model.path, sha256));
     if (sha256[0] != '\0' && strcmp(sha256, dataset->tokenizer_sha256) != 0) {
-        FBT_FAIL(FBT_ERR_DATA, "%s was made with another tokenizer than that of the model %s: prepare the data with this model",
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%s was made with another tokenizer than that of the model %s: prepare the data with this model",
                  settings->data.path, settings->model.path);
     }
     FBT_TRY(check_prompt(dataset, settings));
@@ -162,8 +169,8 @@ static fbt_status set_projection(fbt_model *model, const fbt_settings *settings)
         return FBT_OK;
     }
     FBT_TRY(fbt_memory_alloc(&a, n_out * d, sizeof *a));
-    FBT_TRY(fbt_prompt_projection((fbt_projection_kind)settings->prompt.projection, (uint64_t)settings->run.seed, scale, n_out,
-                                  d, a));
+    FBT_TRY(fbt_prompt_projection((fbt_projection_kind)settings->prompt.projection, (uint64_t)settings->run.seed, scale,
+                                  n_out, d, a));
     FBT_TRY(fbt_model_set_projection(model, a, NULL, d));
 done:
     free(a);
@@ -255,6 +262,7 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
     const fbt_model_options options = model_options(inputs, settings);
     fbt_model_shape shape;
     FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    FBT_TRY(fbt_model_check_shape(inputs->backend, &shape));
     fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
 done:
     return status;

@@ -1,10 +1,28 @@
-/* Whether a batch makes sense to the model. */
+/* Whether a model makes sense to the backend, and a batch to the model. */
 #include "model_internal.h"
 
 #include <inttypes.h>
 
 /* Fields of a random stream (rng.h). */
 enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
+
+fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape)
+{
+    fbt_backend_info info;
+    const int64_t head_dim = shape->n_hidden / shape->n_heads;
+    b->ops->info(b, &info);
+    if (shape->n_hidden % info.size_multiple != 0 || shape->n_intermediate % info.size_multiple != 0 ||
+        head_dim % info.size_multiple != 0 || shape->n_hidden > info.max_dim || head_dim > info.max_head_dim) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED,
+                        "the model has hidden_size %" PRId64 ", %" PRId64 " heads of %" PRId64
+                        " and intermediate_size %" PRId64 "; backend.name %s takes multiples of %" PRId64
+                        ", a hidden_size up to %" PRId64 " and heads up to %" PRId64
+                        ": set backend.name to cpu, or take another model",
+                        shape->n_hidden, shape->n_heads, head_dim, shape->n_intermediate, info.name, info.size_multiple,
+                        info.max_dim, info.max_head_dim);
+    }
+    return FBT_OK;
+}
 
 /* n_prompt: rows at the start that are not tokens. */
 static fbt_status check_tokens(const fbt_model_shape *shape, const fbt_batch *batch, int64_t sequence, int64_t n_prompt)

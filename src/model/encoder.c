@@ -20,13 +20,36 @@ fbt_status fbt_encoder_mark(fbt_encoder *e, fbt_model_operation operation, fbt_w
     return fbt_marks_add(e->b, &e->marks, operation, work);
 }
 
+/* The backend's, between a product and the kernel behind it. */
+static fbt_status mark_product(void *encoder)
+{
+    fbt_encoder *e = encoder;
+    e->product.is_marked = true;
+    return fbt_encoder_mark(e, e->product.operation, e->product.work);
+}
+
+void fbt_encoder_set_profile(fbt_encoder *e, fbt_model_profile *profile)
+{
+    e->marks.profile = profile;
+    e->marks.n = 0;
+    e->b->ops->watch_products(e->b, profile != NULL ? mark_product : NULL, e);
+}
+
+/* Marks the kernel behind the product, which reads and writes its n results again; the product where there is none. */
+static fbt_status end_product(fbt_encoder *e, fbt_model_operation behind, double n)
+{
+    return e->product.is_marked ? fbt_encoder_mark(e, behind, (fbt_work){.bytes = activation_bytes(e, 2 * n)})
+                                : fbt_encoder_mark(e, e->product.operation, e->product.work);
+}
+
 /* y = activation(x W^T + bias), rooms by their names. */
 static fbt_status multiply(fbt_encoder *e, fbt_model_operation operation, fbt_room y, fbt_room x, const fbt_dense *w,
                            fbt_activation activation, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
+    e->product = (fbt_product){.operation = operation, .work = fbt_encoder_product(e, w, n_rows, 0)};
     FBT_TRY(e->b->ops->linear(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, activation, n_rows));
-    FBT_TRY(fbt_encoder_mark(e, operation, fbt_encoder_product(e, w, n_rows, 0)));
+    FBT_TRY(end_product(e, FBT_MODEL_ACTIVATION, (double)n_rows * (double)w->n_out));
 done:
     return status;
 }
@@ -42,8 +65,9 @@ static fbt_status add_and_normalise(fbt_encoder *e, fbt_model_operation operatio
 {
     fbt_status status = FBT_OK;
     const fbt_norm n = norm_of(e, norm);
+    e->product = (fbt_product){.operation = operation, .work = fbt_encoder_product(e, w, n_rows, 1)};
     FBT_TRY(e->b->ops->linear_norm(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, e->w->rooms[y], &n, n_rows));
-    FBT_TRY(fbt_encoder_mark(e, operation, fbt_encoder_product(e, w, n_rows, 1)));
+    FBT_TRY(end_product(e, FBT_MODEL_NORM, (double)n_rows * (double)w->n_out));
 done:
     return status;
 }

@@ -13,6 +13,13 @@
 
 #include <stdbool.h>
 
+/* The product being queued: what its mark says, and whether the backend has let it be set before another kernel. */
+typedef struct fbt_product {
+    fbt_model_operation operation;
+    fbt_work work;
+    bool is_marked;
+} fbt_product;
+
 typedef struct fbt_encoder {
     fbt_backend *b;
     fbt_model_shape shape;
@@ -22,6 +29,7 @@ typedef struct fbt_encoder {
     fbt_perturbation perturbation;
     fbt_workspace *w; /* of the current lane; borrowed */
     fbt_marks marks;
+    fbt_product product;
 } fbt_encoder;
 
 /* Writes what the operations read into the workspace, which must have room for it. The batch must have been checked and
@@ -34,7 +42,10 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
 fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mode mode, bool is_perturbed,
                                const fbt_buffer **features);
 
-/* Ends an operation that is to be measured (profile.h). */
+/* Measures from now on (profile.h); NULL: no more. */
+void fbt_encoder_set_profile(fbt_encoder *e, fbt_model_profile *profile);
+
+/* Ends an operation that is to be measured. */
 fbt_status fbt_encoder_mark(fbt_encoder *e, fbt_model_operation operation, fbt_work work);
 
 /* What a product with w over n_rows rows has to do; n_added: further [n_rows, n_out] operands. */

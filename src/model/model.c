@@ -123,6 +123,7 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
 {
     fbt_status status = FBT_OK;
     *model = NULL;
+    FBT_TRY(fbt_model_check_shape(b, shape));
     FBT_TRY(check_options(shape, options));
     FBT_TRY(fbt_memory_alloc(model, 1, sizeof **model));
     (*model)->options = *options;
@@ -136,6 +137,7 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     if (options->readout == FBT_READOUT_EMBEDDING) {
         FBT_TRY(embed_labels(*model, options));
     }
+    FBT_TRY(b->ops->sync(b)); /* what was written on this lane is there for all of them */
 done:
     if (status != FBT_OK) {
         fbt_model_close(*model);
@@ -201,8 +203,7 @@ int64_t fbt_model_n_parameters(const fbt_model *model)
 
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile)
 {
-    model->encoder.marks.profile = profile;
-    model->encoder.marks.n = 0;
+    fbt_encoder_set_profile(&model->encoder, profile);
 }
 
 int fbt_model_n_lanes(const fbt_model *model)

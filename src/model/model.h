@@ -61,7 +61,7 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
  * finiteness, hands them to the backend. The files stay mapped for the lookup tables, which a backend may read in
  * place. Rank-local, synchronous. `b` must outlive the model. Errors: FBT_ERR_MODEL (truncated or inconsistent files, a
  * family or head that this program does not know), FBT_ERR_ARG (options that do not fit the model), FBT_ERR_UNSUPPORTED
- * (readout), FBT_ERR_IO, FBT_ERR_MEMORY, backend errors. */
+ * (readout; fbt_model_check_shape), FBT_ERR_IO, FBT_ERR_MEMORY, backend errors. */
 fbt_status fbt_model_open(fbt_backend *b, const char *folder, const fbt_model_options *options, fbt_model **model);
 
 /* A model of the given shape with random weights and an MLM head or embedding readout, for benchmarks. */
@@ -72,6 +72,9 @@ void fbt_model_close(fbt_model *model);
 
 /* Reads and checks config.json alone. */
 fbt_status fbt_model_read_shape(const char *folder, fbt_model_shape *shape);
+
+/* Whether the backend computes a model of such sizes. Errors: FBT_ERR_UNSUPPORTED, with what fits. */
+fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape);
 
 /* Named shapes for benchmarks: "roberta-large", "roberta-base", "bert-base", "minilm-l6". Errors: FBT_ERR_ARG
  * (unknown). */
@@ -134,15 +137,16 @@ fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss
 
 /* What the time of an evaluation goes to. */
 typedef enum fbt_model_operation {
-    FBT_MODEL_PROMPT,    /* soft prompts from z                                        */
-    FBT_MODEL_EMBED,     /* perturbation, embedding, prompt, first layer norm          */
-    FBT_MODEL_QKV,       /* products: queries, keys, values                            */
-    FBT_MODEL_ATTENTION, /* softmax attention                                          */
-    FBT_MODEL_OUTPUT,    /* products: attention's output, with residual and layer norm */
-    FBT_MODEL_UP,        /* products: feed-forward, first half with activation         */
-    FBT_MODEL_DOWN,      /* products: feed-forward, second half, likewise              */
-    FBT_MODEL_NORM,      /* the head's layer norm                                      */
-    FBT_MODEL_READOUT,   /* rows read, head, logits, losses                            */
+    FBT_MODEL_PROMPT,     /* soft prompts from z                                        */
+    FBT_MODEL_EMBED,      /* perturbation, embedding, prompt, first layer norm          */
+    FBT_MODEL_QKV,        /* products: queries, keys, values                            */
+    FBT_MODEL_ATTENTION,  /* softmax attention                                          */
+    FBT_MODEL_OUTPUT,     /* products: attention's output, with the residual            */
+    FBT_MODEL_UP,         /* products: feed-forward, first half                         */
+    FBT_MODEL_DOWN,       /* products: feed-forward, second half, with the residual     */
+    FBT_MODEL_ACTIVATION, /* biases and activations that are kernels of their own, else in UP and READOUT   */
+    FBT_MODEL_NORM,       /* layer norms that are kernels of their own, else in OUTPUT and DOWN              */
+    FBT_MODEL_READOUT,    /* rows read, head, logits, losses                            */
     FBT_MODEL_N_OPERATIONS
 } fbt_model_operation;
 

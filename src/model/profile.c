@@ -2,8 +2,8 @@
 
 const char *fbt_model_operation_name(fbt_model_operation operation)
 {
-    static const char *const names[FBT_MODEL_N_OPERATIONS] = {"prompt", "embed", "qkv",  "attention", "output",
-                                                              "up",     "down",  "norm", "readout"};
+    static const char *const names[FBT_MODEL_N_OPERATIONS] = {"prompt", "embed", "qkv",        "attention", "output",
+                                                              "up",     "down",  "activation", "norm",      "readout"};
     return (unsigned)operation < FBT_MODEL_N_OPERATIONS ? names[operation] : NULL;
 }
 

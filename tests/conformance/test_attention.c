@@ -11,32 +11,48 @@ typedef struct attention_case {
     double sharpness; /* standard deviation of the scores */
 } attention_case;
 
-/* One element of y: output column c of head h for the query at q, over n_keys rows. The tolerance follows the backend's
- * legitimate roundings: of probabilities and of the result to the activation type, and scores that err by fp32
- * roundings of their terms, which the softmax passes on as relative errors of the probabilities. */
-static void attention_element(const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
-                              int64_t d, int64_t c, double scale, double roundoff, double *want, double *tolerance)
+/* One query and head: probabilities p over n_keys rows, and what size the scores' terms sum up to at most. */
+static double make_probabilities(double *p, const double *q, const double *k, int64_t stride, int64_t n_keys, int64_t d,
+                                 double scale)
 {
-    double largest = -INFINITY, sum = 0, value = 0, size = 0, score_size = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t j = 0; j < n_keys; j++) {
-            double score = 0, terms = 0;
-            for (int64_t i = 0; i < d; i++) {
-                score += q[i] * k[j * stride + i] * scale;
-                terms += fabs(q[i] * k[j * stride + i]) * scale;
-            }
-            score_size = fmax(score_size, terms);
-            if (pass == 0) {
-                largest = fmax(largest, score);
-            } else {
-                sum += exp(score - largest);
-                value += exp(score - largest) * v[j * stride + c];
-                size += exp(score - largest) * fabs(v[j * stride + c]);
-            }
+    double largest = -INFINITY, sum = 0, score_size = 0;
+    for (int64_t j = 0; j < n_keys; j++) {
+        double terms = 0;
+        p[j] = 0;
+        for (int64_t i = 0; i < d; i++) {
+            const double term = q[i] * k[j * stride + i] * scale;
+            p[j] += term;
+            terms += fabs(term);
         }
+        largest = fmax(largest, p[j]);
+        score_size = fmax(score_size, terms);
     }
-    *want = value / sum;
-    *tolerance = 1.01 * roundoff * (fabs(*want) + 2 * size / sum) + (2e-6 + 1e-6 * score_size) * size / sum;
+    for (int64_t j = 0; j < n_keys; j++) {
+        p[j] = exp(p[j] - largest);
+        sum += p[j];
+    }
+    for (int64_t j = 0; j < n_keys; j++) {
+        p[j] /= sum;
+    }
+    return score_size;
+}
+
+/* One query's d outputs of a head. The tolerance follows the backend's legitimate roundings: of probabilities and of
+ * the result to the activation type, and scores that err by fp32 roundings of their terms, which the softmax passes on
+ * as relative errors of the probabilities. */
+static void attention_row(double *p, const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
+                          int64_t d, double scale, double roundoff, double *want, double *tolerance)
+{
+    const double score_size = make_probabilities(p, q, k, stride, n_keys, d, scale);
+    for (int64_t c = 0; c < d; c++) {
+        double size = 0;
+        want[c] = 0;
+        for (int64_t j = 0; j < n_keys; j++) {
+            want[c] += p[j] * v[j * stride + c];
+            size += p[j] * fabs(v[j * stride + c]);
+        }
+        tolerance[c] = 1.01 * roundoff * (fabs(want[c]) + 2 * size) + (2e-6 + 1e-6 * score_size) * size;
+    }
 }
 
 static void check_attention(suite *s, const attention_case *c)
@@ -52,7 +68,8 @@ static void check_attention(suite *s, const attention_case *c)
     double *qkv = suite_random(s, packed.n_rows * stride, spread, 0),
            *one = suite_random(s, n_queries * width, spread, 0);
     double *want = suite_block(s, n * (int64_t)sizeof *want),
-           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
+           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance),
+           *p = suite_block(s, packed.max_length * (int64_t)sizeof *p);
     fbt_buffer *buffer = suite_buffer(s, qkv, packed.n_rows * stride, dtype);
     fbt_buffer *ones = suite_buffer(s, one, n_queries * width, dtype), *y = suite_poisoned(s, n, dtype);
     const fbt_heads own = {buffer, stride, q_column}, other = {ones, width, 0};
@@ -67,12 +84,11 @@ static void check_attention(suite *s, const attention_case *c)
     for (int64_t q = 0, row = 0; q < n_queries; q++) {
         row += !c->one_query && q == packed.host_offsets[row + 1];
         const int64_t sequence = c->one_query ? q : row, first = packed.host_offsets[sequence];
-        for (int64_t i = 0; i < width; i++) {
-            const int64_t h = i / c->head_dim * c->head_dim;
+        for (int64_t h = 0; h < width; h += c->head_dim) {
             const double *k = qkv + first * stride + k_column + h, *v = qkv + first * stride + v_column + h;
-            attention_element(c->one_query ? one + q * width + h : qkv + q * stride + q_column + h, k, v, stride,
-                              packed.host_offsets[sequence + 1] - first, c->head_dim, i - h, (float)scale,
-                              suite_roundoff(s), &want[q * width + i], &tolerance[q * width + i]);
+            attention_row(p, c->one_query ? one + q * width + h : qkv + q * stride + q_column + h, k, v, stride,
+                          packed.host_offsets[sequence + 1] - first, c->head_dim, (float)scale, suite_roundoff(s),
+                          &want[q * width + h], &tolerance[q * width + h]);
         }
     }
     suite_ok(s->b->ops->attention(s->b, y, &attention));

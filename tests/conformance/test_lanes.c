@@ -1,4 +1,5 @@
-/* Conformance: order and independence of what is queued, results handed over by sync, stamps. */
+/* Conformance: order and independence of what is queued, results handed over by sync, stamps,
+ * what is told within operations. */
 #include "suite.h"
 
 #include "timer.h"
@@ -139,6 +140,57 @@ static void stamps_are_in_order(void **state)
     suite_expect(FBT_ERR_ARG, ops->stamp_seconds(s->b, FBT_MAX_STAMPS, &seconds));
 }
 
+typedef struct watched {
+    fbt_backend *b;
+    int n;
+    fbt_status answer;
+} watched;
+
+static fbt_status product_queued(void *context)
+{
+    watched *w = context;
+    w->n++;
+    return w->answer == FBT_OK ? w->b->ops->stamp(w->b, 1) : fbt_fail(w->answer, "said by the watcher");
+}
+
+/* Where a product and what follows it are kernels of their own, which is so on a CUDA device for a norm and for the
+ * GELU that its library lacks, the time in between can be told. Broken by a call too many, one before the product, or
+ * one whose error is lost. */
+static void products_are_watched(void **state)
+{
+    suite *s = *state;
+    const fbt_backend_ops *ops = s->b->ops;
+    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
+    fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
+    const int n_own = suite_is_cuda(s) ? 1 : 0;
+    watched context = {.b = s->b};
+    double between_s, after_s;
+    ops->watch_products(s->b, product_queued, &context);
+    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_NONE, N_ROWS));
+    assert_int_equal(context.n, 0);
+    suite_ok(ops->linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
+    assert_int_equal(context.n, n_own);
+    suite_ok(ops->stamp(s->b, 0));
+    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+    suite_ok(ops->stamp(s->b, 2));
+    assert_int_equal(context.n, 2 * n_own);
+    suite_ok(ops->sync(s->b));
+    if (n_own > 0) {
+        suite_ok(ops->stamp_seconds(s->b, 1, &between_s));
+        suite_ok(ops->stamp_seconds(s->b, 2, &after_s));
+        assert_true(0 < between_s && between_s < after_s);
+        context.answer = FBT_ERR_BACKEND;
+        suite_expect(FBT_ERR_BACKEND, ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+        suite_expect(FBT_ERR_BACKEND, ops->linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
+    }
+    context = (watched){.b = s->b};
+    ops->watch_products(s->b, NULL, NULL);
+    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+    assert_int_equal(context.n, 0);
+}
+
 /* The yardsticks tell a time. Broken by a measurement of the launch alone: a copy within 1 MB takes longer than
  * nothing, and more takes longer. */
 static void yardsticks_measure(void **state)
@@ -161,6 +213,7 @@ int run_lane_tests(void)
         cmocka_unit_test_setup_teardown(copies_keep_their_turn, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(large_writes_arrive, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(stamps_are_in_order, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(products_are_watched, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(yardsticks_measure, suite_setup, suite_teardown),
     };
     return cmocka_run_group_tests(lanes, NULL, NULL);

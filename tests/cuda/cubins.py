@@ -17,7 +17,8 @@ import sass
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels" / "cuda"
 ARCHES = ("sm_80", "sm_90", "sm_100")
-FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-Werror", "all-warnings", "-Xptxas", "-v")
+CODE_FLAGS = ("-std=c++17", "-DNDEBUG", "-ftz=true")  # what of the preset's flags decides the machine code
+FLAGS = (*CODE_FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v")
 COMPILERS_OWN = "$__internal_"  # rare cases of division and square root, called from a branch that is hardly ever taken
 INCLUDES = (ROOT / "kernels", ROOT / "src" / "base")
 

@@ -193,6 +193,7 @@ def document() -> str:
     own, library = pass_seconds(found, CASE), products / roofline.TENSOR_PEAK
     return TEMPLATE.format(
         version=cubins.nvcc_version(),
+        flags=" ".join(cubins.CODE_FLAGS),
         compiled=compiled_table(kernels),
         launched=launch_table(kernels, found),
         times=time_table(found, CASE),
@@ -212,9 +213,9 @@ and the launchers. **Nothing on this page was measured on a device**: the times 
 
 ## Compiled
 
-For compute capability 8.0, 9.0 and 10.0. No kernel spills registers or uses local memory, none uses atomics or double precision
-(`tests/cuda/test_compile.py`). Instructions: length of the code up to its last exit. Activations are numbered as in `kernels/backend.h`:
-none, GELU by erf, GELU by tanh, ReLU, tanh.
+For compute capability 8.0, 9.0 and 10.0, with `{flags}`. No kernel spills registers or uses local memory, none
+uses atomics or double precision (`tests/cuda/test_compile.py`). Instructions: length of the code up to its last exit. Activations are
+numbered as in `kernels/backend.h`: none, GELU by erf, GELU by tanh, ReLU, tanh.
 
 {compiled}
 

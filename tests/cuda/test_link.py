@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,14 @@ def program() -> Path:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return BUILD / "bin" / "fedbpt"
+
+
+def test_kernels_are_compiled_as_other_tests_compile_them(program: Path) -> None:  # noqa: ARG001
+    """Breaks if what the other tests read, and the document tells, is not the machine code that runs."""
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    kernels = {Path(one["file"]).name: shlex.split(one["command"]) for one in commands if one["file"].endswith(".cu")}
+    assert set(kernels) == {path.name for path in cubins.sources()}
+    assert {name for name, words in kernels.items() if not set(cubins.CODE_FLAGS) <= set(words)} == set()
 
 
 def call(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -169,6 +169,12 @@ __global__ void mistaken_kernel(Mistake mistake, const float *x)
 
 enum Stray { READS_PAST_MEMORY, READS_PAST_SHARED, CROOKED_LOAD };
 
+/* y[t] = x[2 t] x[2 t + 1] */
+__global__ void pairs_kernel(float *y, const float *x)
+{
+    y[threadIdx.x] = x[2 * threadIdx.x] * x[2 * threadIdx.x + 1];
+}
+
 /* What only the sanitizers see. */
 __global__ void stray_kernel(float *y, const float *x, Stray stray, int n)
 {

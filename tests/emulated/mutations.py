@@ -160,15 +160,11 @@ class Build:
 
 
 def telling_line(output: str) -> str:
-    """The first failed test of a program's output and what was wrong, as far as it says so."""
+    """The first failed test of a program's output and what was wrong first, as far as it says so."""
     failed = re.search(r"\[  FAILED  \] (\w+)\n", output)
-    until = output[: failed.start()] if failed else output
-    told = [""]
-    for pattern in (r"AddressSanitizer: .*", r"runtime error: .*", r"emulated CUDA: kernel .*", r"error: .*", r".*[Ee]rror.*"):
-        told = re.findall(pattern, until) or told
-        if told[-1]:
-            break
-    return f"{failed[1]}: {told[-1]}"[:200] if failed else (told[-1] or output.strip().split("\n")[-1])[:200]
+    patterns = (r"AddressSanitizer: .*", r"runtime error: .*", r"emulated CUDA: kernel .*", r"error: .*", r".*[Ee]rror.*")
+    told = next((found[0] for pattern in patterns if (found := re.search(pattern, output))), output.strip().split("\n")[-1])
+    return f"{failed[1]}: {told}"[:200] if failed else told[:200]
 
 
 def run_program(linked: Path, arguments: list[str]) -> str:

@@ -278,6 +278,21 @@ void test_sanitizers(void **)
 
 #endif
 
+#if defined(__SSE2__)
+/* As nvcc compiles with -ftz: breaks if kernels kept what the device does not, or if the host lost it. */
+void test_small_floats(void **)
+{
+    const std::vector<float> numbers = {1e-30F, 1e-10F, 1e-39F, 1e30F, 1e-20F, 1e-10F};
+    Device_array<float> x(numbers), y(3);
+    assert_cuda(FBT_LAUNCH(pairs_kernel, 1, 3, 0, nullptr, y.get(), x.get()));
+    const std::vector<float> products = y.read();
+    assert_true(products[0] == 0 && products[1] == 0); /* a small result, a small operand */
+    assert_float_equal(products[2] * 1e30F, 1, 1e-6F);
+    volatile float small = numbers[0];
+    assert_true(small * numbers[1] > 0);
+}
+#endif
+
 } // namespace
 
 int main()
@@ -293,6 +308,9 @@ int main()
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_block_order),
         cmocka_unit_test(test_speed),
+#if defined(__SSE2__)
+        cmocka_unit_test(test_small_floats),
+#endif
 #if defined(__SANITIZE_ADDRESS__)
         cmocka_unit_test(test_sanitizers),
 #endif

@@ -187,6 +187,9 @@ done:
 
 fbt_status fixture_open_backend(const char *precision, int n_threads, fbt_backend **b)
 {
+    const char *name = getenv("FBT_TEST_BACKEND");
     return fbt_backend_open(
-        &(fbt_backend_options){.name = "cpu", .precision = precision, .n_threads = n_threads, .n_local_ranks = 1}, b);
+        &(fbt_backend_options){
+            .name = name != NULL ? name : "cpu", .precision = precision, .n_threads = n_threads, .n_local_ranks = 1},
+        b);
 }

@@ -46,7 +46,8 @@ fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture 
  */
 fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, float **a, float **p0);
 
-/* A backend called "cpu". A precision that the processor lacks gives FBT_ERR_CONFIG. */
+/* The backend that the environment variable FBT_TEST_BACKEND names; "cpu" without it. A precision that the processor
+ * lacks gives FBT_ERR_CONFIG. */
 fbt_status fixture_open_backend(const char *precision, int n_threads, fbt_backend **b);
 
 #endif

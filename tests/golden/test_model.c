@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +28,8 @@ typedef struct precision {
     double pruning_bound;
 } precision;
 static const precision precisions[] = {{"fp32", 1e-4, 1e-5}, {"bf16", 3e-2, 1e-2}};
+
+static int n_checked; /* models */
 
 static void must(fbt_status status)
 {
@@ -71,6 +74,14 @@ static void run_case(fbt_backend *b, const char *folder, const fixture *f, const
     fbt_model_close(model);
 }
 
+/* The CUDA backend's kernel for one query keeps in float what the one for all rounds to bf16. */
+static double pruning_bound(const fbt_backend *b, const precision *p)
+{
+    fbt_backend_info info;
+    b->ops->info(b, &info);
+    return strcmp(info.name, "cuda") == 0 && info.precision == FBT_PRECISION_BF16 ? p->bound : p->pruning_bound;
+}
+
 static double check_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
                          const precision *p)
 {
@@ -83,26 +94,41 @@ static double check_case(fbt_backend *b, const char *folder, const fixture *f, c
     run_case(b, folder, f, c, 1, full);
     double error = relative_error(logits, c->logits, n, c->largest);
     for (int64_t i = 0; i < n; i++) {
-        assert_true(fabs(logits[i] - full[i]) <= p->pruning_bound * c->largest);
+        assert_true(fabs(logits[i] - full[i]) <= pruning_bound(b, p) * c->largest);
     }
     free(logits);
     free(full);
     return error;
 }
 
+/* A backend need not take every size, but those of most models. */
+static bool takes(const fbt_backend *b, const char *folder)
+{
+    fbt_model_shape shape;
+    must(fbt_model_read_shape(folder, &shape));
+    const fbt_status status = fbt_model_check_shape(b, &shape);
+    if (status == FBT_ERR_UNSUPPORTED) {
+        print_message("left out: %s\n", fbt_error_message());
+        fbt_error_clear();
+        return false;
+    }
+    must(status);
+    return true;
+}
+
 /* Broken by a wrong name, order of Q, K, V, position offset, activation of layers or head, head bias, prompt row,
  * attention across sequences, conversion of F16 or BF16, or rows left out of the last layer that are read after all. */
-static void check_fixture(const char *name, const precision *p)
+static void check_fixture(fbt_backend *b, const char *name, const precision *p)
 {
     static const char *const modes[] = {"none", "add", "cat", "input"};
     char folder[1024];
     char path[1100];
     fixture f;
-    fbt_backend *b = open_backend(p->name);
-    if (b == NULL) {
+    snprintf(folder, sizeof folder, "%s/hf_%s", FBT_TEST_DATA, name);
+    if (!takes(b, folder)) {
         return;
     }
-    snprintf(folder, sizeof folder, "%s/hf_%s", FBT_TEST_DATA, name);
+    n_checked++;
     snprintf(path, sizeof path, "%s/cases.json", folder);
     must(fixture_read(path, &f));
     for (int64_t i = 0; i < f.n_cases; i++) {
@@ -112,23 +138,31 @@ static void check_fixture(const char *name, const precision *p)
         assert_true(error <= p->bound);
     }
     fixture_clear(&f);
-    b->ops->close(b);
+}
+
+static void check_fixtures(const precision *p)
+{
+    fbt_backend *b = open_backend(p->name);
+    n_checked = 0;
+    for (int i = 0; i < N_NAMES && b != NULL; i++) {
+        check_fixture(b, names[i], p);
+    }
+    assert_true(b == NULL || n_checked >= 4);
+    if (b != NULL) {
+        b->ops->close(b);
+    }
 }
 
 static void logits_match_in_fp32(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_NAMES; i++) {
-        check_fixture(names[i], &precisions[0]);
-    }
+    check_fixtures(&precisions[0]);
 }
 
 static void logits_match_in_bf16(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_NAMES; i++) {
-        check_fixture(names[i], &precisions[1]);
-    }
+    check_fixtures(&precisions[1]);
 }
 
 /* Broken by a row that depends on another, on the number of rows or on the scale's place. */
@@ -165,6 +199,14 @@ static void projection_is_keyed_by_row(void **state)
 
 int main(void)
 {
+    fbt_backend *b;
+    const fbt_status status = fixture_open_backend("auto", 1, &b);
+    if (status == FBT_ERR_BACKEND) {
+        printf("skipped: %s\n", fbt_error_message());
+        return 77;
+    }
+    must(status);
+    b->ops->close(b);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_match_in_fp32),
         cmocka_unit_test(logits_match_in_bf16),

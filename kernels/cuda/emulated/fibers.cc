@@ -9,6 +9,9 @@
 #include <unistd.h>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <pmmintrin.h>
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -49,12 +52,22 @@ void arrive(Fiber *self, context::transfer_t transfer)
 #endif
 }
 
+/* Floats too small for a whole significand are zero to kernels (-ftz), and to nobody else: a switch of contexts keeps
+ * each one's own mode. Processors other than x86 leave them as they are. */
+void flush_small_floats()
+{
+#if defined(__SSE2__)
+    _mm_setcsr(_mm_getcsr() | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
+#endif
+}
+
 Fiber *entered; /* the fiber that is switched to for the first time */
 
 void begin(context::transfer_t transfer)
 {
     Fiber *self = entered;
     arrive(self, transfer);
+    flush_small_floats();
     fiber_main(self);
 }
 

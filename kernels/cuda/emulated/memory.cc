@@ -1,8 +1,8 @@
 /* Stand-ins of the CUDA runtime: memory of the device and pinned memory of the host.
  *
  * Every cudaMalloc is its own allocation of the bytes asked for, so that ASan sees what leaves it, filled with the
- * poison of fibers.h. The registry keeps addresses inverted: what the program forgets to free is a leak to
- * LeakSanitizer.
+ * poison of fibers.h and closed to the host (large ones at their ends). The registry keeps addresses inverted: what the
+ * program forgets to free is a leak to LeakSanitizer.
  */
 #include "kernel.h"
 #include "runtime.h"
@@ -71,11 +71,28 @@ size_t tail_bytes(size_t n_bytes)
     return n_bytes >= LEAST_SHARED_BYTES ? whole_pages(n_bytes) - n_bytes : 0;
 }
 
+/* work(start, bytes) on a piece, of a large one on both its ends: what is done to every byte whenever somebody waits
+ * would take most of the time. */
+template <typename Work> void for_both_ends(void *memory, size_t n_bytes, Work work)
+{
+    const size_t end_bytes = n_bytes > 4 << 20 ? 1 << 20 : n_bytes;
+    work(memory, end_bytes);
+    if (end_bytes < n_bytes) {
+        work(static_cast<char *>(memory) + n_bytes - end_bytes, end_bytes);
+    }
+}
+
+/* To the host. */
 void close_piece(void *memory, const Piece &piece)
 {
     if (piece.kind != Kind::pinned && window == 0) {
-        ASAN_POISON_MEMORY_REGION(memory, piece.n_bytes);
+        for_both_ends(memory, piece.n_bytes, [](void *start, size_t n) { ASAN_POISON_MEMORY_REGION(start, n); });
     }
+}
+
+void open_piece(void *memory, const Piece &piece)
+{
+    for_both_ends(memory, piece.n_bytes, [](void *start, size_t n) { ASAN_UNPOISON_MEMORY_REGION(start, n); });
 }
 
 void add_piece(void *memory, size_t n_bytes, Kind kind)
@@ -92,7 +109,7 @@ cudaError_t allocate(void **memory, size_t n_bytes, size_t alignment, Kind kind)
     if (posix_memalign(memory, alignment, n_bytes + tail_bytes(n_bytes)) != 0) {
         return note(cudaErrorMemoryAllocation);
     }
-    poison(*memory, n_bytes);
+    for_both_ends(*memory, n_bytes, poison);
     add_piece(*memory, n_bytes, kind);
     return cudaSuccess;
 }
@@ -198,7 +215,7 @@ void open_device_memory()
         return;
     }
     for (const auto &[key, piece] : pieces) {
-        ASAN_UNPOISON_MEMORY_REGION(address_of(key), piece.n_bytes);
+        open_piece(address_of(key), piece);
         if (piece.kind == Kind::imported && exporter_is_gone(address_of(key))) {
             report("memory that another process shared is used after that process freed it");
             set_sticky_error(cudaErrorIllegalAddress);

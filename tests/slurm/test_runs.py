@@ -1,0 +1,112 @@
+"""Runs as SLURM jobs: two nodes, the wall clock, warnings, scancel, drained and lost nodes, dead ranks."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from job import ENDLESS, Job, cli, environment_in, lasting, last_round
+
+
+def test_two_nodes_equal_one_rank(job: Job, study: cli.Study) -> None:
+    """Breaks when a number depends on where clients live, or when srun's ranks do not find each other (four runs of one rank)."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path), options=("--nodes=2", "--ntasks-per-node=2"))
+    job.ended(number, "COMPLETED")
+    environment = environment_in(path)
+    assert environment["ranks"] == "4" and environment["slurm_job_id"] == str(number)
+    assert environment["slurm_node_list"] == "n[1-2]"
+    assert cli.digest_of(path) == study.digest()
+
+
+def test_cores_of_a_rank(job: Job, study: cli.Study) -> None:
+    """Breaks when srun does not hear of --cpus-per-task: all threads of a rank would then share one core."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=ENDLESS),
+                        options=("--ntasks-per-node=1", "--cpus-per-task=2"))
+    job.wait_for_round(path, 1)
+    assert "CPUs=2 Tasks=1 " in job.cluster.run("scontrol", "show", "step", f"{number}.0").stdout
+
+
+def test_wall_clock(job: Job, study: cli.Study) -> None:
+    """Breaks when SLURM's clock is not known to the program, a stopped run is not requeued, or goes on differently. With a margin as
+    long as the job every start makes one round."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=3, run__stop_margin_seconds=60),
+                        options=("--time=1", "--signal=B:USR1@1"))
+    (state,) = job.ended(number, "COMPLETED")
+    assert state["Restarts"] == "2", job.logs()
+    assert job.logs().count("stopped by the end of the batch job") == job.logs().count("back into the queue") == 2
+    assert cli.digest_of(path) == study.digest(fed__rounds=3)
+
+
+def test_warning_and_limit_of_requeues(job: Job, study: cli.Study) -> None:
+    """Breaks when the warning that SLURM gives the script (--signal=B:USR1) does not reach the ranks, or when a job that never
+    ends would be requeued for ever."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=ENDLESS), FEDBPT_MAX_REQUEUES="0",
+                        options=("--nodes=2", "--ntasks-per-node=1"))
+    job.wait_for_round(path, 1)
+    job.cluster.run("scancel", "--batch", "--signal=USR1", str(number))
+    (state,) = job.ended(number, "FAILED")
+    assert state["ExitCode"] == "75:0" and "not requeued again (FEDBPT_MAX_REQUEUES=0)" in job.logs()
+    assert "stopped by SIGUSR1" in job.logs() and cli.read_rounds(path)[0] == "interrupted"
+
+
+def test_scancel(job: Job, study: cli.Study) -> None:
+    """Breaks when SIGTERM does not stop the ranks between two rounds, or when the script requeues what its user has cancelled."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=ENDLESS))
+    job.wait_for_round(path, 2)
+    job.cluster.run("scancel", str(number))
+    (state,) = job.ended(number, "CANCELLED")
+    assert state["Restarts"] == "0" and "back into the queue" not in job.logs()
+    status, index = cli.read_rounds(path)
+    assert status == "interrupted", job.logs()
+    assert cli.digest_of(path) == study.digest(fed__rounds=index[-1])
+
+
+def test_drained_node(job: Job, study: cli.Study) -> None:
+    """A node that is drained finishes its part of the run."""
+    path, length = study.output(), lasting(study, 2.5)
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, **length),
+                        options=("--nodes=2", "--ntasks-per-node=1"))
+    job.wait_for_round(path, 2)
+    job.cluster.set_node("n2", State="DRAIN", Reason="test")
+    (state,) = job.cluster.job_states(number)
+    assert state["JobState"] == "RUNNING" and last_round(path) < length["fed__rounds"], "too fast for the test to show anything"
+    (state,) = job.ended(number, "COMPLETED")
+    assert state["Restarts"] == "0" and job.cluster.node_state("n2") == "IDLE+DRAIN"
+    assert cli.digest_of(path) == study.digest(**length)
+
+
+def test_lost_node(job: Job, study: cli.Study) -> None:
+    """A node loses its power in mid-run. Once SLURM has noticed, the job is requeued; when the node is back, it ends as if nothing
+    had happened."""
+    path, length = study.output(), lasting(study, 2.5)
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, **length),
+                        options=("--nodes=2", "--ntasks-per-node=1"))
+    job.wait_for_round(path, 2)
+    job.cluster.kill_node("n2")
+    job.wait_for_state(number, JobState="PENDING", Restarts="1")
+    assert job.cluster.node_state("n2").startswith("DOWN")
+    status, index = cli.read_rounds(path)
+    assert status == "running" and 2 <= index[-1] < length["fed__rounds"], "too fast for the test to show anything"
+    job.cluster.start_node("n2")
+    job.ended(number, "COMPLETED")
+    assert f"goes on after round {index[-1]} of" in job.logs()
+    assert cli.digest_of(path) == study.digest(**length)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_dead_rank(job: Job, study: cli.Study, rank: int) -> None:
+    """Breaks when the other ranks wait for a dead one until the wall clock ends the job, or when a round is lost."""
+    path = study.output()
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=ENDLESS),
+                        options=("--nodes=2", "--ntasks-per-node=2"))
+    job.wait_for_round(path, 2)
+    assert job.cluster.signal_ranks(signal.SIGKILL, SLURM_JOB_ID=number, SLURM_PROCID=rank) == 1
+    (state,) = job.ended(number, "FAILED")
+    assert state["ExitCode"] == "137:0" and state["Restarts"] == "0", job.logs()
+    status, index = cli.read_rounds(path)
+    assert status == "running" and cli.digest_of(path) == study.digest(fed__rounds=index[-1])
