@@ -48,17 +48,32 @@ fbt_may_requeue() {
     [[ "$job" == *" JobState=RUNNING "* || "$job" == *" Reason=TimeLimit "* ]]
 }
 
-# Puts the job back into the queue after code 75, up to FEDBPT_MAX_REQUEUES times (default 20). Otherwise ends it with the code.
+# Whether the given number of nodes, of the list, still start anything.
+fbt_nodes_answer() {
+    timeout 60 srun --mpi=none --overlap --nodes="$1" --ntasks="$1" --ntasks-per-node=1 --nodelist="$2" true
+}
+
+# Whether a node of the job has been lost. MPI may notice sooner than SLURM, which would requeue the job, and end the step.
+fbt_node_lost() {
+    [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ] && fbt_nodes_answer 1 "$SLURMD_NODENAME" &&
+        ! fbt_nodes_answer "$SLURM_JOB_NUM_NODES" "$SLURM_JOB_NODELIST"
+}
+
+# Puts the job back into the queue, up to FEDBPT_MAX_REQUEUES times (default 20), if the program was stopped (code 75) or a node lost.
+# Otherwise ends it with the code.
 fbt_finish() {
-    local code="$1" restarts="${SLURM_RESTART_COUNT:-0}" limit="${FEDBPT_MAX_REQUEUES:-20}"
-    if [ "$code" -ne "$FBT_STOPPED" ] || ! fbt_may_requeue; then
-        exit "$code"
+    local code="$1" restarts="${SLURM_RESTART_COUNT:-0}" limit="${FEDBPT_MAX_REQUEUES:-20}" cause="stopped before the end"
+    if [ "$code" -eq 0 ]; then
+        exit 0
+    elif [ "$code" -ne "$FBT_STOPPED" ]; then
+        fbt_node_lost || exit "$code"
+        cause="a node was lost"
     fi
+    fbt_may_requeue || exit "$code"
     if [ "$restarts" -ge "$limit" ]; then
-        echo "job: stopped before the end for the $((restarts + 1)). time; not requeued again (FEDBPT_MAX_REQUEUES=$limit)"
+        echo "job: $cause (start $((restarts + 1))); not requeued again (FEDBPT_MAX_REQUEUES=$limit)"
         exit "$code"
     fi
-    echo "job: stopped before the end (start $((restarts + 1))), back into the queue"
-    scontrol requeue "$SLURM_JOB_ID" && exit 0
-    exit "$code"
+    echo "job: $cause (start $((restarts + 1))), back into the queue"
+    scontrol requeue "$SLURM_JOB_ID" || exit "$code"
 }

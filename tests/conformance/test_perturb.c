@@ -33,6 +33,7 @@ static perturb_inputs make_inputs(suite *s)
                                      .n_placeholders = i == 4 ? 3 : i % 4};
     }
     in.origins[0].n_placeholders = 0;
+    in.origins[3].client = 0;
     return in;
 }
 

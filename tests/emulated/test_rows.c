@@ -391,7 +391,7 @@ static void check_perturb(const fbt_perturbation *p, int has_frozen)
 {
     const int32_t offsets[N_SEQUENCES + 1] = {0, 7, 7, 150, 151, 220};
     const fbt_origin origins[N_SEQUENCES] = {
-        {3, 70000, 2, 0}, {0, 0, 0, 0}, {65535, 1, 9, 5}, {1, 2, 3, 1}, {-1, 0, 0, 0}};
+        {0, 70000, 2, 0}, {3, 0, 0, 0}, {65535, 1, 9, 5}, {1, 2, 3, 1}, {-1, 0, 0, 0}};
     int32_t tokens[220], got[220], n_changed = 0;
     uint8_t frozen[220];
     for (int r = 0; r < 220; r++) {
@@ -414,8 +414,8 @@ static void check_perturb(const fbt_perturbation *p, int has_frozen)
     assert_true(p->rate == 0 ? n_changed == 0 : n_changed > 20);
 }
 
-/* Broken by a token counted from the placeholders, a frozen token's words given to another, a stream of other fields.
- */
+/* Broken by a token counted from the placeholders, a frozen token's words given to another, a stream of other fields,
+ * the first client left out. */
 static void perturb_matches_the_stream(void **state)
 {
     const double rates[] = {0, 0.3, 1};
@@ -423,6 +423,20 @@ static void perturb_matches_the_stream(void **state)
     for (int i = 0; i < 3; i++) {
         for (int k = 0; k < 4; k++) {
             check_perturb(&(fbt_perturbation){0x123456789abcdefULL, rates[i], k / 2, VOCABULARY}, k % 2);
+        }
+    }
+}
+
+/* A rate that is one of the words drawn, and the next larger one. Broken by a comparison with <= for <. */
+static void perturb_at_the_rate_itself(void **state)
+{
+    const fbt_rng_stream stream = {.seed = 1, .purpose = FBT_RNG_PERTURB, .round = 9, .client = 65535, .candidate = 1};
+    uint32_t words[4];
+    (void)state;
+    for (uint32_t block = 0; block < 8; block++) {
+        fbt_rng_block(&stream, block, words);
+        for (int i = 0; i < 2 && words[0] > 1U << 30; i++) {
+            check_perturb(&(fbt_perturbation){1, (words[0] + (double)i) * 0x1p-32, 0, VOCABULARY}, 0);
         }
     }
 }
@@ -453,6 +467,7 @@ int run_rows_tests(void)
         cmocka_unit_test_teardown(embed_reports, device_clear),
         cmocka_unit_test_teardown(activation_matches_reference, device_clear),
         cmocka_unit_test_teardown(perturb_matches_the_stream, device_clear),
+        cmocka_unit_test_teardown(perturb_at_the_rate_itself, device_clear),
         cmocka_unit_test_teardown(nothing_is_done_for_no_rows, device_clear),
     };
     return cmocka_run_group_tests_name("row kernels", tests, NULL, NULL);

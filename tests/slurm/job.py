@@ -54,9 +54,9 @@ class Job:
         self.cluster, self.folder, self.checkout = cluster, folder, checkout
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """Two nodes with one host name: ranks must not talk through segments named after it, and have fewer cores than they are
-        told, so that one that waits should let another one work."""
-        mpi = {"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_mpi_yield_when_idle": "1"}
+        """Two nodes on one machine talk as if they were two, over TCP; ranks have fewer cores than they are told, so that one that
+        waits should let another one work."""
+        mpi = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "lo", "OMPI_MCA_mpi_yield_when_idle": "1"}
         own = {"FEDBPT": cli.PROGRAM, "OMP_NUM_THREADS": "1", "TMPDIR": str(self.cluster.folder)}
         return {**self.cluster.environment, **mpi, **own, **variables}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
-from job import ENDLESS, Job, cli, environment_in, lasting, last_round
+from job import ENDLESS, Job, cli, environment_in, lasting, last_round, wait_until
 
 
 def test_two_nodes_equal_one_rank(job: Job, study: cli.Study) -> None:
@@ -20,12 +21,14 @@ def test_two_nodes_equal_one_rank(job: Job, study: cli.Study) -> None:
 
 
 def test_cores_of_a_rank(job: Job, study: cli.Study) -> None:
-    """Breaks when srun does not hear of --cpus-per-task: all threads of a rank would then share one core."""
+    """Breaks when srun does not hear of --cpus-per-task: SLURM would then bind all threads of a rank to one core. It shows where a job
+    has more cores than it asks for its ranks: the step takes what it hears of."""
     path = study.output()
     number = job.submit("run.sbatch", study.config, *study.set(run__output=path, fed__rounds=ENDLESS),
-                        options=("--ntasks-per-node=1", "--cpus-per-task=2"))
+                        options=("--ntasks-per-node=1", "--cpus-per-task=1", "--exclusive"))
     job.wait_for_round(path, 1)
-    assert "CPUs=2 Tasks=1 " in job.cluster.run("scontrol", "show", "step", f"{number}.0").stdout
+    assert "NumCPUs=2 " in job.cluster.run("scontrol", "show", "job", str(number)).stdout
+    assert "CPUs=1 Tasks=1 " in job.cluster.run("scontrol", "show", "step", f"{number}.0").stdout
 
 
 def test_wall_clock(job: Job, study: cli.Study) -> None:
@@ -80,21 +83,26 @@ def test_drained_node(job: Job, study: cli.Study) -> None:
     assert cli.digest_of(path) == study.digest(**length)
 
 
-def test_lost_node(job: Job, study: cli.Study) -> None:
-    """A node loses its power in mid-run. Once SLURM has noticed, the job is requeued; when the node is back, it ends as if nothing
-    had happened."""
+@pytest.mark.parametrize("mpi_notices", [False, True])
+def test_lost_node(job: Job, study: cli.Study, mpi_notices: bool) -> None:
+    """A node loses its power in mid-run. The job goes back into the queue: by SLURM, once it has noticed, or by the job script, if MPI
+    notices first and ends the ranks. When the node is back, the run ends as if nothing had happened."""
     path, length = study.output(), lasting(study, 2.5)
     number = job.submit("run.sbatch", study.config, *study.set(run__output=path, **length),
                         options=("--nodes=2", "--ntasks-per-node=1"))
     job.wait_for_round(path, 2)
     job.cluster.kill_node("n2")
-    job.wait_for_state(number, JobState="PENDING", Restarts="1")
-    assert job.cluster.node_state("n2").startswith("DOWN")
+    if mpi_notices:
+        job.cluster.run("scancel", "--signal=KILL", f"{number}.0")  # what MPI_Abort comes to
+        wait_until(lambda: "a node was lost (start 1), back into the queue" in job.logs(), job.logs)
+    else:
+        job.wait_for_state(number, JobState="PENDING", Restarts="1")
+        assert job.cluster.node_state("n2").startswith("DOWN")
     status, index = cli.read_rounds(path)
     assert status == "running" and 2 <= index[-1] < length["fed__rounds"], "too fast for the test to show anything"
     job.cluster.start_node("n2")
-    job.ended(number, "COMPLETED")
-    assert f"goes on after round {index[-1]} of" in job.logs()
+    (state,) = job.ended(number, "COMPLETED")
+    assert state["Restarts"] == "1" and f"goes on after round {index[-1]} of" in job.logs()
     assert cli.digest_of(path) == study.digest(**length)
 
 
@@ -107,6 +115,16 @@ def test_dead_rank(job: Job, study: cli.Study, rank: int) -> None:
     job.wait_for_round(path, 2)
     assert job.cluster.signal_ranks(signal.SIGKILL, SLURM_JOB_ID=number, SLURM_PROCID=rank) == 1
     (state,) = job.ended(number, "FAILED")
-    assert state["ExitCode"] == "137:0" and state["Restarts"] == "0", job.logs()
+    assert state["Restarts"] == "0" and state["ExitCode"] != "75:0", job.logs()  # SIGKILL's, or of a rank whose MPI noticed
     status, index = cli.read_rounds(path)
     assert status == "running" and cli.digest_of(path) == study.digest(fed__rounds=index[-1])
+
+
+def test_rank_that_never_starts(job: Job, study: cli.Study, tmp_path: Path) -> None:
+    """A node on which the program does not run: breaks when the others wait for it in MPI_Init until the wall clock ends the job."""
+    program = tmp_path / "fedbpt"
+    program.write_text(f'#!/bin/sh\n[ "$SLURM_PROCID" != 1 ] && exec {cli.PROGRAM} "$@"\nexit 127\n')
+    program.chmod(0o755)
+    number = job.submit("run.sbatch", study.config, *study.set(run__output=study.output()), FEDBPT=str(program),
+                        options=("--nodes=2", "--ntasks-per-node=1"))
+    job.ended(number, "FAILED")
