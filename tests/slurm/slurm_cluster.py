@@ -310,6 +310,14 @@ class SlurmCluster:
             _send(pid, number)
         return len(found)
 
+    def kill_srun(self, job: int) -> int:
+        """The job script then goes on as after a step that has failed. How many processes there were."""
+        found = [pid for pid, environment in _processes(self._configuration)
+                 if _name_of(pid) == "srun" and environment.get("SLURM_JOB_ID") == str(job)]
+        for pid in found:
+            _send(pid, signal.SIGKILL)
+        return len(found)
+
     def clear(self) -> None:
         """Ends all jobs and makes both nodes as they were."""
         self.run("scancel", "--user=root")
