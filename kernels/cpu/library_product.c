@@ -1,5 +1,6 @@
 /* The yardstick of `fedbpt bench`: a plain large product as oneDNN does it by itself, all threads, its own layouts. */
 #include "cpu/cpu.h"
+#include "cpu/onednn.h"
 #include "rng.h"
 #include "timer.h"
 
@@ -19,20 +20,21 @@ static fbt_status describe(fbt_cpu *cpu, plain_product *p, fbt_precision precisi
 {
     const dnnl_data_type_t type = precision == FBT_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     const dnnl_dims_t dims[N_OPERANDS] = {{size[0], size[2]}, {size[2], size[1]}, {size[0], size[1]}};
-    dnnl_memory_desc_t shapes[N_OPERANDS];
-    dnnl_matmul_desc_t product;
+    fbt_onednn_desc shapes[N_OPERANDS] = {NULL};
     dnnl_status_t code = dnnl_success;
     for (int i = 0; i < N_OPERANDS; i++) {
-        code = code ? code : dnnl_memory_desc_init_by_tag(&shapes[i], 2, dims[i], type, dnnl_format_tag_any);
+        code = code ? code : fbt_onednn_desc_new(&shapes[i], 2, dims[i], type, dnnl_format_tag_any);
     }
-    code = code ? code : dnnl_matmul_desc_init(&product, &shapes[X], &shapes[W], NULL, &shapes[Y]);
-    code = code ? code : dnnl_primitive_desc_create(&p->description, &product, NULL, cpu->engine, NULL);
+    code = code ? code : fbt_onednn_matmul(&p->description, cpu->engine, shapes[X], shapes[W], NULL, shapes[Y], NULL);
     code = code ? code : dnnl_primitive_create(&p->primitive, p->description);
+    for (int i = 0; i < N_OPERANDS; i++) {
+        fbt_onednn_desc_free(shapes[i]);
+    }
     return fbt_cpu_dnnl_status(code, "make a plain matrix product");
 }
 
-/* Random operands: on zeros and constants the processor draws less power and runs faster. As bfloat16 each 16 bits are a
- * number of size 0.5 to 2; so are each 32 as float. */
+/* Random operands: on zeros and constants the processor draws less power and runs faster. As bfloat16 each 16 bits are
+ * a number of size 0.5 to 2; so are each 32 as float. */
 static void fill_randomly(void *data, int64_t n_bytes)
 {
     const fbt_rng_stream stream = {.purpose = FBT_RNG_SYNTHETIC};
@@ -51,7 +53,7 @@ static fbt_status make_operands(fbt_cpu *cpu, plain_product *p)
     static const dnnl_query_t layouts[N_OPERANDS] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md};
     fbt_status status = FBT_OK;
     for (int i = 0; i < N_OPERANDS; i++) {
-        const dnnl_memory_desc_t *layout = dnnl_primitive_desc_query_md(p->description, layouts[i], 0);
+        const fbt_onednn_desc_view layout = dnnl_primitive_desc_query_md(p->description, layouts[i], 0);
         const int64_t n_bytes = (int64_t)dnnl_memory_desc_get_size(layout);
         FBT_TRY(fbt_cpu_block_new(n_bytes, &p->data[i]));
         fill_randomly(p->data[i], n_bytes);

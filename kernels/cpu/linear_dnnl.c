@@ -20,20 +20,17 @@ static int64_t aligned_bytes(int64_t n_bytes)
 static dnnl_status_t worker_init(fbt_linear_worker *worker, fbt_cpu *cpu, const fbt_linear_call *call, int thread)
 {
     const fbt_matrix *w = call->w;
-    const dnnl_dims_t scratch_dims = {call->product->scratch_bytes > 0 ? call->product->scratch_bytes : 1};
-    dnnl_memory_desc_t scratch_desc;
     *worker = (fbt_linear_worker){.stream = cpu->streams[thread]};
     worker->x_block = cpu->scratch[thread].data;
     worker->y_block = worker->x_block + aligned_bytes(w->block_rows * call->x_row_bytes);
     char *scratchpad = worker->y_block + aligned_bytes(w->block_rows * call->y_row_bytes);
-    dnnl_status_t code = dnnl_memory_desc_init_by_tag(&scratch_desc, 1, scratch_dims, dnnl_u8, dnnl_a);
-    code = code ? code : dnnl_memory_create(&worker->x, &w->x_desc, cpu->engine, DNNL_MEMORY_NONE);
-    code = code ? code : dnnl_memory_create(&worker->y, &w->y_desc, cpu->engine, DNNL_MEMORY_NONE);
-    code = code ? code : dnnl_memory_create(&worker->weights, &w->weights_desc, cpu->engine, w->weights);
+    dnnl_status_t code = dnnl_memory_create(&worker->x, w->x_desc, cpu->engine, DNNL_MEMORY_NONE);
+    code = code ? code : dnnl_memory_create(&worker->y, w->y_desc, cpu->engine, DNNL_MEMORY_NONE);
+    code = code ? code : dnnl_memory_create(&worker->weights, w->weights_desc, cpu->engine, w->weights);
     if (w->bias != NULL) {
-        code = code ? code : dnnl_memory_create(&worker->bias, &w->bias_desc, cpu->engine, w->bias);
+        code = code ? code : dnnl_memory_create(&worker->bias, w->bias_desc, cpu->engine, w->bias);
     }
-    return code ? code : dnnl_memory_create(&worker->scratchpad, &scratch_desc, cpu->engine, scratchpad);
+    return code ? code : dnnl_memory_create(&worker->scratchpad, call->product->scratch_desc, cpu->engine, scratchpad);
 }
 
 static void worker_clear(fbt_linear_worker *worker)

@@ -16,13 +16,13 @@ static dnnl_status_t append_activation(dnnl_post_ops_t ops, fbt_activation activ
 {
     switch (activation) {
     case FBT_ACT_GELU_ERF:
-        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_gelu_erf, 0, 0);
+        return fbt_onednn_append_eltwise(ops, dnnl_eltwise_gelu_erf);
     case FBT_ACT_GELU_TANH:
-        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_gelu_tanh, 0, 0);
+        return fbt_onednn_append_eltwise(ops, dnnl_eltwise_gelu_tanh);
     case FBT_ACT_RELU:
-        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
+        return fbt_onednn_append_eltwise(ops, dnnl_eltwise_relu);
     case FBT_ACT_TANH:
-        return dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_tanh, 0, 0);
+        return fbt_onednn_append_eltwise(ops, dnnl_eltwise_tanh);
     default:
         return dnnl_success;
     }
@@ -40,7 +40,7 @@ static fbt_status make_attributes(fbt_activation activation, int accumulates, dn
         code = append_activation(ops, activation);
     }
     if (code == dnnl_success && accumulates) {
-        code = dnnl_post_ops_append_sum(ops, 1);
+        code = fbt_onednn_append_sum(ops);
     }
     if (code == dnnl_success) {
         code = dnnl_primitive_attr_set_post_ops(*attributes, ops);
@@ -63,13 +63,10 @@ static fbt_status describe_product(fbt_cpu *cpu, const fbt_matrix *w, fbt_activa
 {
     fbt_status status = FBT_OK;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_matmul_desc_t product;
     *description = NULL;
     FBT_TRY(make_attributes(activation, accumulates, &attributes));
-    FBT_TRY(fbt_cpu_dnnl_status(dnnl_matmul_desc_init(&product, &w->x_desc, &w->weights_desc,
-                                                      w->bias != NULL ? &w->bias_desc : NULL, &w->y_desc),
-                                "describe a matrix product"));
-    FBT_TRY(fbt_cpu_dnnl_status(dnnl_primitive_desc_create(description, &product, attributes, cpu->engine, NULL),
+    FBT_TRY(fbt_cpu_dnnl_status(fbt_onednn_matmul(description, cpu->engine, w->x_desc, w->weights_desc,
+                                                  w->bias != NULL ? w->bias_desc : NULL, w->y_desc, attributes),
                                 "find a matrix product"));
 done:
     if (attributes != NULL) {
@@ -90,9 +87,10 @@ fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_matrix *w, fbt_activation ac
     }
     omp_set_num_threads(1); /* a primitive is planned for the threads it sees when it is made */
     FBT_TRY(describe_product(cpu, w, activation, accumulates, &description));
+    FBT_TRY(fbt_cpu_dnnl_status(fbt_onednn_desc_query(&made->scratch_desc, description, dnnl_query_scratchpad_md),
+                                "plan a matrix product"));
+    made->scratch_bytes = (int64_t)dnnl_memory_desc_get_size(made->scratch_desc);
     FBT_TRY(fbt_cpu_dnnl_status(dnnl_primitive_create(&made->primitive, description), "compile a matrix product"));
-    made->scratch_bytes =
-        (int64_t)dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0));
 done:
     omp_set_num_threads(cpu->n_threads);
     if (description != NULL) {
@@ -109,14 +107,17 @@ static fbt_status choose_layout(fbt_cpu *cpu, fbt_matrix *w)
     const dnnl_data_type_t type = dnnl_type(fbt_precision_dtype(w->precision));
     const dnnl_dims_t x_dims = {w->block_rows, w->n_in}, y_dims = {w->block_rows, w->n_out};
     const dnnl_dims_t weight_dims = {w->n_in, w->n_out}, bias_dims = {1, w->n_out};
-    dnnl_status_t code = dnnl_memory_desc_init_by_tag(&w->x_desc, 2, x_dims, type, dnnl_ab);
-    code = code ? code : dnnl_memory_desc_init_by_tag(&w->y_desc, 2, y_dims, type, dnnl_ab);
-    code = code ? code : dnnl_memory_desc_init_by_tag(&w->weights_desc, 2, weight_dims, type, dnnl_format_tag_any);
-    code = code ? code : dnnl_memory_desc_init_by_tag(&w->bias_desc, 2, bias_dims, dnnl_f32, dnnl_ab);
+    dnnl_status_t code = fbt_onednn_desc_new(&w->x_desc, 2, x_dims, type, dnnl_ab);
+    code = code ? code : fbt_onednn_desc_new(&w->y_desc, 2, y_dims, type, dnnl_ab);
+    code = code ? code : fbt_onednn_desc_new(&w->weights_desc, 2, weight_dims, type, dnnl_format_tag_any);
+    code = code ? code : fbt_onednn_desc_new(&w->bias_desc, 2, bias_dims, dnnl_f32, dnnl_ab);
     FBT_TRY(fbt_cpu_dnnl_status(code, "describe a matrix"));
     omp_set_num_threads(1);
     FBT_TRY(describe_product(cpu, w, FBT_ACT_NONE, 0, &description));
-    w->weights_desc = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+    fbt_onednn_desc_free(w->weights_desc);
+    w->weights_desc = NULL;
+    FBT_TRY(fbt_cpu_dnnl_status(fbt_onednn_desc_query(&w->weights_desc, description, dnnl_query_weights_md),
+                                "lay out a matrix"));
 done:
     omp_set_num_threads(cpu->n_threads);
     if (description != NULL) {
@@ -129,17 +130,17 @@ done:
 static fbt_status lay_out(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
 {
     fbt_status status = FBT_OK;
-    dnnl_memory_desc_t plain;
+    fbt_onednn_desc plain = NULL;
     dnnl_memory_t from = NULL, to = NULL;
     dnnl_primitive_desc_t description = NULL;
     dnnl_primitive_t reorder = NULL;
     const dnnl_dims_t dims = {w->n_in, w->n_out};
-    dnnl_status_t code = dnnl_memory_desc_init_by_tag(&plain, 2, dims, dnnl_type(dtype), dnnl_ba);
-    code = code ? code : dnnl_memory_create(&from, &plain, cpu->engine, (void *)(uintptr_t)weight);
-    code = code ? code : dnnl_memory_create(&to, &w->weights_desc, cpu->engine, w->weights);
-    code = code ? code
-                : dnnl_reorder_primitive_desc_create(&description, &plain, cpu->engine, &w->weights_desc, cpu->engine,
-                                                     NULL);
+    dnnl_status_t code = fbt_onednn_desc_new(&plain, 2, dims, dnnl_type(dtype), dnnl_ba);
+    code = code ? code : dnnl_memory_create(&from, plain, cpu->engine, (void *)(uintptr_t)weight);
+    code = code ? code : dnnl_memory_create(&to, w->weights_desc, cpu->engine, w->weights);
+    code =
+        code ? code
+             : dnnl_reorder_primitive_desc_create(&description, plain, cpu->engine, w->weights_desc, cpu->engine, NULL);
     code = code ? code : dnnl_primitive_create(&reorder, description);
     if (code == dnnl_success) {
         const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
@@ -152,6 +153,7 @@ done:
     dnnl_primitive_desc_destroy(description);
     dnnl_memory_destroy(to);
     dnnl_memory_destroy(from);
+    fbt_onednn_desc_free(plain);
     return status;
 }
 
@@ -200,7 +202,7 @@ static fbt_status choose(fbt_cpu *cpu, fbt_matrix *w, int64_t *n_bytes)
     /* A matrix so tall is the prompt projection: a few rows come in, and padding them would cost more than they do. */
     w->block_rows = w->n_out > 32 * w->n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->precision);
     FBT_TRY(choose_layout(cpu, w));
-    *n_bytes = (int64_t)dnnl_memory_desc_get_size(&w->weights_desc);
+    *n_bytes = (int64_t)dnnl_memory_desc_get_size(w->weights_desc);
 done:
     return status;
 }
@@ -265,6 +267,12 @@ done:
     return status;
 }
 
+static void product_clear(fbt_matrix_product *product)
+{
+    dnnl_primitive_destroy(product->primitive);
+    fbt_onednn_desc_free(product->scratch_desc);
+}
+
 void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix)
 {
     int is_mapped;
@@ -273,9 +281,13 @@ void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix)
     }
     fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &matrix->weights, &is_mapped);
     for (int a = 0; a < FBT_N_ACTIVATIONS; a++) {
-        dnnl_primitive_destroy(matrix->products[a].primitive);
+        product_clear(&matrix->products[a]);
     }
-    dnnl_primitive_destroy(matrix->accumulating.primitive);
+    product_clear(&matrix->accumulating);
+    fbt_onednn_desc_free(matrix->weights_desc);
+    fbt_onednn_desc_free(matrix->bias_desc);
+    fbt_onednn_desc_free(matrix->x_desc);
+    fbt_onednn_desc_free(matrix->y_desc);
     if (!is_mapped) {
         free(matrix->weights);
         free(matrix->bias);

@@ -3,12 +3,14 @@
 #define FBT_CPU_MATRIX_H
 
 #include "cpu/cpu.h"
+#include "cpu/onednn.h"
 
 enum { FBT_N_ACTIVATIONS = FBT_ACT_TANH + 1, FBT_MATRIX_FEW_ROWS = 16 };
 
 /* For one block: y = activation(x W^T + bias), or, accumulating, y = x W^T + bias + y. */
 typedef struct fbt_matrix_product {
     dnnl_primitive_t primitive; /* NULL: not made yet */
+    fbt_onednn_desc scratch_desc;
     int64_t scratch_bytes;
 } fbt_matrix_product;
 
@@ -23,9 +25,9 @@ struct fbt_matrix {
     int is_tiled;  /* laid out for tiles.h, and bias not NULL; what follows the bias is unused then  */
     void *weights; /* else in weights_desc's layout                                                  */
     void *bias;    /* float [n_out rounded up to 32], zero beyond n_out, or NULL                     */
-    dnnl_memory_desc_t weights_desc, bias_desc, x_desc, y_desc; /* x, y: one block */
-    fbt_matrix_product products[FBT_N_ACTIVATIONS];             /* by activation */
-    fbt_matrix_product accumulating;                            /* no activation */
+    fbt_onednn_desc weights_desc, bias_desc, x_desc, y_desc; /* x, y: one block */
+    fbt_matrix_product products[FBT_N_ACTIVATIONS];          /* by activation */
+    fbt_matrix_product accumulating;                         /* no activation */
 };
 
 /* The product, made on first use. accumulates: needs FBT_ACT_NONE. Errors: FBT_ERR_BACKEND, FBT_ERR_MEMORY. */

@@ -201,7 +201,7 @@ static void yardsticks_measure(void **state)
     suite_ok(s->b->ops->library_product(s->b, s->b->precision, size, 2, &seconds));
     assert_true(seconds > 0 && seconds < 10);
     suite_expect(FBT_ERR_ARG, s->b->ops->library_product(s->b, s->b->precision, none, 2, &seconds));
-    suite_ok(s->b->ops->library_copy(s->b, 1 << 10, 3, &small_s));
+    suite_ok(s->b->ops->library_copy(s->b, 1 << 10, 100, &small_s));
     suite_ok(s->b->ops->library_copy(s->b, 1 << 26, 3, &large_s));
     assert_true(small_s >= 0 && large_s > small_s && large_s < 10);
 }

@@ -78,8 +78,9 @@ fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *
 
 static void *copy_of(const void *items, int64_t n, size_t item_bytes)
 {
-    void *copy = malloc(n > 0 ? (size_t)n * item_bytes : 1);
-    memcpy(copy, items, (size_t)n * item_bytes);
+    const size_t n_bytes = (size_t)n * item_bytes;
+    void *copy = malloc(n_bytes + 1); /* not NULL for nothing */
+    memcpy(copy, items, n_bytes);
     return copy;
 }
 
