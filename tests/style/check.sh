@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Checks how the sources are written.
+#
+#   bash tests/style/check.sh            all checks
+#   bash tests/style/check.sh TOOL...    clang-format, shellcheck, ruff, cppcheck
+#
+# Exit code 77: the tool is missing, or is of another version than the one that the sources are written for.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+
+# Files under version control whose names match the given patterns.
+sources() {
+    git ls-files -- "$@"
+}
+
+check_clang_format() {
+    command -v clang-format >/dev/null || skip "there is no clang-format; jobs/setup.sh --tests installs it"
+    # Versions differ in details: one decides.
+    clang-format --version | grep -q ' version 14\.' || skip "$(clang-format --version) is not version 14"
+    sources '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | xargs clang-format --dry-run -Werror
+}
+
+check_shellcheck() {
+    command -v shellcheck >/dev/null || skip "there is no shellcheck; jobs/setup.sh --tests installs it"
+    sources '*.sh' '*.sbatch' .ci/run | xargs shellcheck --external-sources
+}
+
+check_ruff() {
+    [ -x .venv/bin/ruff ] || skip "there is no ruff in .venv; jobs/setup.sh --tests installs it"
+    .venv/bin/ruff check --no-cache analysis jobs tests
+}
+
+check_cppcheck() {
+    command -v cppcheck >/dev/null || skip "there is no cppcheck; jobs/setup.sh --tests installs it"
+    sources 'src/*.c' 'kernels/*.c' | xargs cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance \
+        --inline-suppr --suppressions-list=tests/style/cppcheck.txt --error-exitcode=1 -j 2 -I src -I . -D_GNU_SOURCE
+}
+
+[ $# -gt 0 ] || set -- clang-format shellcheck ruff cppcheck
+for tool in "$@"; do
+    "check_${tool//-/_}"
+done

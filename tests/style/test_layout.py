@@ -1,0 +1,71 @@
+"""The folders of src/ and kernels/ use each other only as the table in ARCHITECTURE.md ("Layout") says, and never in a circle.
+
+Broken by an include that the table does not allow, and by a folder that the table does not name.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {".c", ".h", ".cu", ".cuh"}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def folder_of(path: str) -> str:
+    """`src/fed/client.h` -> `fed`, `kernels/cpu/cpu.h` -> `kernels`."""
+    parts = path.split("/")
+    return parts[1] if parts[0] == "src" else parts[0]
+
+
+def files() -> list[Path]:
+    """What belongs to the program."""
+    listed = subprocess.run(["git", "ls-files", "src", "kernels"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [ROOT / name for name in listed if Path(name).suffix in SOURCES and (ROOT / name).is_file()]
+
+
+def allowed() -> dict[str, set[str]]:
+    """Folder -> the folders whose headers it may include, by ARCHITECTURE.md."""
+    table: dict[str, set[str]] = {}
+    for line in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines():
+        match = re.match(r"\| `(src/\w+|kernels)` \|.*\| ([^|]+) \|$", line)
+        if match:
+            folder, cell = folder_of(match[1]), match[2]
+            words = set(re.findall(r"\w+", cell))
+            everything = cell.strip() in {"all of the above", "everything"}
+            table[folder] = set(table) if everything else {name for name in table if name in words}
+    return table
+
+
+def includes() -> dict[str, set[tuple[str, str]]]:
+    """Folder -> (folder that it includes from, the file that does)."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for path in files():
+        name = path.relative_to(ROOT).as_posix()
+        for included in INCLUDE.findall(path.read_text(encoding="utf-8")):
+            where = f"src/{included}" if (ROOT / "src" / included).is_file() else included
+            assert (ROOT / where).is_file(), f'{name}: #include "{included}" is neither below src/ nor below the project'
+            found.setdefault(folder_of(name), set()).add((folder_of(where), name))
+    return found
+
+
+def test_every_folder_is_in_the_table() -> None:
+    """Else its dependencies would go unchecked."""
+    assert {folder_of(path.relative_to(ROOT).as_posix()) for path in files()} == set(allowed())
+
+
+@pytest.mark.parametrize("folder", sorted(allowed()))
+def test_only_what_the_table_allows(folder: str) -> None:
+    """The table lists folders after what they use, so that what passes here has no circle."""
+    wrong = sorted({(used, name) for used, name in includes().get(folder, set()) if used not in allowed()[folder] | {folder}})
+    assert not wrong, f"{folder} may use {sorted(allowed()[folder])} alone (ARCHITECTURE.md, Layout)"
+
+
+def test_headers_have_names_of_their_own() -> None:
+    """Two headers of one name are mixed up by readers, and by whoever searches."""
+    names = [path.name for path in files() if path.suffix in {".h", ".cuh"}]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
