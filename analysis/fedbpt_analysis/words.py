@@ -18,18 +18,21 @@ PROTOCOLS = {
 }
 
 
+BYTE_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
 def bytes_text(n: float) -> str:
     """20360 -> 20.4 kB: decimal units, three digits."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, size in BYTE_UNITS:
         if abs(n) >= 0.9995 * size:
             return f"{three_digits(n / size)} {unit}"
     return f"{n:.0f} bytes"
 
 
-def bytes_tick(n: float) -> str:
+def bytes_tick(n: float, digits: int = 3) -> str:
     """1000000 -> 1 MB."""
-    number, unit = bytes_text(n).split()
-    return f"{float(number):g} {unit}"
+    size, unit = next(((size, unit) for unit, size in BYTE_UNITS if abs(n) >= 0.9995 * size), (1.0, "bytes"))
+    return f"{n / size:.{digits}g} {unit}"
 
 
 def three_digits(value: float) -> str:
