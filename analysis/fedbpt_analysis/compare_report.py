@@ -18,6 +18,7 @@ from .compare import COLUMNS, Comparison, in_order, overall
 from .errors import AnalysisError
 from .frame import title_of
 from .naming import distinct, file_names, path_names, printable
+from .output import write_csv, write_text
 from .run import Run
 from .settings import SEED
 from .stats import Estimate
@@ -315,11 +316,10 @@ def _number_or_text(cell: str, number: bool) -> object:
 def write_all(comparison: Comparison, folder: Path, title: str) -> list[Path]:
     """comparison.html; runs.csv; settings, pairs, effects and to_best as CSV (all digits), Markdown and LaTeX; the pictures as SVG and
     PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "comparison.html", folder / "runs.csv"]
     drawn = pictures(comparison)
-    written[0].write_text(html(comparison, title, drawn), encoding="utf-8")
-    comparison.runs.to_csv(written[1], index=False)
+    write_text(written[0], html(comparison, title, drawn))
+    write_csv(written[1], comparison.runs, index=False)
     tables = {"settings": (settings_table(comparison), comparison.settings())}
     if comparison.axes.names:
         frames = {"pairs": comparison.pairs, "effects": comparison.main_effects}
@@ -328,11 +328,11 @@ def write_all(comparison: Comparison, folder: Path, title: str) -> list[Path]:
             tables[name] = (texts[name](comparison), pd.concat([make(axis) for axis in comparison.axes.names]))
         tables["to_best"] = (best_table(comparison), comparison.differences_to_best())
     for name, (table, frame) in tables.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
+        write_csv(folder / f"{name}.csv", frame, index=False)
         written.append(folder / f"{name}.csv")
         for form in ("markdown", "latex"):
             path = folder / f"{name}.{FORMATS[form]}"
-            path.write_text(table.render(form), encoding="utf-8")
+            write_text(path, table.render(form))
             written.append(path)
     for name, heading, _, draw, height in drawn:
         for kind in ("svg", "png"):

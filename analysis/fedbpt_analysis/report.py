@@ -13,6 +13,7 @@ from . import page, style
 from .charts import CHARTS, CLIENTS_MAX, OVERVIEW, Chart
 from .errors import AnalysisError
 from .naming import distinct, path_names
+from .output import write_csv
 from .run import Run
 from .settings import text_of
 from .words import bytes_text, number_text, plural, status_text, summary, time_text
@@ -222,10 +223,9 @@ def write_pictures(run: Run, folder: Path, kinds: Sequence[str]) -> list[Path]:
 
 def write_tables(run: Run, folder: Path) -> list[Path]:
     """rounds.csv, cost.csv, clients.csv, partition.csv, settings.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
     partition = run.partition.set_axis(distinct([[name] for name in ("client", *map(str, run.partition.columns))])[1:], axis=1)
     tables = {"rounds": run.rounds, "cost": run.cost, "clients": run.clients, "partition": partition,
               "settings": pd.Series(run.settings, name="value").map(text_of).rename_axis("setting").to_frame()}
     for name, frame in tables.items():
-        frame.to_csv(folder / f"{name}.csv")
+        write_csv(folder / f"{name}.csv", frame, index=True)
     return [folder / f"{name}.csv" for name in tables]

@@ -22,6 +22,7 @@ from matplotlib.ticker import Formatter, Locator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from .naming import cut, distinct
+from .output import writing
 
 # Okabe and Ito's palette, in an order whose neighbours differ in lightness too.
 BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442"
@@ -171,9 +172,8 @@ def log_scale(axes: Axes, which: str, write: Callable[[float, int], str] = lambd
 
 def save(figure: Figure, path: Path) -> None:
     """Writes .svg, .png or .pdf; the same picture gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
-    with styled():
+    metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
+    with styled(), writing(path):
         figure.savefig(path, dpi=192, metadata=metadata)
 
 
