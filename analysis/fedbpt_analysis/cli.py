@@ -257,7 +257,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     parser = make_parser()
     try:
-        arguments = parser.parse_args(file_words(words, parser))
+        with output.arriving():
+            arguments = parser.parse_args(file_words(words, parser))
     except SystemExit as end:  # --help and --version have printed
         output.flush()
         return int(end.code or 0)
