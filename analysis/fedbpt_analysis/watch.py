@@ -16,7 +16,7 @@ from . import terminal
 from .claims import LifeSigns
 from .naming import printable
 from .run import Run, RunError
-from .words import age_text, bytes_text, number_text, time_text
+from .words import age_text, bytes_text, is_killed, number_text, time_text
 
 MARKS = {"test": "o", "dev": "x", "train": "."}
 UNITS = {"accuracy": "fraction", "loss": "mean over samples"}
@@ -45,11 +45,12 @@ def head(run: Run, width: int) -> list[str]:
     protocol, clients, partition = (settings.get(f"fed.{name}") for name in ("protocol", "clients", "partition"))
     what = f"{run.task}: {protocol}, {clients} clients, {partition}, seed {run.seed}"
     left = time_left(run)
-    pace = f", about {time_text(left)} to go" if run.status == "running" and np.isfinite(left) else ""
+    status = "killed" if is_killed(run) else run.status
+    pace = f", about {time_text(left)} to go" if status == "running" and np.isfinite(left) else ""
     written = f", last written {age_text(run)} ago" if run.status == "running" else f" in {time_text(run.wall_time_s)}"
     sent = f"sent up {bytes_text(float(run.cost['bytes_up'].sum()))}, down {bytes_text(float(run.cost['bytes_down'].sum()))}"
     bar = f"{terminal.bar(run.last_round, run.n_rounds, min(32, width // 3))} " if width >= 24 else ""
-    lines = [f"{bar}round {run.last_round} of {run.n_rounds}, {run.status}{written}{pace}"]
+    lines = [f"{bar}round {run.last_round} of {run.n_rounds}, {status}{written}{pace}"]
     last = run.last_scored_row
     if last > 0:
         lines.append(_scores_line(run, last, f"last {run.rounds.index[last]}"))

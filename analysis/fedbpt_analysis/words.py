@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from . import claims
 from .run import Run
 
 PROTOCOLS = {
@@ -70,11 +71,19 @@ def plural(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
+def is_killed(run: Run) -> bool:
+    """Says running, and its process is known to have ended."""
+    holder = claims.look(run.path) if run.status == "running" else None
+    return holder is not None and holder.dead
+
+
 def status_text(run: Run) -> str:
     """`finished: all 24 rounds`; of a run that says it is running, when it last wrote."""
     done = f"{run.last_round} of {plural(run.n_rounds, 'round')}"
     if run.status == "finished":
         return f"finished, all {plural(run.n_rounds, 'round')}"
+    if is_killed(run):
+        return f"killed after {done}"
     if run.status == "running":
         return f"running, {done}; last written {age_text(run)} ago (a killed run says running for ever)"
     return f"{run.status} after {done}"

@@ -14,7 +14,7 @@ import made
 import numpy as np
 import pytest
 from conftest import Result
-from fedbpt_analysis import claims, open_run, terminal, watch
+from fedbpt_analysis import claims, open_run, terminal, watch, words
 from fedbpt_analysis.naming import width_of
 from made import Made
 
@@ -113,6 +113,8 @@ def test_killed_run(live: bool, tmp_path: Path) -> None:
     lock(path, **dead_process())
     assert watch.watch(path, False, 0.05, out) == 1
     assert "run.h5: ended at round 1 of 4 without saying so: process" in out.getvalue() and "--resume" in out.getvalue()
+    run = open_run(path)
+    assert "round 1 of 4, killed" in words_of(watch.screen(run, 80, 24)) and words.status_text(run) == "killed after 1 of 4 rounds"
     assert claims.look(path).dead and not claims.look(lock(path) and path).dead
 
 
