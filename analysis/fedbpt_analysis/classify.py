@@ -21,7 +21,8 @@ from .naming import label_names, printable
 from .program import CHECKOUT, call, file_argument
 from .run import Run
 
-_CONTROL = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")  # what JSON need not escape, but terminals obey
+# What JSON need not escape, but terminals obey.
+_CONTROL = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
 STAGING = Path("jobs", "prepare_data.py")
 
 
@@ -66,8 +67,8 @@ def _stage(run: Run, model: str, task: str, samples: Sequence[tuple[str, ...]], 
             named = dict(zip(("text", "text2"), texts, strict=False))
             file.write(json.dumps({**named, "label": value}, ensure_ascii=False) + "\n")
     output = folder / "texts.h5"
-    command = [sys.executable, str(find_staging()), "--model", file_argument(model), "--task", file_argument(task), "--train", str(records), "--output", str(output),
-               "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
+    command = [sys.executable, str(find_staging()), "--model", file_argument(model), "--task", file_argument(task),
+               "--train", str(records), "--output", str(output), "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
                "--column-text", "text", "--column-label", "label"]
     command += ["--column-text2", "text2"] if len(samples[0]) == 2 else []
     command += ["--max-tokens", str(max_tokens)] if max_tokens is not None else []
@@ -145,8 +146,8 @@ def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: 
         data = _stage(run, model, task, samples, Path(folder), max_tokens)
         labels = _check_same_task(run, data)
         scores = Path(folder) / "scores.h5"
-        call(program, "evaluate", "--run", file_argument(run.path), "--round", which, "--model", file_argument(model), "--data", str(data), "--split", "train",
-             "--logits", str(scores), "--json")
+        call(program, "evaluate", "--run", file_argument(run.path), "--round", which, "--model", file_argument(model),
+             "--data", str(data), "--split", "train", "--logits", str(scores), "--json")
         with h5py.File(scores, "r") as file:
             logits, chosen = np.asarray(file["logits"][:]), np.asarray(file["predictions"][:])
     return Classes(labels, softmax(logits), chosen)

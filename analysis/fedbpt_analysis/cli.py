@@ -40,12 +40,15 @@ Works on finished, interrupted and failed runs and on one that is still being wr
   fedbpt-analysis compare runs/paper --paper results --format latex
 
 Runs that differ in run.seed only are seeds of one setting. The axes are those the sweep recorded, or else all settings that differ.
-The best setting and the best round are chosen on dev samples; the test set never chooses.""",
+Settings that differ besides the axes are named: a seed then counts once, by its mean over them. Intervals are 95%, over seeds; those
+of accuracies stay within 0 and 1 (Student's t on the logit scale). The best setting and the best round are chosen on dev samples; the
+test set never chooses.""",
     "watch": """examples:
   fedbpt-analysis watch runs/quickstart.h5
   fedbpt-analysis watch runs/quickstart.h5 --once
 
-Waits for the file if it is not there yet, and ends when the run does. Where the output is no terminal, prints a line a round.""",
+Waits for the file if it is not there yet, and ends when the run does, with exit code 1 if it failed or was killed. Where the output is
+no terminal, prints a line a round.""",
     "verify": """examples:
   fedbpt-analysis verify runs/*.h5
   fedbpt-analysis verify --same runs/4-ranks.h5 runs/1-rank.h5   fails unless both hold the same numbers
@@ -56,7 +59,8 @@ Checks layout, rounds, numbers, partition and result, and that the program reads
   echo "Shares fall after profit warning" | fedbpt-analysis classify runs/quickstart.h5 --json
   fedbpt-analysis classify runs/mine.h5 --model models/roberta-large --task my-task.yaml < texts.txt > labels.tsv
 
-One text a line (UTF-8); of a task with two texts, both with a tab between. Probabilities are the softmax of the labels' logits.""",
+One text a line (UTF-8); of a task with two texts, both with a tab between. Where the output is not UTF-8, characters that it lacks
+are escaped; in JSON nothing is lost by that. Probabilities are the softmax of the labels' logits.""",
 }
 
 

@@ -56,8 +56,8 @@ class Comparison:
         settings = [values for values, _ in self.groups()]
         parts = [[self.value_names[name][value] for name, value in zip(self.axes.names, values, strict=True)] for values in settings]
         named = [[f"{name}={part}" for name, part in zip(self.axes.names, row, strict=True)] for row in parts]
-        return dict(zip(settings, distinct([(", ".join(row) or "all runs", "; ".join(long)) for row, long in zip(parts, named, strict=True)]),
-                        strict=True))
+        candidates = [(", ".join(row) or "all runs", "; ".join(long)) for row, long in zip(parts, named, strict=True)]
+        return dict(zip(settings, distinct(candidates), strict=True))
 
     def name_of(self, values: tuple[object, ...]) -> str:
         """`dirichlet, synchronous`; no two settings have one name."""

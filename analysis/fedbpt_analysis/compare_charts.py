@@ -55,7 +55,8 @@ def draw_axis(axes: Axes, comparison: Comparison, axis: str) -> None:
         mine = runs[axis] == value
         _runs(axes, float(place), finite(runs.loc[mine, metric]), counted[mine].to_numpy(), beside=not numeric)
     means = effects["mean"].to_numpy(dtype=float)
-    axes.errorbar(places, means, yerr=_bars(means, effects["low95"], effects["high95"]), color=style.BLUE, linestyle="-" if numeric else "", marker="D", markersize=6, capsize=4,
+    bars = _bars(means, effects["low95"], effects["high95"])
+    axes.errorbar(places, means, yerr=bars, color=style.BLUE, linestyle="-" if numeric else "", marker="D", markersize=6, capsize=4,
                   linewidth=1.5, markeredgecolor="white", zorder=4)
     if logarithmic and numeric:
         style.log_scale(axes, "x")
@@ -77,7 +78,8 @@ def _apart(places: np.ndarray) -> bool:
 
 def _bars(means: np.ndarray, low: pd.Series, high: pd.Series) -> np.ndarray:
     """Error bars [2, n] down and up; none where there is no interval."""
-    return np.maximum(np.nan_to_num(np.array([means - low.to_numpy(dtype=float), high.to_numpy(dtype=float) - means])), 0)
+    bars = np.array([means - low.to_numpy(dtype=float), high.to_numpy(dtype=float) - means])
+    return np.asarray(np.maximum(np.nan_to_num(bars), 0))
 
 
 def shown_values(comparison: Comparison, axis: str, values: Sequence[object]) -> list[str]:
@@ -98,7 +100,7 @@ def draw_pair(axes: Axes, comparison: Comparison, one: str, other: str) -> None:
     """Mean of the metric for each two values; what was not run stays grey."""
     grid = comparison.grid(one, other)
     colours = matplotlib.colormaps[style.SEQUENTIAL].with_extremes(bad=style.MISSING)
-    values = finite(grid)
+    values = finite(grid.to_numpy(dtype=float))
     image = axes.imshow(values, aspect="auto", cmap=colours, interpolation="none")
     axes.grid(False)
     _ticks(axes, comparison, grid, one, other)
@@ -141,7 +143,7 @@ def draw_curves(axes: Axes, curves: Sequence[tuple[str, pd.DataFrame]], ylabel: 
         colour = style.CYCLE[number % len(style.CYCLE)]
         rounds, values = table.index.to_numpy(), table.to_numpy(dtype=float)
         axes.fill_between(rounds, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.16, linewidth=0)
-        drawn = axes.plot(rounds, values.mean(axis=1), color=colour, linestyle=lines[number % 4], linewidth=1.8,  # type: ignore[arg-type]
+        drawn = axes.plot(rounds, values.mean(axis=1), color=colour, linestyle=lines[number % 4], linewidth=1.8,
                           marker="o" if len(rounds) == 1 else None)
         entries.append((drawn[0], name))
     axes.set_xlabel("round (0: before tuning)")

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes as PlotAxes
 
 from . import compare_charts as charts
 from . import page, style
+from .charts import finite
 from .compare import COLUMNS, Comparison, in_order, overall
 from .errors import AnalysisError
 from .frame import title_of
@@ -125,7 +126,7 @@ def settings_table(comparison: Comparison, columns: Sequence[str] = COLUMNS) -> 
     return Table("Settings", head, rows, words=max(1, len(comparison.axes.names)), bold=frozenset(bold), notes=[note])
 
 
-def difference_text(row: dict[str, Any], name: str = "difference", sign: str = "+") -> str:
+def difference_text(row: dict[Any, Any], name: str = "difference", sign: str = "+") -> str:
     """+0.030 (+0.021 to +0.039)."""
     text = f"{row[name]:{sign}.3f}" if np.isfinite(row[name]) else "–"
     return text + (f" ({row['low95']:{sign}.3f} to {row['high95']:{sign}.3f})" if np.isfinite(row["low95"]) else "")
@@ -168,11 +169,15 @@ def curves(comparison: Comparison, column: str) -> list[tuple[str, pd.DataFrame]
         groups = sorted(groups, key=lambda group: -np.nan_to_num(group[1]["dev_accuracy_best"].mean(), nan=-np.inf))[:CURVES_MAX]
     found = []
     for values, part in groups:
-        series = {path: pd.Series(charts.finite(rounds), rounds.index).dropna() for path in part["path"] for rounds in [Run(path).rounds[column]]}
-        table = pd.DataFrame(series).dropna()
+        table = pd.DataFrame({path: Run(path).rounds[column].pipe(_drawn) for path in part["path"]}).dropna()
         if len(table):
             found.append((comparison.name_of(values), table))
     return found
+
+
+def _drawn(values: pd.Series) -> pd.Series:
+    """Without what cannot be drawn."""
+    return pd.Series(finite(values), values.index).dropna()
 
 
 Picture = tuple[str, str, str, style.Draw, float]  # name, title, caption, how to draw, height
@@ -195,16 +200,16 @@ def pictures(comparison: Comparison) -> list[Picture]:
     found = _curve_pictures(comparison)
     groups = comparison.groups()
     if 1 < len(groups) <= CURVES_MAX and (comparison.runs["floats_up"] > 0).all() and comparison.runs[comparison.metric].notna().any():
-        names = [comparison.name_of(values) for values, _ in groups]
-        caption = _said("Mean and 95% interval over seeds, against what a client sends.", names, "setting", charts.SETTING_WIDTH)
-        found.append(("cost", "What it costs", caption, partial(_cost, comparison), style.HEIGHT + _legend_room(names)))
+        settings = [comparison.name_of(values) for values, _ in groups]
+        caption = _said("Mean and 95% interval over seeds, against what a client sends.", settings, "setting", charts.SETTING_WIDTH)
+        found.append(("cost", "What it costs", caption, partial(_cost, comparison), style.HEIGHT + _legend_room(settings)))
     names = comparison.axes.names
     for axis in names:
         caption = "Circles: runs. Diamonds: means over the other settings, and 95% intervals over seeds."
         if not comparison.counted(axis).all():
             caption += " Hollow circles do not count: under their other settings not every value was run."
-        found.append((f"axis-{axis}", f"By {axis}", _said(caption, _value_names(comparison, axis), "value"), partial(_axis, comparison, axis),
-                      style.HEIGHT))
+        caption = _said(caption, _value_names(comparison, axis), "value")
+        found.append((f"axis-{axis}", f"By {axis}", caption, partial(_axis, comparison, axis), style.HEIGHT))
     for one, other in combinations(names, 2):
         rows = comparison.runs[one].nunique()
         rest = [name for name in (*names, *comparison.besides) if name not in (one, other)]

@@ -82,7 +82,7 @@ def _client_rows(run: Run, clients: pd.DataFrame, caption: str) -> str:
     """Rows of the clients' table, with each client's samples by label where there are not too many labels. Labels stand as columns by
     place and not by name: one may be called `rounds`."""
     counts = run.partition.iloc[clients["client"]]
-    shown = counts.columns if counts.shape[1] <= LABELS_SHOWN else []
+    shown: list[object] = list(counts.columns) if counts.shape[1] <= LABELS_SHOWN else []
     columns = [page.Column(name) for name in ("client", "samples")] + [page.Column(str(name)) for name in shown]
     columns += [page.Column("rounds"), page.Column("first loss", page.fixed(4)), page.Column("last loss", page.fixed(4)),
                 page.Column("evaluations", page.plain)]

@@ -76,7 +76,8 @@ def screen(run: Run, width: int, height: int) -> list[str]:
         return lines
     rows = min(ROWS_MOST, (room if together else room // n) - terminal.FRAME)
     columns = (width - 3) // 2 if together else width
-    plots = [terminal.plot(series[measure], run.rounds.index.to_numpy(), run.n_rounds, f"{measure} ({UNITS[measure]}) by round", columns, rows)
+    rounds = run.rounds.index.to_numpy()
+    plots = [terminal.plot(series[measure], rounds, run.n_rounds, f"{measure} ({UNITS[measure]}) by round", columns, rows)
              for measure in wanted[:n]]
     legend = "   ".join(f"{mark} {split}" for split, mark in MARKS.items() if np.isfinite(run.rounds[f"{split}_loss"]).any())
     drawn = terminal.beside(plots[0], plots[1]) if together and n == 2 else [line for plot in plots for line in plot]

@@ -113,7 +113,7 @@ def _scores(run: Run) -> str:
         return "No round has been scored yet."
 
     def pair(row: int) -> str:
-        return f"{100 * rounds[f'{split}_accuracy'].iloc[row]:.1f} % (loss {rounds[f'{split}_loss'].iloc[row]:.3f})"
+        return f"{number_text(100 * rounds[f'{split}_accuracy'].iloc[row], 1)} % (loss {number_text(rounds[f'{split}_loss'].iloc[row])})"
 
     last = run.last_scored_row
     if last == 0:

@@ -235,8 +235,8 @@ def _labels(path: Path, items: Any, lines: list[int], key: str) -> tuple[Label, 
             raise UserError(f"{where}: the label lacks {key}, as a text{hint}")
         shown = " ".join(word.split())
         if shown in named:
-            raise UserError(f"{where}: {key} {shown!r} is already that of the label in line {named[shown]}; list both values there if it is "
-                            "one class")
+            hint = "list both values there if it is one class"
+            raise UserError(f"{where}: {key} {shown!r} is already that of the label in line {named[shown]}; {hint}")
         named[shown] = line
         values = item["value"] if isinstance(item["value"], list) else [item["value"]]
         for value in values:

@@ -124,7 +124,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
     k, d, i = sizes
     took_part = draw.random((n_rows, k)) < float(made.all_settings["fed.participation"])  # type: ignore[arg-type]
     took_part[1:, 0] = True
-    took_part[0] = False
+    took_part[:1] = False
     n = took_part.sum(axis=1)
 
     def of_clients(low: float, high: float) -> np.ndarray:
@@ -132,7 +132,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
 
     loss = of_clients(0.4, 1.4)
     z = np.cumsum(draw.normal(0, 1, (n_rows, d)), axis=0)
-    z[0] = 0
+    z[:1] = 0
     index = np.arange(n_rows)
     return {
         "index": index.astype(np.int64), "z": z, "step_size": 1 - 0.01 * index, "step_size_local": 1 - 0.02 * index, **scores,

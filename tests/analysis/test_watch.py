@@ -65,7 +65,8 @@ def test_screen_of_a_small_terminal(width: int, height: int, tmp_path: Path) -> 
         assert "round 29" in words_of(lines[:2])
     if (width, height) == (80, 24):
         text = words_of(lines)
-        for word in ("round 29 of 150, running, last written", "to go", "before tuning", "train", "seed 1", "step size", "down", "accuracy (fraction)"):
+        for word in ("round 29 of 150, running, last written", "to go", "before tuning", "train", "seed 1", "step size", "down",
+                     "accuracy (fraction)"):
             assert word in text, word
     if (width, height) == (80, 12):
         assert len(lines) >= 7 and "seed 1" in words_of(lines)
@@ -90,8 +91,8 @@ def test_nothing_scored(tmp_path: Path) -> None:
 
 def lock(path: Path, **changes: object) -> Path:
     """The lock of a run file as src/record/claim_file.c writes it, held by this process unless it says otherwise."""
-    said: dict[str, object] = {"identity": "ab12", "host": os.uname().nodename, "pids": os.readlink("/proc/self/ns/pid"), "pid": os.getpid(),
-                               "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "born": claims._born(str(os.getpid())),
+    said: dict[str, object] = {"identity": "ab12", "host": os.uname().nodename, "pids": os.readlink("/proc/self/ns/pid"),
+                               "pid": os.getpid(), "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "born": claims._born(str(os.getpid())),
                                "job": "", "start": ""}
     text = "".join(f"{key} {value}\n" for key, value in (said | changes).items())
     file = path.with_name(f".{path.name}.lock")

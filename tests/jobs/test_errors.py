@@ -193,5 +193,6 @@ def test_full_and_closed_output(tmp_path):
 
 def test_output_that_lacks_characters():
     line = f'"{sys.executable}" -c "from staging import errors; errors.run(lambda: print(chr(20307)))"'
-    result = subprocess.run(["bash", "-c", f"PYTHONIOENCODING=ascii {line}"], capture_output=True, text=True, check=False, cwd=ROOT / "jobs")
+    line = f"PYTHONIOENCODING=ascii {line}"
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT / "jobs")
     assert (result.returncode, result.stdout, result.stderr) == (0, "\\u4f53\n", "")
