@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import pandas as pd
 
+from .naming import distinct, path_names, printable
+from .schema import ORIGINS
 from .settings import NEVER_DECIDE, SEED, text_of
 
 _KEY = re.compile(r"(?:^| )([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)=")
@@ -58,11 +59,26 @@ def _follows(frame: pd.DataFrame, name: str, leader: str) -> bool:
     return not mutual or columns.index(leader) < columns.index(name)
 
 
-def label(name: str, value: object) -> str:
-    """A value in a table or a picture; of a path, what tells it apart."""
-    if name.endswith(".path"):
-        return PurePath(str(value)).stem if str(value).endswith(".h5") else PurePath(str(value)).name
-    return text_of(value)
+def names_of(name: str, values: Sequence[object]) -> dict[object, str]:
+    """What each value of a setting is called in tables and pictures; no two are called the same. Of a path, the end that tells it
+    apart."""
+    candidates = [path_names(str(value)) if name.endswith(".path") else [printable(text_of(value))] for value in values]
+    return dict(zip(values, distinct(candidates), strict=True))
+
+
+def vary_besides(frame: pd.DataFrame, axes: Axes) -> Axes:
+    """Of the settings and origins that differ among runs of one setting (values of the axes) as `names`; as `follow` those that differ
+    only with the axes, with what they follow from."""
+    columns = [str(name) for name in frame.columns if "." in str(name) or name in ORIGINS]
+    others = [name for name in columns if name not in NEVER_DECIDE and name not in (SEED, *axes.names) and _n_values(frame, name) > 1]
+    names, follow = [], dict(axes.follow)
+    for name in others:
+        if not axes.names or int(frame.groupby(list(axes.names), dropna=False)[name].nunique(dropna=False).max()) > 1:
+            names.append(name)
+        elif name not in ORIGINS and name not in follow:
+            leader = next((axis for axis in axes.names if _follows(frame, name, axis)), None)
+            follow[name] = leader or " and ".join(axes.names)
+    return Axes(tuple(names), follow)
 
 
 def is_numeric(values: pd.Series) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,9 +17,12 @@ import numpy as np
 import yaml
 
 from .errors import AnalysisError
-from .program import CHECKOUT, call
+from .naming import label_names, printable
+from .program import CHECKOUT, call, file_argument
 from .run import Run
 
+# What JSON need not escape, but terminals obey.
+_CONTROL = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
 STAGING = Path("jobs", "prepare_data.py")
 
 
@@ -42,7 +47,7 @@ def read_texts(lines: Sequence[str], two: bool) -> list[tuple[str, ...]]:
     """One sample a line; of a task with two texts, both with a tab between."""
     samples = []
     for number, line in enumerate(lines, 1):
-        texts = tuple(line.rstrip("\r\n").split("\t") if two else [line.rstrip("\r\n")])
+        texts = tuple(line.removesuffix("\r").split("\t") if two else [line.removesuffix("\r")])
         if len(texts) != (2 if two else 1):
             raise AnalysisError(f"line {number} of the texts: the task takes two texts with one tab between, not {len(texts)}")
         if not all(text.strip() for text in texts):
@@ -62,12 +67,13 @@ def _stage(run: Run, model: str, task: str, samples: Sequence[tuple[str, ...]], 
             named = dict(zip(("text", "text2"), texts, strict=False))
             file.write(json.dumps({**named, "label": value}, ensure_ascii=False) + "\n")
     output = folder / "texts.h5"
-    command = [sys.executable, str(find_staging()), "--model", model, "--task", task, "--train", str(records), "--output", str(output),
-               "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
+    command = [sys.executable, str(find_staging()), "--model", file_argument(model), "--task", file_argument(task),
+               "--train", str(records), "--output", str(output), "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
                "--column-text", "text", "--column-label", "label"]
     command += ["--column-text2", "text2"] if len(samples[0]) == 2 else []
     command += ["--max-tokens", str(max_tokens)] if max_tokens is not None else []
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False,
+                            env=os.environ | {"PYTHONIOENCODING": "utf-8"})
     if result.returncode != 0:
         said = (result.stderr.strip().splitlines() or ["it failed without a message"])[-1]
         raise AnalysisError(f"the texts cannot be staged in: {said.removeprefix('error: ').replace(f'{records}:', 'line ')}")
@@ -108,7 +114,7 @@ def takes_two_texts(task: str) -> bool:
 def _check_same_task(run: Run, data: Path) -> list[str]:
     """The label words, if the staged data set is of the run's task and tokenizer; the prompt means nothing under others."""
     with h5py.File(data, "r") as file:
-        template, words = str(file.attrs["template"]), [str(word).strip() for word in file.attrs["label_words"]]
+        template, words = str(file.attrs["template"]), label_names([str(word) for word in file.attrs["label_words"]])
         tokenizer = str(file.attrs["tokenizer_sha256"])
     ours, theirs = len(words), run.partition.shape[1]
     if template != run.inputs.get("template") or ours != theirs:
@@ -140,8 +146,8 @@ def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: 
         data = _stage(run, model, task, samples, Path(folder), max_tokens)
         labels = _check_same_task(run, data)
         scores = Path(folder) / "scores.h5"
-        call(program, "evaluate", "--run", str(run.path), "--round", which, "--model", model, "--data", str(data), "--split", "train",
-             "--logits", str(scores), "--json")
+        call(program, "evaluate", "--run", file_argument(run.path), "--round", which, "--model", file_argument(model),
+             "--data", str(data), "--split", "train", "--logits", str(scores), "--json")
         with h5py.File(scores, "r") as file:
             logits, chosen = np.asarray(file["logits"][:]), np.asarray(file["predictions"][:])
     return Classes(labels, softmax(logits), chosen)
@@ -152,15 +158,15 @@ def as_tsv(classes: Classes, samples: Sequence[tuple[str, ...]]) -> str:
     lines = ["\t".join(["label", "probability", *classes.labels, "text"])]
     for row, chosen, texts in zip(classes.probabilities, classes.chosen, samples, strict=True):
         values = [f"{value:.4f}" for value in (row[chosen], *row)]
-        lines.append("\t".join([classes.labels[chosen], *values, " | ".join(text.replace("\t", " ") for text in texts)]))
-    return "\n".join(lines) + "\n"
+        lines.append("\t".join([classes.labels[chosen], *values, " | ".join(printable(text.replace("\t", " ")) for text in texts)]))
+    return "\n".join(lines)
 
 
-def as_json(classes: Classes, samples: Sequence[tuple[str, ...]]) -> str:
+def as_json(classes: Classes, samples: Sequence[tuple[str, ...]], ascii_only: bool = False) -> str:
     """A list of {"text", "label", "probability", "probabilities": {label: ...}}; "text2" too for tasks with two texts."""
     rows = []
     for row, chosen, texts in zip(classes.probabilities, classes.chosen, samples, strict=True):
         named = dict(zip(("text", "text2"), texts, strict=False))
         by_label = {name: float(value) for name, value in zip(classes.labels, row, strict=True)}
         rows.append({**named, "label": classes.labels[chosen], "probability": float(row[chosen]), "probabilities": by_label})
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(rows, indent=1, ensure_ascii=ascii_only))

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
+from . import __version__, output
 from .errors import AnalysisError
 from .paper import TABLES
 from .tables import FORMATS
 
+PICTURES = (".svg", ".png", ".pdf")
 EXAMPLES = {
     "": """examples:
   fedbpt-analysis report runs/quickstart.h5                      runs/quickstart.html
@@ -39,12 +40,15 @@ Works on finished, interrupted and failed runs and on one that is still being wr
   fedbpt-analysis compare runs/paper --paper results --format latex
 
 Runs that differ in run.seed only are seeds of one setting. The axes are those the sweep recorded, or else all settings that differ.
-The best setting and the best round are chosen on dev samples; the test set never chooses.""",
+Settings that differ besides the axes are named: a seed then counts once, by its mean over them. Intervals are 95%, over seeds; those
+of accuracies stay within 0 and 1 (Student's t on the logit scale). The best setting and the best round are chosen on dev samples; the
+test set never chooses.""",
     "watch": """examples:
   fedbpt-analysis watch runs/quickstart.h5
   fedbpt-analysis watch runs/quickstart.h5 --once
 
-Waits for the file if it is not there yet, and ends when the run does. Where the output is no terminal, prints a line a round.""",
+Waits for the file if it is not there yet, and ends when the run does, with exit code 1 if it failed or was killed. Where the output is
+no terminal, prints a line a round.""",
     "verify": """examples:
   fedbpt-analysis verify runs/*.h5
   fedbpt-analysis verify --same runs/4-ranks.h5 runs/1-rank.h5   fails unless both hold the same numbers
@@ -55,7 +59,8 @@ Checks layout, rounds, numbers, partition and result, and that the program reads
   echo "Shares fall after profit warning" | fedbpt-analysis classify runs/quickstart.h5 --json
   fedbpt-analysis classify runs/mine.h5 --model models/roberta-large --task my-task.yaml < texts.txt > labels.tsv
 
-One text a line (UTF-8); of a task with two texts, both with a tab between. Probabilities are the softmax of the labels' logits.""",
+One text a line (UTF-8); of a task with two texts, both with a tab between. Where the output is not UTF-8, characters that it lacks
+are escaped; in JSON nothing is lost by that. Probabilities are the softmax of the labels' logits.""",
 }
 
 
@@ -112,27 +117,29 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_report(arguments: argparse.Namespace) -> int:
     from . import report
+    from .naming import file_names
     from .run import Run
     from .words import summary
 
     runs = [Run(path) for path in arguments.runs]
+    kinds = [kind for kind in ("png", "svg") if getattr(arguments, kind)]
     if arguments.overview:
+        _alone("--overview", arguments, ("output", "png", "svg", "csv"))
         if len(runs) != 1:
             raise AnalysisError("--overview is of one run; name one")
-        report.overview(runs[0], _picture(arguments.overview))
+        report.overview(runs[0], output.check("--overview", arguments.overview, PICTURES, arguments.runs))
         return 0
-    output: Path = arguments.output or arguments.runs[0].with_suffix(".html")
-    if output.resolve() in {path.resolve() for path in arguments.runs} or output.suffix.lower() not in (".html", ".htm"):
-        raise AnalysisError(f"--output {output}: name a file that ends in .html")
-    write_text(output, report.html(runs))
-    folder = output.with_name(f"{output.stem}-files")
-    for run in runs:
-        place = folder if len(runs) == 1 else folder / run.name
-        report.write_pictures(run, place, [kind for kind in ("png", "svg") if getattr(arguments, kind)])
+    page: Path = output.check("--output", arguments.output or arguments.runs[0].with_suffix(".html"), (".html", ".htm"), arguments.runs)
+    output.write_text(page, report.html(runs))
+    folder = page.with_name(f"{page.stem}-files")
+    for run, name in zip(runs, file_names(report.names_of(runs)), strict=True):
+        place = folder if len(runs) == 1 else folder / name
+        report.write_pictures(run, place, kinds)
         if arguments.csv:
             report.write_tables(run, place)
-        print(f"{run.path}:", *summary(run), sep="\n  ")
-    print(f"report: {output}" + (f"\nfiles:  {folder}" if arguments.png or arguments.svg or arguments.csv else ""))
+        notes = [report.label_notes(run)] if kinds and report.label_notes(run) else []
+        output.say(f"{run.path}:", *(f"  {sentence}" for sentence in (*summary(run), *notes)))
+    output.say(f"report: {page}", *([f"files:  {folder}"] if kinds or arguments.csv else []))
     return 0
 
 
@@ -142,20 +149,29 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
     comparison = compare(arguments.paths, arguments.metric, arguments.axes, arguments.unfinished)
     if arguments.paper:
-        print(TABLES[arguments.paper](comparison.runs).render(arguments.format), end="")
+        _alone("--paper", arguments, ("output", "overview"))
+        output.say(TABLES[arguments.paper](comparison.runs).render(arguments.format).rstrip("\n"))
         return 0
     if arguments.overview:
-        compare_report.overview(comparison, _picture(arguments.overview))
+        _alone("--overview", arguments, ("output",))
+        compare_report.overview(comparison, output.check("--overview", arguments.overview, PICTURES, map(Path, comparison.runs["path"])))
         return 0
     table = compare_report.settings_table(comparison)
     if arguments.format == "markdown":
-        print(*compare_report.summary(comparison), "", sep="\n")
-    print(table.render(arguments.format), end="")
+        output.say(*compare_report.summary(comparison), "")
+    output.say(table.render(arguments.format).rstrip("\n"))
     if arguments.output:
         title = f"Comparison of {', '.join(str(path) for path in arguments.paths[:3])}" + (", ..." if len(arguments.paths) > 3 else "")
         written = compare_report.write_all(comparison, arguments.output, title)
-        print(f"{len(written)} files in {arguments.output}; begin with {written[0]}", file=sys.stderr)
+        output.note(f"{len(written)} files in {arguments.output}; begin with {written[0]}")
     return 0
+
+
+def _alone(option: str, arguments: argparse.Namespace, others: Sequence[str]) -> None:
+    """An option that makes one thing and nothing else leaves no other unheard."""
+    given = next((name for name in others if getattr(arguments, name)), None)
+    if given is not None:
+        raise AnalysisError(f"{option} makes that and nothing else; leave out --{given}")
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
@@ -163,7 +179,9 @@ def run_watch(arguments: argparse.Namespace) -> int:
 
     if not math.isfinite(arguments.interval) or not 0.05 <= arguments.interval <= 3600:
         raise AnalysisError(f"--interval {arguments.interval:g}: must be from 0.05 to 3600 seconds")
-    return watch(arguments.run, arguments.once, arguments.interval)
+    with output.arriving():
+        return watch(arguments.run, arguments.once, arguments.interval)
+    return 0
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -172,10 +190,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
     found = program.need(arguments.program) if arguments.same else program.find(arguments.program)
     verdicts = verify_all(arguments.runs, found, arguments.same)
-    for verdict in verdicts:
-        print(verdict.line())
+    output.say(*(verdict.line() for verdict in verdicts))
     if found is None:
-        print("note: the program fedbpt was not found, so that what it reads was not compared", file=sys.stderr)
+        output.note("note: the program fedbpt was not found, so that what it reads was not compared")
     return 1 if any(verdict.problems for verdict in verdicts) else 0
 
 
@@ -185,57 +202,73 @@ def run_classify(arguments: argparse.Namespace) -> int:
 
     run = Run(arguments.run)
     found = program.need(arguments.program)
-    if sys.stdin.isatty():
-        print("reading texts, one a line; end with Ctrl-D", file=sys.stderr)
-    try:
-        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise AnalysisError(f"the texts are not UTF-8 (byte {error.start + 1})") from error
     task = arguments.task or run.task
-    samples = classify.read_texts(lines, classify.takes_two_texts(task))
+    samples = classify.read_texts(_read_stdin(), classify.takes_two_texts(task))
     classes = classify.classify(run, samples, found, arguments.model, task, arguments.round, arguments.max_tokens)
-    sys.stdout.write((classify.as_json if arguments.json else classify.as_tsv)(classes, samples))
+    if arguments.json:
+        output.say(classify.as_json(classes, samples, ascii_only=not output.is_unicode()))
+    else:
+        output.say(classify.as_tsv(classes, samples))
     return 0
 
 
-def _picture(path: Path) -> Path:
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise AnalysisError(f"--overview {path}: name a file that ends in .svg, .png or .pdf")
-    return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes beside the file's place and renames, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _read_stdin() -> list[str]:
+    """Lines end with a line feed only: other characters that divide lines may stand in a text."""
+    if sys.stdin is None:
+        raise AnalysisError("the standard input is closed; the texts are read from it")
+    if sys.stdin.isatty():
+        output.note("reading texts, one a line; end with Ctrl-D")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnalysisError(f"the texts are not UTF-8 (byte {error.start + 1})") from error
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "classify": run_classify}
 
 
+def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """`-x.h5`, as a shell makes of *.h5, is a file and no option, if it ends in .h5 or is there and no option has that name."""
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    options = {name for sub in (parser, *commands.choices.values()) for name in sub._option_string_actions}
+    found = list(words)
+    for i, word in enumerate(found):
+        if word == "--":
+            break
+        if word.startswith("-") and word.split("=")[0] not in options and (word.endswith(".h5") or os.path.exists(word)):
+            found[i] = f"./{word}"
+    return found
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    arguments = make_parser().parse_args(words)
     try:
-        return COMMANDS[arguments.command](arguments)
+        output.prepare_streams()
+        code = _run(sys.argv[1:] if words is None else words)
+        output.flush()
+        return code
     except AnalysisError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        output.note("")
         return 130
 
 
+def _run(words: Sequence[str]) -> int:
+    parser = make_parser()
+    try:
+        with output.arriving():
+            arguments = parser.parse_args(file_words(words, parser))
+    except SystemExit as end:  # --help and --version have printed
+        output.flush()
+        return int(end.code or 0)
+    return COMMANDS[arguments.command](arguments)
+
+
 def _fail(text: str) -> int:
-    print(f"fedbpt-analysis: error: {' '.join(text.split())}", file=sys.stderr)
+    output.note(f"fedbpt-analysis: error: {' '.join(text.split())}")
     return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -12,24 +13,31 @@ import pandas as pd
 from . import axes as axes_module
 from .axes import Axes
 from .errors import AnalysisError
-from .frame import collect_files
+from .frame import collect_files, limits_of
+from .naming import distinct
 from .run import RunError
+from .schema import ORIGINS
 from .settings import NEVER_DECIDE, SEED
-from .stats import Estimate, estimate
+from .stats import DIFFERENCE, Estimate, estimate
 
 COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_last", "test_accuracy_start",
            "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "floats_up")
 
 
+UNRECORDED = "not recorded"  # in place of a setting that a run's program did not have yet
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Runs, their axes, and what follows. `runs`: a row a run, as of `collect`. `metric`: the column that is compared.
-    `left_out`: sentences on files that do not count."""
+    `left_out`: sentences on files that do not count. `besides`: settings, and what runs were made on, that differ although the
+    axes' values are equal; nothing is averaged over them but within a seed, and differences are of runs with equal ones."""
 
     runs: pd.DataFrame
     axes: Axes
     metric: str
     left_out: list[str] = field(default_factory=list)
+    besides: tuple[str, ...] = ()
 
     def groups(self) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
         """Each setting (values of the axes, in their order) with its runs."""
@@ -37,58 +45,105 @@ class Comparison:
             return [((), self.runs)]
         return [(tuple(values), part) for values, part in self.runs.groupby(list(self.axes.names), sort=False, dropna=False)]
 
+    @cached_property
+    def value_names(self) -> dict[str, dict[object, str]]:
+        """Of each axis what its values are called; no two of an axis are called the same."""
+        return {name: axes_module.names_of(name, list(self.runs[name].drop_duplicates())) for name in self.axes.names}
+
+    @cached_property
+    def _names(self) -> dict[tuple[object, ...], str]:
+        """Of each setting. Where joined values look alike (`a, b` and `c`; `a` and `b, c`), with the names of the axes."""
+        settings = [values for values, _ in self.groups()]
+        parts = [[self.value_names[name][value] for name, value in zip(self.axes.names, values, strict=True)] for values in settings]
+        named = [[f"{name}={part}" for name, part in zip(self.axes.names, row, strict=True)] for row in parts]
+        candidates = [(", ".join(row) or "all runs", "; ".join(long)) for row, long in zip(parts, named, strict=True)]
+        return dict(zip(settings, distinct(candidates), strict=True))
+
+    def name_of(self, values: tuple[object, ...]) -> str:
+        """`dirichlet, synchronous`; no two settings have one name."""
+        return self._names[values]
+
+    @cached_property
+    def cells(self) -> pd.Series:
+        """Of each run a number for its values of `besides`."""
+        if not self.besides:
+            return pd.Series(0, index=self.runs.index)
+        return self.runs.groupby(list(self.besides), dropna=False).ngroup()
+
+    def over_seeds(self, part: pd.DataFrame, column: str) -> Estimate:
+        """Of runs of one setting: a seed counts once, as the mean over what varies besides. Seeds that lack some of that do not
+        count; where all do, there is a mean of means and no interval."""
+        table = part.groupby([part[SEED], self.cells[part.index]])[column].mean().unstack()
+        complete = table.dropna(axis=1, how="all").dropna()
+        limits = limits_of(column)
+        if len(complete) or not table.notna().any(axis=None):
+            return estimate(complete.mean(axis=1).to_numpy(dtype=float), limits)
+        return Estimate(0, float(table.mean().mean()))
+
+    def n_seeds(self, part: pd.DataFrame) -> int:
+        """Seeds that were run with all values of `besides`; where there are none, the fewest that any of those were run with."""
+        by_cell = [set(seeds) for _, seeds in part.groupby(self.cells[part.index])[SEED]]
+        return len(set.intersection(*by_cell)) or min(map(len, by_cell))
+
+    @property
+    def unequal(self) -> bool:
+        """Whether some settings were run with other values of `besides` than others, so that their means do not compare."""
+        return len({frozenset(self.cells[part.index]) for _, part in self.groups()}) > 1
+
     def settings(self, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
-        """A row a setting: the axes, the number of seeds, and for each column its mean, standard deviation (_sd) and half-width of
-        the 95% interval of the mean (_ci95)."""
+        """A row a setting: the axes, the number of seeds and of runs, and for each column its mean and standard deviation over seeds (_sd)
+        and the ends of the 95% interval of the mean (_low95, _high95)."""
         rows = []
         for values, part in self.groups():
-            row: dict[str, object] = dict(zip(self.axes.names, values, strict=True)) | {"seeds": len(part)}
+            row: dict[str, object] = dict(zip(self.axes.names, values, strict=True)) | {"seeds": self.n_seeds(part), "runs": len(part)}
             for column in columns:
-                found = estimate(part[column].to_numpy(dtype=float))
-                row |= {column: found.mean, f"{column}_sd": found.sd, f"{column}_ci95": found.half}
+                found = self.over_seeds(part, column)
+                row |= {column: found.mean, f"{column}_sd": found.sd, f"{column}_low95": found.low, f"{column}_high95": found.high}
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def name_of(self, values: tuple[object, ...]) -> str:
-        """`dirichlet, synchronous`."""
-        parts = [axes_module.label(name, value) for name, value in zip(self.axes.names, values, strict=True)]
-        return ", ".join(parts) or "all runs"
-
     def best(self) -> tuple[object, ...] | None:
-        """The setting with the largest mean dev accuracy, then the smallest mean dev loss; the test set never chooses."""
-        scored = [(values, part) for values, part in self.groups() if part["dev_accuracy_best"].notna().all()]
+        """The setting with the largest mean dev accuracy, then the smallest mean dev loss; the test set never chooses. Only values of
+        `besides` that every setting was run with count; None where there are none."""
+        groups = self.groups()
+        common = set.intersection(*({*self.cells[part.index]} for _, part in groups))
+        scored = [(values, part[self.cells[part.index].isin(common)]) for values, part in groups]
+        scored = [(values, part) for values, part in scored if len(part) and part["dev_accuracy_best"].notna().all()]
         if not scored:
             return None
-        return max(scored, key=lambda group: (group[1]["dev_accuracy_best"].mean(), -group[1]["dev_loss_best"].mean()))[0]
+        return max(scored, key=lambda group: (self.over_seeds(group[1], "dev_accuracy_best").mean,
+                                              -self.over_seeds(group[1], "dev_loss_best").mean))[0]
 
     def differences_to_best(self) -> pd.DataFrame:
-        """Each other setting less the best one, on equal seeds: mean, sd, half-width of the 95% interval, number of seeds."""
+        """Each other setting less the best one, on equal seeds and all else equal: mean, sd, the 95% interval, number of seeds."""
         best, rows = self.best(), []
-        by_seed = {values: part.groupby(SEED)[self.metric].mean() for values, part in self.groups()}
-        for values, part in by_seed.items():
+        by_run = {values: part.groupby([part[SEED], self.cells[part.index]])[self.metric].mean() for values, part in self.groups()}
+        for values, part in by_run.items():
             if best is not None and values != best:
-                found = estimate((part - by_seed[best]).to_numpy(dtype=float))
-                rows.append({"setting": self.name_of(values), "less": self.name_of(best)} | _describe(found))
-        return pd.DataFrame(rows, columns=["setting", "less", *_describe(estimate([]))])
+                by_seed = (part - by_run[best]).dropna().groupby(level=0).mean()
+                rows.append({"setting": self.name_of(values), "less": self.name_of(best)} | self._difference(by_seed))
+        return pd.DataFrame(rows, columns=["setting", "less", *self._difference(pd.Series(dtype=float))])
+
+    def _difference(self, by_seed: pd.Series) -> dict[str, object]:
+        found = estimate(by_seed.to_numpy(dtype=float), DIFFERENCE if limits_of(self.metric) else None)
+        return {"difference": found.mean, "sd": found.sd, "low95": found.low, "high95": found.high, "seeds": found.n}
 
     def pairs(self, axis: str) -> pd.DataFrame:
-        """For each two values of an axis, their difference with all other axes and the seed equal: the mean over the other axes is
-        taken within a seed, and the interval is that of the seeds."""
+        """For each two values of an axis, their difference with all other settings and the seed equal: the mean over the other settings
+        is taken within a seed, and the interval is that of the seeds."""
         rows = []
-        table = self._by_value(axis)
+        table, names = self._by_value(axis), self.value_names[axis]
         for one, other in combinations(table.columns, 2):
             difference = (table[other] - table[one]).dropna()
             by_seed = difference.groupby(level=SEED).mean()
-            named = {"axis": axis, "value": axes_module.label(axis, other), "less": axes_module.label(axis, one)}
-            rows.append(named | _describe(estimate(by_seed.to_numpy(dtype=float))) | {"pairs": len(difference)})
+            rows.append({"axis": axis, "value": names[other], "less": names[one]} | self._difference(by_seed) | {"pairs": len(difference)})
         return pd.DataFrame(rows)
 
     def main_effects(self, axis: str) -> pd.DataFrame:
-        """The mean at each value of an axis over the settings of the other axes, and its distance from the mean over all values. Only
-        settings of the other axes under which every value was run count, so that unequal company does not pass for an effect;
-        `others` says how many there are, 0: none, and then all count."""
+        """The mean at each value of an axis over all other settings. Only other settings under which every value was run count, so that
+        unequal company does not pass for an effect; `others` says how many there are, 0: none, and then all count."""
         table = self._by_value(axis)
-        others = [name for name in self.axes.names if name != axis]
+        others = self._others(axis)
         cells = table.groupby(level=others, sort=False, dropna=False).mean() if others else table.mean().to_frame().T
         complete = cells.notna().all(axis=1)
         cells = cells[complete] if complete.any() else cells
@@ -96,45 +151,44 @@ class Comparison:
             table = table[table.index.droplevel(SEED).isin(cells.index)]  # type: ignore[arg-type]
         rows = []
         for value in table.columns:
-            found = estimate(table[value].groupby(level=SEED).mean().to_numpy(dtype=float))
-            rows.append({"axis": axis, "value": axes_module.label(axis, value), "mean": cells[value].mean(), "ci95": found.half,
-                         "seeds": found.n, "others": int(complete.sum())})
+            found = estimate(table[value].groupby(level=SEED).mean().to_numpy(dtype=float), limits_of(self.metric))
+            rows.append({"axis": axis, "value": self.value_names[axis][value], "mean": cells[value].mean(), "low95": found.low,
+                         "high95": found.high, "seeds": found.n, "others": int(complete.sum())})
         frame = pd.DataFrame(rows)
         frame.insert(3, "effect", frame["mean"] - frame["mean"].mean())
         return frame
 
     def counted(self, axis: str) -> pd.Series:
         """Which runs the main effects of an axis count."""
-        others = [name for name in self.axes.names if name != axis]
+        others = self._others(axis)
         values = self.runs.groupby(others, dropna=False)[axis].transform("nunique") if others else None
         complete = values == self.runs[axis].nunique() if values is not None else pd.Series(True, index=self.runs.index)
         return complete if complete.any() else ~complete
 
+    def _others(self, axis: str) -> list[str]:
+        """All that varies but an axis and the seed."""
+        return [name for name in (*self.axes.names, *self.besides) if name != axis]
+
     def _by_value(self, axis: str) -> pd.DataFrame:
-        """Rows: other axes and seed; columns: values of the axis."""
-        others = [name for name in self.axes.names if name != axis]
-        table = self.runs.groupby([*others, SEED, axis], sort=False, dropna=False)[self.metric].mean().unstack(axis)
-        return table[_in_order(self.runs[axis])]
+        """Rows: other settings and seed; columns: values of the axis."""
+        table = self.runs.groupby([*self._others(axis), SEED, axis], sort=False, dropna=False)[self.metric].mean().unstack(axis, sort=False)
+        return table[in_order(self.runs[axis])]
 
     def grid(self, one: str, other: str) -> pd.DataFrame:
         """Mean of the metric: rows the values of `one`, columns those of `other`."""
-        table = self.runs.pivot_table(index=one, columns=other, values=self.metric, aggfunc="mean", sort=False)
-        return table.reindex(index=_in_order(self.runs[one]), columns=_in_order(self.runs[other]))
+        table = self.runs.pivot_table(index=one, columns=other, values=self.metric, aggfunc="mean", sort=False, dropna=False)
+        return table.reindex(index=in_order(self.runs[one]), columns=in_order(self.runs[other]))
 
 
-def _describe(found: Estimate) -> dict[str, object]:
-    return {"difference": found.mean, "sd": found.sd, "ci95": found.half, "seeds": found.n}
-
-
-def _in_order(values: pd.Series) -> list[object]:
-    """Numbers by size, words as they come."""
+def in_order(values: pd.Series) -> list[object]:
+    """The values of an axis: numbers by size, words as they come."""
     found = list(values.drop_duplicates())
     return sorted(found) if axes_module.is_numeric(values) else found
 
 
 def _only_newest(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Of runs with equal settings and seed the newest."""
-    deciding = [name for name in frame.columns if "." in str(name) and name not in NEVER_DECIDE]
+    """Of runs with equal settings and seed, on the same model and data, the newest."""
+    deciding = [name for name in frame.columns if ("." in str(name) and name not in NEVER_DECIDE) or name in ORIGINS]
     ordered = frame.sort_values("created", kind="stable")
     keep = ~ordered.duplicated(deciding, keep="last")
     dropped = [f"{path}: has the settings and the seed of a newer run" for path in ordered.loc[~keep, "path"]]
@@ -171,12 +225,17 @@ def compare(paths: list[Path], metric: str | None = None, axes: list[str] | None
         frame = frame[done]
         if frame.empty:
             raise AnalysisError(f"none of the {len(done)} runs is finished; --unfinished compares them as they are")
+    settings = [name for name in frame.columns if "." in str(name)]
+    gaps = [name for name in settings if frame[name].isna().any()]
+    frame = frame.astype(dict.fromkeys(gaps, object)).fillna(dict.fromkeys(gaps, UNRECORDED))
     for name in axes or []:
         if name not in frame.columns or "." not in name:
             raise AnalysisError(f"--axes {name}: there is no such setting; `fedbpt run --options` lists them")
-    found = Axes(tuple(axes), {}) if axes else axes_module.find(frame, _declared_axes(frame))
     frame, dropped = _only_newest(frame)
-    return Comparison(frame.reset_index(drop=True), found, _choose_metric(frame, metric), left_out + dropped)
+    found = Axes(tuple(dict.fromkeys(axes)), {}) if axes else axes_module.find(frame, _declared_axes(frame))
+    rest = axes_module.vary_besides(frame, found)
+    return Comparison(frame.reset_index(drop=True), Axes(found.names, rest.follow), _choose_metric(frame, metric), left_out + dropped,
+                      rest.names)
 
 
 def overall(comparison: Comparison) -> dict[str, float]:

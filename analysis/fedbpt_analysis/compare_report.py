@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from matplotlib.axes import Axes as PlotAxes
 
 from . import compare_charts as charts
 from . import page, style
-from .axes import label
-from .compare import COLUMNS, Comparison, overall
+from .charts import finite
+from .compare import COLUMNS, Comparison, in_order, overall
 from .errors import AnalysisError
 from .frame import title_of
+from .naming import distinct, file_names, path_names, printable
+from .output import write_csv, write_text
 from .run import Run
 from .settings import SEED
-from .stats import estimate
+from .stats import Estimate
 from .tables import FORMATS, Table
 from .words import bytes_text, number_text, plural, spread_text, time_text
 
@@ -29,25 +30,27 @@ CURVES_MAX = 8  # settings whose rounds are drawn
 SCORES_SHOWN = ("dev_accuracy_best", "test_accuracy_best", "test_accuracy_last", "test_loss_best", "test_loss_last")  # of each run
 
 
-def interval_text(mean: float, half: float) -> str:
+def interval_text(found: Estimate) -> str:
     """0.688 (95% interval 0.661 to 0.715)."""
-    if not np.isfinite(half):
-        return f"{mean:.3f} (one seed: no interval)"
-    return f"{mean:.3f} (95% interval {mean - half:.3f} to {mean + half:.3f})"
+    if not np.isfinite(found.low):
+        return f"{found.mean:.3f} ({'one seed' if found.n == 1 else 'no seed was run with all of that'}: no interval)"
+    if found.low == found.high:
+        return f"{found.mean:.3f} (the same in all {found.n} seeds)"
+    return f"{found.mean:.3f} (95% interval {found.low:.3f} to {found.high:.3f})"
 
 
 def summary(comparison: Comparison) -> list[str]:
     """What was compared, what is best and how sure that is, what it cost."""
     runs, names = comparison.runs, comparison.axes.names
     groups = comparison.groups()
-    varied = f" of {', '.join(names)}" if names else ""
-    seeds = sorted({len(part) for _, part in groups})
+    varied = f" of {', '.join(map(printable, names))}" if names else ""
+    seeds = sorted({comparison.n_seeds(part) for _, part in groups})
     counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     sentences = [f"{plural(len(runs), 'run')}: {plural(len(groups), 'setting')}{varied}, {counts} seed{'s' if seeds[-1] > 1 else ''} each."]
-    follow = [f"{name} follows from {leader}" for name, leader in comparison.axes.follow.items()]
+    follow = [f"{printable(name)} follows from {printable(leader)}" for name, leader in comparison.axes.follow.items()]
     if follow:
-        sentences.append(f"Settings that do not vary by themselves: {'; '.join(follow)}.")
-    sentences += _best_sentences(comparison)
+        sentences.append(f"Settings that do not vary by themselves: {_some(follow, '; ')}.")
+    sentences += _besides_sentences(comparison) + _best_sentences(comparison)
     cost = overall(comparison)
     sentences.append(
         f"All runs together took {time_text(cost['seconds'])}; deployments would have sent {bytes_text(cost['bytes_up'])} up and "
@@ -58,20 +61,39 @@ def summary(comparison: Comparison) -> list[str]:
     return sentences
 
 
+def _besides_sentences(comparison: Comparison) -> list[str]:
+    """What differs among the runs of one setting, and what that means for the numbers."""
+    runs, sentences = comparison.runs, []
+    if comparison.besides:
+        several = [f"{printable(name)} ({runs[name].nunique(dropna=False)} values)" for name in comparison.besides]
+        sentences.append(f"Within a setting these differ too: {_some(several, ', ')}. A seed counts once, by its mean over them, if it was "
+                         "run with all of them; --axes keeps settings apart.")
+        if comparison.unequal:
+            sentences.append("Not all settings were run with the same values of these, so that their means do not compare; their paired "
+                             "differences do.")
+    versions = runs[["program_version", "git_commit"]].drop_duplicates()
+    if len(versions) > 1:
+        shown = _some([f"{row['program_version']} ({str(row['git_commit'])[:12]})" for row in versions.to_dict("records")], ", ", 3)
+        sentences.append(f"The runs were made by {len(versions)} versions of the program: {printable(shown)}.")
+    return sentences
+
+
 def _best_sentences(comparison: Comparison) -> list[str]:
     best = comparison.best()
+    if best is None and comparison.runs["dev_accuracy_best"].notna().all():
+        return ["No setting is chosen: there is nothing else that all of them were run with."]
     if best is None:
         return ["Not every run has dev samples, so that nothing but the test set could choose a setting; it does not."]
     part = dict(comparison.groups())[best]
-    dev, shown = estimate(part["dev_accuracy_best"].to_numpy()), estimate(part[comparison.metric].to_numpy(dtype=float))
+    dev, shown = comparison.over_seeds(part, "dev_accuracy_best"), comparison.over_seeds(part, comparison.metric)
     text = (f"Best by dev accuracy: {comparison.name_of(best)}, with {dev.mean:.3f} on dev; {title_of(comparison.metric)}: "
-            f"{interval_text(shown.mean, shown.half)}.")
+            f"{interval_text(shown)}.")
     differences = comparison.differences_to_best()
     if differences.empty:
         return [text]
-    sure = differences[differences["difference"].abs() > differences["ci95"]]
-    unsure = [str(name) for name in differences["setting"] if name not in set(sure["setting"])]
-    clear = [f"{row['setting']} by {row['difference']:+.3f}" for row in sure.to_dict("records")]
+    told_apart = (differences["low95"] > 0) | (differences["high95"] < 0)
+    clear = [f"{row['setting']} by {row['difference']:+.3f}" for row in differences[told_apart].to_dict("records")]
+    unsure = [str(name) for name in differences.loc[~told_apart, "setting"]]
     parts = []
     if clear:
         parts.append(f"On equal seeds these differ from it by more than their 95% interval: {_some(clear, '; ')}.")
@@ -93,61 +115,69 @@ def settings_table(comparison: Comparison, columns: Sequence[str] = COLUMNS) -> 
     rows, bold = [], set()
     for i, (values, _) in enumerate(comparison.groups()):
         line = frame.iloc[i]
-        words = [label(name, value) for name, value in zip(comparison.axes.names, values, strict=True)] or ["all runs"]
+        words = [comparison.value_names[name][value] for name, value in zip(comparison.axes.names, values, strict=True)] or ["all runs"]
         rows.append([*words, str(int(line["seeds"])), *(spread_text(line[name], line[f"{name}_sd"]) for name in kept)])
         if values == best and len(frame) > 1:
             bold.add(i)
     head = [*(comparison.axes.names or ("setting",)), "seeds", *map(title_of, kept)]
     note = "Mean ± standard deviation over the seeds." + (" Bold: best by dev accuracy." if bold else "")
+    if comparison.besides:
+        note += f" Within a setting these differ too: {', '.join(map(printable, comparison.besides))}; a seed is its mean over them."
     return Table("Settings", head, rows, words=max(1, len(comparison.axes.names)), bold=frozenset(bold), notes=[note])
 
 
-def difference_text(difference: float, half: float) -> str:
-    return f"{difference:+.3f}" + (f" ± {half:.3f}" if np.isfinite(half) else "")
+def difference_text(row: dict[Any, Any], name: str = "difference", sign: str = "+") -> str:
+    """+0.030 (+0.021 to +0.039)."""
+    text = f"{row[name]:{sign}.3f}" if np.isfinite(row[name]) else "–"
+    return text + (f" ({row['low95']:{sign}.3f} to {row['high95']:{sign}.3f})" if np.isfinite(row["low95"]) else "")
 
 
 def pairs_table(comparison: Comparison) -> Table:
     """Values of each axis against each other."""
-    rows = [[row["axis"], f"{row['value']} − {row['less']}", difference_text(row["difference"], row["ci95"]), number_text(row["sd"]),
-             str(row["seeds"])] for axis in comparison.axes.names for row in comparison.pairs(axis).to_dict("records")]
-    head = ["axis", "values", "difference ± 95%", "sd", "seeds"]
+    rows = [[row["axis"], f"{row['value']} − {row['less']}", difference_text(row), number_text(row["sd"]), str(row["seeds"])]
+            for axis in comparison.axes.names for row in comparison.pairs(axis).to_dict("records")]
+    head = ["axis", "values", "difference (95%)", "sd", "seeds"]
     note = "All other settings and the seed equal; mean within a seed, interval over seeds."
     return Table(f"Paired differences of {title_of(comparison.metric)}", head, rows, words=2, notes=[note])
 
 
 def effects_table(comparison: Comparison) -> Table:
     """Main effects of all axes."""
-    several = len(comparison.axes.names) > 1
-    rows = [[row["axis"], row["value"], difference_text(row["mean"], row["ci95"]).removeprefix("+"), f"{row['effect']:+.3f}",
+    several = len(comparison.axes.names) + len(comparison.besides) > 1
+    rows = [[row["axis"], row["value"], difference_text(row, "mean", ""), difference_text({**row, "low95": np.nan}, "effect"),
              str(row["seeds"]), str(row["others"]) if several else "–"]
             for axis in comparison.axes.names for row in comparison.main_effects(axis).to_dict("records")]
-    head = ["axis", "value", "mean ± 95%", "effect", "seeds", "other settings"]
+    head = ["axis", "value", "mean (95%)", "effect", "seeds", "other settings"]
     return Table(f"Main effects on {title_of(comparison.metric)}", head, rows, words=2,
                  notes=["Effect: mean less the mean of all values, over the other settings under which every value was run."])
 
 
 def best_table(comparison: Comparison) -> Table:
     """Every setting against the best one."""
-    rows = [[row["setting"], difference_text(row["difference"], row["ci95"]), number_text(row["sd"]), str(row["seeds"])]
+    rows = [[row["setting"], difference_text(row), number_text(row["sd"]), str(row["seeds"])]
             for row in comparison.differences_to_best().to_dict("records")]
     best = comparison.best()
     less = comparison.name_of(best) if best is not None else "the best"
-    return Table(f"{title_of(comparison.metric)} less that of {less}", ["setting", "difference ± 95%", "sd", "seeds"], rows,
-                 notes=["On equal seeds."])
+    return Table(f"{title_of(comparison.metric)} less that of {less}", ["setting", "difference (95%)", "sd", "seeds"], rows,
+                 notes=["On equal seeds, all else equal."])
 
 
-def curves(comparison: Comparison, column: str) -> dict[str, pd.DataFrame]:
-    """Setting -> rounds x seeds, of up to CURVES_MAX settings; of more those that are best by dev."""
+def curves(comparison: Comparison, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Each setting's name and rounds x runs, of up to CURVES_MAX settings; of more those that are best by dev."""
     groups = comparison.groups()
     if len(groups) > CURVES_MAX:
         groups = sorted(groups, key=lambda group: -np.nan_to_num(group[1]["dev_accuracy_best"].mean(), nan=-np.inf))[:CURVES_MAX]
-    found = {}
+    found = []
     for values, part in groups:
-        series = {path: Run(path).rounds[column].dropna() for path in part["path"]}
-        table = pd.DataFrame(series).dropna()
+        table = pd.DataFrame({path: Run(path).rounds[column].pipe(_drawn) for path in part["path"]}).dropna()
         if len(table):
-            found[comparison.name_of(values)] = table
+            found.append((comparison.name_of(values), table))
     return found
+
+
+def _drawn(values: pd.Series) -> pd.Series:
+    """Without what cannot be drawn."""
+    return pd.Series(finite(values), values.index).dropna()
 
 
 Picture = tuple[str, str, str, style.Draw, float]  # name, title, caption, how to draw, height
@@ -155,35 +185,58 @@ Picture = tuple[str, str, str, style.Draw, float]  # name, title, caption, how t
 
 def _legend_room(names: Sequence[str]) -> float:
     """Inches that a legend with these entries adds to a picture."""
-    columns = 1 if max(map(len, names), default=0) > 22 else 2
-    return 0.17 * max(0, -(-len(names) // columns) - 1)
+    shown = style.picture_names(names, "setting", charts.SETTING_WIDTH)
+    return 0.17 * max(0, -(-len(shown) // charts.legend_columns(shown)) - 1)
+
+
+def _said(caption: str, names: Sequence[str], kind: str, width: int = style.NAME_WIDTH) -> str:
+    """A caption, and what the names in its picture stand for where they are not the names themselves."""
+    behind = style.names_behind(names, kind, width)
+    return caption + (f" In the picture, {behind}." if behind else "")
 
 
 def pictures(comparison: Comparison) -> list[Picture]:
     """All pictures of a comparison."""
-    found: list[Picture] = []
+    found = _curve_pictures(comparison)
     groups = comparison.groups()
-    for column, ylabel in (("test_accuracy", "test accuracy (fraction)"), ("train_loss", "train loss (mean over samples)")):
-        by_setting = curves(comparison, column)
-        if by_setting:
-            caption = f"Mean over seeds; the band reaches from the smallest to the largest. {_first_of(groups)}"
-            draw = partial(_curves, comparison, by_setting, ylabel)
-            found.append((column, f"{title_of(column + '_')}, by round".replace(" ,", ",").capitalize(), caption.strip(), draw,
-                          style.HEIGHT + _legend_room(list(by_setting))))
-    if 1 < len(groups) <= CURVES_MAX and (comparison.runs["floats_up"] > 0).all():
-        names = [comparison.name_of(values) for values, _ in groups]
-        found.append(("cost", "What it costs", "Mean and 95% interval over seeds, against what a client sends.",
-                      partial(_cost, comparison), style.HEIGHT + _legend_room(names)))
-    for axis in comparison.axes.names:
+    if 1 < len(groups) <= CURVES_MAX and (comparison.runs["floats_up"] > 0).all() and comparison.runs[comparison.metric].notna().any():
+        settings = [comparison.name_of(values) for values, _ in groups]
+        caption = _said("Mean and 95% interval over seeds, against what a client sends.", settings, "setting", charts.SETTING_WIDTH)
+        found.append(("cost", "What it costs", caption, partial(_cost, comparison), style.HEIGHT + _legend_room(settings)))
+    names = comparison.axes.names
+    for axis in names:
         caption = "Circles: runs. Diamonds: means over the other settings, and 95% intervals over seeds."
         if not comparison.counted(axis).all():
             caption += " Hollow circles do not count: under their other settings not every value was run."
+        caption = _said(caption, _value_names(comparison, axis), "value")
         found.append((f"axis-{axis}", f"By {axis}", caption, partial(_axis, comparison, axis), style.HEIGHT))
-    for one, other in combinations(comparison.axes.names, 2):
+    for one, other in combinations(names, 2):
         rows = comparison.runs[one].nunique()
-        draw = partial(_pair, comparison, one, other)
-        found.append((f"pair-{one}-{other}", f"By {one} and {other}", "Mean over runs; grey: not run.", draw,
+        rest = [name for name in (*names, *comparison.besides) if name not in (one, other)]
+        caption = "Mean over runs" + (f" of all values of {', '.join(rest)}" if rest else "") + "; grey: not run."
+        for axis in (one, other):
+            caption = _said(caption, _value_names(comparison, axis), "value")
+        found.append((f"pair-{one}-{other}", f"By {one} and {other}", caption, partial(_pair, comparison, one, other),
                       max(style.HEIGHT, min(6.5, 1.3 + 0.28 * rows))))
+    files = file_names([name for name, *_ in found])
+    return [(name, printable(title), caption, draw, height) for name, (_, title, caption, draw, height) in zip(files, found, strict=True)]
+
+
+def _value_names(comparison: Comparison, axis: str) -> list[str]:
+    return [comparison.value_names[axis][value] for value in in_order(comparison.runs[axis])]
+
+
+def _curve_pictures(comparison: Comparison) -> list[Picture]:
+    found: list[Picture] = []
+    for column, ylabel in (("test_accuracy", "test accuracy (fraction)"), ("train_loss", "train loss (mean over samples)")):
+        by_setting = curves(comparison, column)
+        if by_setting:
+            names = [name for name, _ in by_setting]
+            over = f"seeds and {', '.join(comparison.besides)}" if comparison.besides else "seeds"
+            caption = f"Mean over {over}; the band reaches from the smallest to the largest. {_first_of(comparison.groups())}".strip()
+            found.append((column, f"{title_of(column + '_')}, by round".replace(" ,", ",").capitalize(),
+                          _said(caption, names, "setting", charts.SETTING_WIDTH), partial(_curves, by_setting, ylabel),
+                          style.HEIGHT + _legend_room(names)))
     return found
 
 
@@ -191,8 +244,8 @@ def _first_of(groups: Sequence[object]) -> str:
     return f"The {CURVES_MAX} settings that are best by dev of {len(groups)}." if len(groups) > CURVES_MAX else ""
 
 
-def _curves(comparison: Comparison, by_setting: dict[str, pd.DataFrame], ylabel: str, axes: PlotAxes) -> None:
-    charts.draw_curves(axes, comparison, by_setting, ylabel)
+def _curves(by_setting: Sequence[tuple[str, pd.DataFrame]], ylabel: str, axes: PlotAxes) -> None:
+    charts.draw_curves(axes, by_setting, ylabel)
 
 
 def _cost(comparison: Comparison, axes: PlotAxes) -> None:
@@ -224,7 +277,8 @@ def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
     tables = [settings_table(comparison)]
     if comparison.axes.names:
         tables += [effects_table(comparison), pairs_table(comparison), best_table(comparison)]
-    runs = comparison.runs[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", "bytes_up", "bytes_down"]]
+    named = comparison.runs.assign(name=distinct([path_names(path) for path in comparison.runs["path"]]))
+    runs = named[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", "bytes_up", "bytes_down"]]
     titles = {name: title_of(name) for name in SCORES_SHOWN} | {"best_round": "best round", "seconds": "time (s)", "bytes_up": "up (bytes)",
                                                                 "bytes_down": "down (bytes)"}
     write: dict[str, Callable[[Any], str]] = {name: page.fixed(4) for name in SCORES_SHOWN}
@@ -235,7 +289,7 @@ def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
         page.frame_table(runs, "Runs", titles, write),
     ]
     if comparison.left_out:
-        body += [page.heading("Left out", 3), "<ul>", *(f"<li>{escape(text)}</li>" for text in comparison.left_out), "</ul>"]
+        body += [page.heading("Left out", 3), "<ul>", *(f"<li>{page.text(text)}</li>" for text in comparison.left_out), "</ul>"]
     return page.page(title, body)
 
 
@@ -258,7 +312,7 @@ class _Written(float):
 def _number_or_text(cell: str, number: bool) -> object:
     if not number:
         return cell
-    first = cell.split(" ")[0].replace(",", "")
+    first = cell.split(" ")[0].replace(",", "").replace("−", "-")
     value = _Written("nan" if first == "–" else first)
     value.text = cell
     return value
@@ -267,11 +321,10 @@ def _number_or_text(cell: str, number: bool) -> object:
 def write_all(comparison: Comparison, folder: Path, title: str) -> list[Path]:
     """comparison.html; runs.csv; settings, pairs, effects and to_best as CSV (all digits), Markdown and LaTeX; the pictures as SVG and
     PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "comparison.html", folder / "runs.csv"]
     drawn = pictures(comparison)
-    written[0].write_text(html(comparison, title, drawn), encoding="utf-8")
-    comparison.runs.to_csv(written[1], index=False)
+    write_text(written[0], html(comparison, title, drawn))
+    write_csv(written[1], comparison.runs, index=False)
     tables = {"settings": (settings_table(comparison), comparison.settings())}
     if comparison.axes.names:
         frames = {"pairs": comparison.pairs, "effects": comparison.main_effects}
@@ -280,11 +333,11 @@ def write_all(comparison: Comparison, folder: Path, title: str) -> list[Path]:
             tables[name] = (texts[name](comparison), pd.concat([make(axis) for axis in comparison.axes.names]))
         tables["to_best"] = (best_table(comparison), comparison.differences_to_best())
     for name, (table, frame) in tables.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
+        write_csv(folder / f"{name}.csv", frame, index=False)
         written.append(folder / f"{name}.csv")
         for form in ("markdown", "latex"):
             path = folder / f"{name}.{FORMATS[form]}"
-            path.write_text(table.render(form), encoding="utf-8")
+            write_text(path, table.render(form))
             written.append(path)
     for name, heading, _, draw, height in drawn:
         for kind in ("svg", "png"):

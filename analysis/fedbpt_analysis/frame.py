@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from . import schema
 from .run import Run, RunError, find_run_files
+from .stats import FRACTION, Limits
 
 SPLITS, MEASURES = ("train", "dev", "test"), ("loss", "accuracy", "f1")
 SCORES = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES if (split, measure) != ("train", "f1"))
@@ -38,6 +40,11 @@ def title_of(metric: str) -> str:
     return f"{words}, {moments[moment]}" if moment in moments else metric.replace("_", " ")
 
 
+def limits_of(metric: str) -> Limits:
+    """The smallest and the largest value that a column can have, of those that are fractions."""
+    return FRACTION if metric.rpartition("_")[0] in {score for score in SCORES if not score.endswith("loss")} else None
+
+
 def row_of(run: Run) -> dict[str, object]:
     """The run's row; scores that were not taken are NaN."""
     rounds, cost = run.rounds, run.cost
@@ -46,6 +53,7 @@ def row_of(run: Run) -> dict[str, object]:
         "path": str(run.path), "name": run.name, "status": run.status, "created": run.created,
         "rounds": run.last_round, "rounds_planned": run.n_rounds, "best_round": np.nan if run.best_round is None else run.best_round,
     }
+    row |= {"program_version": run.program_version, "git_commit": run.git_commit} | dict.fromkeys(schema.ORIGINS, "") | run.origins
     row |= {"task": run.task, "sweep_name": run.sweep.get("name", ""), "sweep_axes": run.sweep.get("axes", "")}
     row |= run.settings
     for score in SCORES:

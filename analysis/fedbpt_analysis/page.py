@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib import resources
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import style
+from .naming import printable
 
 
 def asset(name: str) -> str:
@@ -21,24 +22,29 @@ def asset(name: str) -> str:
     return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def text(given: object) -> str:
+    """A text as HTML: no markup, no character that a page may not hold."""
+    return html.escape(printable(given))
+
+
 def page(title: str, body: Iterable[str]) -> str:
     """A whole document."""
-    return asset("page.html").format(title=escape(title), style=asset("page.css"), script=asset("sort.js"), body="\n".join(body))
+    return asset("page.html").format(title=text(title), style=asset("page.css"), script=asset("sort.js"), body="\n".join(body))
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+def paragraph(words: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{text(words)}</p>' if kind else f"<p>{text(words)}</p>"
 
 
-def heading(text: str, level: int = 2, anchor: str = "") -> str:
+def heading(words: str, level: int = 2, anchor: str = "") -> str:
     named = f' id="{anchor}"' if anchor else ""
-    return f"<h{level}{named}>{escape(text)}</h{level}>"
+    return f"<h{level}{named}>{text(words)}</h{level}>"
 
 
 def figure(picture: Figure, name: str, title: str, caption: str, wide: bool = False) -> str:
     """A picture with what is said under it. `name` is the picture's own in the page."""
-    svg = style.inline_svg(picture, name, escape(f"{title}. {caption}", quote=True))
-    return f'<figure{" class=wide" if wide else ""}>{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+    svg = style.inline_svg(picture, name, text(f"{title}. {caption}"))
+    return f'<figure{" class=wide" if wide else ""}>{svg}<figcaption>{text(caption)}</figcaption></figure>'
 
 
 def grid(figures: Iterable[str]) -> str:
@@ -47,7 +53,7 @@ def grid(figures: Iterable[str]) -> str:
 
 def tiles(values: Sequence[tuple[str, ...]]) -> str:
     """Key figures: what, value, and what stands small under it."""
-    cells = "".join(f"<div><dt>{escape(what)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in texts)}</div>" for what, *texts in values)
+    cells = "".join(f"<div><dt>{text(what)}</dt>{''.join(f'<dd>{text(line)}</dd>' for line in lines)}</div>" for what, *lines in values)
     return f'<dl class="tiles">{cells}</dl>'
 
 
@@ -65,7 +71,7 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], caption: 
     given = [list(row) for row in rows]
     numeric = [all(_is_number(row[i]) for row in given) for i in range(len(columns))]
     head = "".join(
-        f'<th scope="col" tabindex="0"{" class=n" if numeric[i] else ""}>{escape(column.title)}</th>'
+        f'<th scope="col" tabindex="0"{" class=n" if numeric[i] else ""}>{text(column.title)}</th>'
         for i, column in enumerate(columns)
     )
     body = "".join(
@@ -73,7 +79,7 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], caption: 
         for number, row in enumerate(given)
     )
     return (
-        f'<h4>{escape(caption)}</h4><div class="scroll" tabindex="0"><table class="sortable" aria-label="{escape(caption)}">'
+        f'<h4>{text(caption)}</h4><div class="scroll" tabindex="0"><table class="sortable" aria-label="{text(caption)}">'
         f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
     )
 
@@ -93,9 +99,9 @@ def _is_number(value: object) -> bool:
 
 def _cell(value: Any, column: Column, numeric: bool) -> str:
     if not numeric:
-        return f"<td>{escape(column.write(value))}</td>"
+        return f"<td>{text(column.write(value))}</td>"
     key = "" if math.isnan(value) else repr(float(value))
-    return f'<td class=n data-v="{key}">{escape(column.write(value))}</td>'
+    return f'<td class=n data-v="{key}">{text(column.write(value))}</td>'
 
 
 def plain(value: Any) -> str:

@@ -32,10 +32,16 @@ def need(given: str | None) -> str:
     return found
 
 
+def file_argument(path: str | Path) -> str:
+    """A path that the program takes for no option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def call(program: str, *arguments: str) -> str:
     """What the program prints; its own sentence as the error if it fails."""
     mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
-    result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, env=os.environ | mpi)
+    result = subprocess.run([program, *arguments], capture_output=True, encoding="utf-8", errors="backslashreplace", check=False,
+                            env=os.environ | mpi)
     if result.returncode != 0:
         lines = [line for line in result.stderr.splitlines() if line.strip()] or [f"ended with exit code {result.returncode}"]
         said = next((line for line in lines if "error: " in line), lines[-1])

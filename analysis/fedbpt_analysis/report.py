@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from . import page, style
-from .charts import CHARTS, OVERVIEW, Chart
+from .charts import CHARTS, CLIENTS_MAX, OVERVIEW, Chart
+from .errors import AnalysisError
+from .naming import distinct, path_names
+from .output import write_csv
 from .run import Run
 from .settings import text_of
 from .words import bytes_text, number_text, plural, status_text, summary, time_text
@@ -22,7 +24,7 @@ ROUND_TITLES = {
     "step_size": "step size σ", "condition_number": "condition", "bytes_up": "up (bytes)", "bytes_down": "down (bytes)",
     "seconds": "time (s)",
 }
-LOSSES = {"first loss": 0, "last loss": -1}  # of a client, and where in its rounds
+ROUNDS_SHOWN, CLIENTS_SHOWN, LABELS_SHOWN = 400, 25, 24  # in tables of a page; of more rounds evenly spread ones
 
 
 def charts_of(run: Run, names: Sequence[str] | None = None) -> list[Chart]:
@@ -33,12 +35,15 @@ def charts_of(run: Run, names: Sequence[str] | None = None) -> list[Chart]:
 
 def height_of(chart: Chart, run: Run) -> float:
     """Inches; pictures with a row for each client grow a little with them."""
-    return min(6.5, max(style.HEIGHT, 1.5 + 0.11 * len(run.partition))) if chart.name in ("labels", "clients") else style.HEIGHT
+    n = len(run.partition)
+    return min(6.5, max(style.HEIGHT, 1.5 + 0.11 * n)) if chart.name in ("labels", "clients") and n <= CLIENTS_MAX else style.HEIGHT
 
 
 def overview(run: Run, path: Path) -> None:
     """The four main pictures in one file, wide enough for two side by side to be read on a page."""
     charts = [(chart.title, partial(_on, chart, run)) for chart in charts_of(run, OVERVIEW)]
+    if not charts:
+        raise AnalysisError(f"{run.path}: there is nothing to draw: no round has a loss or an accuracy")
     style.save(style.panel(charts, columns=2), path)
 
 
@@ -55,19 +60,58 @@ def round_table(run: Run) -> pd.DataFrame:
 
 def client_table(run: Run) -> pd.DataFrame:
     """A row a client: samples, how often it took part, its loss at the first and the last time, evaluations."""
-    loss = run.clients["loss"].unstack("client")
-    frame = pd.DataFrame({"client": run.partition.index, "samples": run.partition.sum(axis=1)})
-    frame = pd.concat([frame, run.partition], axis=1)
-    frame["rounds"] = run.clients["participated"].unstack("client").sum().to_numpy()
-    for name, place in LOSSES.items():
-        frame[name] = [_end(loss[client], place) for client in loss]
-    frame["evaluations"] = run.clients["evaluations"].unstack("client").sum().to_numpy()
-    return frame
+    loss = run.array("client/loss")
+    taken = np.isfinite(loss)
+    clients = np.arange(loss.shape[1])
+    ends = {"first loss": taken.argmax(axis=0), "last loss": len(taken) - 1 - taken[::-1].argmax(axis=0)}
+    participants, evaluations = run.participation()
+    columns = {"client": clients, "samples": run.partition.sum(axis=1), "rounds": (participants > 0).sum(axis=0)}
+    columns |= {name: np.where(taken.any(axis=0), loss[rows, clients], np.nan) for name, rows in ends.items()}
+    return pd.DataFrame(columns | {"evaluations": evaluations.sum(axis=0)})
 
 
-def _end(values: pd.Series, place: int) -> float:
-    taken = values.dropna()
-    return float(taken.iloc[place]) if len(taken) else np.nan
+def _spread_of_clients(clients: pd.DataFrame) -> str:
+    """Quantiles over the clients of each column of their table."""
+    shares = {"smallest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "largest": 1.0}
+    rows = [(name, *(clients[name].quantile(share) for share in shares.values())) for name in clients.columns[1:]]
+    columns = [page.Column("of a client"), *(page.Column(name, page.plain) for name in shares)]
+    return page.table(rows, columns, f"Spread over {plural(len(clients), 'client')}")
+
+
+def _client_rows(run: Run, clients: pd.DataFrame, caption: str) -> str:
+    """Rows of the clients' table, with each client's samples by label where there are not too many labels. Labels stand as columns by
+    place and not by name: one may be called `rounds`."""
+    counts = run.partition.iloc[clients["client"]]
+    shown: list[object] = list(counts.columns) if counts.shape[1] <= LABELS_SHOWN else []
+    columns = [page.Column(name) for name in ("client", "samples")] + [page.Column(str(name)) for name in shown]
+    columns += [page.Column("rounds"), page.Column("first loss", page.fixed(4)), page.Column("last loss", page.fixed(4)),
+                page.Column("evaluations", page.plain)]
+    rows = [(*row[:2], *(by_label if len(shown) else ()), *row[2:])
+            for row, by_label in zip(clients.itertuples(index=False, name=None), counts.to_numpy().tolist(), strict=True)]
+    return page.table(rows, columns, caption)
+
+
+def _client_tables(run: Run) -> list[str]:
+    """Each client; of many, their spread and those at both ends."""
+    clients = client_table(run)
+    if len(clients) <= CLIENTS_MAX:
+        return [_client_rows(run, clients, "Clients: training samples by label, and what they found")]
+    ordered = clients.dropna(subset="last loss").sort_values("last loss", kind="stable")
+    ends = {"smallest": ordered.head(CLIENTS_SHOWN), "largest": ordered.tail(CLIENTS_SHOWN)[::-1]}
+    return [_spread_of_clients(clients), *(_client_rows(run, part, f"The {len(part)} clients with the {name} last loss; --csv writes all")
+                                           for name, part in ends.items() if len(part))]
+
+
+def _round_rows(run: Run) -> str:
+    """The rounds' table; of many rounds some, the best and the last among them."""
+    rounds = round_table(run)
+    caption = "Rounds"
+    if len(rounds) > ROUNDS_SHOWN:
+        kept = set(np.linspace(0, len(rounds) - 1, ROUNDS_SHOWN).astype(int)) | ({run.best_row} if run.best_row is not None else set())
+        caption = f"{len(kept)} of {plural(len(rounds), 'round')}; --csv writes all"
+        rounds = rounds.iloc[sorted(kept)]
+    write = {name: page.fixed(4) for name in rounds.columns if name.endswith(("loss", "accuracy", "f1", "size", "number"))}
+    return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)})
 
 
 def _tiles(run: Run) -> str:
@@ -105,47 +149,61 @@ def _origin_table(run: Run) -> str:
     return page.table(rows, [page.Column("from"), page.Column("what"), page.Column("value")], "Where it ran, on what")
 
 
+def _caption(chart: Chart, run: Run) -> str:
+    """What is said under a picture, and what the numbers in it stand for where names could not be drawn."""
+    behind = label_notes(run) if chart.name == "labels" else ""
+    return f"{chart.caption} {behind}".strip()
+
+
+def label_notes(run: Run) -> str:
+    """What the labels in the pictures stand for, where they are not their own names."""
+    behind = style.names_behind([str(name) for name in run.partition.columns], "label")
+    return f"In pictures, {behind}." if behind else ""
+
+
 def _section(run: Run, anchor: str) -> list[str]:
     figures = []
     for chart in charts_of(run):
         picture = style.single(partial(_on, chart, run), chart.title, height_of(chart, run))
-        figures.append(page.figure(picture, f"{anchor}-{chart.name}", chart.title, chart.caption))
-    rounds = round_table(run)
-    write = {name: page.fixed(4) for name in rounds.columns if name.endswith(("loss", "accuracy", "f1", "size", "number"))}
-    clients = client_table(run)
+        figures.append(page.figure(picture, f"{anchor}-{chart.name}", chart.title, _caption(chart, run)))
     return [
         *(page.paragraph(sentence) for sentence in summary(run)),
         _tiles(run),
         page.grid(figures),
         page.heading("Tables", 3),
-        page.frame_table(rounds, "Rounds", ROUND_TITLES, write | {"seconds": page.fixed(2)}),
-        page.frame_table(clients, "Clients: training samples by label, and what they found", write=dict.fromkeys(LOSSES, page.fixed(4))),
+        _round_rows(run),
+        *_client_tables(run),
         _settings_table(run),
         _origin_table(run),
     ]
 
 
-def _index_table(runs: Sequence[Run]) -> str:
+def _index_table(runs: Sequence[Run], names: Sequence[str]) -> str:
     rows = []
-    for run in runs:
+    for run, name in zip(runs, names, strict=True):
         test, best = run.rounds["test_accuracy"], run.best_row
         at_best = np.nan if best is None else test.iloc[best]
-        rows.append((run.name, status_text(run), test.iloc[0], at_best, test.iloc[run.last_scored_row], run.wall_time_s))
+        rows.append((name, status_text(run), test.iloc[0], at_best, test.iloc[run.last_scored_row], run.wall_time_s))
     columns = [page.Column("run"), page.Column("status"), page.Column("test accuracy before", page.fixed(3)),
                page.Column("best on dev", page.fixed(3)), page.Column("last", page.fixed(3)), page.Column("time (s)", page.fixed(0))]
     return page.table(rows, columns, "Runs")
 
 
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """A name a run, with as much of its folder as tells it from the others."""
+    return distinct([path_names(str(run.path)) for run in runs])
+
+
 def html(runs: Sequence[Run]) -> str:
     """The page."""
+    names = names_of(runs)
     if len(runs) == 1:
-        run = runs[0]
-        body = [page.heading(run.name, 1), page.paragraph(str(run.path), "soft"), *_section(run, "r0")]
-        return page.page(f"{run.name}: federated black-box prompt tuning", body)
-    links = " · ".join(f'<a href="#r{i}">{escape(run.name)}</a>' for i, run in enumerate(runs))
-    body = [page.heading(plural(len(runs), "run"), 1), f"<p>{links}</p>", _index_table(runs)]
-    for number, run in enumerate(runs):
-        body += [page.heading(run.name, 2, f"r{number}"), page.paragraph(str(run.path), "soft"), *_section(run, f"r{number}")]
+        body = [page.heading(names[0], 1), page.paragraph(str(runs[0].path), "soft"), *_section(runs[0], "r0")]
+        return page.page(f"{names[0]}: federated black-box prompt tuning", body)
+    links = " · ".join(f'<a href="#r{i}">{page.text(name)}</a>' for i, name in enumerate(names))
+    body = [page.heading(plural(len(runs), "run"), 1), f"<p>{links}</p>", _index_table(runs, names)]
+    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+        body += [page.heading(name, 2, f"r{number}"), page.paragraph(str(run.path), "soft"), *_section(run, f"r{number}")]
     return page.page(f"{plural(len(runs), 'run')}: federated black-box prompt tuning", body)
 
 
@@ -157,16 +215,17 @@ def write_pictures(run: Run, folder: Path, kinds: Sequence[str]) -> list[Path]:
             path = folder / f"{chart.name}.{kind}"
             style.save(style.single(partial(_on, chart, run), chart.title, height_of(chart, run)), path)
             written.append(path)
-        overview(run, folder / f"overview.{kind}")
-        written.append(folder / f"overview.{kind}")
+        if charts_of(run, OVERVIEW):
+            overview(run, folder / f"overview.{kind}")
+            written.append(folder / f"overview.{kind}")
     return written
 
 
 def write_tables(run: Run, folder: Path) -> list[Path]:
     """rounds.csv, cost.csv, clients.csv, partition.csv, settings.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {"rounds": run.rounds, "cost": run.cost, "clients": run.clients, "partition": run.partition,
+    partition = run.partition.set_axis(distinct([[name] for name in ("client", *map(str, run.partition.columns))])[1:], axis=1)
+    tables = {"rounds": run.rounds, "cost": run.cost, "clients": run.clients, "partition": partition,
               "settings": pd.Series(run.settings, name="value").map(text_of).rename_axis("setting").to_frame()}
     for name, frame in tables.items():
-        frame.to_csv(folder / f"{name}.csv")
+        write_csv(folder / f"{name}.csv", frame, index=True)
     return [folder / f"{name}.csv" for name in tables]

@@ -15,6 +15,7 @@ import pandas as pd
 
 from . import schema
 from .errors import AnalysisError
+from .naming import label_names
 from .settings import Value, parse
 
 Result = TypeVar("Result")
@@ -54,6 +55,11 @@ def _texts(group: h5py.Group) -> dict[str, str]:
     return {name: ", ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value) for name, value in group.attrs.items()}
 
 
+def _words(group: h5py.Group) -> list[str]:
+    """The label words that a run's /inputs, or a data set, records."""
+    return [str(word).strip() for word in np.atleast_1d(group.attrs.get("label_words", []))]
+
+
 def _round_or_none(value: Any) -> int | None:
     return None if value is None or int(value) < 0 else int(value)
 
@@ -69,7 +75,7 @@ class Run:
       created           time of the start, UTC
       settings          {"fed.rounds": 24, ...}: all settings, by the names of the command line
       settings_text     the same as the YAML text that the program recorded; settings_given: the configuration file as given
-      task              name of the task
+      task              name of the task;  origins: {"data_sha256": ..., "model_sha256": ...}, what it was run on
       n_rows            rows of /rounds: 1 + finished rounds;  last_round, n_rounds: finished and planned rounds
       best_round        best on dev samples, None without dev samples;  best_row: its row
       sweep             {"name": ..., "run": ..., "axes": "fed.protocol=paper run.seed=2"} of a run of a sweep, else empty
@@ -85,7 +91,7 @@ class Run:
       contents          data frame of all data sets in the file: shape, unit, meaning
       z [R, d], client_step_size [R, K, I], client_mean [R, K, d] or None, best_z [d], last_z [d],
       best_prompt [P, H], last_prompt [P, H]     numpy arrays
-      labels            names of the labels, from the data set file if that is still there
+      labels            names of the labels (in `partition` made distinct where two are alike)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -116,7 +122,9 @@ class Run:
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
             self.settings_text, self.settings_given = str(file["config"].attrs["resolved"]), str(file["config"].attrs["given"])
-            self.task = str(file["inputs"].attrs.get("task", ""))
+            inputs = file["inputs"].attrs
+            self.task = str(inputs.get("task", ""))
+            self.origins = {name: str(inputs[name]) for name in schema.ORIGINS if name in inputs}
             self.sweep = {name.removeprefix("sweep_"): str(file["environment"].attrs[name])
                           for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
             index = file["rounds/index"][:]
@@ -219,9 +227,8 @@ class Run:
     @cached_property
     def partition(self) -> pd.DataFrame:
         counts = self._read(lambda file: file["partition/class_count"][:])
-        names = self.labels if len(self.labels) == counts.shape[1] else [f"label {i}" for i in range(counts.shape[1])]
         clients = pd.RangeIndex(counts.shape[0], name="client")
-        return pd.DataFrame(counts, index=clients, columns=pd.Index(names, name="label"))
+        return pd.DataFrame(counts, index=clients, columns=pd.Index(label_names(self.labels), name="label"))
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -305,17 +312,19 @@ class Run:
     @cached_property
     def labels(self) -> list[str]:
         n = self._read(lambda file: int(file["partition/class_count"].shape[1]))
-        names = self._names_in_data_set()
+        recorded = self._read(lambda file: _words(file["inputs"]))
+        names = recorded if len(recorded) == n else self._names_in_data_set()
         return names if len(names) == n else [f"label {i}" for i in range(n)]
 
     def _names_in_data_set(self) -> list[str]:
+        """Of a run that was recorded without them."""
         data = Path(self.inputs.get("data", ""))
         places = [data, *(folder / data for folder in self.path.resolve().parents)]
         for place in places:
             if place.is_file():
                 with opened(place) as file:
                     if str(file.attrs.get("source_sha256")) == self.inputs.get("data_source_sha256"):
-                        return [str(word).strip() for word in file.attrs["label_words"]]
+                        return _words(file)
         return []
 
 

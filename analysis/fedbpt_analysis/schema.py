@@ -46,3 +46,5 @@ COST = ("bytes_up", "bytes_down", "tokens", "peak_memory")
 
 PARTITION = {"sample_offsets": 1, "sample_index": 1, "dev_index": 1, "class_count": 2}
 ROOT_ATTRIBUTES = ("format_version", "program_version", "git_commit", "created", "status", "wall_time_s")
+# Of /inputs: what two runs of the same settings may differ in all the same.
+ORIGINS = ("task", "data_sha256", "model_sha256", "tokenizer_sha256")

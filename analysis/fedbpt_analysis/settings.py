@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import yaml
 
 Value = str | int | float | bool
@@ -39,7 +40,10 @@ def parse(text: str) -> dict[str, Value]:
 
 
 def text_of(value: object) -> str:
-    """A value as the program writes it: true, 0.5, iid."""
-    if isinstance(value, bool):
+    """A value as the program writes it: true, 0.5, iid. No two numbers have one text."""
+    if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value or value != value else repr(float(value))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from .naming import printable
 
 FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv"}
 
@@ -33,12 +36,13 @@ class Table:
 
     def markdown(self) -> str:
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            return "| " + " | ".join(cells) + " |"
 
+        escaped = [[escape_markdown(cell) for cell in row] for row in self.rows]
         rows = [[f"**{cell}**" if i in self.bold and j < self.words and cell else cell for j, cell in enumerate(row)]
-                for i, row in enumerate(self.rows)]
+                for i, row in enumerate(escaped)]
         under = [":--" if i < self.words else "--:" for i in range(len(self.head))]
-        lines = [line(self.head), line(under), *map(line, rows)]
+        lines = [line([escape_markdown(cell) for cell in self.head]), line(under), *map(line, rows)]
         notes = [f"\n{note}" for note in self.notes]
         return "\n".join([*lines, *notes]) + "\n"
 
@@ -61,7 +65,12 @@ class Table:
 
 
 def escape_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in printable(text))
+
+
+def escape_markdown(text: str) -> str:
+    """What would be markup: an underscore within a word is none."""
+    return re.sub(r"([\\`*|<$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", printable(text))
 
 
 def _latex_row(cells: Sequence[str], bold: int = 0) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import schema
 from .errors import AnalysisError
-from .program import call
+from .program import call, file_argument
 from .run import Run, opened
 
 
@@ -45,7 +45,7 @@ def verify(path: Path, program: str | None) -> Verdict:
         if program is None or problems:
             return Verdict(path, problems, about)
         problems = [*_as_the_program_reads(run, program)]
-        return Verdict(path, problems, about, None if problems else call(program, "show", "--digest", str(path)).strip())
+        return Verdict(path, problems, about, None if problems else call(program, "show", "--digest", file_argument(path)).strip())
     except AnalysisError as error:
         return Verdict(path, [str(error)])
 
@@ -179,7 +179,7 @@ def _result(file: h5py.File, run: Run) -> Iterator[str]:
 
 def _as_the_program_reads(run: Run, program: str) -> Iterator[str]:
     """`show --json` says the same as this package reads; a live run may have gone on since."""
-    text = json.loads(call(program, "show", "--json", str(run.path)))
+    text = json.loads(call(program, "show", "--json", file_argument(run.path)))
     rows = text["rounds"][: run.n_rows]
     if [row["index"] for row in rows] != run.rounds.index.to_list():
         yield "the program reads other rounds from it"

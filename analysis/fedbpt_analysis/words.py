@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from . import claims
 from .run import Run
 
 PROTOCOLS = {
@@ -18,18 +19,21 @@ PROTOCOLS = {
 }
 
 
+BYTE_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
 def bytes_text(n: float) -> str:
     """20360 -> 20.4 kB: decimal units, three digits."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, size in BYTE_UNITS:
         if abs(n) >= 0.9995 * size:
             return f"{three_digits(n / size)} {unit}"
     return f"{n:.0f} bytes"
 
 
-def bytes_tick(n: float) -> str:
+def bytes_tick(n: float, digits: int = 3) -> str:
     """1000000 -> 1 MB."""
-    number, unit = bytes_text(n).split()
-    return f"{float(number):g} {unit}"
+    size, unit = next(((size, unit) for unit, size in BYTE_UNITS if abs(n) >= 0.9995 * size), (1.0, "bytes"))
+    return f"{n / size:.{digits}g} {unit}"
 
 
 def three_digits(value: float) -> str:
@@ -67,11 +71,19 @@ def plural(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
+def is_killed(run: Run) -> bool:
+    """Says running, and its process is known to have ended."""
+    holder = claims.look(run.path) if run.status == "running" else None
+    return holder is not None and holder.dead
+
+
 def status_text(run: Run) -> str:
     """`finished: all 24 rounds`; of a run that says it is running, when it last wrote."""
     done = f"{run.last_round} of {plural(run.n_rounds, 'round')}"
     if run.status == "finished":
         return f"finished, all {plural(run.n_rounds, 'round')}"
+    if is_killed(run):
+        return f"killed after {done}"
     if run.status == "running":
         return f"running, {done}; last written {age_text(run)} ago (a killed run says running for ever)"
     return f"{run.status} after {done}"
@@ -101,7 +113,7 @@ def _scores(run: Run) -> str:
         return "No round has been scored yet."
 
     def pair(row: int) -> str:
-        return f"{100 * rounds[f'{split}_accuracy'].iloc[row]:.1f} % (loss {rounds[f'{split}_loss'].iloc[row]:.3f})"
+        return f"{number_text(100 * rounds[f'{split}_accuracy'].iloc[row], 1)} % (loss {number_text(rounds[f'{split}_loss'].iloc[row])})"
 
     last = run.last_scored_row
     if last == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -13,14 +14,27 @@ class UserError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Runs `main` and turns what a user can cause into one line and exit code 2."""
     try:
+        if sys.stdout is None:
+            raise UserError("the standard output is closed; nothing can be printed")
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a name's characters
         main()
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; nothing was written", 130))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        _drop_output()
         sys.exit(_fail(f"{where}{error.strerror or error}"))
+
+
+def _drop_output() -> None:
+    """Sends what could not be printed nowhere, so that the interpreter does not try once more, and complain, when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str, code: int = 2) -> int:

@@ -224,6 +224,7 @@ def _labels(path: Path, items: Any, lines: list[int], key: str) -> tuple[Label, 
         raise UserError(f"{path}: labels must list at least two classes")
     labels: list[Label] = []
     seen: dict[str, int] = {}
+    named: dict[str, int] = {}
     for item, line in zip(items, lines, strict=True):
         where = f"{path}:{line}"
         if not isinstance(item, dict) or set(item) - {"value", "word", "text"} or "value" not in item:
@@ -232,6 +233,11 @@ def _labels(path: Path, items: Any, lines: list[int], key: str) -> tuple[Label, 
         if not isinstance(word, str) or not word.strip():
             hint = " (quote words like Yes and No, which YAML takes for true and false)" if isinstance(word, bool) else ""
             raise UserError(f"{where}: the label lacks {key}, as a text{hint}")
+        shown = " ".join(word.split())
+        if shown in named:
+            hint = "list both values there if it is one class"
+            raise UserError(f"{where}: {key} {shown!r} is already that of the label in line {named[shown]}; {hint}")
+        named[shown] = line
         values = item["value"] if isinstance(item["value"], list) else [item["value"]]
         for value in values:
             if isinstance(value, (dict, list)) or value is None or isinstance(value, bool):

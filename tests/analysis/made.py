@@ -35,6 +35,8 @@ class Made:
     created: str = "2026-01-02T03:04:05Z"
     scores: dict[str, list[float]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    label_words: list[str] | None = None  # recorded in /inputs, one a label
 
     @property
     def all_settings(self) -> dict[str, object]:
@@ -71,8 +73,11 @@ def write(path: Path, made: Made | None = None) -> Path:
         file.create_group("environment").attrs.update(environment)
         inputs = {"model": str(settings["model.path"]), "data": str(settings["data.path"]), "task": made.task, "template": "{text} {mask}",
                   "data_source_sha256": "0" * 64}
-        file.create_group("inputs").attrs.update(inputs)
-        _write_partition(file, k, made.labels, draw)
+        group = file.create_group("inputs")
+        group.attrs.update(inputs | made.inputs)
+        if made.label_words is not None:
+            group.attrs.create("label_words", np.array(made.label_words, object), dtype=h5py.string_dtype())
+        _write_partition(file, k, made.labels if made.label_words is None else len(made.label_words), draw)
         rounds = _rounds(made, n_rows, (k, d, i), scores, draw)
         for name, values in rounds.items():
             dataset = file.create_dataset(f"rounds/{name}", data=values)
@@ -119,7 +124,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
     k, d, i = sizes
     took_part = draw.random((n_rows, k)) < float(made.all_settings["fed.participation"])  # type: ignore[arg-type]
     took_part[1:, 0] = True
-    took_part[0] = False
+    took_part[:1] = False
     n = took_part.sum(axis=1)
 
     def of_clients(low: float, high: float) -> np.ndarray:
@@ -127,7 +132,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
 
     loss = of_clients(0.4, 1.4)
     z = np.cumsum(draw.normal(0, 1, (n_rows, d)), axis=0)
-    z[0] = 0
+    z[:1] = 0
     index = np.arange(n_rows)
     return {
         "index": index.astype(np.int64), "z": z, "step_size": 1 - 0.01 * index, "step_size_local": 1 - 0.02 * index, **scores,

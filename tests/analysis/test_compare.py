@@ -51,7 +51,10 @@ def test_axes_and_means(grid: Path) -> None:
     assert table.loc[("paper", 20), "test_accuracy_best"] == pytest.approx(0.76)
     sd = pd.Series(NOISE).std()
     assert table.loc[("nvflare", 5), "test_accuracy_best_sd"] == pytest.approx(sd)
-    assert table.loc[("nvflare", 5), "test_accuracy_best_ci95"] == pytest.approx(t_quantile(2) * sd / math.sqrt(3))
+    half, p = t_quantile(2) * sd / math.sqrt(3), 0.61
+    for name, sign in (("low95", -1), ("high95", 1)):
+        end = 1 / (1 + math.exp(-(math.log(p / (1 - p)) + sign * half / (p * (1 - p)))))
+        assert table.loc[("nvflare", 5), f"test_accuracy_best_{name}"] == pytest.approx(end)
 
 
 def test_paired_differences_lose_the_seeds_noise(grid: Path) -> None:
@@ -185,6 +188,130 @@ def test_escapes() -> None:
     table = Table("a_b", ["x|y", "1"], [["50% & more_$", "2"]])
     assert r"x\|y" in table.markdown() and r"50\% \& more\_\$" in table.latex() and r"\caption{a\_b}" in table.latex()
     assert escape_latex("\\~^{}#") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}\{\}\#"
+
+
+def two_data_sets(folder: Path, seeds: dict[str, tuple[int, ...]]) -> None:
+    """nvflare and paper (+0.1) on two data sets of one file name, agnews being easier by 0.2."""
+    for data, gain in (("sst2", 0.0), ("agnews", 0.2)):
+        for protocol, more in (("nvflare", 0.0), ("paper", 0.1)):
+            for seed in seeds[data]:
+                settings = {"data__path": f"{data}/data.h5", "fed__protocol": protocol}
+                run(folder, f"{data}-{protocol}-{seed}", seed, 0.5 + gain + more + NOISE[seed], 0.5 + gain + more, **settings)
+
+
+def test_one_name_a_setting(tmp_path: Path) -> None:
+    """Data sets of one file name in two folders are two settings in tables, pictures and curves."""
+    two_data_sets(tmp_path, {"sst2": (1, 2), "agnews": (1, 2)})
+    comparison = compare([tmp_path])
+    table = compare_report.settings_table(comparison)
+    assert {tuple(row[:2]) for row in table.rows} == {("sst2/data", "nvflare"), ("sst2/data", "paper"), ("agnews/data", "nvflare"),
+                                                     ("agnews/data", "paper")}
+    drawn = compare_report.curves(comparison, "test_accuracy")
+    assert len({name for name, _ in drawn}) == len(drawn) == 4 and {table.shape[1] for _, table in drawn} == {2}
+    names = set(comparison.differences_to_best()["setting"])
+    assert len(names) == 3 and comparison.name_of(comparison.best()) == "agnews/data, paper"
+    assert set(comparison.pairs("data.path")["less"]) | set(comparison.pairs("data.path")["value"]) == {"sst2/data", "agnews/data"}
+
+
+@pytest.mark.parametrize(("name", "values", "expected"), [
+    ("data.path", ["a/data.h5", "b/data.h5", "mine.h5"], ["a/data", "b/data", "mine"]),
+    ("data.path", ["/x/a/data.h5", "/y/a/data.h5", "data.h5", "data"], ["x/a/data", "y/a/data", "data.h5", "data"]),
+    ("model.path", ["m", "./m", "m/"], ["m", "./m", "m/"]),
+    ("cma.sigma", [0.1234567, 0.1234568, 0.5], ["0.1234567", "0.1234568", "0.5"]),
+    ("prompt.text", ["a\nb", "a\\nb", "\x1b[1m"], ["a\\nb (1)", "a\\nb (2)", "\\x1b[1m"]),
+])
+def test_names_of_values(name: str, values: list[object], expected: list[str]) -> None:
+    assert list(axes.names_of(name, values).values()) == expected
+
+
+def test_names_that_join_alike(tmp_path: Path) -> None:
+    """`a, b` with `c` and `a` with `b, c` are two settings."""
+    for number, (one, other) in enumerate((("a, b", "c"), ("a", "b, c"))):
+        run(tmp_path, str(number), 1, 0.5 + number / 10, data__path=one, model__path=other)
+    comparison = compare([tmp_path], axes=["data.path", "model.path"])
+    assert len({name for name, _ in compare_report.curves(comparison, "test_accuracy")}) == 2
+
+
+def test_seeds_are_counted_within_equal_settings(tmp_path: Path) -> None:
+    """Two data sets with two seeds each are two seeds, not four, and the data sets' distance is no spread of seeds."""
+    two_data_sets(tmp_path, {"sst2": (1, 2), "agnews": (1, 2)})
+    comparison = compare([tmp_path], axes=["fed.protocol"])
+    assert comparison.besides == ("data.path",) and not comparison.unequal
+    table = comparison.settings(("test_accuracy_best",)).set_index("fed.protocol")
+    assert set(table["seeds"]) == {2} and set(table["runs"]) == {4}
+    assert table.loc["paper", "test_accuracy_best"] == pytest.approx(0.7 + (NOISE[1] + NOISE[2]) / 2)
+    assert table.loc["paper", "test_accuracy_best_sd"] == pytest.approx(abs(NOISE[1] - NOISE[2]) / math.sqrt(2))
+    text = " ".join(compare_report.summary(comparison))
+    assert "2 seeds each" in text and "these differ too: data.path (2 values)" in text
+    pair = comparison.pairs("fed.protocol").iloc[0]
+    assert pair["difference"] == pytest.approx(0.1) and (pair["seeds"], pair["pairs"]) == (2, 4)
+    compare_report.write_all(comparison, tmp_path / "out", "two data sets")
+
+
+def test_no_interval_over_seeds_of_unequal_settings(tmp_path: Path) -> None:
+    """Each data set with seeds of its own: no seed shows how a setting spreads, so there is no interval."""
+    two_data_sets(tmp_path, {"sst2": (1, 2), "agnews": (3,)})
+    comparison = compare([tmp_path], axes=["fed.protocol"])
+    table = comparison.settings(("test_accuracy_best",)).set_index("fed.protocol")
+    assert table.loc["nvflare", "test_accuracy_best"] == pytest.approx((0.5 + (NOISE[1] + NOISE[2]) / 2 + 0.7 + NOISE[3]) / 2)
+    assert table["test_accuracy_best_low95"].isna().all() and set(table["seeds"]) == {1}
+
+
+def test_unequal_company(tmp_path: Path) -> None:
+    """A protocol that was run on the easy data set too is neither better for it, nor chosen for it; differences are of equal data."""
+    two_data_sets(tmp_path, {"sst2": (1, 2), "agnews": (1, 2)})
+    for path in tmp_path.glob("agnews-paper-*.h5"):
+        path.unlink()
+    comparison = compare([tmp_path], axes=["fed.protocol"])
+    assert comparison.unequal and comparison.best() == ("paper",)
+    assert comparison.pairs("fed.protocol").iloc[0]["difference"] == pytest.approx(0.1)
+    assert comparison.differences_to_best().iloc[0]["difference"] == pytest.approx(-0.1)
+    assert "do not compare" in " ".join(compare_report.summary(comparison))
+
+
+def test_same_settings_on_other_data(tmp_path: Path) -> None:
+    """A data set that was staged anew under its old name is named, and its run is not taken for a newer one of the same."""
+    for number, (seed, digest) in enumerate(((1, "a"), (2, "a"), (1, "b"))):
+        made.write(tmp_path / f"{number}.h5", Made({"run.seed": seed}, inputs={"data_sha256": digest}, created=f"2026-01-0{number + 1}"))
+    comparison = compare([tmp_path])
+    assert len(comparison.runs) == 3 and comparison.besides == ("data_sha256",) and comparison.settings()["seeds"].to_list() == [1]
+    assert "data_sha256 (2 values)" in " ".join(compare_report.summary(comparison))
+
+
+def test_setting_that_some_runs_lack(tmp_path: Path) -> None:
+    """A run of an older program has no value for a newer setting: that is a value of its own, in every table and picture."""
+    for number, extra in enumerate(({}, {"cma.restarts": 2}, {"cma.restarts": 3})):
+        made.write(tmp_path / f"{number}.h5", Made({**extra, "run.seed": 1}))
+    comparison = compare([tmp_path])
+    assert comparison.axes.names == ("cma.restarts",) and len(comparison.pairs("cma.restarts")) == 3
+    assert "not recorded" in {row[0] for row in compare_report.settings_table(comparison).rows}
+    compare_report.write_all(comparison, tmp_path / "out", "lack")
+
+
+@pytest.mark.parametrize("values", [[0.99, 1.0], [1.0, 0.0], [0.999, 1.0, 1.0], [0.0, 0.001], [1.0, 1.0], [0.0, 0.0], [0.5]])
+def test_intervals_of_fractions(values: list[float], tmp_path: Path) -> None:
+    """Accuracies near their limits: intervals, and those of differences, stay where accuracies can be."""
+    for seed, value in enumerate(values):
+        run(tmp_path, f"a{seed}", seed, value, fed__protocol="nvflare")
+        run(tmp_path, f"b{seed}", seed, 1 - value, fed__protocol="paper")
+    comparison = compare([tmp_path])
+    table, effects = comparison.settings(("test_accuracy_best",)), comparison.main_effects("fed.protocol")
+    for frame, low, high, least in ((table, "test_accuracy_best_low95", "test_accuracy_best_high95", 0), (effects, "low95", "high95", 0),
+                                    (comparison.pairs("fed.protocol"), "low95", "high95", -1)):
+        mean = frame[low.removesuffix("_low95") if "_" in low else "mean" if "mean" in frame else "difference"]
+        if len(values) > 1:
+            assert ((least <= frame[low]) & (frame[low] <= mean) & (mean <= frame[high]) & (frame[high] <= 1)).all()
+        else:
+            assert frame[low].isna().all() and frame[high].isna().all()
+    compare_report.summary(comparison)
+
+
+def test_losses_have_no_limits(tmp_path: Path) -> None:
+    for seed in NOISE:
+        made.write(tmp_path / f"{seed}.h5", Made({"run.seed": seed}, scores={"test_loss": [2 + NOISE[seed]] * 5}))
+    row = compare([tmp_path], "test_loss_best").settings(("test_loss_best",)).iloc[0]
+    half = t_quantile(2) * pd.Series(NOISE).std() / math.sqrt(3)
+    assert row["test_loss_best_low95"] == pytest.approx(2.01 - half) and row["test_loss_best_high95"] == pytest.approx(2.01 + half)
 
 
 def test_errors(grid: Path, tmp_path: Path, call: Callable[..., Result]) -> None:

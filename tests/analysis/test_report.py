@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import fedbpt_analysis as fa
 import made
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Result
-from fedbpt_analysis import charts, report, style, words
+from fedbpt_analysis import charts, page, report, style, words
 from fedbpt_analysis.compare import compare
 from fedbpt_analysis.compare_report import pictures
 from made import NAN, Made
@@ -68,6 +70,7 @@ def check(text: str) -> Checker:
     return checker
 
 
+SCORED = [f"{split}_{measure}" for split in ("train", "dev", "test") for measure in ("loss", "accuracy")]
 VARIANTS = {
     "usual": Made(),
     "start only": Made(rows=1, status="running"),
@@ -83,7 +86,21 @@ VARIANTS = {
     "one client": Made({"fed.clients": 1}),
     "perturbed, hinge": Made({"perturb.rate": 0.5, "objective.loss": "hinge"}),
     "failed": Made(rows=3, status="failed"),
+    "more clients": Made({"fed.clients": 300, "fed.rounds": 3, "fed.participation": 0.5}),
+    "more clients and labels": Made({"fed.clients": 201, "fed.rounds": 2}, labels=40),
+    "all NaN": Made(scores={name: [NAN] * 5 for name in SCORED}),
+    "huge": Made(scores={name: [1e308, -1e308, NAN, np.inf, 1] for name in (*SCORED, "step_size", "condition_number")}),
+    "start NaN": Made(scores={"test_accuracy": [NAN, 0.5, NAN, 0.6, NAN]}),
     "wild": Made(scores={"condition_number": [1, 10, 1e3, 1e6, 1e9], "test_loss": [1, 50, 3e4, 2e8, 1e12]}),
+}
+
+# What concerns one chart: its name and the run.
+ONE_CHART = {
+    ("condition_number", "condition within a decade"): Made(scores={"condition_number": [21, 25, 31, 34, 40]}),
+    ("labels", "hostile labels"): Made(label_words=["$\\foo$", "$x_1$", "_x", "<b>&amp;</b>", "%s {0}", "a\nb\x1b[1m"]),
+    ("labels", "labels of one text"): Made(label_words=["same", "same ", "same (label 0)"]),
+    ("labels", "labels in many scripts"): Made(label_words=["体育新闻", "رياضة", "🏀", "спорт", "खेल"]),
+    ("labels", "long labels"): Made(label_words=[f"a sentence that stands for a label and goes on and on {c}" for c in "abcdefg"]),
 }
 
 
@@ -119,11 +136,22 @@ def test_pictures(name: str, tmp_path: Path) -> None:
 
     run = fa.open_run(made.write(tmp_path / "run.h5", VARIANTS[name]))
     drawn = report.charts_of(run)
-    assert {chart.name for chart in drawn} >= {"loss", "accuracy", "step_size", "labels", "time"}
+    assert {chart.name for chart in drawn} >= {"step_size", "labels", "time"} | (set() if name == "all NaN" else {"loss", "accuracy"})
     for chart in drawn:
         figure = style.single(partial(report._on, chart, run), chart.title, report.height_of(chart, run))
         FigureCanvasAgg(figure)
         inside(figure)
+
+
+@pytest.mark.parametrize(("chart", "name"), ONE_CHART)
+def test_picture(chart: str, name: str, tmp_path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    run = fa.open_run(made.write(tmp_path / "run.h5", ONE_CHART[chart, name]))
+    drawn = report.charts_of(run, [chart])[0]
+    figure = style.single(partial(report._on, drawn, run), drawn.title, report.height_of(drawn, run))
+    FigureCanvasAgg(figure)
+    inside(figure)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -131,7 +159,8 @@ def test_page(name: str, tmp_path: Path) -> None:
     run = fa.open_run(made.write(tmp_path / "run.h5", VARIANTS[name]))
     text = report.html([run])
     checker = check(text)
-    assert checker.tags.count("svg") == len(report.charts_of(run)) and checker.tags.count("table") == 4
+    assert checker.tags.count("svg") == len(report.charts_of(run))
+    assert checker.tags.count("table") == (6 if "more clients" in name else 4)
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     for sentence in words.summary(run):
         assert len(sentence) > 20
@@ -164,6 +193,124 @@ def test_hostile_names(tmp_path: Path) -> None:
     text = report.html([fa.open_run(path)])
     check(text)
     assert "<script>alert" not in text and "run&lt;i&gt;" in text
+
+
+def texts_of(figure: Figure) -> list[str]:
+    """Of the legends and the ticks of an axis of words."""
+    figure.draw_without_rendering()
+    legends = [axes.get_legend() for axes in figure.axes]
+    texts = [text for legend in legends if legend for text in legend.get_texts()]
+    return [text.get_text() for text in (*texts, *(label for axes in figure.axes for label in axes.get_yticklabels()))]
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("clients", [4, 250])
+def test_labels_are_no_markup(clients: int, tmp_path: Path) -> None:
+    """Each label has its entry, as it is written; what no font can draw has a number that the caption explains."""
+    words = ["$\\foo$", "$x_1$", "_x", "__", "50% {0} <i>", "\U000f0000"]
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made({"fed.clients": clients, "fed.rounds": 2}, label_words=words)))
+    chart = report.charts_of(run, ["labels"])[0]
+    figure = style.single(partial(report._on, chart, run), chart.title)
+    found = texts_of(figure)
+    for word in [*words[:5], "label 5"]:
+        assert found.count(word) == 1, found
+    assert "label 5: \U000f0000" in report.html([run])
+    report.write_pictures(run, tmp_path / "out", ["svg"])
+    for path in (tmp_path / "out").iterdir():
+        ElementTree.parse(path)
+
+
+def test_labels_called_like_columns(tmp_path: Path) -> None:
+    """A label may be called `rounds` or `client`: its samples are in the page and in partition.csv."""
+    words = ["rounds", "client", "samples", "same", "same"]
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made({"fed.clients": 3}, label_words=words)))
+    text = report._client_rows(run, report.client_table(run), "x")
+    cells = [re.findall(r"<td class=n[^>]*>([^<]*)", row) for row in text.split("<tr>")[2:]]
+    for row, counts in zip(cells, run.partition.to_numpy(), strict=True):
+        assert row[2:7] == [str(n) for n in counts] and row[1] == str(counts.sum()) and row[7] == str(run.last_round)
+    report.write_tables(run, tmp_path)
+    written = pd.read_csv(tmp_path / "partition.csv", index_col=0)
+    np.testing.assert_array_equal(written, run.partition)
+    assert len(set(written.columns)) == 5
+
+
+def test_label_words_are_recorded(tmp_path: Path) -> None:
+    """Away from the data set a run knows its labels; those that a data set names come second."""
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made(label_words=["bad", " great ", "so-so"])))
+    assert run.labels == ["bad", "great", "so-so"] == list(run.partition.columns)
+    assert fa.open_run(made.write(tmp_path / "old.h5")).labels == ["label 0", "label 1", "label 2"]
+
+
+def test_files_of_several_runs(tmp_path: Path, call: Callable[..., Result]) -> None:
+    """Runs of one name, or of names that differ in case, have folders of their own, each with its own numbers."""
+    paths = []
+    for number, name in enumerate(("a/run.h5", "b/run.h5", "b/RUN.h5")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        paths.append(made.write(tmp_path / name, Made({"run.seed": number})))
+    call("report", *paths, "--csv", "--output", tmp_path / "all.html").good()
+    folders = sorted((tmp_path / "all-files").iterdir())
+    assert len(folders) == len({folder.name.casefold() for folder in folders}) == 3
+    losses = {pd.read_csv(folder / "rounds.csv")["train_loss"].iloc[-1] for folder in folders}
+    assert losses == {fa.open_run(path).rounds["train_loss"].iloc[-1] for path in paths}
+    checker = check((tmp_path / "all.html").read_text())
+    assert {"r0", "r1", "r2"} <= set(checker.ids)
+
+
+@pytest.mark.parametrize("name", ["all NaN", "huge"])
+def test_files_of_runs_without_scores(name: str, tmp_path: Path, call: Callable[..., Result]) -> None:
+    path = made.write(tmp_path / "run.h5", VARIANTS[name])
+    call("report", path, "--png", "--csv").good()
+    files = {file.name for file in (tmp_path / "run-files").iterdir()}
+    assert {"step_size.png", "rounds.csv"} <= files
+
+
+def test_nothing_to_draw(tmp_path: Path, call: Callable[..., Result]) -> None:
+    path = made.write(tmp_path / "run.h5", Made(rows=1, status="interrupted", scores={name: [NAN] for name in SCORED}))
+    call("report", path, "--png").good()
+    call("report", path, "--overview", tmp_path / "x.png").sentence("nothing to draw")
+    call("report", made.write(tmp_path / "none.h5", Made(rows=0, status="interrupted"))).sentence("holds no rounds yet")
+
+
+@pytest.mark.parametrize(("low", "high"), [(21, 40), (1, 9), (100, 101), (2e3, 1e9), (504, 509), (1, 1e40), (0.5, 2)])
+def test_log_axes_have_numbers(low: float, high: float) -> None:
+    """However short the stretch of an axis, three ticks have numbers, and no two the same; however long, they are not crowded."""
+    for write in (lambda value, digits: f"{value:.{digits}g}", words.bytes_tick):
+        figure = Figure()
+        axes = figure.add_subplot()
+        axes.plot([low, high], [0, 1])
+        style.log_scale(axes, "x", write)
+        figure.draw_without_rendering()
+        labels = [text.get_text() for text in shown_ticks(axes.xaxis)]
+        assert 3 <= len([text for text in labels if text]) <= 12 and len(set(labels)) == len(labels), labels
+
+
+def test_ten_thousand_clients(tmp_path: Path) -> None:
+    """A page that a browser opens at once; the goal is ten seconds, which are printed and not asserted on a busy machine."""
+    path = made.write(tmp_path / "run.h5", Made({"fed.clients": 10_000, "fed.rounds": 24}, labels=5))
+    wall, busy = time.perf_counter(), time.process_time()
+    run = fa.open_run(path)
+    text = report.html([run])
+    busy = time.process_time() - busy
+    print(f"{len(text) / 1e6:.2f} MB in {time.perf_counter() - wall:.1f} s, {busy:.1f} s of processor time")
+    assert len(text.encode()) < 2_000_000 and busy < 20
+    checker = check(text)
+    assert checker.tags.count("tr") < 200
+    last = run.clients["loss"].unstack("client").ffill().iloc[-1]
+    assert page.plain(last.median()) in text and f"{last.min():.4f}" in text and f"{last.max():.4f}" in text
+
+
+def test_many_rounds_and_labels(tmp_path: Path) -> None:
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made({"fed.rounds": 3000, "cma.dimension": 2}, labels=400)))
+    text = report.html([run])
+    assert len(text.encode()) < 2_000_000 and "of 3,001 rounds; --csv writes all" in text
+
+
+def test_quantiles() -> None:
+    draw = np.random.default_rng(1)
+    values = draw.normal(size=(7, 50))
+    values[draw.random((7, 50)) < 0.3] = NAN
+    expected = np.nanpercentile(values, [0, 5, 25, 50, 100], axis=1)
+    np.testing.assert_allclose(charts.quantiles(values, (0, 5, 25, 50, 100)), expected)
 
 
 def test_summary_says_what_matters(tmp_path: Path) -> None:
@@ -238,6 +385,14 @@ def test_errors(tmp_path: Path, call: Callable[..., Result]) -> None:
     path = made.write(tmp_path / "run.h5")
     before = path.read_bytes()
     call("report", path, "--output", path).sentence("ends in .html")
+    (tmp_path / "link.html").symlink_to(path)
+    (tmp_path / "hard.html").hardlink_to(path)
+    for name in ("link.html", "hard.html"):
+        call("report", path, "--output", tmp_path / name).sentence(name, "one of the runs")
+    (tmp_path / "link.svg").symlink_to(path)
+    call("compare", path, "--overview", tmp_path / "link.svg").sentence("link.svg", "one of the runs")
+    call("report", path, "--overview", tmp_path / "x.svg", "--csv").sentence("--overview", "--csv")
+    call("compare", path, "--paper", "results", "--output", tmp_path / "out").sentence("--paper", "--output")
     call("report", tmp_path / "no.h5").sentence("no.h5", "there is no such file")
     call("report", path, path, "--overview", tmp_path / "x.svg").sentence("one run")
     (tmp_path / "file").write_text("")

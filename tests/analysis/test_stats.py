@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from fedbpt_analysis.stats import estimate, t_probability, t_quantile
+from fedbpt_analysis.stats import DIFFERENCE, FRACTION, estimate, t_probability, t_quantile
 
 # Two-sided 95% points as tables print them.
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 9: 2.262, 10: 2.228, 19: 2.093, 30: 2.042, 60: 2.000,
@@ -46,3 +46,22 @@ def test_estimate_of_little() -> None:
     one, none = estimate([2.5]), estimate([math.nan])
     assert (one.n, one.mean) == (1, 2.5) and math.isnan(one.sd) and math.isnan(one.half) and not one.excludes_zero()
     assert none.n == 0 and math.isnan(none.mean)
+
+
+def test_interval_within_limits() -> None:
+    """Near the middle as without limits; at a limit it ends before it; equal values have no width."""
+    middle = estimate([0.49, 0.5, 0.51], FRACTION)
+    assert middle.low == pytest.approx(0.5 - middle.half, abs=1e-4) and middle.high == pytest.approx(0.5 + middle.half, abs=1e-4)
+    top = estimate([0.97, 0.99, 1.0], FRACTION)
+    reach = top.half / (top.mean * (1 - top.mean))
+    logits = [math.log(end / (1 - end)) - math.log(top.mean / (1 - top.mean)) for end in (top.low, top.high)]
+    assert logits == pytest.approx([-reach, reach]) and top.high < 1 < top.mean + top.half
+    assert 0 < estimate([0.0, 1.0], FRACTION).low < 1e-9 and estimate([0.0, 1.0], FRACTION).high <= 1
+    for value in (0.0, 0.3, 1.0):
+        same = estimate([value] * 3, FRACTION)
+        assert (same.low, same.high, same.sd) == (value, value, 0.0)
+    assert estimate([0.1] * 3).half == 0  # whatever rounding does to their mean
+    difference = estimate([0.9, 0.99, 0.95], DIFFERENCE)
+    assert -1 < difference.low < 0.9 < difference.high < 1 and difference.excludes_zero()
+    assert math.isnan(estimate([0.5], FRACTION).low) and math.isnan(estimate([], FRACTION).high)
+    assert estimate([0.9, 1.3], FRACTION).high == pytest.approx(1.1 + estimate([0.9, 1.3]).half)  # no fractions after all

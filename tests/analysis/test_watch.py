@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +14,8 @@ import made
 import numpy as np
 import pytest
 from conftest import Result
-from fedbpt_analysis import open_run, terminal, watch
+from fedbpt_analysis import claims, open_run, terminal, watch, words
+from fedbpt_analysis.naming import width_of
 from made import Made
 
 
@@ -45,6 +48,109 @@ def test_screen_fits(width: int, height: int, tmp_path: Path) -> None:
     run = open_run(made.write(tmp_path / "run.h5", Made({"fed.rounds": 150})))
     lines = watch.screen(run, width, height)
     assert max(map(len, lines)) <= width and len(lines) < height
+
+
+def words_of(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 12), (80, 24), (20, 12), (100, 12), (40, 60), (10, 5), (3, 3), (200, 2)])
+def test_screen_of_a_small_terminal(width: int, height: int, tmp_path: Path) -> None:
+    """Never more lines than scroll, nor wider ones; the line that says how far the run is comes first."""
+    run = open_run(made.write(tmp_path / f"{'体育' * 20}.h5", Made({"fed.rounds": 150}, rows=30, status="running", task="\x1b[2J新闻")))
+    lines = watch.screen(run, width, height)
+    assert len(lines) < height or len(lines) == 1
+    assert max(map(width_of, lines)) <= width and not any("\x1b" in line for line in lines)
+    if width > 10:
+        assert "round 29" in words_of(lines[:2])
+    if (width, height) == (80, 24):
+        text = words_of(lines)
+        for word in ("round 29 of 150, running, last written", "to go", "before tuning", "train", "seed 1", "step size", "down",
+                     "accuracy (fraction)"):
+            assert word in text, word
+    if (width, height) == (80, 12):
+        assert len(lines) >= 7 and "seed 1" in words_of(lines)
+
+
+def test_fold() -> None:
+    assert terminal.fold("one two three", 9) == ["one two", "  three"] and terminal.fold("", 5) == [""]
+    assert terminal.fold("abcdefgh", 3) == ["abc", "def", "gh"] and terminal.fold("体育新闻 a", 4) == ["体育", "新闻", "a"]
+    text = "round 3 of 4, running, about 5 s to go"
+    for width in range(1, 45):
+        assert max(map(width_of, terminal.fold(text, width))) <= width
+        assert "".join("".join(terminal.fold(text, width)).split()) == "".join(text.split())
+
+
+def test_nothing_scored(tmp_path: Path) -> None:
+    """A run whose losses are no numbers, or too large to draw, is shown without plots or with what there is."""
+    for number, value in enumerate((np.nan, np.inf, 1e308)):
+        scores = {name: [value] * 5 for name in ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy", "test_loss", "test_accuracy")}
+        run = open_run(made.write(tmp_path / f"{number}.h5", Made(scores=scores)))
+        assert "round 4 of 4" in words_of(watch.screen(run, 80, 24))
+
+
+def lock(path: Path, **changes: object) -> Path:
+    """The lock of a run file as src/record/claim_file.c writes it, held by this process unless it says otherwise."""
+    said: dict[str, object] = {"identity": "ab12", "host": os.uname().nodename, "pids": os.readlink("/proc/self/ns/pid"),
+                               "pid": os.getpid(), "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "born": claims._born(str(os.getpid())),
+                               "job": "", "start": ""}
+    text = "".join(f"{key} {value}\n" for key, value in (said | changes).items())
+    file = path.with_name(f".{path.name}.lock")
+    file.write_text(f"fedbpt lock of a run file\n{text}end\n")
+    return file
+
+
+def dead_process() -> dict[str, object]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        born = claims._born(str(process.pid))
+        process.kill()
+    return {"pid": process.pid, "born": born}
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_killed_run(live: bool, tmp_path: Path) -> None:
+    """Its process has ended and the file still says running: the view ends, says so and fails."""
+    path, out = made.write(tmp_path / "run.h5", Made(rows=2, status="running")), Terminal() if live else io.StringIO()
+    lock(path, **dead_process())
+    assert watch.watch(path, False, 0.05, out) == 1
+    assert "run.h5: ended at round 1 of 4 without saying so: process" in out.getvalue() and "--resume" in out.getvalue()
+    run = open_run(path)
+    assert "round 1 of 4, killed" in words_of(watch.screen(run, 80, 24)) and words.status_text(run) == "killed after 1 of 4 rounds"
+    assert claims.look(path).dead and not claims.look(lock(path) and path).dead
+
+
+def test_successor_of_a_killed_run(tmp_path: Path) -> None:
+    """While a lock is taken over, who takes it counts; another host's process is not looked for here."""
+    path = made.write(tmp_path / "run.h5")
+    assert claims.look(path) is None
+    first = lock(path, **dead_process())
+    first.with_name(f"{first.name}.ab12").write_text(lock(path, identity="cd34").read_text())
+    lock(path, **dead_process())
+    assert not claims.look(path).dead
+    assert not claims.look(lock(path, **dead_process(), host="elsewhere") and path).dead
+    first.write_text("")
+    assert claims.look(path).text == "unknown process"
+
+
+def test_silent_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process on another host counts as dead when nothing has changed for a time by this one's own clock, whatever the times in the
+    files say; signs of life put that off."""
+    path = made.write(tmp_path / "run.h5", Made(rows=2, status="running"))
+    file = lock(path, host="elsewhere")
+    os.utime(file, (4e9, 4e9))  # in the future
+    now = 1000.0
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now)
+    signs = claims.LifeSigns(path)
+    for later, dead in ((0, False), (100, False), (119, False), (121, True)):
+        now = 1000.0 + later
+        assert (signs.why_dead() is not None) == dead
+    os.utime(file, (1, 1))
+    assert signs.why_dead() is None
+    now += 119
+    file.unlink()
+    assert signs.why_dead() is None
+    now += 121
+    assert "no process has it locked" in str(signs.why_dead())
 
 
 def test_once(tmp_path: Path, call: Callable[..., Result]) -> None:

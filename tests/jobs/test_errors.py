@@ -89,6 +89,13 @@ def test_bad_files(call, bert, task, tmp_path, name, content, expected):
         ({"labels": [LABELS[0], {"value": 1, "word": "Bad"}]}, "is the same token as 'bad'"),
         ({"labels": [*LABELS, {"value": 2, "word": "good"}], "metric": "f1"}, "metric f1 is that of label number 1 of two"),
         ({"labels": None}, "at least two classes"),
+        ({"labels": [LABELS[0], {"value": 1, "word": "bad"}]}, "word 'bad' is already that of the label in line"),
+        ({"labels": [LABELS[0], {"value": 1, "word": " bad "}]}, "word 'bad' is already that of the label in line"),
+        (
+            {"readout": "embedding", "template": "{prompt} {text}", "template_without_prompt": None,
+             "labels": [{"value": 0, "text": "good  film"}, {"value": 1, "text": "good film"}]},
+            "text 'good film' is already that of the label in line",
+        ),
     ],
 )
 def test_bad_tasks(call, bert, task, table, changes, expected):
@@ -174,3 +181,18 @@ def test_no_traceback_from_the_shell(tmp_path):
     command = [sys.executable, str(ROOT / "jobs" / "prepare_data.py"), "--model", str(tmp_path / "none"), "--task", "sst2"]
     result = subprocess.run([*command, "--train", "x.tsv", "--output", str(tmp_path / "o.h5")], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+
+
+def test_full_and_closed_output(tmp_path):
+    """What cannot be printed is an error in one sentence, once."""
+    for where, expected in ((">/dev/full", "No space left on device"), (">&-", "the standard output is closed")):
+        line = f'"{sys.executable}" -c "from staging import errors; errors.run(lambda: print(1))" {where}'
+        result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT / "jobs")
+        assert result.returncode == 2 and result.stderr.count("\n") == 1 and expected in result.stderr, result.stderr
+
+
+def test_output_that_lacks_characters():
+    line = f'"{sys.executable}" -c "from staging import errors; errors.run(lambda: print(chr(20307)))"'
+    line = f"PYTHONIOENCODING=ascii {line}"
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT / "jobs")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "\\u4f53\n", "")
