@@ -15,8 +15,10 @@ struct fbt_comm {
     int local_rank, local_size;
 };
 
-/* MPI counts in int: longer arrays go in pieces. */
-enum { PIECE_BYTES = 1 << 24 };
+enum {
+    PIECE_BYTES = 1 << 24,  /* MPI counts in int: longer arrays go in pieces */
+    START_BYTES = 128 << 20 /* address space that MPI, HDF5 and oneDNN take; with less they crash */
+};
 
 /* Rank and size among the ranks that share this node's memory. */
 static void find_neighbours(fbt_comm *comm)
@@ -34,6 +36,12 @@ fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
     int provided = 0;
     fbt_comm *comm = NULL;
     *world = NULL;
+    char limit[64];
+    if (!fbt_memory_has_room(START_BYTES)) {
+        FBT_FAIL(FBT_ERR_MEMORY,
+                 "%d MB of address space are needed to begin with, more than %s leaves; raise the limit",
+                 START_BYTES >> 20, fbt_memory_limit_text(limit));
+    }
     FBT_TRY(fbt_memory_alloc(&comm, 1, sizeof *comm));
     /* Open MPI without mpirun starts a daemon for spawning, which this program does not do; other libraries ignore
      * this. */

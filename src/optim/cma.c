@@ -1,6 +1,7 @@
 /* CMA-ES: life cycle, sampling, explicit changes and what can be read. */
 #include "cma_internal.h"
 
+#include "lapack.h"
 #include "memory.h"
 
 #include <gsl/gsl_randist.h>
@@ -64,6 +65,9 @@ fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, doubl
     FBT_TRY(fbt_cma_options_check(options));
     FBT_TRY(check_mean(mean, options->dimension));
     FBT_TRY(fbt_cma_check_step_size(step_size));
+    if (options->covariance == FBT_CMA_FULL) {
+        FBT_TRY(fbt_lapack_open()); /* what it lacks shall show now, not in the round that decomposes first */
+    }
     FBT_TRY(fbt_memory_alloc(&c, 1, sizeof *c));
     c->options = *options;
     FBT_TRY(allocate(c));

@@ -20,8 +20,8 @@
  * diagonal, no matrix-vector products are made.  fbt_cma_statistics counts the work.
  *
  * Determinism.  All sums are this module's own loops in a fixed order on the calling thread.  LAPACK's dsyevd is the
- * one library call; where the library is OpenBLAS it is set to one thread for the whole process before the first call,
- * because its results depend on its number of threads.  Numbers then depend on the processor type alone.
+ * one library call; where the library is OpenBLAS it gets one thread, because its results depend on their number
+ * (lapack.c).  Numbers then depend on the processor type alone.
  *
  * Threads: different optimisers may be used at the same time; one optimiser by one thread at a time (a server counts as
  * used while a local search restarts from it).
@@ -94,7 +94,8 @@ fbt_status fbt_cma_parameters_compute(const fbt_cma_options *options, fbt_cma_pa
 typedef struct fbt_cma fbt_cma;
 
 /* An optimiser with C = identity and zero paths. mean: [d], copied; step_size > 0. Errors: FBT_ERR_CONFIG (options),
- * FBT_ERR_ARG (mean or step size not finite, step size not positive), FBT_ERR_MEMORY. */
+ * FBT_ERR_ARG (mean or step size not finite, step size not positive), FBT_ERR_MEMORY (no room for the eigensolver of
+ * full ones, either), FBT_ERR_UNSUPPORTED (no such library). */
 fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, double step_size, fbt_cma **cma);
 void fbt_cma_free(fbt_cma *cma);
 
