@@ -205,7 +205,8 @@ def _picture(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes beside the file's place and renames, so that a reader never sees half of it."""
+    """Writes beside the file's place and renames, so that a reader never sees half of it; a link stays one."""
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
