@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -173,31 +174,13 @@ void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
     }
 }
 
-size_t fbt_option_utf8(const char *text, size_t n_bytes, uint32_t *code)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    unsigned char lead = (unsigned char)text[0];
-    size_t n = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
-    if (n == 0 || n > n_bytes) {
-        return 0;
-    }
-    *code = n == 1 ? lead : lead & (0x7fU >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (((unsigned char)text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        *code = *code << 6 | ((unsigned char)text[i] & 0x3f);
-    }
-    return *code < smallest[n] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) ? 0 : n;
-}
-
 const char *fbt_option_quote(const char *text, size_t n_bytes, char quote[FBT_OPTION_QUOTE_BYTES])
 {
     size_t used = 0;
     quote[used++] = '\'';
     while (n_bytes > 0 && used + 9 < FBT_OPTION_QUOTE_BYTES) {
         uint32_t code;
-        size_t n = fbt_option_utf8(text, n_bytes, &code);
+        size_t n = fbt_utf8_next(text, n_bytes, &code);
         bool shown = n > 0 && code >= 0x20 && (code < 0x7f || code >= 0xa0);
         n = n == 0 ? 1 : n;
         if (shown) {
@@ -335,7 +318,6 @@ static fbt_status set_text(const char *text, char **value)
 /* What holds for a value of every kind. */
 static fbt_status check_input(const fbt_option *option, const fbt_option_input *input)
 {
-    uint32_t code;
     bool null = !input->quoted && (strcmp(input->text, "~") == 0 || strcmp(input->text, "null") == 0);
     if (input->n_bytes == 0 || null) {
         return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is empty; give one or remove the key", input->where,
@@ -345,12 +327,11 @@ static fbt_status check_input(const fbt_option *option, const fbt_option_input *
         return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value has %zu bytes; at most %d are allowed", input->where,
                         option->key, input->n_bytes, FBT_OPTION_TEXT_BYTES - 1);
     }
-    for (size_t i = 0, n; i < input->n_bytes; i += n) {
-        n = fbt_option_utf8(input->text + i, input->n_bytes - i, &code);
-        if (n == 0 || code == 0) {
-            return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is not UTF-8 text; write it in UTF-8 without zero bytes",
-                            input->where, option->key);
-        }
+    const size_t fault = fbt_utf8_find_fault(input->text, input->n_bytes);
+    if (fault < input->n_bytes) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "%s%s: the value is not UTF-8 text (its byte %zu); write it in UTF-8 without zero bytes",
+                        input->where, option->key, fault);
     }
     return FBT_OK;
 }
