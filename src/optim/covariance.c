@@ -108,6 +108,19 @@ fbt_covariance_kind fbt_covariance_kind_of(const double *matrix, int64_t d)
     return identity ? FBT_COVARIANCE_IDENTITY : FBT_COVARIANCE_DIAGONAL;
 }
 
+bool fbt_covariance_is_sound(const fbt_covariance *covariance)
+{
+    double least = INFINITY, largest = 0;
+    for (int64_t i = 0; i < covariance->d; i++) {
+        if (!(covariance->axes[i] > 0) || !isfinite(covariance->axes[i])) {
+            return false;
+        }
+        least = fmin(least, covariance->axes[i]);
+        largest = fmax(largest, covariance->axes[i]);
+    }
+    return largest / least * (largest / least) <= FBT_CMA_CONDITION_LIMIT;
+}
+
 /* `condition` from the axes, held against the limit. */
 static fbt_status check_condition(fbt_covariance *covariance)
 {
