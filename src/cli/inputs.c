@@ -163,7 +163,8 @@ static fbt_status set_projection(fbt_model *model, const fbt_settings *settings)
     fbt_status status = FBT_OK;
     int64_t d = settings->cma.dimension;
     int64_t n_out = settings->prompt.tokens * fbt_model_get_shape(model)->n_hidden;
-    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * settings->cma.sigma);
+    const double divisor = settings->cma.scale_by_sigma ? settings->cma.sigma : 1;
+    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * divisor);
     float *a = NULL;
     if (fbt_model_get_options(model)->prompt_mode == FBT_PROMPT_NONE) {
         return FBT_OK;

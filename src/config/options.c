@@ -82,7 +82,11 @@ static const fbt_option table[] = {
            "shared: all clients draw the same noise in a round, as the official code does"),
     INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
     INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
-    REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true, "sigma0, first step size"),
+    REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
+         "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
+    BOOL(
+        "cma.scale_by_sigma", cma.scale_by_sigma, "true",
+        "divide the projection's scale by sigma0, as the official code does; false: sigma0 decides how far prompts go"),
     INT("cma.dimension", cma.dimension, "500", 2, 1000000, "d, dimension of the search space"),
     REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
     CHOICE("cma.covariance", cma.covariance, "full", covariances, "covariance matrix of the search distribution"),
