@@ -42,9 +42,10 @@ int64_t fbt_memory_peak_bytes(void)
     return (int64_t)usage.ru_maxrss * 1024;
 }
 
-bool fbt_memory_has_room(int64_t n_bytes)
+bool fbt_memory_has_room(int64_t n_bytes, bool is_written)
 {
-    void *trial = mmap(NULL, (size_t)n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const int access = is_written ? PROT_READ | PROT_WRITE : PROT_NONE;
+    void *trial = mmap(NULL, (size_t)n_bytes, access, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (trial == MAP_FAILED) {
         return false;
     }

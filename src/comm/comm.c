@@ -37,7 +37,7 @@ fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
     fbt_comm *comm = NULL;
     *world = NULL;
     char limit[64];
-    if (!fbt_memory_has_room(START_BYTES)) {
+    if (!fbt_memory_has_room(START_BYTES, true)) {
         FBT_FAIL(FBT_ERR_MEMORY,
                  "%d MB of address space are needed to begin with, more than %s leaves; raise the limit",
                  START_BYTES >> 20, fbt_memory_limit_text(limit));

@@ -102,7 +102,8 @@ static const fbt_option table[] = {
     WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
          "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
-    INT("backend.threads", backend.threads, "0", 0, 4096, "threads per rank; 0: share the node's processors"),
+    INT("backend.threads", backend.threads, "0", 0, 4096,
+        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them"),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result"),
 };

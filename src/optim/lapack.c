@@ -58,11 +58,11 @@ static void call_once(void)
 
 static void open_once(void)
 {
-    void *library = fbt_memory_has_room(BUFFER_BYTES) ? load_library() : NULL;
+    void *library = fbt_memory_has_room(BUFFER_BYTES, true) ? load_library() : NULL;
     if (library != NULL) {
         *(void **)&dsyevd = dlsym(library, "LAPACKE_dsyevd_work");
     }
-    if (!fbt_memory_has_room(BUFFER_BYTES)) { /* an error of the loader, too, may come of that */
+    if (!fbt_memory_has_room(BUFFER_BYTES, true)) { /* an error of the loader, too, may come of that */
         outcome = NO_ROOM;
     } else if (dsyevd == NULL) {
         outcome = NO_LIBRARY;

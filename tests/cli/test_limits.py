@@ -40,6 +40,11 @@ def test_no_room_for_the_eigensolver(mask: Study) -> None:
     limited(mask, megabytes, cma__covariance="separable").good()
 
 
+def test_no_room_for_the_model(mask: Study) -> None:
+    limited(mask, 400, cma__covariance="isotropic", cma__dimension=300000).sentence("the model takes", "projection 216",
+                                                                                    "the limit of 400 MB (ulimit -v)")
+
+
 def test_threads_that_cannot_be_started(mask: Study) -> None:
     """OpenMP would end the program without a word of ours."""
     limited(mask, 1500, backend__threads=1000).sentence("backend.threads: only", "of 1000 threads can be started", "ulimit")
