@@ -81,6 +81,20 @@ def test_names_of_files(mask: Study) -> None:
     checked(again)
 
 
+def test_files_of_an_earlier_version(mask: Study) -> None:
+    """Their texts may be anything: every reader reads them."""
+    path = mask.finished()
+    with h5py.File(path, "a") as file:
+        for group, name in (("config", "given"), ("inputs", "task"), ("environment", "hosts")):
+            del file[group].attrs[name]
+            file[group].attrs.create(name, b"\xff\xfea\xe9", dtype=h5py.string_dtype("utf-8"))
+    assert checked(path)["inputs"]["task"] == "\ufffd\ufffda\ufffd"  # type: ignore[index]
+    call("show", path).good()
+    if not SANITIZED:
+        words = [ROOT / ".venv/bin/python", "-m", "fedbpt_analysis", "report", str(path), "-o", str(mask.folder / "report.html")]
+        subprocess.run(words, check=True, cwd=ROOT / "analysis")
+
+
 @pytest.mark.parametrize("name", ["task", "template", "source", "label_words"])
 def test_data_sets(mask: Study, name: str) -> None:
     with h5py.File(mask.data, "a") as file:
