@@ -46,7 +46,8 @@ def test_no_effect_is_none(mask: Study, key: str, values: tuple[object, ...], id
         told = []
         for value in values:
             words = mask.set(run__output=mask.folder / "dry.h5", **changes({**others, key: value}))
-            told += re.findall(rf"^# {re.escape(key)}: \S+ has no effect: ", call("run", mask.config, *words, "--dry-run").good().out, re.MULTILINE)
+            out = call("run", mask.config, *words, "--dry-run").good().out
+            told += re.findall(rf"^# {re.escape(key)}: \S+ has no effect: ", out, re.MULTILINE)
         assert bool(told) is expected
 
 
@@ -55,12 +56,14 @@ def test_sigma(mask: Study) -> None:
     files = {sigma: mask.finished(cma__sigma=sigma) for sigma in (0.25, 1, 4)}
     assert all(np.array_equal(losses(files[1]), losses(files[sigma])) for sigma in files)
     words = mask.set(run__output=mask.output(), cma__sigma=0.25)
-    assert re.search(r"warning: cma\.sigma 0\.25 changes nothing: .*cma\.alpha.*cma\.scale_by_sigma", call("run", mask.config, *words).good().err)
+    told = call("run", mask.config, *words).good().err
+    assert re.search(r"warning: cma\.sigma 0\.25 changes nothing: .*cma\.alpha.*cma\.scale_by_sigma", told)
     free = {sigma: mask.finished(cma__sigma=sigma, cma__scale_by_sigma="false") for sigma in (0.25, 1, 4)}
     assert np.array_equal(losses(free[1]), losses(files[1]))
     assert not np.array_equal(losses(free[0.25]), losses(free[1])) and not np.array_equal(losses(free[4]), losses(free[1]))
     # A step size of 4 on the undivided projection is a projection of four times the scale.
-    assert np.array_equal(losses(free[4]), losses(mask.finished(cma__sigma=4, cma__alpha=mask.values["cma"]["alpha"] * 4)))  # type: ignore[operator]
+    alpha = float(mask.values["cma"]["alpha"])  # type: ignore[arg-type]
+    assert np.array_equal(losses(free[4]), losses(mask.finished(cma__sigma=4, cma__alpha=4 * alpha)))
     words = mask.set(run__output=mask.output(), cma__sigma=0.25, cma__scale_by_sigma="false")
     assert "warning" not in call("run", mask.config, *words).good().err
 

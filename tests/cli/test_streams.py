@@ -32,8 +32,8 @@ def sentences(text: str) -> list[str]:
 
 
 def call_with(words: list[object], stdout: object, before: Callable[[], None] | None = None) -> tuple[int, list[str]]:
-    done = subprocess.run([PROGRAM, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,  # type: ignore[call-overload]
-                          timeout=120, env=environment({}), preexec_fn=before)
+    done = subprocess.run([PROGRAM, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, text=True,  # type: ignore[call-overload]
+                          check=False, timeout=120, env=environment({}), preexec_fn=before)
     return done.returncode, sentences(done.stderr)
 
 

@@ -54,8 +54,8 @@ def test_latin1_comment(mask: Study) -> None:
 
 @pytest.mark.parametrize("key", ["run.output", "data.path", "model.path"])
 def test_values_on_the_command_line(mask: Study, key: str) -> None:
-    done = subprocess.run([os.fsencode(PROGRAM), b"run", os.fsencode(mask.config), b"--set", key.encode() + b"=a\xe9b"], capture_output=True,
-                          check=False, env=environment({}))
+    words = [os.fsencode(PROGRAM), b"run", os.fsencode(mask.config), b"--set", key.encode() + b"=a\xe9b"]
+    done = subprocess.run(words, capture_output=True, check=False, env=environment({}))
     assert done.returncode == 1 and done.stdout == b""
     assert f"--set: {key}: the value is not UTF-8 text (its byte 1)".encode() in done.stderr
 
