@@ -45,6 +45,12 @@ def test_no_room_for_the_model(mask: Study) -> None:
                                                                                     "the limit of 400 MB (ulimit -v)")
 
 
+def test_runs_alone_share_no_folder(mask: Study) -> None:
+    """Breaks if processes without mpirun make a folder for MPI: they would all make and remove the same one."""
+    mask.run(run__output=mask.output(), env={"TMPDIR": str(mask.folder / "nowhere" / "at" / "all")}).good()
+    assert not (mask.folder / "nowhere").exists()
+
+
 def test_threads_that_cannot_be_started(mask: Study) -> None:
     """OpenMP would end the program without a word of ours."""
     limited(mask, 1500, backend__threads=1000).sentence("backend.threads: only", "of 1000 threads can be started", "ulimit")
