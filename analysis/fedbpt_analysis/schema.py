@@ -22,6 +22,7 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "condition_number": ("f", ()),
     "axis_ratio": ("f", ()),
     "path_sigma_norm": ("f", ()),
+    "resets": ("i", ()),
     "participants": ("u", ("K",)),
     "client/fitness": ("f", ("K",)),
     "client/loss": ("f", ("K",)),
@@ -36,7 +37,7 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cost/tokens": ("i", ()),
     "cost/peak_memory": ("i", ()),
 }
-OPTIONAL = frozenset({"client/mean"})  # kept only with run.client_means
+OPTIONAL = frozenset({"client/mean", "resets"})  # kept only with run.client_means; not in files of earlier versions
 
 # One number a round, of the server's state and scores.
 SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .encode import Encoded
 from .errors import UserError
+from .paths import real_path
 
 FORMAT_VERSION = 1
 
@@ -64,6 +65,7 @@ def collect(samples: Iterable[Encoded]) -> Table:
 
 def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]]) -> None:
     """Writes the file beside its final place and renames it, so that no one ever sees half a file."""
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; --output names the file to write")

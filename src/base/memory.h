@@ -4,6 +4,7 @@
 
 #include "status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,5 +17,12 @@ fbt_status fbt_memory_strdup(char **copy, const char *text);
 
 /* Largest resident set of this process so far, in bytes. */
 int64_t fbt_memory_peak_bytes(void);
+
+/* Whether so many bytes of address space could be mapped now, in one piece; is_written: and filled, by the system's rules of
+ * overcommitment. For libraries that do not survive it when they cannot. */
+bool fbt_memory_has_room(int64_t n_bytes, bool is_written);
+
+/* "the limit of 400 MB (ulimit -v)", or what else bounds the address space, for messages. */
+const char *fbt_memory_limit_text(char text[64]);
 
 #endif

@@ -251,7 +251,7 @@ static fbt_status make_folder(const char *path, bool *made)
         return fbt_fail(FBT_ERR_IO, "%.400s: the folder cannot be made: %s; choose another --output", path,
                         strerror(errno));
     }
-    return FBT_OK;
+    return fbt_cli_check_folder(path);
 }
 
 /* The configuration comes last: without it nobody takes the folder for an adapter. */

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { SPARE_BYTES = 64 << 20 }; /* address space for what libraries allocate beside the model */
+
 static fbt_status look_at_file(const char *path, fbt_inputs_file *file)
 {
     struct stat info;
@@ -163,7 +165,8 @@ static fbt_status set_projection(fbt_model *model, const fbt_settings *settings)
     fbt_status status = FBT_OK;
     int64_t d = settings->cma.dimension;
     int64_t n_out = settings->prompt.tokens * fbt_model_get_shape(model)->n_hidden;
-    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * settings->cma.sigma);
+    const double divisor = settings->cma.scale_by_sigma ? settings->cma.sigma : 1;
+    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * divisor);
     float *a = NULL;
     if (fbt_model_get_options(model)->prompt_mode == FBT_PROMPT_NONE) {
         return FBT_OK;
@@ -291,6 +294,22 @@ done:
     return status;
 }
 
+/* Of the processor's memory: a limit of address space shows here, not as a crash in a library. */
+static fbt_status check_address_space(const fbt_settings *settings, const fbt_model_plan *plan)
+{
+    const int64_t n_bytes = plan->weights + plan->tables + plan->projection + plan->n_lanes * plan->workspace;
+    char limit[64];
+    if (strcmp(settings->backend.name, "cpu") != 0 || fbt_memory_has_room(n_bytes + SPARE_BYTES, false)) {
+        return FBT_OK;
+    }
+    return fbt_fail(
+        FBT_ERR_MEMORY,
+        "the model takes %.0f MB of memory (weights %.0f, projection %.0f, batches %.0f) and the libraries some "
+        "more, which %s does not leave; raise the limit, or lower backend.batch_tokens",
+        1e-6 * (double)n_bytes, 1e-6 * (double)(plan->weights + plan->tables), 1e-6 * (double)plan->projection,
+        1e-6 * (double)(plan->n_lanes * plan->workspace), fbt_memory_limit_text(limit));
+}
+
 /* Backend and weights. */
 static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
                              const fbt_comm *comm)
@@ -299,6 +318,7 @@ static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, c
     fbt_model_plan plan;
     FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
     FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
+    FBT_TRY(fbt_comm_agree(comm, check_address_space(settings, &plan)));
     status = fbt_device_check_memory(inputs->device, inputs->backend, &plan, limits->n_rows);
     FBT_TRY(fbt_comm_agree(comm, status));
     FBT_TRY(fbt_device_open_shared(comm, inputs->device, inputs->backend, open_weights, &(opening){inputs, settings}));

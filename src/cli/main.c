@@ -1,10 +1,12 @@
 /* fedbpt: federated black-box prompt tuning over MPI. */
 #include "build_info.h"
 #include "cli.h"
+#include "streams.h"
 
 #include <argp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct command {
     const char *name;
@@ -43,6 +45,19 @@ fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
     return FBT_OK;
 }
 
+fbt_status fbt_cli_check_folder(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return fbt_fail(FBT_ERR_IO,
+                        "%.400s is a link to a folder that cannot be reached: %s; make that folder first, or remove "
+                        "the link",
+                        path, strerror(errno));
+    }
+    return S_ISDIR(info.st_mode) ? FBT_OK
+                                 : fbt_fail(FBT_ERR_IO, "%.400s is not a folder; choose another, or remove it", path);
+}
+
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)
 {
     if (world == NULL) {
@@ -70,6 +85,7 @@ static void print_usage(FILE *stream)
 
 int main(int argc, char **argv)
 {
+    fbt_cli_watch_streams();
     if (argc < 2) {
         print_usage(stderr);
         return FBT_EXIT_FAILURE;

@@ -207,7 +207,8 @@ static void describe_clients(const fbt_experiment *e)
     }
     printf("), ranks\n");
     for (int64_t k = 0; k < p->n_clients; k++) {
-        printf("#   client %3lld: %5lld samples (", (long long)k, (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
+        printf("#   client %3lld: %5lld samples (", (long long)k,
+               (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
         for (int64_t c = 0; c < p->n_labels; c++) {
             printf("%s%lld", c > 0 ? ", " : "", (long long)p->class_count[k * p->n_labels + c]);
         }
@@ -257,6 +258,21 @@ done:
     return status;
 }
 
+/* Settings that were given, but change nothing. */
+static void describe_idle(const fbt_experiment *e)
+{
+    const fbt_settings *s = &e->settings;
+    fbt_settings defaults = {0};
+    if (fbt_settings_print_idle(s, stdout) == FBT_OK && fbt_settings_defaults(&defaults) == FBT_OK &&
+        e->inputs->dataset.readout != FBT_READOUT_EMBEDDING &&
+        s->model.embedding_scale != defaults.model.embedding_scale) {
+        printf("# model.embedding_scale: %g has no effect: the data set is not read by embedding\n",
+               s->model.embedding_scale);
+    }
+    fbt_error_clear(); /* a hint that there is no memory for */
+    fbt_settings_clear(&defaults);
+}
+
 static void describe_run(const fbt_experiment *e)
 {
     const fbt_settings *s = &e->settings;
@@ -269,6 +285,7 @@ static void describe_run(const fbt_experiment *e)
     }
     tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
     printf("# Settings in force; this output is a valid configuration.\n%s", e->config_resolved);
+    describe_idle(e);
     printf("# data: ");
     print_in_comment(e->inputs->dataset.task);
     printf(" (");
@@ -277,8 +294,9 @@ static void describe_run(const fbt_experiment *e)
            (long long)p->n_dev, (long long)e->inputs->dataset.test.n_samples);
     describe_clients(e);
     printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
-           "%lld floats up and %lld down per client\n", (long long)s->fed.local_generations, (long long)s->cma.population,
-           (long long)s->fed.clients, tokens, (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
+           "%lld floats up and %lld down per client\n",
+           (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
+           (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
     if (e->finished) {

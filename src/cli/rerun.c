@@ -155,7 +155,9 @@ static fbt_status assign(job *j)
     fbt_status status = FBT_OK;
     const arguments *a = j->a;
     FBT_TRY(fbt_cli_beside(a->run, ".rerun.h5", &j->default_output));
-    FBT_TRY(assign_text(j, &j->texts[0], "run.output", j->default_output));
+    if (a->output == NULL) {
+        FBT_TRY(assign_text(j, &j->texts[0], "run.output", j->default_output));
+    }
     j->assignments[j->n_assignments++] = "run.max_seconds=0";
     for (int i = 0; i < a->assignments.n; i++) {
         j->assignments[j->n_assignments++] = a->assignments.items[i];

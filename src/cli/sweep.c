@@ -208,6 +208,7 @@ int fbt_cli_sweep(int argc, char **argv)
     FBT_TRY(fbt_comm_start(&argc, &argv, &world));
     fbt_log_set_rank(fbt_comm_rank(world));
     FBT_TRY(fbt_comm_agree(world, prepare(&a, world, &sweep, &job)));
+    fbt_sweep_warn(&sweep);
     FBT_TRY(sweep_all(&a, world, &job, &code));
 done:
     free(job.indices);

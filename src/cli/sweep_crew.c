@@ -1,5 +1,6 @@
 #include "sweep_crew.h"
 
+#include "cli.h"
 #include "experiment.h"
 #include "log.h"
 #include "memory.h"
@@ -163,6 +164,7 @@ static fbt_status make_folder(const char *folder)
     if (mkdir(path, 0777) != 0 && errno != EEXIST) {
         FBT_FAIL(FBT_ERR_IO, "the sweep's output folder %.400s cannot be made: %s", folder, strerror(errno));
     }
+    FBT_TRY(fbt_cli_check_folder(path));
 done:
     free(path);
     return status;

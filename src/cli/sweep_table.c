@@ -1,5 +1,6 @@
 #include "sweep_table.h"
 
+#include "log.h"
 #include "memory.h"
 
 #include <math.h>
@@ -20,6 +21,37 @@ static int width_of_axis(const fbt_sweep *sweep, int64_t axis)
         width = larger(width, value == NULL ? 1 : strlen(value));
     }
     return width;
+}
+
+/* Runs in which a value on the axis changes nothing; 0 where only one value is without effect: nothing varies in vain.
+ */
+static int64_t count_idle(const fbt_sweep *sweep, int64_t axis, const char **reason)
+{
+    const char *first = NULL;
+    bool varies = false;
+    int64_t n = 0;
+    for (int64_t i = 0; i < sweep->n_runs; i++) {
+        const fbt_sweep_run *run = &sweep->runs[i];
+        if (run->idle[axis] != NULL) {
+            first = first == NULL ? run->values[axis] : first;
+            varies = varies || strcmp(first, run->values[axis]) != 0;
+            *reason = run->idle[axis];
+            n++;
+        }
+    }
+    return varies ? n : 0;
+}
+
+void fbt_sweep_warn(const fbt_sweep *sweep)
+{
+    for (int64_t a = 0; a < sweep->n_axes; a++) {
+        const char *reason = NULL;
+        const int64_t n = count_idle(sweep, a, &reason);
+        if (n > 0) {
+            fbt_log_info("sweep", "warning: %s varies, but changes nothing in %lld of %lld runs: %s", sweep->axes[a],
+                         (long long)n, (long long)sweep->n_runs, reason);
+        }
+    }
 }
 
 fbt_status fbt_sweep_print_list(const fbt_sweep *sweep)

@@ -15,8 +15,10 @@ struct fbt_comm {
     int local_rank, local_size;
 };
 
-/* MPI counts in int: longer arrays go in pieces. */
-enum { PIECE_BYTES = 1 << 24 };
+enum {
+    PIECE_BYTES = 1 << 24,  /* MPI counts in int: longer arrays go in pieces */
+    START_BYTES = 128 << 20 /* address space that MPI, HDF5 and oneDNN take; with less they crash */
+};
 
 /* Rank and size among the ranks that share this node's memory. */
 static void find_neighbours(fbt_comm *comm)
@@ -28,16 +30,35 @@ static void find_neighbours(fbt_comm *comm)
     MPI_Comm_free(&node);
 }
 
+/* Open MPI without mpirun starts a daemon for spawning, which this program does not do. Without that all such processes
+ * of a node share one folder for files that none of them needs, which one may remove while another makes it. Other
+ * libraries ignore these variables. */
+static void prepare_singleton(void)
+{
+    static const char *const launchers[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMI_RANK"};
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    for (size_t i = 0; i < sizeof launchers / sizeof launchers[0]; i++) {
+        if (getenv(launchers[i]) != NULL) {
+            return;
+        }
+    }
+    setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+}
+
 fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
 {
     fbt_status status = FBT_OK;
     int provided = 0;
     fbt_comm *comm = NULL;
     *world = NULL;
+    char limit[64];
+    if (!fbt_memory_has_room(START_BYTES, true)) {
+        FBT_FAIL(FBT_ERR_MEMORY,
+                 "%d MB of address space are needed to begin with, more than %s leaves; raise the limit",
+                 START_BYTES >> 20, fbt_memory_limit_text(limit));
+    }
     FBT_TRY(fbt_memory_alloc(&comm, 1, sizeof *comm));
-    /* Open MPI without mpirun starts a daemon for spawning, which this program does not do; other libraries ignore
-     * this. */
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    prepare_singleton();
     fbt_leaks_pause();
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     fbt_leaks_resume();

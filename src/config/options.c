@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -81,7 +82,11 @@ static const fbt_option table[] = {
            "shared: all clients draw the same noise in a round, as the official code does"),
     INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
     INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
-    REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true, "sigma0, first step size"),
+    REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
+         "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
+    BOOL(
+        "cma.scale_by_sigma", cma.scale_by_sigma, "true",
+        "divide the projection's scale by sigma0, as the official code does; false: sigma0 decides how far prompts go"),
     INT("cma.dimension", cma.dimension, "500", 2, 1000000, "d, dimension of the search space"),
     REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
     CHOICE("cma.covariance", cma.covariance, "full", covariances, "covariance matrix of the search distribution"),
@@ -97,7 +102,8 @@ static const fbt_option table[] = {
     WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
          "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
-    INT("backend.threads", backend.threads, "0", 0, 4096, "threads per rank; 0: share the node's processors"),
+    INT("backend.threads", backend.threads, "0", 0, 4096,
+        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them"),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result"),
 };
@@ -173,31 +179,13 @@ void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
     }
 }
 
-size_t fbt_option_utf8(const char *text, size_t n_bytes, uint32_t *code)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    unsigned char lead = (unsigned char)text[0];
-    size_t n = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
-    if (n == 0 || n > n_bytes) {
-        return 0;
-    }
-    *code = n == 1 ? lead : lead & (0x7fU >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (((unsigned char)text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        *code = *code << 6 | ((unsigned char)text[i] & 0x3f);
-    }
-    return *code < smallest[n] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) ? 0 : n;
-}
-
 const char *fbt_option_quote(const char *text, size_t n_bytes, char quote[FBT_OPTION_QUOTE_BYTES])
 {
     size_t used = 0;
     quote[used++] = '\'';
     while (n_bytes > 0 && used + 9 < FBT_OPTION_QUOTE_BYTES) {
         uint32_t code;
-        size_t n = fbt_option_utf8(text, n_bytes, &code);
+        size_t n = fbt_utf8_next(text, n_bytes, &code);
         bool shown = n > 0 && code >= 0x20 && (code < 0x7f || code >= 0xa0);
         n = n == 0 ? 1 : n;
         if (shown) {
@@ -335,7 +323,6 @@ static fbt_status set_text(const char *text, char **value)
 /* What holds for a value of every kind. */
 static fbt_status check_input(const fbt_option *option, const fbt_option_input *input)
 {
-    uint32_t code;
     bool null = !input->quoted && (strcmp(input->text, "~") == 0 || strcmp(input->text, "null") == 0);
     if (input->n_bytes == 0 || null) {
         return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is empty; give one or remove the key", input->where,
@@ -345,12 +332,11 @@ static fbt_status check_input(const fbt_option *option, const fbt_option_input *
         return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value has %zu bytes; at most %d are allowed", input->where,
                         option->key, input->n_bytes, FBT_OPTION_TEXT_BYTES - 1);
     }
-    for (size_t i = 0, n; i < input->n_bytes; i += n) {
-        n = fbt_option_utf8(input->text + i, input->n_bytes - i, &code);
-        if (n == 0 || code == 0) {
-            return fbt_fail(FBT_ERR_CONFIG, "%s%s: the value is not UTF-8 text; write it in UTF-8 without zero bytes",
-                            input->where, option->key);
-        }
+    const size_t fault = fbt_utf8_find_fault(input->text, input->n_bytes);
+    if (fault < input->n_bytes) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "%s%s: the value is not UTF-8 text (its byte %zu); write it in UTF-8 without zero bytes",
+                        input->where, option->key, fault);
     }
     return FBT_OK;
 }

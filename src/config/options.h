@@ -55,10 +55,6 @@ void *fbt_option_member(const fbt_option *option, fbt_settings *settings);
 /* Converts and stores a value, exactly or not at all. Errors: FBT_ERR_CONFIG: `where key: what; what to do`. */
 fbt_status fbt_option_set(const fbt_option *option, const fbt_option_input *input, fbt_settings *settings);
 
-/* The option's value as text that fbt_option_set takes; "" for a text that is not set. Release *text with free(). Errors:
- * FBT_ERR_MEMORY. */
-fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *settings, char **text);
-
 /* The option's value as text that fbt_option_set reads back to the same value; "" for a text that is not set. Release
  * *text with free(). */
 fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *settings, char **text);
@@ -77,8 +73,5 @@ const char *fbt_option_quote(const char *text, size_t n_bytes, char quote[FBT_OP
 
 /* Shortest decimal text that reads back to the same double, without an exponent where that is customary. */
 void fbt_option_real_text(double value, char text[32]);
-
-/* Length in bytes of the UTF-8 character at text (within n_bytes) and its code point; 0 when it is not valid UTF-8. */
-size_t fbt_option_utf8(const char *text, size_t n_bytes, uint32_t *code);
 
 #endif

@@ -58,6 +58,7 @@ typedef struct fbt_settings {
     struct {
         int64_t population;  /* lambda                                                     */
         double sigma;        /* sigma0                                                     */
+        bool scale_by_sigma; /* the projection's scale is divided by sigma0                */
         int64_t dimension;   /* d                                                          */
         double alpha;        /* scale of the projection                                    */
         int covariance;      /* fbt_cma_covariance: full, separable, isotropic             */
@@ -118,6 +119,12 @@ fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_setti
 /* Whether a run with the settings `before`, kept in the file `path`, may go on with the settings `now`: those that decide a number
  * must be equal, fed.rounds may grow. Errors: FBT_ERR_CONFIG, with the setting and both values. */
 fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path);
+
+/* Why the option `key` changes no number of a run with these settings; NULL: it may well. The text is constant. */
+const char *fbt_settings_idle(const fbt_settings *settings, const char *key);
+
+/* A comment line for each option of which that is so, and whose value is not the default. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
 
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static void print_quoted(FILE *stream, const char *text)
     fputc('"', stream);
     for (size_t i = 0; i < n_bytes; i += n) {
         uint32_t code = 0;
-        n = fbt_option_utf8(text + i, n_bytes - i, &code);
+        n = fbt_utf8_next(text + i, n_bytes - i, &code);
         n = n == 0 ? 1 : n;
         bool plain = (code >= 0x20 && code < 0x7f) || (code >= 0xa0 && code != 0x2028 && code != 0x2029 &&
                                                        code != 0xfeff && code != 0xfffe && code != 0xffff);

@@ -127,6 +127,9 @@ static fbt_status check_run(const fbt_sweep_spec *spec, const combination *c, co
                  reason);
     }
     run->evaluations = count_evaluations(&settings);
+    for (int64_t i = 0; status == FBT_OK && i < sweep->n_axes; i++) {
+        run->idle[i] = run->values[i] == NULL ? NULL : fbt_settings_idle(&settings, sweep->axes[i]);
+    }
     fbt_settings_clear(&settings);
     return status;
 }
@@ -143,6 +146,7 @@ static fbt_status make_run(const fbt_sweep_spec *spec, const combination *c, con
     }
     FBT_TRY(join_axes(c, &run->axes));
     FBT_TRY(fbt_memory_alloc(&run->values, sweep->n_axes, sizeof *run->values));
+    FBT_TRY(fbt_memory_alloc(&run->idle, sweep->n_axes, sizeof *run->idle));
     FBT_TRY(
         fbt_memory_alloc(&run->assignments, spec->fixed.n + n_assignments + c->n_items + 2, sizeof *run->assignments));
     for (int64_t i = 0; i < spec->fixed.n; i++) {
@@ -172,6 +176,7 @@ static void clear_run(fbt_sweep_run *run)
     }
     free(run->assignments);
     free(run->values);
+    free(run->idle);
     free(run->output);
     free(run->axes);
     *run = (fbt_sweep_run){0};

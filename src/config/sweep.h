@@ -1,13 +1,13 @@
 /* A sweep: one base configuration and the settings that vary, expanded into runs with names of their own.
  *
- *     name: sigma                        # goes into every run file
+ *     name: alpha                        # goes into every run file
  *     base: ../quickstart.yaml           # settings of all runs; relative to this file
- *     output: runs/sigma                 # folder of the run files; relative to where the program is started
+ *     output: runs/alpha                 # folder of the run files; relative to where the program is started
  *     settings:                          # of all runs, on top of the base; not in their names
  *       fed.rounds: 10
  *     grid:                              # every value with every other
  *       fed.protocol: [nvflare, paper]
- *       cma.sigma: [0.5, 1, 2]
+ *       cma.alpha: [0.5, 1, 2]
  *     sets:                              # settings that change together
  *       - {cma.population: 5, fed.local_generations: 8}
  *       - {cma.population: 20, fed.local_generations: 2}
@@ -15,10 +15,10 @@
  *       draws: 8
  *       seed: 1
  *       settings:
- *         cma.alpha: {log_uniform: [0.1, 10]}     # or uniform, integer: [low, high]; choice: [...]
+ *         cma.population: {integer: [4, 20]}      # or uniform, log_uniform: [low, high]; choice: [...]
  *     seeds: [1, 2, 3]                   # of run.seed; or repeats: 3, from the base's seed upwards
  *     exclude:                           # runs that match all settings of an entry are left out
- *       - {fed.protocol: paper, cma.sigma: [0.5, 2]}
+ *       - {fed.protocol: paper, cma.alpha: [0.5, 2]}
  *
  * The runs are the product of the grid's settings, the sets, the draws and the seeds, in this order, the last one changing
  * fastest; combinations that are equal are one run. A run's name, and so its file, follows from its own values on these axes
@@ -38,12 +38,13 @@ enum {
 };
 
 typedef struct fbt_sweep_run {
-    char name[FBT_SWEEP_NAME_BYTES]; /* "protocol=paper,sigma=1.5-3f2a9164": short names and a digest of the whole ones */
+    char name[FBT_SWEEP_NAME_BYTES]; /* "protocol=paper,alpha=1.5-3f2a9164": short names and a digest of the whole ones */
     char *output;                    /* path of the run file: output folder, name, ".h5"                      */
     const char **values;             /* [n_axes]: as text; NULL where the run leaves the base's value         */
+    const char **idle;               /* [n_axes]: why the value changes nothing in this run (fbt_settings_idle), or NULL */
     char **assignments;              /* [n_assignments]: "section.key=value", on top of the base: all of its own  */
     int n_assignments;
-    char *axes;                      /* "fed.protocol=paper cma.sigma=1.5"                                    */
+    char *axes;                      /* "fed.protocol=paper cma.alpha=1.5"                                    */
     double evaluations;              /* candidates on a client's samples, over all rounds                     */
 } fbt_sweep_run;
 

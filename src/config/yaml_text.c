@@ -1,6 +1,7 @@
 #include "yaml_text.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -142,6 +143,27 @@ static fbt_status check_nesting(const char *text, size_t n_bytes, const char *na
     return FBT_OK;
 }
 
+/* The text is recorded in run files and read back from them: it must be UTF-8 as it stands. YAML, and libyaml, allow
+ * UTF-16 and a byte order mark, too. */
+static fbt_status check_encoding(const char *text, size_t n_bytes, const char *name, const char *kind)
+{
+    const size_t fault = fbt_utf8_find_fault(text, n_bytes);
+    const bool is_utf16 = n_bytes > 1 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0);
+    if (n_bytes > 2 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        return fbt_fail(FBT_ERR_CONFIG, "%.256s: byte 0: a byte order mark; save the %s file as UTF-8 without it", name,
+                        kind);
+    }
+    if (is_utf16 || (fault < n_bytes && text[fault] == '\0')) {
+        return fbt_fail(
+            FBT_ERR_CONFIG, "%.256s: byte %zu: %s; save the %s file as UTF-8", name, fault,
+            is_utf16 ? "the text is UTF-16" : "a zero byte, as in UTF-16 (control characters are not allowed)", kind);
+    }
+    if (fault < n_bytes) {
+        return fbt_fail(FBT_ERR_CONFIG, "%.256s: byte %zu: not UTF-8; save the %s file as UTF-8", name, fault, kind);
+    }
+    return FBT_OK;
+}
+
 fbt_status fbt_yaml_load(fbt_yaml *yaml, const char *text, size_t n_bytes, const char *name, const char *kind)
 {
     fbt_status status = FBT_OK;
@@ -150,6 +172,7 @@ fbt_status fbt_yaml_load(fbt_yaml *yaml, const char *text, size_t n_bytes, const
     if (!yaml_parser_initialize(&parser)) {
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: YAML reader");
     }
+    FBT_TRY(check_encoding(text, n_bytes, name, kind));
     FBT_TRY(check_nesting(text, n_bytes, name, kind));
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, n_bytes);
     if (!yaml_parser_load(&parser, &yaml->document)) {

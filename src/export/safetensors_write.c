@@ -2,6 +2,7 @@
 
 #include "array.h"
 #include "memory.h"
+#include "utf8.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -21,11 +22,20 @@ static fbt_status put(json_t *object, const char *name, json_t *value)
     return json_object_set_new(object, name, value) == 0 ? FBT_OK : no_memory(name);
 }
 
+/* A name of a file need not be UTF-8, as JSON must. */
+static json_t *string(const char *text)
+{
+    char *sound = NULL;
+    json_t *value = fbt_utf8_repair(text, &sound) == FBT_OK ? json_string(sound) : NULL;
+    free(sound);
+    return value;
+}
+
 static json_t *list_as_text(const fbt_export_fact *fact)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < fact->n_texts; i++) {
-        if (json_array_append_new(list, json_string(fact->texts[i])) != 0) {
+        if (json_array_append_new(list, string(fact->texts[i])) != 0) {
             json_decref(list);
             return NULL;
         }
@@ -46,7 +56,7 @@ static fbt_status put_facts(json_t *header, const fbt_export_content *content)
     for (int i = 0; i < content->n_facts; i++) {
         const fbt_export_fact *fact = &content->facts[i];
         FBT_TRY(put(metadata, fact->name,
-                    fact->kind == FBT_EXPORT_TEXT    ? json_string(fact->text)
+                    fact->kind == FBT_EXPORT_TEXT    ? string(fact->text)
                     : fact->kind == FBT_EXPORT_TEXTS ? list_as_text(fact)
                                                      : json_sprintf("%lld", (long long)fact->integer)));
     }

@@ -31,7 +31,8 @@ done:
     return status;
 }
 
-/* covariance: the sum over the participants, [d, d] or [d]. */
+/* covariance: the sum over the participants, [d, d] or [d]. A mean that cannot be decomposed resets the server's
+ * search. */
 static fbt_status set_covariance(fbt_server *server, fbt_cma_covariance kind, int64_t d, int64_t m, double *covariance,
                                  double *diagonal_matrix)
 {
@@ -39,13 +40,11 @@ static fbt_status set_covariance(fbt_server *server, fbt_cma_covariance kind, in
     for (int64_t i = 0; i < n; i++) {
         covariance[i] /= (double)m;
     }
-    if (kind == FBT_CMA_FULL) {
-        return fbt_cma_set_covariance(server->cma, covariance);
-    }
-    for (int64_t i = 0; i < d; i++) {
+    for (int64_t i = 0; kind == FBT_CMA_SEPARABLE && i < d; i++) {
         diagonal_matrix[i * d + i] = covariance[i];
     }
-    return fbt_cma_set_covariance(server->cma, diagonal_matrix);
+    const fbt_status status = fbt_cma_set_covariance(server->cma, kind == FBT_CMA_FULL ? covariance : diagonal_matrix);
+    return status == FBT_ERR_NUMERIC ? fbt_cma_reset(server->cma) : status;
 }
 
 static fbt_status fedavg_bbt_round(const fbt_round_context *context, fbt_server *server, fbt_uploads *uploads)

@@ -2,6 +2,7 @@
 
 #include "evaluator.h"
 #include "local_search.h"
+#include "log.h"
 #include "memory.h"
 #include "protocol.h"
 #include "rng.h"
@@ -46,7 +47,8 @@ struct fbt_federation {
     double *n_samples;                    /* [n_participants] */
     double phase_s[FBT_N_PHASES];         /* of the last row */
     double pending_phase_s[FBT_N_PHASES]; /* for the next    */
-    int64_t n_tokens_reported;
+    int64_t n_tokens_reported, n_resets_reported;
+    bool told_of_resets;
     row_arrays row;
     fbt_cma_state state; /* exported for the checkpoint */
     double *state_integers;
@@ -301,6 +303,27 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_run_round *row)
                            .peak_memory_bytes = (int64_t)peak_bytes};
 }
 
+/* How many searches of the round collapsed; the first time it is told. */
+static int64_t count_resets(fbt_federation *f, uint32_t round)
+{
+    fbt_cma_health health;
+    fbt_cma_health_get(f->server.cma, &health);
+    int64_t n = health.n_resets - f->n_resets_reported;
+    f->n_resets_reported = health.n_resets;
+    for (int64_t i = 0; i < f->uploads.n_participants; i++) {
+        n += (int64_t)f->uploads.resets[i];
+    }
+    if (n > 0 && !f->told_of_resets) {
+        fbt_log_info(
+            "cma",
+            "round %lld: %lld search%s collapsed (condition number above %.0e, or no step size left) and went on from "
+            "the mean with C = identity; rounds/resets counts them from here on",
+            (long long)round, (long long)n, n == 1 ? "" : "es", FBT_CMA_CONDITION_LIMIT);
+        f->told_of_resets = true;
+    }
+    return n;
+}
+
 static fbt_status score(fbt_federation *f, bool scored, fbt_split_scores *scores)
 {
     double start_s = fbt_timer_now_s();
@@ -381,6 +404,7 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fill_row(f);
     fill_server(f, round, row);
     set_scores(&scores, row);
+    row->n_resets = count_resets(f, round);
     row->bytes_up = f->n_participants * f->protocol->floats_up(settings) * (int64_t)sizeof(float);
     row->bytes_down = f->n_participants * f->protocol->floats_down(settings) * (int64_t)sizeof(float);
 done:

@@ -80,7 +80,7 @@ fbt_status fbt_uploads_init(fbt_uploads *uploads, int64_t n_participants, int64_
     fbt_status status = FBT_OK;
     int64_t m = n_participants;
     *uploads = (fbt_uploads){.n_participants = m, .dimension = dimension, .n_generations = n_generations};
-    uploads->n_slots = m * (dimension + n_generations + 5);
+    uploads->n_slots = m * (dimension + n_generations + 6);
     FBT_TRY(fbt_memory_alloc(&uploads->slots, uploads->n_slots, sizeof *uploads->slots));
     uploads->mean = uploads->slots;
     uploads->step_size = uploads->mean + m * dimension;
@@ -89,6 +89,7 @@ fbt_status fbt_uploads_init(fbt_uploads *uploads, int64_t n_participants, int64_
     uploads->loss = uploads->step_size_end + m;
     uploads->loss_perturbed = uploads->loss + m;
     uploads->condition = uploads->loss_perturbed + m;
+    uploads->resets = uploads->condition + m;
 done:
     return status;
 }
@@ -320,6 +321,7 @@ static void fill_uploads(const search_list *list, fbt_uploads *uploads)
         uploads->loss[s->slot] = s->scores[0].loss;
         uploads->loss_perturbed[s->slot] = s->scores[0].loss_perturbed;
         uploads->condition[s->slot] = health.condition;
+        uploads->resets[s->slot] = (double)health.n_resets;
     }
 }
 
@@ -361,7 +363,10 @@ fbt_status fbt_local_search(const fbt_round_context *context, fbt_server *server
     search_list list = {0};
     double start_s = fbt_timer_now_s();
     memset(uploads->slots, 0, (size_t)uploads->n_slots * sizeof *uploads->slots);
-    status = init_searches(&list, context, server);
+    status = fbt_cma_settle(server->cma); /* on ranks that host no participant, too: it may reset the server */
+    if (status == FBT_OK) {
+        status = init_searches(&list, context, server);
+    }
     context->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
     status = agree_in_group(context, status);
     if (status == FBT_OK && list.n > 0) {

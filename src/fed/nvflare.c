@@ -27,7 +27,8 @@ fbt_status fbt_nvflare_aggregate(fbt_server *server, const fbt_uploads *uploads,
     step_size = sqrt(sum / (double)(m * n_parents_local));
     FBT_TRY(fbt_cma_set_step_size(server->cma, step_size));
     FBT_TRY(fbt_cma_tell_foreign(server->cma, m, uploads->mean, uploads->fitness, NULL));
-    server->step_size_local *= fbt_cma_step_size(server->cma) / step_size;
+    server->step_size_local =
+        fmax(server->step_size_local * (fbt_cma_step_size(server->cma) / step_size), FBT_CMA_STEP_SIZE_MIN);
 done:
     return status;
 }

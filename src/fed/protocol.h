@@ -30,7 +30,8 @@ typedef struct fbt_uploads {
     double *loss;           /* [m]: mean loss at that mean; for the record     */
     double *loss_perturbed; /* [m]: on the perturbed copy; for the record      */
     double *condition;      /* [m]: of the client's covariance; for the record */
-    double *slots;          /* [m * (d + 5 + I)]: the block behind all of these, summed over ranks */
+    double *resets;         /* [m]: how often the client's search collapsed (fbt_cma_reset); for the record */
+    double *slots;          /* [m * (d + 6 + I)]: the block behind all of these, summed over ranks */
     int64_t n_slots;
 } fbt_uploads;
 

@@ -1,6 +1,7 @@
 /* CMA-ES: life cycle, sampling, explicit changes and what can be read. */
 #include "cma_internal.h"
 
+#include "lapack.h"
 #include "memory.h"
 
 #include <gsl/gsl_randist.h>
@@ -34,6 +35,18 @@ static fbt_covariance_kind initial_kind(const fbt_cma_options *options)
     return options->covariance == FBT_CMA_SEPARABLE ? FBT_COVARIANCE_DIAGONAL : FBT_COVARIANCE_IDENTITY;
 }
 
+/* The covariance that a search begins with: the identity. */
+static fbt_status new_start(const fbt_cma *cma, fbt_covariance **start)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_covariance_new(initial_kind(&cma->options), cma->options.dimension, start));
+    for (int64_t i = 0; (*start)->kind == FBT_COVARIANCE_DIAGONAL && i < cma->options.dimension; i++) {
+        (*start)->values[i] = (*start)->axes[i] = 1;
+    }
+done:
+    return status;
+}
+
 static fbt_status allocate(fbt_cma *cma)
 {
     fbt_status status = FBT_OK;
@@ -48,10 +61,7 @@ static fbt_status allocate(fbt_cma *cma)
     for (int k = 0; k < N_SCRATCH; k++) {
         FBT_TRY(fbt_memory_alloc(&cma->scratch[k], d, sizeof *cma->scratch[k]));
     }
-    FBT_TRY(fbt_covariance_new(initial_kind(&cma->options), d, &cma->base));
-    for (int64_t i = 0; cma->base->kind == FBT_COVARIANCE_DIAGONAL && i < d; i++) {
-        cma->base->values[i] = cma->base->axes[i] = 1;
-    }
+    FBT_TRY(new_start(cma, &cma->base));
 
 done:
     return status;
@@ -64,6 +74,9 @@ fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, doubl
     FBT_TRY(fbt_cma_options_check(options));
     FBT_TRY(check_mean(mean, options->dimension));
     FBT_TRY(fbt_cma_check_step_size(step_size));
+    if (options->covariance == FBT_CMA_FULL) {
+        FBT_TRY(fbt_lapack_open()); /* what it lacks shall show now, not in the round that decomposes first */
+    }
     FBT_TRY(fbt_memory_alloc(&c, 1, sizeof *c));
     c->options = *options;
     FBT_TRY(allocate(c));
@@ -132,6 +145,34 @@ done:
     return status;
 }
 
+fbt_status fbt_cma_reset(fbt_cma *cma)
+{
+    fbt_status status = FBT_OK;
+    const size_t bytes = (size_t)cma->options.dimension * sizeof(double);
+    fbt_covariance *start;
+    fbt_error_clear(); /* of what is made good here */
+    FBT_TRY(new_start(cma, &start));
+    fbt_cma_adopt(cma, start);
+    memset(cma->path_sigma, 0, bytes);
+    memset(cma->path_c, 0, bytes);
+    cma->has_mirror = false;
+    cma->n_resets++;
+done:
+    return status;
+}
+
+fbt_status fbt_cma_settle(fbt_cma *cma)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_cma_apply_deferred(cma));
+    status = fbt_covariance_factor(fbt_cma_newest(cma), &cma->statistics);
+    if (status == FBT_ERR_NUMERIC) {
+        status = fbt_cma_reset(cma);
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_cma_restart_from(fbt_cma *local, fbt_cma *server, double step_size)
 {
     fbt_status status = FBT_OK;
@@ -142,8 +183,7 @@ fbt_status fbt_cma_restart_from(fbt_cma *local, fbt_cma *server, double step_siz
                  (long long)local->options.dimension, (long long)server->options.dimension);
     }
     FBT_TRY(fbt_cma_check_step_size(step_size));
-    FBT_TRY(fbt_cma_apply_deferred(server));
-    FBT_TRY(fbt_covariance_factor(fbt_cma_newest(server), &server->statistics));
+    FBT_TRY(fbt_cma_settle(server));
     FBT_TRY(take(local, fbt_cma_newest(server), &start));
     fbt_cma_adopt(local, start);
     memmove(local->mean, server->mean, bytes); /* restarting from oneself is fine */
@@ -327,6 +367,7 @@ void fbt_cma_health_get(const fbt_cma *cma, fbt_cma_health *health)
         .path_sigma_ratio = length / cma->parameters.chi,
         .generation = cma->generation,
         .n_evaluations = cma->n_evaluations,
+        .n_resets = cma->n_resets,
     };
 }
 

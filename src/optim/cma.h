@@ -20,8 +20,8 @@
  * diagonal, no matrix-vector products are made.  fbt_cma_statistics counts the work.
  *
  * Determinism.  All sums are this module's own loops in a fixed order on the calling thread.  LAPACK's dsyevd is the
- * one library call; where the library is OpenBLAS it is set to one thread for the whole process before the first call,
- * because its results depend on its number of threads.  Numbers then depend on the processor type alone.
+ * one library call; where the library is OpenBLAS it gets one thread, because its results depend on their number
+ * (lapack.c).  Numbers then depend on the processor type alone.
  *
  * Threads: different optimisers may be used at the same time; one optimiser by one thread at a time (a server counts as
  * used while a local search restarts from it).
@@ -94,30 +94,41 @@ fbt_status fbt_cma_parameters_compute(const fbt_cma_options *options, fbt_cma_pa
 typedef struct fbt_cma fbt_cma;
 
 /* An optimiser with C = identity and zero paths. mean: [d], copied; step_size > 0. Errors: FBT_ERR_CONFIG (options),
- * FBT_ERR_ARG (mean or step size not finite, step size not positive), FBT_ERR_MEMORY. */
+ * FBT_ERR_ARG (mean or step size not finite, step size not positive), FBT_ERR_MEMORY (no room for the eigensolver of
+ * full ones, either), FBT_ERR_UNSUPPORTED (no such library). */
 fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, double step_size, fbt_cma **cma);
 void fbt_cma_free(fbt_cma *cma);
 
 /* Makes `local` a fresh search (zero paths and counters, nothing deferred) around the server's mean with the server's C
  * and the given step size; its own options stay. As pycma's `_copy_light`, it samples from the server's *current* C:
  * where terms are deferred they are added up and decomposed once, on the server's account, for all local searches that
- * follow; the server's own lazily updated factor stays as it is. C and its factor are shared, not copied, and stay
+ * follow (fbt_cma_settle); the server's own lazily updated factor stays as it is. C and its factor are shared, not copied, and stay
  * alive as long as anyone uses them: the server may be told, changed or freed in any order. Cost O(d), but for that
  * decomposition. `server` changes only by that. Errors: FBT_ERR_ARG (dimensions differ, step size, the server's C is
  * not what local's covariance option can hold: any -> full, diagonal -> separable, identity -> isotropic),
- * FBT_ERR_NUMERIC (condition limit), FBT_ERR_MEMORY. */
+ * FBT_ERR_MEMORY. */
 fbt_status fbt_cma_restart_from(fbt_cma *local, fbt_cma *server, double step_size);
+
+/* Where C cannot be decomposed any more (condition above the limit, not positive definite, not finite, dsyevd fails) or sigma
+ * vanishes, a search has collapsed. It then goes on as a new one from its mean with its last step size: C = identity, zero
+ * paths. [H] (B.3) and [C] end such a search and restart it; here it is one client's part of a round, or the server of a
+ * federation, and the others go on. ask, tell, restart_from and settle reset by themselves; fbt_cma_health counts. Errors:
+ * FBT_ERR_MEMORY. */
+fbt_status fbt_cma_reset(fbt_cma *cma);
+
+/* Adds up what is deferred and decomposes it, for local searches to restart from; resets where that is not possible. All ranks
+ * that hold the same server must do so together. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_cma_settle(fbt_cma *cma);
 
 /* x = m + sigma C^(1/2) n with the symmetric root and n: d draws of gsl_ran_gaussian_ziggurat from rng, which the
  * caller has placed; candidate: 0 .. population-1 (it matters for mirroring only). x: [d]. Errors: FBT_ERR_ARG
- * (candidate out of range), FBT_ERR_NUMERIC (condition limit), FBT_ERR_MEMORY (both only when a decomposition is due).
- */
+ * (candidate out of range), FBT_ERR_MEMORY (only when a decomposition is due). */
 fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
 
 /* One update from the n = population candidates that were asked for. x: [n, d] in the order of their candidate numbers,
  * fitness: [n], smaller is better; equal fitness ranks by index; +infinity is a legal worst. Errors: FBT_ERR_ARG (n is
- * not the population), FBT_ERR_NUMERIC (a fitness is NaN, an x not finite, the condition limit, sigma left the range
- * of double); on an error the optimiser is as it was before, but for deferred work. */
+ * not the population), FBT_ERR_NUMERIC (a fitness is NaN, an x not finite, sigma overflows), FBT_ERR_MEMORY; on an error
+ * the optimiser is as it was before, but for deferred work. */
 fbt_status fbt_cma_tell(fbt_cma *cma, int64_t n, const double *x, const double *fitness);
 
 /* The same for solutions from elsewhere: solutions i with is_foreign[i] (NULL: all) are first moved towards m until
@@ -146,9 +157,10 @@ const fbt_cma_parameters *fbt_cma_parameters_of(const fbt_cma *cma);
 fbt_status fbt_cma_covariance_full(fbt_cma *cma, double *covariance);
 fbt_status fbt_cma_covariance_diagonal(fbt_cma *cma, double *diagonal);
 
-/* The covariance matrix's condition number may not exceed this: an error that names it, raised where C is decomposed
- * (or each tell when separable). */
+/* The covariance matrix's condition number may not exceed this, where C is decomposed (after each tell when separable), and the
+ * step size may not shrink below that: see fbt_cma_reset. */
 #define FBT_CMA_CONDITION_LIMIT 1e14
+#define FBT_CMA_STEP_SIZE_MIN 1e-100
 
 /* Health, from the factor in use (no decomposition is made for it): a search whose C was never decomposed has 1. */
 typedef struct fbt_cma_health {
@@ -158,6 +170,7 @@ typedef struct fbt_cma_health {
     double path_sigma_ratio;  /* |p_sigma| / chi: below 1 sigma shrinks, above 1 it grows                         */
     int64_t generation;       /* tells so far                                                                    */
     int64_t n_evaluations;    /* solutions told so far                                                           */
+    int64_t n_resets;         /* since fbt_cma_new                                                               */
 } fbt_cma_health;
 void fbt_cma_health_get(const fbt_cma *cma, fbt_cma_health *health);
 

@@ -23,6 +23,7 @@ struct fbt_cma {
     double *mean, *path_sigma, *path_c; /* [d]          */
     double step_size;
     int64_t generation, n_evaluations;
+    int64_t n_resets; /* since fbt_cma_new */
 
     /* base is what the factor in use decomposes. Deferred updates come on top of it; current (full covariance only, or
      * NULL: same as base) is base with the first n_applied of them. */

@@ -1,13 +1,11 @@
 /* Covariance matrices: sharing, eigendecomposition and products with their roots. */
 #include "covariance.h"
 
+#include "lapack.h"
 #include "memory.h"
 
-#include <dlfcn.h>
 #include <float.h>
-#include <lapacke.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +108,19 @@ fbt_covariance_kind fbt_covariance_kind_of(const double *matrix, int64_t d)
     return identity ? FBT_COVARIANCE_IDENTITY : FBT_COVARIANCE_DIAGONAL;
 }
 
+bool fbt_covariance_is_sound(const fbt_covariance *covariance)
+{
+    double least = INFINITY, largest = 0;
+    for (int64_t i = 0; i < covariance->d; i++) {
+        if (!(covariance->axes[i] > 0) || !isfinite(covariance->axes[i])) {
+            return false;
+        }
+        least = fmin(least, covariance->axes[i]);
+        largest = fmax(largest, covariance->axes[i]);
+    }
+    return largest / least * (largest / least) <= FBT_CMA_CONDITION_LIMIT;
+}
+
 /* `condition` from the axes, held against the limit. */
 static fbt_status check_condition(fbt_covariance *covariance)
 {
@@ -140,49 +151,6 @@ static fbt_status check_condition(fbt_covariance *covariance)
     return FBT_OK;
 }
 
-/* OpenBLAS divides sums among its threads, so results would depend on their number. There is no portable call for it.
- */
-static void use_one_blas_thread(void)
-{
-    void (*set_threads)(int);
-    *(void **)&set_threads = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
-    if (set_threads != NULL) {
-        set_threads(1);
-    }
-}
-
-/* Eigenvectors into the rows of `vectors`, which holds the matrix, eigenvalues into `eigenvalues`. Work arrays are our
- * own, at fixed alignment: vectorised kernels may round differently at another. A row-major lower triangle is a
- * column-major upper one. */
-static fbt_status decompose(int64_t d, double *vectors, double *eigenvalues)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    fbt_status status = FBT_OK;
-    double *work = NULL;
-    lapack_int *integer_work = NULL;
-    double n_work = 0;
-    lapack_int n_integer_work = 0;
-    const lapack_int n = (lapack_int)d;
-    pthread_once(&once, use_one_blas_thread);
-    lapack_int info =
-        LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'V', 'U', n, vectors, n, eigenvalues, &n_work, -1, &n_integer_work, -1);
-    if (info == 0) {
-        FBT_TRY(fbt_memory_alloc(&work, (int64_t)n_work, sizeof *work));
-        FBT_TRY(fbt_memory_alloc(&integer_work, n_integer_work, sizeof *integer_work));
-        info = LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'V', 'U', n, vectors, n, eigenvalues, work, (lapack_int)n_work,
-                                   integer_work, n_integer_work);
-    }
-    if (info != 0) {
-        FBT_FAIL(FBT_ERR_NUMERIC, "CMA-ES: the eigendecomposition of the covariance matrix failed (dsyevd: %d)",
-                 (int)info);
-    }
-
-done:
-    free(work);
-    free(integer_work);
-    return status;
-}
-
 fbt_status fbt_covariance_factor(fbt_covariance *covariance, fbt_cma_statistics *statistics)
 {
     fbt_status status = FBT_OK;
@@ -207,7 +175,7 @@ fbt_status fbt_covariance_factor(fbt_covariance *covariance, fbt_cma_statistics 
         }
     }
     statistics->n_decompositions++;
-    FBT_TRY(decompose(d, covariance->vectors, covariance->axes));
+    FBT_TRY(fbt_lapack_eigen(d, covariance->vectors, covariance->axes));
     for (int64_t i = 0; i < d; i++) {
         covariance->axes[i] = covariance->axes[i] > 0 ? sqrt(covariance->axes[i]) : 0;
     }

@@ -45,6 +45,9 @@ fbt_covariance_kind fbt_covariance_kind_of(const double *matrix, int64_t d);
  * definite, condition limit), FBT_ERR_MEMORY. */
 fbt_status fbt_covariance_factor(fbt_covariance *covariance, fbt_cma_statistics *statistics);
 
+/* Whether a diagonal matrix has a factor within the condition limit; changes nothing. */
+bool fbt_covariance_is_sound(const fbt_covariance *covariance);
+
 /* out = C^(1/2) v or C^(-1/2) v, symmetric roots. v, out: [d], may be the same; scratch: [d]. Factored ones only. */
 void fbt_covariance_root(const fbt_covariance *c, const double *v, double *out, double *scratch,
                          fbt_cma_statistics *statistics);

@@ -150,7 +150,11 @@ fbt_status fbt_cma_refresh(fbt_cma *cma, bool always)
         return FBT_OK;
     }
     FBT_TRY(fbt_cma_apply_deferred(cma));
-    FBT_TRY(fbt_covariance_factor(cma->current, &cma->statistics));
+    status = fbt_covariance_factor(cma->current, &cma->statistics);
+    if (status == FBT_ERR_NUMERIC) {
+        return fbt_cma_reset(cma);
+    }
+    FBT_TRY(status);
     fbt_covariance *newest = cma->current;
     cma->current = NULL;
     fbt_cma_adopt(cma, newest);

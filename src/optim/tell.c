@@ -174,7 +174,8 @@ static void update_covariance(fbt_cma *cma, const double *dm, bool short_path, i
     }
 }
 
-/* p_sigma and sigma, into new_path [d] and *new_step_size. */
+/* p_sigma and sigma, into new_path [d] and *new_step_size. A step size that overflows is an error: long before,
+ * candidates are beyond any model's numbers. */
 static fbt_status adapt_step_size(fbt_cma *cma, const double *dm, double *new_path, double *length,
                                   double *new_step_size)
 {
@@ -188,7 +189,7 @@ static fbt_status adapt_step_size(fbt_cma *cma, const double *dm, double *new_pa
     *length = fbt_vector_norm(new_path, d);
     const double log_step = p->c_sigma / p->d_sigma * (*length / p->chi - 1);
     *new_step_size = cma->step_size * exp(fmax(-p->max_log_step, fmin(p->max_log_step, log_step)));
-    if (!(*new_step_size > 0) || !isfinite(*new_step_size)) {
+    if (!isfinite(*new_step_size)) {
         return fbt_fail(FBT_ERR_NUMERIC,
                         "CMA-ES: the step size left the range of double in generation %lld (from %g to %g)",
                         (long long)cma->generation, cma->step_size, *new_step_size);
@@ -230,6 +231,14 @@ static void plan_mirror(fbt_cma *cma, int64_t mirror_index)
     }
 }
 
+/* Whether the search cannot go on as it is after this update: its step size vanishes, or, in the separable case, its
+ * axes have grown too far apart (a dense covariance is looked at when it is decomposed). */
+static bool has_collapsed(const fbt_cma *cma, double new_step_size)
+{
+    const bool vanishes = new_step_size < FBT_CMA_STEP_SIZE_MIN && new_step_size < cma->step_size;
+    return vanishes || (cma->options.covariance == FBT_CMA_SEPARABLE && !fbt_covariance_is_sound(cma->base));
+}
+
 static fbt_status tell(fbt_cma *cma, int64_t n, const double *x, const double *fitness, bool has_foreign,
                        const bool *is_foreign)
 {
@@ -254,9 +263,13 @@ static fbt_status tell(fbt_cma *cma, int64_t n, const double *x, const double *f
         cma->mean[k] += cma->step_size * dm[k];
     }
     memcpy(cma->path_sigma, new_path, (size_t)d * sizeof *new_path);
-    cma->step_size = new_step_size;
     cma->generation++;
     cma->n_evaluations += n;
+    if (has_collapsed(cma, new_step_size)) {
+        FBT_TRY(fbt_cma_reset(cma));
+    } else {
+        cma->step_size = new_step_size;
+    }
 
 done:
     return status;

@@ -26,6 +26,7 @@
 
 #include "claim_file.h"
 #include "memory.h"
+#include "real_path.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -59,28 +60,16 @@ static fbt_claim *claims; /* of this process */
 static fbt_status lock_path(const char *path, char **lock)
 {
     fbt_status status = FBT_OK;
-    char *real = realpath(path, NULL), *folder = NULL;
-    const char *given = real == NULL ? path : real;
-    const char *slash = strrchr(given, '/');
-    const char *name = slash == NULL ? given : slash + 1;
-    char *parent = slash == NULL ? strdup(".") : strndup(given, (size_t)(slash - given) + 1);
+    char *folder = NULL, *file = NULL;
     *lock = NULL;
-    if (parent == NULL) {
-        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of a lock");
-    }
-    folder = realpath(parent, NULL);
-    if (folder == NULL) {
-        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: folder %.400s: %s; make the folder first or choose another",
-                 path, parent, strerror(errno));
-    }
-    if (asprintf(lock, "%s/.%s.lock", folder, name) < 0) {
+    FBT_TRY(fbt_real_path(path, &folder, &file));
+    if (asprintf(lock, "%s/.%s.lock", folder, strrchr(file, '/') + 1) < 0) {
         *lock = NULL;
         FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of a lock");
     }
 done:
-    free(real);
-    free(parent);
     free(folder);
+    free(file);
     return status;
 }
 

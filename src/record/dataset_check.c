@@ -1,6 +1,9 @@
 #include "dataset_check.h"
 
+#include "utf8.h"
+
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 fbt_status fbt_dataset_check_offsets(const char *path, const char *what, const char *item, const int64_t *offsets,
@@ -26,6 +29,19 @@ static bool is_sha256(const char *text)
     return strlen(text) == FBT_DIGEST_TEXT_BYTES - 1 && strspn(text, "0123456789abcdef") == FBT_DIGEST_TEXT_BYTES - 1;
 }
 
+/* Texts of the file go into run files, and from there into JSON. */
+static fbt_status check_text(const char *path, const char *what, int64_t number, const char *text)
+{
+    char label[32] = "";
+    const size_t fault = fbt_utf8_find_fault(text, strlen(text));
+    if (number >= 0) {
+        snprintf(label, sizeof label, " %lld", (long long)number);
+    }
+    return text[fault] == '\0' ? FBT_OK
+                               : fbt_fail(FBT_ERR_DATA, "%.300s: %s%s: byte %zu is not UTF-8; prepare the data again",
+                                          path, what, label, fault);
+}
+
 static fbt_status check_head(const char *path, const fbt_dataset *dataset)
 {
     fbt_status status = FBT_OK;
@@ -37,6 +53,9 @@ static fbt_status check_head(const char *path, const fbt_dataset *dataset)
                      (int)ids[i], (long long)dataset->vocab_size);
         }
     }
+    FBT_TRY(check_text(path, "task", -1, dataset->task));
+    FBT_TRY(check_text(path, "template", -1, dataset->template_text));
+    FBT_TRY(check_text(path, "source", -1, dataset->source));
     if (!is_sha256(dataset->tokenizer_sha256) || !is_sha256(dataset->source_sha256)) {
         FBT_FAIL(FBT_ERR_DATA, "%.300s: tokenizer_sha256 and source_sha256 must be 64 lower-case hexadecimal digits",
                  path);
@@ -61,6 +80,7 @@ static fbt_status check_labels(const char *path, const fbt_dataset *dataset)
     bool by_embedding = dataset->readout == FBT_READOUT_EMBEDDING;
     for (int64_t c = 0; c < dataset->n_labels; c++) {
         int32_t id = dataset->label_token_ids[c];
+        FBT_TRY(check_text(path, "label_words: label", c, dataset->label_words[c]));
         if (dataset->label_words[c][0] == '\0') {
             FBT_FAIL(FBT_ERR_DATA, "%.300s: label %lld has an empty label word", path, (long long)c);
         }

@@ -1,6 +1,7 @@
 #include "hdf5_util.h"
 
 #include "memory.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -240,10 +241,13 @@ fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text)
 {
     fbt_status status = FBT_OK;
     hid_t type = -1, space = -1;
+    char *sound = NULL;
+    FBT_TRY(fbt_utf8_repair(text, &sound));
     FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
     FBT_HDF5(space = H5Screate(H5S_SCALAR), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, &text, false);
+    status = write_attribute(object, name, type, space, &sound, false);
 done:
+    free(sound);
     fbt_hdf5_close(space);
     fbt_hdf5_close(type);
     return status;
@@ -253,10 +257,16 @@ fbt_status fbt_hdf5_write_texts(hid_t object, const char *name, const char *cons
 {
     fbt_status status = FBT_OK;
     hid_t type = -1, space = -1;
+    char **sound = NULL;
+    FBT_TRY(fbt_memory_alloc(&sound, n, sizeof *sound));
+    for (int64_t i = 0; i < n; i++) {
+        FBT_TRY(fbt_utf8_repair(texts[i], &sound[i]));
+    }
     FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
     FBT_HDF5(space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, texts, false);
+    status = write_attribute(object, name, type, space, sound, false);
 done:
+    fbt_hdf5_free_texts(sound, n);
     fbt_hdf5_close(space);
     fbt_hdf5_close(type);
     return status;

@@ -50,7 +50,8 @@ typedef struct fbt_hdf5_bytes {
 
 fbt_status fbt_hdf5_image(hid_t file, fbt_hdf5_bytes *image);
 
-/* Attributes, written as variable-length UTF-8 (h5py gives str) or as the given number type; an older one is replaced. */
+/* Attributes, written as variable-length UTF-8 (h5py gives str; bytes that are not UTF-8 become U+FFFD) or as the given
+ * number type; an older one is replaced. */
 fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text);
 fbt_status fbt_hdf5_write_texts(hid_t object, const char *name, const char *const *texts, int64_t n);
 fbt_status fbt_hdf5_write_int(hid_t object, const char *name, int64_t value);

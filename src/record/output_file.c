@@ -2,6 +2,7 @@
 
 #include "claim.h"
 #include "memory.h"
+#include "real_path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -46,42 +47,16 @@ static fbt_status join(char **text, const char *folder, const char *middle, cons
     return FBT_OK;
 }
 
-/* Real folder and file name of `shown`, following symbolic links so that a link stays a link. */
+/* Symbolic links are followed, so that a link stays a link. */
 static fbt_status resolve(fbt_output_file *file)
 {
     fbt_status status = FBT_OK;
-    const char *slash = strrchr(file->shown, '/');
-    const char *name = slash == NULL ? file->shown : slash + 1;
-    char *given_folder = NULL;
-    if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-        FBT_FAIL(FBT_ERR_IO, "%.400s is a folder; give the path of a file", file->shown);
-    }
-    file->path = realpath(file->shown, NULL);
-    if (file->path != NULL) {
-        name = strrchr(file->path, '/') + 1;
-        given_folder = strndup(file->path, (size_t)(name - file->path));
-    } else if (errno == ENOENT) {
-        given_folder = slash == NULL ? strdup(".") : strndup(file->shown, (size_t)(name - file->shown));
-    } else {
-        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: %s; choose another path", file->shown, strerror(errno));
-    }
-    if (given_folder == NULL) {
-        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of an output file");
-    }
-    file->folder = realpath(given_folder, NULL);
-    if (file->folder == NULL) {
-        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: folder %.400s: %s; make the folder first or choose another",
-                 file->shown, given_folder, strerror(errno));
-    }
-    if (file->path == NULL) {
-        FBT_TRY(join(&file->path, file->folder, "", name, ""));
-    }
     char host[HOST_NAME_MAX + 1] = "", end[HOST_NAME_MAX + 64];
+    FBT_TRY(fbt_real_path(file->shown, &file->folder, &file->path));
     gethostname(host, sizeof host - 1);
     snprintf(end, sizeof end, ".tmp.%s.%ld", host, (long)getpid());
-    FBT_TRY(join(&file->partial, file->folder, ".", name, end));
+    FBT_TRY(join(&file->partial, file->folder, ".", strrchr(file->path, '/') + 1, end));
 done:
-    free(given_folder);
     return status;
 }
 

@@ -106,7 +106,8 @@ done:
     return status;
 }
 
-static fbt_status make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header, hid_t *dataset)
+fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header,
+                                    hid_t *dataset)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
@@ -148,7 +149,7 @@ static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
         if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
             continue;
         }
-        FBT_TRY(make_column(rounds, &columns[i], header, &file->columns[i]));
+        FBT_TRY(fbt_run_file_make_column(rounds, &columns[i], header, &file->columns[i]));
         if (columns[i].shape == FBT_RUN_PHASES) {
             FBT_TRY(fbt_hdf5_write_texts(file->columns[i], "phases", header->phases, header->n_phases));
         }

@@ -3,6 +3,7 @@
 
 #include "hdf5_util.h"
 #include "run_rounds.h"
+#include "utf8.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -11,13 +12,22 @@
 
 enum { DIGITS = 17 }; /* so that every double reads back as it was */
 
-/* Sets a member; takes over `value`. jansson reports lack of memory as NULL or -1, also for text that is not UTF-8. */
+/* Sets a member; takes over `value`. jansson reports lack of memory as NULL or -1. */
 static fbt_status put(json_t *object, const char *name, json_t *value)
 {
     if (json_object_set_new(object, name, value) != 0) {
-        return fbt_fail(FBT_ERR_MEMORY, "the JSON text of %s cannot be made: out of memory, or not UTF-8", name);
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: the JSON text of %s", name);
     }
     return FBT_OK;
+}
+
+/* Any text: a name of a file, or a record of an older program, need not be UTF-8, as JSON must. */
+static json_t *string(const char *text)
+{
+    char *sound = NULL;
+    json_t *value = fbt_utf8_repair(text, &sound) == FBT_OK ? json_string(sound) : NULL;
+    free(sound);
+    return value;
 }
 
 /* JSON has neither NaN nor infinity. */
@@ -32,13 +42,13 @@ static json_t *number(double value, bool integer)
 static fbt_status put_entry(void *user, const char *name, const char *const *texts, int64_t n_texts)
 {
     if (n_texts == 1) {
-        return put(user, name, json_string(texts[0]));
+        return put(user, name, string(texts[0]));
     }
     json_t *list = json_array();
     fbt_status status = put(user, name, list);
     for (int64_t i = 0; status == FBT_OK && i < n_texts; i++) {
-        if (json_array_append_new(list, json_string(texts[i])) != 0) {
-            status = fbt_fail(FBT_ERR_MEMORY, "the JSON text of %s cannot be made: out of memory, or not UTF-8", name);
+        if (json_array_append_new(list, string(texts[i])) != 0) {
+            status = fbt_fail(FBT_ERR_MEMORY, "out of memory: the JSON text of %s", name);
         }
     }
     return status;
@@ -86,7 +96,7 @@ static fbt_status put_head(json_t *object, hid_t file)
     FBT_TRY(put(object, "format_version", json_integer(version)));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         FBT_TRY(fbt_hdf5_read_text(file, names[i], &text));
-        FBT_TRY(put(object, names[i], json_string(text)));
+        FBT_TRY(put(object, names[i], string(text)));
         free(text);
         text = NULL;
     }
@@ -142,7 +152,7 @@ fbt_status fbt_run_reader_show_json(const char *path, FILE *stream)
     json_t *object = json_object();
     FBT_TRY(fbt_run_rounds_open(path, &file));
     FBT_TRY(fbt_run_rounds_read(file, &rounds));
-    FBT_TRY(put(object, "path", json_string(path)));
+    FBT_TRY(put(object, "path", string(path)));
     FBT_TRY(put_head(object, file));
     FBT_TRY(put_texts(object, file, "config"));
     FBT_TRY(put_texts(object, file, "inputs"));

@@ -6,20 +6,20 @@
 #define AT(member) offsetof(fbt_run_round, member)
 #define SCALAR(name, member, long_name)                                                                                \
     {                                                                                                                  \
-        "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1"                                      \
+        "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1", false                               \
     }
 #define COUNT(group, name, member, long_name, unit)                                                                    \
     {                                                                                                                  \
-        group, name, FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(member), false, long_name, unit                               \
+        group, name, FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(member), false, long_name, unit, false                        \
     }
 #define CLIENTS(name, member, long_name)                                                                               \
     {                                                                                                                  \
-        "client", name, FBT_RUN_REAL, FBT_RUN_CLIENTS, AT(member), false, long_name, "1"                               \
+        "client", name, FBT_RUN_REAL, FBT_RUN_CLIENTS, AT(member), false, long_name, "1", false                        \
     }
 
 static const fbt_run_column table[] = {
     COUNT("", "index", index, "round; 0 is the state before tuning", "1"),
-    {"", "z", FBT_RUN_REAL, FBT_RUN_DIMENSION, AT(z), true, "mean of the server's search distribution", "1"},
+    {"", "z", FBT_RUN_REAL, FBT_RUN_DIMENSION, AT(z), true, "mean of the server's search distribution", "1", false},
     SCALAR("step_size", step_size, "step size of the server's search distribution"),
     SCALAR("step_size_local", step_size_local, "step size with which clients start the next round"),
     SCALAR("train_loss", train_loss, "mean loss over all training samples"),
@@ -33,18 +33,22 @@ static const fbt_run_column table[] = {
     SCALAR("condition_number", condition_number, "condition number of the server's covariance"),
     SCALAR("axis_ratio", axis_ratio, "longest over shortest axis of the server's covariance"),
     SCALAR("path_sigma_norm", path_sigma_norm, "length of the server's conjugate evolution path"),
-    {"", "participants", FBT_RUN_BYTE, FBT_RUN_CLIENTS, AT(participants), false, "1: the client took part", "1"},
+    {"", "resets", FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(n_resets), false,
+     "searches that collapsed (condition limit, step size) and began anew from their mean, clients' and server's", "1",
+     true},
+    {"", "participants", FBT_RUN_BYTE, FBT_RUN_CLIENTS, AT(participants), false, "1: the client took part", "1", false},
     CLIENTS("fitness", client_fitness, "fitness of the client's final mean"),
     CLIENTS("loss", client_loss, "loss of the client's final mean on its samples"),
     CLIENTS("loss_perturbed", client_loss_perturbed, "loss of the client's final mean on its perturbed samples"),
-    {"client", "mean", FBT_RUN_REAL, FBT_RUN_CLIENTS_DIMENSION, AT(client_mean), true, "final mean of the client", "1"},
+    {"client", "mean", FBT_RUN_REAL, FBT_RUN_CLIENTS_DIMENSION, AT(client_mean), true, "final mean of the client", "1",
+     false},
     {"client", "step_size", FBT_RUN_REAL, FBT_RUN_CLIENTS_GENERATIONS, AT(client_step_size), false,
-     "step size with which the client sampled each generation", "1"},
+     "step size with which the client sampled each generation", "1", false},
     CLIENTS("condition", client_condition, "condition number of the client's final covariance"),
     {"client", "evaluations", FBT_RUN_INTEGER, FBT_RUN_CLIENTS, AT(client_evaluations), false,
-     "forward passes over the client's samples", "1"},
+     "forward passes over the client's samples", "1", false},
     {"cost", "seconds", FBT_RUN_REAL, FBT_RUN_PHASES, AT(phase_s), false,
-     "wall-clock time of each phase (attribute phases), largest over ranks", "s"},
+     "wall-clock time of each phase (attribute phases), largest over ranks", "s", false},
     COUNT("cost", "bytes_up", bytes_up, "bytes that all clients together would send to a server", "byte"),
     COUNT("cost", "bytes_down", bytes_down, "bytes that a server would send to all clients together", "byte"),
     COUNT("cost", "tokens", n_tokens, "tokens through the model, all ranks together", "1"),

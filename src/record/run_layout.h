@@ -30,6 +30,7 @@ typedef struct fbt_run_column {
     bool deflate;
     const char *long_name;
     const char *unit;
+    bool optional;     /* files of earlier versions lack it */
 } fbt_run_column;
 
 /* The table; *n is its length. */

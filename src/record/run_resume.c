@@ -122,6 +122,20 @@ done:
 
 /* ---- Whether it fits ---- */
 
+/* A column that the program which began the file did not have: zeros up to here. */
+static fbt_status add_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
+                             hid_t *dataset)
+{
+    fbt_status status = FBT_OK;
+    hid_t rounds = -1;
+    FBT_HDF5(rounds = H5Gopen2(file->file, "rounds", H5P_DEFAULT), "group rounds is missing");
+    FBT_TRY(fbt_run_file_make_column(rounds, column, header, dataset));
+    FBT_TRY(fbt_hdf5_append(*dataset, (hsize_t)file->n_rounds, NULL));
+done:
+    fbt_hdf5_close(rounds);
+    return status;
+}
+
 static fbt_status open_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
                               hid_t *dataset)
 {
@@ -134,6 +148,9 @@ static fbt_status open_column(fbt_run_file *file, const fbt_run_column *column, 
         dims[1 + i] = (hsize_t)sizes[i];
     }
     fbt_run_column_path(column, path);
+    if (column->optional && !fbt_hdf5_has(file->file, path)) {
+        return add_column(file, column, header, dataset);
+    }
     FBT_HDF5(*dataset = H5Dopen2(file->file, path, H5P_DEFAULT), "%s is missing", path);
     FBT_TRY(check_dataset(*dataset, path, fbt_run_file_type(column->type), 1 + n_dims, dims));
 done:

@@ -13,7 +13,7 @@
 /* Zero-initialise, then fbt_run_rounds_read; free with fbt_run_rounds_clear, after a failure too. */
 typedef struct fbt_run_rounds {
     int64_t n_rounds;
-    double **scalars;    /* one [n_rounds] for each column of run_layout.h; NULL for columns that are no scalars */
+    double **scalars;    /* one [n_rounds] for each column of run_layout.h; NULL for columns that are no scalars, or not there */
     int64_t n_columns;
     char **phases;       /* names of the timed phases */
     int64_t n_phases;

@@ -167,6 +167,21 @@ done:
     return status;
 }
 
+static void show_resets(FILE *stream, const fbt_run_rounds *rounds)
+{
+    const double *resets = fbt_run_rounds_scalar(rounds, "", "resets"),
+                 *index = fbt_run_rounds_scalar(rounds, "", "index");
+    double n = 0, first = 0;
+    for (int64_t r = 0; resets != NULL && r < rounds->n_rounds; r++) {
+        first = n == 0 && resets[r] > 0 ? index[r] : first;
+        n += resets[r];
+    }
+    if (n > 0) {
+        fprintf(stream, "  %.0f search%s collapsed and began anew, the first in round %.0f\n", n, n == 1 ? "" : "es",
+                first);
+    }
+}
+
 fbt_status fbt_run_reader_show(const char *path, FILE *stream)
 {
     fbt_status status = FBT_OK;
@@ -183,6 +198,7 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream)
     fprintf(stream, "\nSessions\n");
     FBT_TRY(fbt_run_rounds_visit_sessions(file, show_session, &(sessions){file, stream}));
     show_rounds(stream, &rounds);
+    show_resets(stream, &rounds);
 done:
     fbt_run_rounds_clear(&rounds);
     fbt_hdf5_close(file);

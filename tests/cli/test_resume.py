@@ -492,3 +492,40 @@ def test_settings_in_force_are_recorded(mask: Study) -> None:
     with h5py.File(path) as file:
         assert "batch_tokens: 777" in file["config"].attrs["resolved"]
         assert "--set backend.batch_tokens=777" in file["config"].attrs["given"]
+
+
+@pytest.mark.parametrize("protocol", ["nvflare", "paper", "synchronous"])
+def test_a_search_that_collapses(mask: Study, protocol: str) -> None:
+    """A covariance beyond the condition limit is reset, counted and told once; breaks if ranks without participants keep theirs."""
+    changes = {"fed__protocol": protocol, "fed__rounds": 6, "fed__participation": 0.4}
+    path = stopped(mask, **changes)
+    with h5py.File(path, "a") as file:
+        file["checkpoint/server_reals"][-36:] *= 1e9  # the last solutions that C is yet to learn from
+    paths = [path, mask.output()]
+    shutil.copyfile(*paths)
+    for file, ranks in zip(paths, (1, 3), strict=True):
+        told = [line for line in resume(mask, file, ranks=ranks, **changes).good().err.splitlines() if "collapsed" in line]
+        assert len(told) == 1 and "round 2: 1 search collapsed" in told[0] and "C = identity" in told[0]
+    assert digest_of(paths[0]) == digest_of(paths[1])
+    with h5py.File(path) as file:
+        assert file["rounds/resets"][:].tolist() == [0, 0, 1, 0, 0, 0, 0]
+        assert (file["rounds/condition_number"][:] < 1e6).all()
+        assert np.isfinite(file["rounds/z"][...]).all()
+    assert "1 search collapsed and began anew, the first in round 2" in call("show", path).good().out
+
+
+def test_a_file_of_an_earlier_version(mask: Study) -> None:
+    """It lacks the columns and settings that came later: none of its results depends on them."""
+    path = stopped(mask)
+    with h5py.File(path, "a") as file:
+        del file["rounds/resets"]
+        resolved = file["config"].attrs["resolved"]
+        later = [line for line in resolved.splitlines() if line.strip() == "scale_by_sigma: true"]
+        assert len(later) == 1
+        file["config"].attrs["resolved"] = resolved.replace(later[0] + "\n", "")
+    call("show", path).good()
+    digest = digest_of(path)
+    resume(mask, path).good()
+    with h5py.File(path) as file:
+        assert file["rounds/resets"][:].tolist() == [0, 0, 0, 0]
+    assert digest_of(path) == mask.digest() != digest

@@ -138,6 +138,37 @@ def test_two_runs_on_one_path(mask: Study) -> None:
         process.wait()
 
 
+def test_link_to_a_file_yet_to_be_made(mask: Study) -> None:
+    """Breaks if the run takes the link's place: the run would not be where it was wanted, and could be made twice."""
+    target, link = mask.folder / "disk" / "target.h5", mask.folder / "link.h5"
+    target.parent.mkdir()
+    link.symlink_to("disk/target.h5")
+    mask.run(run__output=link).good()
+    assert link.is_symlink() and read_rounds(target)[0] == "finished"
+    assert [path.name for path in target.parent.iterdir()] == ["target.h5"]
+    again = call("run", mask.config, *mask.set(run__output=target), "--resume").good()
+    assert "finished already" in again.err
+    (mask.folder / "nowhere.h5").symlink_to("missing/target.h5")
+    mask.run(run__output=mask.folder / "nowhere.h5").sentence("nowhere.h5 cannot be written", "missing", "make the folder first")
+    exported = mask.folder / "prompt.npz"
+    exported.symlink_to("disk/prompt.npz")
+    call("export", target, "--format", "npz", "--output", exported).good()
+    assert exported.is_symlink() and (target.parent / "prompt.npz").is_file()
+
+
+def test_two_runs_by_link_and_target(mask: Study) -> None:
+    target, link = mask.folder / "target.h5", mask.folder / "link.h5"
+    link.symlink_to(target)
+    process = start(mask, link)
+    try:
+        wait_for(target, process)
+        for path in (target, link):
+            mask.run(run__output=path, run__overwrite="true").sentence(str(path), "another run")
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_missing_folder(mask: Study, ranks: int) -> None:
     path = mask.folder / "nowhere" / "run.h5"

@@ -550,3 +550,17 @@ def test_examples(tmp_path: Path) -> None:
 
     for path, n in (("quickstart", 6), ("paper", 36)):
         assert f"{n} runs of sweep {path}" in call("sweep", f"configs/sweeps/{path}.yaml", "--list", cwd=ROOT).good().out
+
+
+def test_output_folder_that_is_none(sweep: Sweep) -> None:
+    sweep.output.parent.mkdir()
+    sweep.output.symlink_to("nowhere")
+    sweep.call().sentence(str(sweep.output), "link to a folder that cannot be reached")
+    sweep.output.unlink()
+    sweep.output.write_text("")
+    sweep.call().sentence(str(sweep.output), "is not a folder")
+    sweep.output.unlink()
+    (sweep.output.parent / "there").mkdir()
+    sweep.output.symlink_to("there")
+    sweep.call("--index", 0).good()
+    assert sweep.output.is_symlink() and len(list((sweep.output.parent / "there").glob("*.h5"))) == 1

@@ -51,6 +51,19 @@ def test_second_call_reuses_and_overwrite_replaces(call, source, tmp_path):
     assert (output / "config.json").is_file()
 
 
+def test_links_stay_links(call, source, tmp_path):
+    """Models often lie on another file system: a link to that place is filled there, once there is something and before."""
+    (tmp_path / "large").mkdir()
+    output = tmp_path / "copy"
+    output.symlink_to("large/copy")
+    for more in ((), ("--overwrite",)):
+        assert call("prepare_model", source, "--output", output, *more).code == 0
+        assert output.is_symlink() and (tmp_path / "large" / "copy" / "config.json").is_file()
+    (tmp_path / "circle").symlink_to("circle")
+    refused = call("prepare_model", source, "--output", tmp_path / "circle")
+    assert refused.code == 2 and "circle" in refused.err
+
+
 def damage(folder: Path, what: str) -> None:
     """One way for a folder to be incomplete."""
     shard = folder / "model-00002-of-00002.safetensors"

@@ -3,6 +3,7 @@
 #include "memory.h"
 #include "rng.h"
 #include "status.h"
+#include "utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,12 +103,41 @@ static void memory_refuses_absurd_sizes(void **state)
     free(block);
 }
 
+/* Where the fault is, and what is made of it. */
+static void utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n_bytes, fault;
+        const char *repaired;
+    } cases[] = {
+        {"", 0, 0, ""},
+        {"plain", 5, 5, "plain"},
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, 9, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"a\0b", 3, 1, "a"},
+        {"a\xff", 2, 1, "a\xef\xbf\xbd"},
+        {"\xe9t\xe9", 3, 0, "\xef\xbf\xbdt\xef\xbf\xbd"},
+        {"\xc3", 1, 0, "\xef\xbf\xbd"},                                   /* cut off */
+        {"\xc0\x80", 2, 0, "\xef\xbf\xbd\xef\xbf\xbd"},                   /* zero in two bytes */
+        {"x\xed\xa0\xbd", 4, 1, "x\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* half of a pair of UTF-16 */
+        {"\xf4\x90\x80\x80", 4, 0, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *copy;
+        assert_int_equal(fbt_utf8_find_fault(cases[i].text, cases[i].n_bytes), cases[i].fault);
+        assert_int_equal(fbt_utf8_repair(cases[i].text, &copy), FBT_OK);
+        assert_string_equal(copy, cases[i].repaired);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_known_answer),   cmocka_unit_test(streams_are_keyed),
-        cmocka_unit_test(digest_known_answer),   cmocka_unit_test(first_error_is_kept),
-        cmocka_unit_test(memory_refuses_absurd_sizes),
+        cmocka_unit_test(philox_known_answer),         cmocka_unit_test(streams_are_keyed),
+        cmocka_unit_test(digest_known_answer),         cmocka_unit_test(first_error_is_kept),
+        cmocka_unit_test(memory_refuses_absurd_sizes), cmocka_unit_test(utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

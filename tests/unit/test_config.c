@@ -235,6 +235,49 @@ static void bad_files_are_one_sentence(void **state)
 }
 
 /* `--set` converts exactly as the file does. */
+/* Bytes that are no UTF-8, as a file has them: recorded, they would make the run file's JSON impossible. */
+static void texts_that_are_not_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n_bytes;
+        const char *part;
+    } cases[] = {
+        {"\xff\xfe"
+         "f\0e\0d\0:\0\n\0",
+         12, ": byte 0: the text is UTF-16; save the settings file as UTF-8"},
+        {"\xfe\xff"
+         "\0f\0e\0d\0:",
+         10, ": byte 0: the text is UTF-16"},
+        {"f\0e\0d\0:\0", 8, ": byte 1: a zero byte, as in UTF-16"},
+        {"\xef\xbb\xbf"
+         "fed:\n  rounds: 3\n",
+         20, ": byte 0: a byte order mark; save the settings file as UTF-8 without"},
+        {"# Gr\xfc\xdf"
+         "e\nfed:\n  rounds: 3\n",
+         25, ": byte 4: not UTF-8; save the settings file as UTF-8"},
+        {"fed:\n  rounds: 3\n\0", 18, ": byte 17: a zero byte"},
+        {"fed:\n  rounds: 3 # \xed\xa0\xbd\n", 23, ": byte 19: not UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[] = "/tmp/fbt_config_XXXXXX", *text = NULL;
+        const int descriptor = mkstemp(path);
+        assert_true(descriptor >= 0);
+        assert_int_equal(write(descriptor, cases[i].bytes, cases[i].n_bytes), cases[i].n_bytes);
+        close(descriptor);
+        fbt_settings s = defaults();
+        fbt_error_clear();
+        assert_int_equal(fbt_settings_read_file(&s, path, &text), FBT_ERR_CONFIG);
+        assert_null(text);
+        if (strstr(fbt_error_message(), cases[i].part) == NULL || strstr(fbt_error_message(), path) == NULL) {
+            fail_msg("case %zu: %s", i, fbt_error_message());
+        }
+        fbt_settings_clear(&s);
+        unlink(path);
+    }
+}
+
 static void assignments(void **state)
 {
     (void)state;
@@ -249,7 +292,8 @@ static void assignments(void **state)
         {"fed.clients=3 ", "--set: fed.clients: expected an integer", {"'3 '"}},
         {"fed.clients=1e3", "--set: fed.clients: expected an integer", {NULL}},
         {"cma.sigma=nan", "--set: cma.sigma: expected a number", {NULL}},
-        {"run.output=\xff", "--set: run.output: the value is not UTF-8", {NULL}},
+        {"run.output=\xff", "--set: run.output: the value is not UTF-8", {"its byte 0"}},
+        {"run.output=ab\xc3(", "--set: run.output: the value is not UTF-8", {"its byte 2"}},
     };
     fbt_settings s = defaults();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -539,6 +583,7 @@ int main(void)
         cmocka_unit_test(choices_follow_their_enumerations),
         cmocka_unit_test(a_file_is_read),
         cmocka_unit_test(bad_files_are_one_sentence),
+        cmocka_unit_test(texts_that_are_not_utf8),
         cmocka_unit_test(assignments),
         cmocka_unit_test(combinations_are_checked),
         cmocka_unit_test(participants_are_rounded),

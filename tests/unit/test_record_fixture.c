@@ -101,6 +101,7 @@ void fixture_round(fixture *f, int64_t r, double noise)
                                .client_condition = f->condition,
                                .client_evaluations = f->evaluations,
                                .phase_s = f->seconds,
+                               .n_resets = r % 2,
                                .bytes_up = 1000 + r,
                                .bytes_down = 2000 + r,
                                .n_tokens = 12345 * r,

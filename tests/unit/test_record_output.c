@@ -105,6 +105,55 @@ static void a_link_stays_a_link(void **state)
     assert_string_equal(one, other);
 }
 
+static void make_link(const char *target, const char *name)
+{
+    assert_int_equal(symlink(target, fixture_path(name)), 0);
+}
+
+/* What a link names may be yet to be made: it is made there, and the link stays. */
+static void links_to_nothing_yet(void **state)
+{
+    (void)state;
+    static fixture f;
+    struct stat info;
+    const char *const links[] = {"absolute.h5", "relative.h5", "chain.h5", "folders/up.h5"};
+    fixture_init(&f);
+    assert_int_equal(mkdir(fixture_path("folder"), 0777), 0);
+    make_link("folder", "folders");
+    make_link(fixture_path("folder/target.h5"), "absolute.h5");
+    make_link("folder/target.h5", "relative.h5");
+    make_link("./folders/../relative.h5", "chain.h5");
+    make_link("../chain.h5", "folder/up.h5");
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+        fixture_write(&f, fixture_path(links[i]), 1, 0);
+        assert_int_equal(lstat(fixture_path(links[i]), &info), 0);
+        assert_true(S_ISLNK(info.st_mode));
+        assert_int_equal(lstat(fixture_path("folder/target.h5"), &info), 0);
+        assert_true(S_ISREG(info.st_mode));
+        assert_int_equal(unlink(fixture_path("folder/target.h5")), 0);
+    }
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+        assert_int_equal(unlink(fixture_path(links[i])), 0);
+    }
+    assert_int_equal(rmdir(fixture_path("folder")), 0); /* neither lock nor temporary file is left */
+}
+
+static void links_that_lead_nowhere(void **state)
+{
+    (void)state;
+    make_link("missing/target.h5", "to_folder.h5");
+    make_link("b.h5", "a.h5");
+    make_link("a.h5", "b.h5");
+    make_link("self.h5/x", "self.h5");
+    make_link(".", "here.h5");
+    make_link("nothing/", "slash.h5");
+    assert_refused(fixture_path("to_folder.h5"), true, "missing/: No such file or directory; make the folder first");
+    assert_refused(fixture_path("a.h5"), true, "a.h5 cannot be written: Too many levels of symbolic links");
+    assert_refused(fixture_path("self.h5"), true, "Too many levels of symbolic links");
+    assert_refused(fixture_path("here.h5"), true, "here.h5 is a folder");
+    assert_refused(fixture_path("slash.h5"), true, "slash.h5 is a folder");
+}
+
 /* As assert_refused, in a process of its own: runs are processes. */
 static void assert_other_process_refused(const char *path, const char *reason)
 {
@@ -114,7 +163,10 @@ static void assert_other_process_refused(const char *path, const char *reason)
     if (child == 0) {
         fbt_output_file *file;
         fbt_error_clear();
-        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, true, &file) == FBT_ERR_IO && strstr(fbt_error_message(), reason) != NULL ? 0 : 1);
+        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, true, &file) == FBT_ERR_IO &&
+                      strstr(fbt_error_message(), reason) != NULL
+                  ? 0
+                  : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_int_equal(how, 0);
@@ -135,7 +187,9 @@ static void two_runs_do_not_share_a_file(void **state)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &first) == FBT_OK ? 0 : 1); /* leaves its lock file behind */
+        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &first) == FBT_OK
+                  ? 0
+                  : 1); /* leaves its lock file behind */
     }
     int how;
     assert_int_equal(waitpid(child, &how, 0), child);
@@ -169,7 +223,8 @@ static int exceed_file_size_limit(void)
     fbt_output_file *file;
     struct rlimit limit = {1024, 1024};
     setrlimit(RLIMIT_FSIZE, &limit);
-    if (fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &file) != FBT_OK || fbt_output_file_replace(file, "first", 5) != FBT_OK) {
+    if (fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &file) != FBT_OK ||
+        fbt_output_file_replace(file, "first", 5) != FBT_OK) {
         return 1;
     }
     if (fbt_output_file_replace(file, block, sizeof block) != FBT_ERR_IO ||
@@ -270,6 +325,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(paths_that_cannot_be_written, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(existing_files_are_kept, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_link_stays_a_link, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(links_to_nothing_yet, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(links_that_lead_nowhere, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(two_runs_do_not_share_a_file, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(stale_files_are_removed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(file_size_limit, fixture_setup, fixture_teardown),

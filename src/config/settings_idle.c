@@ -1,0 +1,90 @@
+/* Settings that change no number of a run because of what others say. */
+#include "options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is(const char *key, int value, const char *name)
+{
+    return strcmp(fbt_settings_choice_name(key, value), name) == 0;
+}
+
+static bool sigma(const fbt_settings *s)
+{
+    return s->cma.scale_by_sigma;
+}
+
+static bool scale_by_sigma(const fbt_settings *s)
+{
+    return s->cma.sigma == 1;
+}
+
+static bool active(const fbt_settings *s)
+{
+    return is("cma.covariance", s->cma.covariance, "isotropic");
+}
+
+static bool dirichlet_alpha(const fbt_settings *s)
+{
+    return s->fed.partition != FBT_PARTITION_DIRICHLET || s->fed.clients == 1;
+}
+
+static bool partition(const fbt_settings *s)
+{
+    return s->fed.clients == 1;
+}
+
+static bool client_seeds(const fbt_settings *s)
+{
+    return s->fed.protocol == FBT_PROTOCOL_SYNCHRONOUS || s->fed.clients == 1;
+}
+
+static bool perturbation(const fbt_settings *s)
+{
+    return s->perturb.rate == 0;
+}
+
+static const struct {
+    const char *key;
+    bool (*is_idle)(const fbt_settings *settings);
+    const char *reason;
+} rules[] = {
+    {"cma.sigma", sigma,
+     "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
+     "false"},
+    {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1"},
+    {"cma.active", active, "cma.covariance is isotropic"},
+    {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is iid, or there is one client"},
+    {"fed.partition", partition, "there is one client"},
+    {"fed.client_seeds", client_seeds, "the protocol is synchronous, or there is one client"},
+    {"perturb.scope", perturbation, "perturb.rate is 0"},
+    {"perturb.fitness", perturbation, "perturb.rate is 0"},
+};
+
+const char *fbt_settings_idle(const fbt_settings *settings, const char *key)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (strcmp(rules[i].key, key) == 0) {
+            return rules[i].is_idle(settings) ? rules[i].reason : NULL;
+        }
+    }
+    return NULL;
+}
+
+fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream)
+{
+    fbt_status status = FBT_OK;
+    char *text = NULL;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        const fbt_option *option = fbt_option_find(rules[i].key);
+        FBT_TRY(fbt_option_value_text(option, settings, &text));
+        if (strcmp(text, option->default_text) != 0 && rules[i].is_idle(settings)) {
+            fprintf(stream, "# %s: %s has no effect: %s\n", option->key, text, rules[i].reason);
+        }
+        free(text);
+        text = NULL;
+    }
+done:
+    free(text);
+    return status;
+}
