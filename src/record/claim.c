@@ -20,14 +20,20 @@
  * that is why the holder looks at L before each replacement of the run file (fbt_claim_check). What is left is a
  * process that is suspended for that long between this look and the replacement, a matter of microseconds; and even
  * then the file is a whole one, of the same rounds with the same numbers. Times of signs of life are compared with the
- * time that the file system gives a file made now, so that clocks need not agree.
+ * time that the file system gives a file made now, so that clocks need not agree. They need not even run forwards: a
+ * holder also counts as dead when whoever wants the claim has itself, by its own monotonic clock, seen no new sign of
+ * life for FBT_CLAIM_STALE_S, whatever the time of the last. And should a clock that is set forwards let a living
+ * holder look dead, that is one more process counted as dead that may act, for which the look before each replacement
+ * is made.
  */
 #include "claim.h"
 
 #include "claim_file.h"
+#include "log.h"
 #include "memory.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -145,6 +151,25 @@ static void stop_beat(fbt_claim *claim)
 
 /* ---- Taking ---- */
 
+/* Who holds the claim, whether it lives, and until when the claim is held. */
+static void describe_life(const char *lock, const fbt_claim_life *life, fbt_claim_holder *holder)
+{
+    char sign[64];
+    const double gone_s = life->age_s > life->silent_s ? life->age_s : life->silent_s;
+    holder->alive = life->alive;
+    holder->certain = life->certain;
+    if (life->certain) {
+        snprintf(holder->held, sizeof holder->held, "%s, which %s; lock %.400s, free when it ends", holder->text,
+                 life->alive ? "lives" : "is dead", lock);
+        return;
+    }
+    snprintf(sign, sizeof sign, "%lld s %s", llabs((long long)life->age_s),
+             life->age_s < 0 ? "ahead of the file system's clock" : "ago");
+    snprintf(holder->held, sizeof holder->held,
+             "%s, last sign of life %s; lock %.400s, free in %d s if there is no other sign", holder->text, sign, lock,
+             life->limit_s > gone_s ? (int)ceil(life->limit_s - gone_s) : 0);
+}
+
 static void describe(const fbt_claim_file *c, fbt_claim_holder *holder)
 {
     holder->exists = c->exists;
@@ -237,23 +262,48 @@ done:
     return status;
 }
 
+/* Whether the next sign of life has to be waited for, because the last lies ahead of all clocks: *before is the claim
+ * as it was seen first. Then a second has passed. */
+static bool waits_for_sign(const fbt_claim *claim, const fbt_claim_file *last, const fbt_claim_holder *holder,
+                           const fbt_claim_life *life, fbt_claim_file *before)
+{
+    const struct timespec pause = {.tv_sec = 1};
+    if (life->certain || life->age_s > -FBT_CLAIM_BEAT_S) {
+        return false;
+    }
+    if (strcmp(before->identity, last->identity) == 0 && before->beat_ns != last->beat_ns) {
+        return false; /* it lives */
+    }
+    if (!before->exists) {
+        fbt_log_info("lock", "waiting up to %.0f s to see whether %s is still written: %s", life->limit_s, claim->shown,
+                     holder->held);
+    }
+    *before = *last;
+    nanosleep(&pause, NULL);
+    return true;
+}
+
 /* A new claim's file: claim->descriptor is -1 when another process, *holder, has it. */
 static fbt_status acquire(fbt_claim *claim, fbt_claim_holder *holder)
 {
     fbt_status status = FBT_OK;
-    fbt_claim_file head, last;
+    fbt_claim_file head, last, before = {0};
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         FBT_TRY(fbt_claim_file_make(claim->shown, claim->lock, claim->identity, &claim->descriptor));
         if (claim->descriptor >= 0) {
             goto done;
         }
         FBT_TRY(find_last(claim, &head, &last));
-        holder->alive = last.exists && fbt_claim_file_alive(&last, claim->lock, &holder->certain);
-        if (holder->alive) {
-            describe(&last, holder);
-            goto done;
-        }
         if (last.exists) {
+            const fbt_claim_life life = fbt_claim_file_life(&last, claim->lock);
+            describe(&last, holder);
+            describe_life(claim->lock, &life, holder);
+            if (life.alive && waits_for_sign(claim, &last, holder, &life, &before)) {
+                continue;
+            }
+            if (life.alive) {
+                goto done;
+            }
             FBT_TRY(take_over(claim, &head, &last));
         }
         if (claim->descriptor >= 0) {
@@ -409,8 +459,9 @@ fbt_status fbt_claim_look(const char *path, fbt_claim_holder *holder)
     FBT_TRY(lock_path(path, &claim.lock));
     FBT_TRY(find_last(&claim, &head, &last));
     if (last.exists) {
+        const fbt_claim_life life = fbt_claim_file_life(&last, NULL);
         describe(&last, holder);
-        holder->alive = fbt_claim_file_alive(&last, NULL, &holder->certain);
+        describe_life(claim.lock, &life, holder);
     }
 done:
     free(claim.lock);

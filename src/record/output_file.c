@@ -2,6 +2,7 @@
 
 #include "claim.h"
 #include "memory.h"
+#include "seal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,12 +23,12 @@ typedef struct signature {
 } signature;
 
 static const signature signatures[] = {
-    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, 8, "\x89HDF\r\n\x1a\n"},
+    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, FBT_HDF5_SIGNATURE_BYTES, FBT_HDF5_SIGNATURE},
     [FBT_OUTPUT_SAFETENSORS] = {"a safetensors file", 8, 1, "{"}, /* behind the length of its header */
     [FBT_OUTPUT_ZIP] = {"a zip archive", 0, 4, "PK\x03\x04"},
     [FBT_OUTPUT_JSON] = {"a JSON file", 0, 1, "{"},
 };
-enum { SIGNATURE_END_MAX = 9 };
+enum { SIGNATURE_END_MAX = 12, SEAL_START_BYTES = sizeof FBT_SEAL_MAGIC - 1 };
 
 struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
@@ -106,7 +107,8 @@ static fbt_status check_existing(const fbt_output_file *file, fbt_output_format 
     if (descriptor >= 0) {
         close(descriptor);
     }
-    if (n_read != 0 && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
+    const bool sealed = format == FBT_OUTPUT_HDF5 && memcmp(start, FBT_SEAL_MAGIC, SEAL_START_BYTES) == 0;
+    if (n_read != 0 && !sealed && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
         return fbt_fail(FBT_ERR_IO, "%.400s is not %s, so it is not overwritten; choose another path", file->shown,
                         expected->name);
     }
@@ -120,7 +122,7 @@ static fbt_status take_lock(fbt_output_file *file)
     FBT_TRY(fbt_claim_take(file->path, &file->claim, &holder));
     if (file->claim == NULL) {
         FBT_FAIL(FBT_ERR_IO, "%.400s is being written by another run (%s); choose another path, or stop that run",
-                 file->shown, holder.text);
+                 file->shown, holder.held);
     }
 done:
     return status;

@@ -10,7 +10,7 @@ import h5py
 import pytest
 import toy
 import yaml
-from conftest import ROOT, Study, call, digest_of
+from conftest import ROOT, Study, call, digest_of, edited
 from toy import Toy, copy_model
 
 ROBERTA_LARGE = {
@@ -76,11 +76,11 @@ def test_no_run_file(mask: Study, option: list[str]) -> None:
 def test_digest_sees_a_changed_bit(mask: Study) -> None:
     path = mask.finished()
     before = digest_of(path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["rounds/cost/seconds"][1] = 99.0
         file["rounds/cost/peak_memory"][1] = 99
     assert digest_of(path) == before
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["rounds/client/loss"][2, 3] *= 1 + 2**-52
     assert digest_of(path) != before
 
