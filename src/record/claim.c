@@ -33,6 +33,7 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -61,6 +62,24 @@ struct fbt_claim {
 
 static fbt_claim *claims; /* of this process */
 
+/* Whatever is put beside the file must find room in the folder, the longest name of all too: `.name.lock.IDENTITY`.
+ * Otherwise a run could begin that cannot be gone on with. */
+static fbt_status check_length(const char *path, const char *folder, const char *name)
+{
+    enum { BESIDE_BYTES = sizeof "..lock." - 1 + 32 };
+    const long limit = pathconf(folder, _PC_NAME_MAX);
+    const int64_t name_max = (limit > 0 ? limit : NAME_MAX) - BESIDE_BYTES, n_name = (int64_t)strlen(name);
+    const int64_t path_max = PATH_MAX - 2 - BESIDE_BYTES - (int64_t)strlen(folder);
+    if (n_name > name_max || n_name > path_max) {
+        return fbt_fail(FBT_ERR_IO,
+                        "%.400s cannot be written: its name has %lld bytes, and in this folder at most %lld leave room "
+                        "for the names of its lock and its temporary files; choose a shorter %s",
+                        path, (long long)n_name, (long long)(name_max < path_max ? name_max : path_max),
+                        n_name > name_max ? "name" : "path");
+    }
+    return FBT_OK;
+}
+
 /* `folder/.name.lock` of the real file that `path` leads to. */
 static fbt_status lock_path(const char *path, char **lock)
 {
@@ -79,6 +98,7 @@ static fbt_status lock_path(const char *path, char **lock)
         FBT_FAIL(FBT_ERR_IO, "%.400s cannot be written: folder %.400s: %s; make the folder first or choose another",
                  path, parent, strerror(errno));
     }
+    FBT_TRY(check_length(path, folder, name));
     if (asprintf(lock, "%s/.%s.lock", folder, name) < 0) {
         *lock = NULL;
         FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of a lock");
@@ -250,8 +270,8 @@ static fbt_status take_over(fbt_claim *claim, const fbt_claim_file *head, const 
             remove_chain(claim, head->identity);
         }
     } else if (errno != ENOENT) {
-        status = fbt_fail(FBT_ERR_IO, "%.400s cannot be written: its lock %.400s: %s", claim->shown, claim->lock,
-                          strerror(errno));
+        status = fbt_fail(fbt_status_of_write(errno), "%.400s cannot be written: its lock %.400s: %s", claim->shown,
+                          claim->lock, strerror(errno));
         unlink(right);
     }
 done:

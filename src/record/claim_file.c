@@ -114,8 +114,9 @@ fbt_status fbt_claim_file_make(const char *shown, const char *path, const char *
         close(*descriptor);
         *descriptor = -1;
     }
-    return fbt_fail(FBT_ERR_IO, "%.400s cannot be written: its lock %.400s: %s; choose a folder that can be written",
-                    shown, path, strerror(error));
+    return fbt_fail(fbt_status_of_write(error),
+                    "%.400s cannot be written: its lock %.400s: %s; choose a folder that can be written", shown, path,
+                    strerror(error));
 }
 
 static void parse_content(char *text, fbt_claim_file *c)

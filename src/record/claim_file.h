@@ -22,7 +22,7 @@ typedef struct fbt_claim_file {
 void fbt_claim_file_identity(char identity[FBT_CLAIM_IDENTITY_BYTES]);
 
 /* Makes a file, which must not exist, that names this process. *descriptor is -1 when it exists. shown: the claimed path, for
- * messages. Errors: FBT_ERR_IO. */
+ * messages. Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_claim_file_make(const char *shown, const char *path, const char *identity, int *descriptor);
 
 /* No file: FBT_OK with exists false. One that is not written has an identity all the same. Errors: FBT_ERR_IO. */

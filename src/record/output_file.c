@@ -1,6 +1,7 @@
 #include "output_file.h"
 
 #include "claim.h"
+#include "claim_file.h"
 #include "memory.h"
 #include "seal.h"
 
@@ -34,7 +35,7 @@ struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
     char *path;  /* resolved: symbolic links followed           */
     char *folder;
-    char *partial; /* `.<name>.tmp.<host>.<pid>`                  */
+    char *partial; /* `.<name>.tmp.<random digits>`               */
     fbt_claim *claim;
 };
 
@@ -77,9 +78,9 @@ static fbt_status resolve(fbt_output_file *file)
     if (file->path == NULL) {
         FBT_TRY(join(&file->path, file->folder, "", name, ""));
     }
-    char host[HOST_NAME_MAX + 1] = "", end[HOST_NAME_MAX + 64];
-    gethostname(host, sizeof host - 1);
-    snprintf(end, sizeof end, ".tmp.%s.%ld", host, (long)getpid());
+    char identity[FBT_CLAIM_IDENTITY_BYTES], end[FBT_CLAIM_IDENTITY_BYTES + 8];
+    fbt_claim_file_identity(identity);
+    snprintf(end, sizeof end, ".tmp.%s", identity);
     FBT_TRY(join(&file->partial, file->folder, ".", name, end));
 done:
     free(given_folder);
@@ -239,7 +240,8 @@ fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int
     }
     unlink(file->partial);
     return error == 0 ? status
-                      : fbt_fail(FBT_ERR_IO, "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
+                      : fbt_fail(fbt_status_of_write(error),
+                                 "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
                                  file->shown, (long long)n_bytes, strerror(error));
 }
 

@@ -215,3 +215,14 @@ def read_rounds(path: Path) -> tuple[str, list[int]]:
         file["rounds"].visititems(check)
         assert file["result/last_z"][...].shape == file["rounds/z"].shape[1:]
         return file.attrs["status"], index
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -4,6 +4,7 @@
 #include "rng.h"
 #include "status.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,9 +103,21 @@ static void memory_refuses_absurd_sizes(void **state)
     free(block);
 }
 
+/* A sweep goes on with its other runs after the second kind alone. */
+static void failed_writes_are_told_apart(void **state)
+{
+    (void)state;
+    const int of_all[] = {ENOSPC, EDQUOT, EROFS, EIO, ESTALE}, of_one[] = {EACCES, EFBIG, EISDIR, ENAMETOOLONG, ENOENT};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(fbt_status_of_write(of_all[i]), FBT_ERR_STORAGE);
+        assert_int_equal(fbt_status_of_write(of_one[i]), FBT_ERR_IO);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failed_writes_are_told_apart),
         cmocka_unit_test(philox_known_answer),   cmocka_unit_test(streams_are_keyed),
         cmocka_unit_test(digest_known_answer),   cmocka_unit_test(first_error_is_kept),
         cmocka_unit_test(memory_refuses_absurd_sizes),
