@@ -85,6 +85,23 @@ def test_digest_sees_a_changed_bit(mask: Study) -> None:
     assert digest_of(path) != before
 
 
+def test_names_like_options(mask: Study) -> None:
+    """Files whose names begin with '-': found as they are, behind --, and as values of options."""
+    folder = mask.folder
+    (folder / "-s.yaml").write_text('{"name": "t", "base": "-c.yaml", "output": "-runs", "grid": {"run.seed": [3]}}')
+    (folder / "-c.yaml").write_text(mask.config.read_text())
+    for dashes in ((), ("--",)):
+        call("run", "--set", "run.output=-x.h5", "--overwrite", *dashes, "-c.yaml", cwd=folder).good()
+        digest = call("show", "--digest", *dashes, "-x.h5", cwd=folder).good().out
+        assert digest == f"{digest_of(folder / '-x.h5')}\n"
+        call("export", "--format", "npz", "--overwrite", *dashes, "-x.h5", cwd=folder).good()
+        assert (folder / "-x.npz").exists()
+        call("sweep", *dashes, "-s.yaml", cwd=folder).good()
+        call("rerun", "--overwrite", *dashes, "-x.h5", cwd=folder).good()
+    call("evaluate", "--run", "-x.h5", "--data", mask.data, cwd=folder).good()
+    assert "invalid option" in call("show", "-y.h5", cwd=folder).err
+
+
 @pytest.mark.parametrize("command", ["run", "evaluate", "show", "bench", "info"])
 def test_help(command: str) -> None:
     out = call(command, "--help").good().out
