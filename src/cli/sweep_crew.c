@@ -187,18 +187,6 @@ done:
     return status;
 }
 
-/* Whether each run's file, and all that is put beside it, finds room for its name. */
-static fbt_status check_paths(const fbt_sweep_job *job)
-{
-    fbt_status status = FBT_OK;
-    fbt_claim_holder holder;
-    for (int64_t i = 0; i < job->n; i++) {
-        FBT_TRY(fbt_claim_look(job->sweep->runs[job->indices[i]].output, &holder));
-    }
-done:
-    return status;
-}
-
 /* What one rank does for all before the groups begin. */
 static fbt_status open_sweep(const fbt_sweep_job *job)
 {
@@ -206,12 +194,26 @@ static fbt_status open_sweep(const fbt_sweep_job *job)
     fbt_inputs inputs = {0}; /* of its own: what a rank keeps for the runs is the same on all ranks */
     FBT_TRY(fbt_sweep_plan(job->sweep, &inputs, job->indices, job->n));
     FBT_TRY(make_folder(job->sweep->output));
-    FBT_TRY(check_paths(job));
     for (int64_t i = 0; job->retry_failed && i < job->n; i++) {
         FBT_TRY(fbt_sweep_forget_failure(&job->sweep->runs[job->indices[i]]));
     }
 done:
     fbt_inputs_close(&inputs);
+    return status;
+}
+
+/* The queue of this rank. The group's first looks at all claims at once: at names that are too long for claims, which
+ * are errors, and at holders elsewhere, which it must have seen silent for a while before it may succeed them. */
+static fbt_status open_queue(crew *c)
+{
+    fbt_status status = FBT_OK;
+    const fbt_sweep_job *job = c->job;
+    fbt_claim_holder holder;
+    FBT_TRY(fbt_sweep_queue_open(&c->queue, job->sweep, job->indices, job->n));
+    for (int64_t i = 0; fbt_comm_rank(c->group) == 0 && i < job->n; i++) {
+        FBT_TRY(fbt_claim_look(job->sweep->runs[job->indices[i]].output, &holder));
+    }
+done:
     return status;
 }
 
@@ -228,7 +230,7 @@ fbt_status fbt_sweep_make_runs(const fbt_sweep_job *job, const fbt_comm *world)
     FBT_TRY(fbt_comm_split(world, fbt_comm_rank(world) / job->ranks_per_run, &group));
     c.group = group;
     fbt_log_set_rank(fbt_comm_rank(group));
-    FBT_TRY(fbt_comm_agree(world, fbt_sweep_queue_open(&c.queue, job->sweep, job->indices, job->n)));
+    FBT_TRY(fbt_comm_agree(world, open_queue(&c)));
     status = work(&c);
     fbt_comm_wait(world); /* for the groups that are still at work */
     FBT_TRY(fbt_comm_agree(world, status));

@@ -19,12 +19,12 @@
  * that is silent for FBT_CLAIM_STALE_S, or does not write the file that it has made, may only be suspended or cut off:
  * that is why the holder looks at L before each replacement of the run file (fbt_claim_check). What is left is a
  * process that is suspended for that long between this look and the replacement, a matter of microseconds; and even
- * then the file is a whole one, of the same rounds with the same numbers. Times of signs of life are compared with the
- * time that the file system gives a file made now, so that clocks need not agree. They need not even run forwards: a
- * holder also counts as dead when whoever wants the claim has itself, by its own monotonic clock, seen no new sign of
- * life for FBT_CLAIM_STALE_S, whatever the time of the last. And should a clock that is set forwards let a living
- * holder look dead, that is one more process counted as dead that may act, for which the look before each replacement
- * is made.
+ * then the file is a whole one, of the same rounds with the same numbers.
+ *
+ * Times of signs of life are compared with the time that the file system gives a file made now, so that clocks need not
+ * agree. Nor do they need to run evenly, because times alone decide nothing: whoever succeeds a holder elsewhere has
+ * itself, by its own monotonic clock, waited for longer than a beat without a sign of life where the last one is old,
+ * and for FBT_CLAIM_STALE_S where its time says nothing, because it lies ahead.
  */
 #include "claim.h"
 
@@ -44,7 +44,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ATTEMPTS_MAX = 1000 }; /* of a claim that changes hands all the time */
+enum {
+    ATTEMPTS_MAX = 1000,               /* of a claim that changes hands all the time */
+    SIGN_DUE_S = FBT_CLAIM_BEAT_S + 2, /* within which one who lives gives a sign    */
+};
 
 struct fbt_claim {
     char *shown; /* the path as it was given, for messages */
@@ -282,25 +285,27 @@ done:
     return status;
 }
 
-/* Whether the next sign of life has to be waited for, because the last lies ahead of all clocks: *before is the claim
- * as it was seen first. Then a second has passed. */
-static bool waits_for_sign(const fbt_claim *claim, const fbt_claim_file *last, const fbt_claim_holder *holder,
-                           const fbt_claim_life *life, fbt_claim_file *before)
+/* Whether times alone do not tell if a holder elsewhere lives: its last sign of life lies ahead of the clock, or it is
+ * old, but this process has not yet waited for the next. */
+static bool is_in_doubt(const fbt_claim_file *last, const fbt_claim_life *life)
+{
+    if (life->certain || last->pid < 0) {
+        return !life->certain && life->alive && life->age_s < -FBT_CLAIM_BEAT_S;
+    }
+    return life->alive ? life->age_s < -FBT_CLAIM_BEAT_S : life->silent_s < SIGN_DUE_S;
+}
+
+/* Waits a second. *before: the claim as it was seen first. */
+static void wait_for_sign(const fbt_claim *claim, const fbt_claim_file *last, const fbt_claim_life *life,
+                          const fbt_claim_holder *holder, fbt_claim_file *before)
 {
     const struct timespec pause = {.tv_sec = 1};
-    if (life->certain || life->age_s > -FBT_CLAIM_BEAT_S) {
-        return false;
-    }
-    if (strcmp(before->identity, last->identity) == 0 && before->beat_ns != last->beat_ns) {
-        return false; /* it lives */
-    }
     if (!before->exists) {
-        fbt_log_info("lock", "waiting up to %.0f s to see whether %s is still written: %s", life->limit_s, claim->shown,
-                     holder->held);
+        fbt_log_info("lock", "%s: waiting up to %.0f s for a sign of life of its last writer: %s", claim->shown,
+                     life->alive ? life->limit_s : SIGN_DUE_S, holder->held);
     }
     *before = *last;
     nanosleep(&pause, NULL);
-    return true;
 }
 
 /* A new claim's file: claim->descriptor is -1 when another process, *holder, has it. */
@@ -318,10 +323,13 @@ static fbt_status acquire(fbt_claim *claim, fbt_claim_holder *holder)
             const fbt_claim_life life = fbt_claim_file_life(&last, claim->lock);
             describe(&last, holder);
             describe_life(claim->lock, &life, holder);
-            if (life.alive && waits_for_sign(claim, &last, holder, &life, &before)) {
+            const bool signs = strcmp(before.identity, last.identity) == 0 && before.beat_ns != last.beat_ns;
+            if (!signs && is_in_doubt(&last, &life)) {
+                wait_for_sign(claim, &last, &life, holder, &before);
                 continue;
             }
-            if (life.alive) {
+            holder->alive = life.alive || signs;
+            if (holder->alive) {
                 goto done;
             }
             FBT_TRY(take_over(claim, &head, &last));

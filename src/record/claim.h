@@ -35,8 +35,9 @@ typedef struct fbt_claim_holder {
 } fbt_claim_holder;
 
 /* Claims the file `path` for this process. *claim is NULL when another process holds it, which *holder (may be NULL) then
- * describes; else release it with fbt_claim_release. Where a claim's last sign of life lies ahead of the file system's clock, waits for
- * the next one, for FBT_CLAIM_STALE_S at most. A process that holds the claim gets it once more; it ends with the last
+ * describes; else release it with fbt_claim_release. Where the times of the holder's signs of life do not tell whether it lives, waits for
+ * the next sign: a little longer than FBT_CLAIM_BEAT_S before an old claim is taken over, FBT_CLAIM_STALE_S before one whose last sign lies
+ * ahead of the file system's clock. A process that holds the claim gets it once more; it ends with the last
  * release. Errors: FBT_ERR_IO (the folder cannot be written, or the name leaves no room for those of the claim's files), FBT_ERR_STORAGE. */
 fbt_status fbt_claim_take(const char *path, fbt_claim **claim, fbt_claim_holder *holder);
 
