@@ -63,7 +63,8 @@ def _check(path: Path, *_identity: int) -> None:
     words = found.split(b"\0")[0].decode("ascii", "replace").split()
     version, n_sealed = ([*words, "", "", "", "", ""][i] for i in (1, 4))
     if version == "1" and n_sealed.isdecimal() and n_bytes < int(n_sealed):
-        raise SealError(f"{path}: is truncated: it has {n_bytes + SEAL_BYTES} of {int(n_sealed) + SEAL_BYTES} bytes; copy or make it again")
+        there, sealed = n_bytes + SEAL_BYTES, int(n_sealed) + SEAL_BYTES
+        raise SealError(f"{path}: is truncated or damaged: it has {there} of {sealed} bytes; copy or make it again")
     if version.isdecimal() and int(version) > 1:
         raise SealError(f"{path}: has a seal of version {version}, this package knows version 1; read it with a later one")
     raise SealError(f"{path}: is damaged, or was changed after it was written: its bytes do not have the SHA-256 of its seal; {ADVICE}")
@@ -84,6 +85,9 @@ def write(path: Path) -> None:
     of it."""
     offset = _beginning(path)
     place = path.resolve()
+    lock = place.with_name(f".{place.name}.lock")
+    if lock.exists():
+        raise SealError(f"{path}: a run writes it, or was killed ({lock} says which); let it end or go on first")
     with tempfile.TemporaryDirectory(prefix=".seal-", dir=place.parent) as folder:
         made = Path(folder) / "sealed.h5"
         with path.open("rb") as old, made.open("wb") as new:

@@ -20,9 +20,10 @@ const char *fbt_status_text(fbt_status status)
     return texts[status];
 }
 
-fbt_status fbt_status_of_write(int error)
+fbt_status fbt_status_of_system(int error)
 {
-    static const int of_all[] = {ENOSPC, EDQUOT, EROFS, EIO, ESTALE, ENODEV, ENXIO, ETIMEDOUT, EHOSTDOWN, ENOTCONN};
+    static const int of_all[] = {ENOSPC, EDQUOT,    EROFS,     EIO,      ESTALE, ENODEV,
+                                 ENXIO,  ETIMEDOUT, EHOSTDOWN, ENOTCONN, EMFILE, ENFILE};
     bool found = false;
     for (size_t i = 0; i < sizeof of_all / sizeof of_all[0]; i++) {
         found = found || error == of_all[i];

@@ -179,7 +179,7 @@ static fbt_status make_folder(const char *folder)
         *slash = '/';
     }
     if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-        FBT_FAIL(fbt_status_of_write(errno), "the sweep's output folder %.400s cannot be made: %s", folder,
+        FBT_FAIL(fbt_status_of_system(errno), "the sweep's output folder %.400s cannot be made: %s", folder,
                  strerror(errno));
     }
 done:

@@ -174,7 +174,7 @@ static void stop_beat(fbt_claim *claim)
 
 /* ---- Taking ---- */
 
-/* Who holds the claim, whether it lives, and until when the claim is held. */
+/* Whether the holder lives, and, for one that does, until when the claim is held. */
 static void describe_life(const char *lock, const fbt_claim_life *life, fbt_claim_holder *holder)
 {
     char sign[64];
@@ -182,8 +182,8 @@ static void describe_life(const char *lock, const fbt_claim_life *life, fbt_clai
     holder->alive = life->alive;
     holder->certain = life->certain;
     if (life->certain) {
-        snprintf(holder->held, sizeof holder->held, "%s, which %s; lock %.400s, free when it ends", holder->text,
-                 life->alive ? "lives" : "is dead", lock);
+        snprintf(holder->held, sizeof holder->held, "%s, which lives; lock %.400s, free when it ends", holder->text,
+                 lock);
         return;
     }
     snprintf(sign, sizeof sign, "%lld s %s", llabs((long long)life->age_s),
@@ -273,7 +273,7 @@ static fbt_status take_over(fbt_claim *claim, const fbt_claim_file *head, const 
             remove_chain(claim, head->identity);
         }
     } else if (errno != ENOENT) {
-        status = fbt_fail(fbt_status_of_write(errno), "%.400s cannot be written: its lock %.400s: %s", claim->shown,
+        status = fbt_fail(fbt_status_of_system(errno), "%.400s cannot be written: its lock %.400s: %s", claim->shown,
                           claim->lock, strerror(errno));
         unlink(right);
     }
@@ -289,10 +289,13 @@ done:
  * old, but this process has not yet waited for the next. */
 static bool is_in_doubt(const fbt_claim_file *last, const fbt_claim_life *life)
 {
-    if (life->certain || last->pid < 0) {
-        return !life->certain && life->alive && life->age_s < -FBT_CLAIM_BEAT_S;
+    if (life->certain) {
+        return false;
     }
-    return life->alive ? life->age_s < -FBT_CLAIM_BEAT_S : life->silent_s < SIGN_DUE_S;
+    if (life->alive) {
+        return life->age_s < -FBT_CLAIM_BEAT_S;
+    }
+    return last->pid >= 0 && life->silent_s < SIGN_DUE_S;
 }
 
 /* Waits a second. *before: the claim as it was seen first. */

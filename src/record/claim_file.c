@@ -114,7 +114,7 @@ fbt_status fbt_claim_file_make(const char *shown, const char *path, const char *
         close(*descriptor);
         *descriptor = -1;
     }
-    return fbt_fail(fbt_status_of_write(error),
+    return fbt_fail(fbt_status_of_system(error),
                     "%.400s cannot be written: its lock %.400s: %s; choose a folder that can be written", shown, path,
                     strerror(error));
 }
@@ -154,9 +154,9 @@ fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_fi
     }
     ssize_t n = descriptor < 0 ? -1 : read(descriptor, text, sizeof text - 1);
     if (n < 0 || fstat(descriptor, &info) != 0) {
-        status = errno == ESTALE
-                     ? FBT_OK
-                     : fbt_fail(FBT_ERR_IO, "%.400s: its lock %.400s cannot be read: %s", shown, path, strerror(errno));
+        status = errno == ESTALE ? FBT_OK
+                                 : fbt_fail(fbt_status_of_system(errno), "%.400s: its lock %.400s cannot be read: %s",
+                                            shown, path, strerror(errno));
         goto done;
     }
     c->exists = true;

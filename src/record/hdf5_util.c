@@ -76,7 +76,7 @@ static fbt_status check_readable(const char *path)
     struct stat info;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) {
-        return fbt_fail(FBT_ERR_IO, "%.400s cannot be opened: %s", path, strerror(errno));
+        return fbt_fail(fbt_status_of_system(errno), "%.400s cannot be opened: %s", path, strerror(errno));
     }
     if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
         FBT_FAIL(FBT_ERR_IO, "%.400s is not a regular file; give the path of an HDF5 file", path);

@@ -33,7 +33,7 @@ void fbt_hdf5_close(hid_t id);
 
 /* Opens an existing file for reading, without a lock (files are replaced as a whole, and some cluster file systems have
  * no locks), after its seal has been checked (seal.h); a missing, an unreadable, a truncated and a damaged file are told apart.
- * Errors: FBT_ERR_IO. */
+ * Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_hdf5_open(const char *path, hid_t *file);
 
 /* A file that lives in memory alone, with room for a seal: empty, or with all that the file `from` has (attributes of its root must be texts or

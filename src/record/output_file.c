@@ -240,7 +240,7 @@ fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int
     }
     unlink(file->partial);
     return error == 0 ? status
-                      : fbt_fail(fbt_status_of_write(error),
+                      : fbt_fail(fbt_status_of_system(error),
                                  "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
                                  file->shown, (long long)n_bytes, strerror(error));
 }

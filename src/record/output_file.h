@@ -20,7 +20,7 @@ fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool
 
 /* Writes bytes to a temporary file in the same folder, syncs it, renames it over the path and syncs the folder. On failure
  * (full disk, quota, the claim is lost) what was there before is untouched and the temporary file is gone. Errors: FBT_ERR_IO, FBT_ERR_STORAGE
- * (fbt_status_of_write). */
+ * (fbt_status_of_system). */
 fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes);
 
 /* The path as it was given, for messages. */

@@ -62,7 +62,7 @@ static fbt_status digest_rest(const char *path, int descriptor, char text[FBT_DI
     do {
         read_piece(descriptor, piece, sizeof piece, &n);
         if (n < 0) {
-            FBT_FAIL(FBT_ERR_IO, "%.400s cannot be read: %s", path, strerror(errno));
+            FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be read: %s", path, strerror(errno));
         }
         FBT_TRY(fbt_digest_add(digest, piece, (size_t)n));
         *n_bytes += n;
@@ -83,8 +83,8 @@ static fbt_status explain(const char *path, const char *found, int64_t n_bytes)
     memcpy(line, found, FBT_SEAL_BYTES);
     if (sscanf(line, FBT_SEAL_MAGIC "%d sha256 %*64[0-9a-f] %lld", &version, &n_sealed) == 2 && version == 1 &&
         n_bytes < n_sealed) {
-        return fbt_fail(FBT_ERR_IO, "%.400s is truncated: it has %lld of %lld bytes; copy or make it again", path,
-                        (long long)n_bytes + FBT_SEAL_BYTES, n_sealed + FBT_SEAL_BYTES);
+        return fbt_fail(FBT_ERR_IO, "%.400s is truncated or damaged: it has %lld of %lld bytes; copy or make it again",
+                        path, (long long)n_bytes + FBT_SEAL_BYTES, n_sealed + FBT_SEAL_BYTES);
     }
     if (version > 1) {
         return fbt_fail(
@@ -106,7 +106,7 @@ fbt_status fbt_seal_check(const char *path, int descriptor)
     int64_t n_bytes;
     read_piece(descriptor, found, sizeof found, &n);
     if (n < 0) {
-        FBT_FAIL(FBT_ERR_IO, "%.400s cannot be read: %s", path, strerror(errno));
+        FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be read: %s", path, strerror(errno));
     }
     if (memcmp(found, FBT_HDF5_SIGNATURE, FBT_HDF5_SIGNATURE_BYTES) == 0) {
         return FBT_OK;

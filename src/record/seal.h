@@ -20,7 +20,7 @@ enum { FBT_HDF5_SIGNATURE_BYTES = 8 };
 fbt_status fbt_seal_make(const void *rest, int64_t n_bytes, char block[FBT_SEAL_BYTES]);
 
 /* Reads the file from its beginning and compares. An HDF5 file without a seal, as earlier versions wrote, passes. path: for
- * messages. Errors: FBT_ERR_IO (not an HDF5 file, truncated, changed). */
+ * messages. Errors: FBT_ERR_IO (not an HDF5 file, truncated, changed), FBT_ERR_STORAGE. */
 fbt_status fbt_seal_check(const char *path, int descriptor);
 
 #endif

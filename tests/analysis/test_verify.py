@@ -111,7 +111,7 @@ def test_bytes_changed_within(real: Path, tmp_path: Path) -> None:
     for share in (0.001, 0.1, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
         assert len(verify(path, None).problems) == 1
-    assert "is truncated: it has " in verify(path, None).problems[0]
+    assert "is truncated or damaged: it has " in verify(path, None).problems[0]
     path.write_bytes(whole + b"\0")
     assert "changed after it was written" in verify(path, None).problems[0]
     path.write_bytes(whole)
@@ -133,6 +133,9 @@ def test_seal(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
     with h5py.File(changed) as file:
         assert file.attrs["note"] == "mine" and file.userblock_size == seal.SEAL_BYTES
     assert not list(tmp_path.glob(".seal-*"))
+    lock = tmp_path / ".changed.h5.lock"
+    lock.touch()
+    call("seal", changed).sentence("a run writes it", str(lock))
     (tmp_path / "text.h5").write_text("no HDF5")
     call("seal", tmp_path / "text.h5").sentence("text.h5", "not an HDF5 file")
 

@@ -270,9 +270,9 @@ void fixture_assert_damage_is_told(const char *path, fbt_status (*read)(const ch
         bytes[place] = (char)(bytes[place] ^ bit);
     }
     write_file(path, bytes, n - 1);
-    assert_refused(path, read, " is truncated: it has ");
+    assert_refused(path, read, " is truncated or damaged: it has ");
     write_file(path, bytes, FBT_SEAL_BYTES);
-    assert_refused(path, read, " is truncated: it has 512 of ");
+    assert_refused(path, read, " is truncated or damaged: it has 512 of ");
     write_file(path, bytes, FBT_SEAL_BYTES - 1);
     assert_refused(path, read, "");
     bytes[n] = 0;
