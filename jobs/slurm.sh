@@ -1,6 +1,10 @@
 # shellcheck shell=bash
-# What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced in the folder from which
-# the job was submitted.
+# What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced in the project's folder.
+
+if [ -z "${SLURM_JOB_ID:-}" ]; then
+    echo "error: this is not a SLURM job; submit the script with sbatch" >&2
+    exit 2
+fi
 
 # SLURM announces the end of the job to this shell alone (--signal=B:USR1@...): it passes the warning on. The end itself, or scancel,
 # reaches the ranks without help: this shell only has to outlive them. Bash handles a trap once the command in the foreground has
@@ -20,6 +24,11 @@ if [ -z "${SLURM_JOB_END_TIME:-}" ] && end="$(squeue --noheader --job "$SLURM_JO
     end="$(date --date "$end" +%s 2>/dev/null)"; then
     export SLURM_JOB_END_TIME="$end"
 fi
+
+# Ranks get what the site's file exports, whatever sbatch was told of its own variables: srun takes that from here (sbatch --export=NONE,
+# the default of some sites, would leave the ranks without any).
+export SLURM_EXPORT_ENV=ALL
+unset SRUN_EXPORT_ENV
 
 # srun of SLURM 22.05 and later does not take this from the job.
 if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then

@@ -53,7 +53,15 @@ no terminal, prints a line a round.""",
   fedbpt-analysis verify runs/*.h5
   fedbpt-analysis verify --same runs/4-ranks.h5 runs/1-rank.h5   fails unless both hold the same numbers
 
-Checks layout, rounds, numbers, partition and result, and that the program reads the same; prints its digest of the results.""",
+Checks the seal (the SHA-256 of the file's bytes), layout, rounds, numbers, partition and result, and that the program reads the same;
+prints its digest of the results.""",
+    "seal": """examples:
+  fedbpt-analysis seal runs/quickstart.h5
+  fedbpt-analysis seal datasets/*.h5
+
+Run files and data set files begin with the SHA-256 of their bytes, and one that does not fit is refused as damaged. Whoever changes such
+a file (with h5py or h5repack, say) seals it again with this command. Files of earlier versions, which have no seal, get one. Not for
+files that are damaged: they would pass as whole.""",
     "classify": """examples:
   fedbpt-analysis classify runs/quickstart.h5 < texts.txt
   echo "Shares fall after profit warning" | fedbpt-analysis classify runs/quickstart.h5 --json
@@ -102,6 +110,9 @@ def make_parser() -> argparse.ArgumentParser:
     verify.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
     verify.add_argument("--program", metavar="FEDBPT", help="default: $FEDBPT, on PATH, or in build/release/bin")
     verify.add_argument("--same", action="store_true", help="all files must hold the same results (needs the program)")
+
+    seal = add("seal", "say that files which you have changed yourself are as they should be")
+    seal.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
 
     classify = add("classify", "label new texts with a tuned prompt")
     classify.add_argument("run", type=Path, metavar="RUN.h5")
@@ -196,6 +207,15 @@ def run_verify(arguments: argparse.Namespace) -> int:
     return 1 if any(verdict.problems for verdict in verdicts) else 0
 
 
+def run_seal(arguments: argparse.Namespace) -> int:
+    from . import seal
+
+    for path in arguments.files:
+        seal.write(path)
+        print(f"sealed   {path}")
+    return 0
+
+
 def run_classify(arguments: argparse.Namespace) -> int:
     from . import classify, program
     from .run import Run
@@ -225,7 +245,8 @@ def _read_stdin() -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "classify": run_classify}
+COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "seal": run_seal,
+            "classify": run_classify}
 
 
 def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

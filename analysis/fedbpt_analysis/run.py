@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from . import schema
+from . import schema, seal
 from .errors import AnalysisError
 from .naming import label_names
 from .settings import Value, parse
@@ -41,8 +41,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise RunError(f"{path}: is a folder, not a run file" if path.is_dir() else f"{path}: there is no such file")
     try:
+        seal.check(path)
         with _open(path) as file:
             yield file
+    except seal.SealError as error:
+        raise RunError(str(error)) from error
     except OSError as error:
         if not os.access(path, os.R_OK):
             raise RunError(f"{path}: may not be read ({os.strerror(13)})") from error

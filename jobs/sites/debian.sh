@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Site settings for machines with Debian's packages: nothing to load. Job scripts source this file (or the one that FEDBPT_SITE
-# names) in the folder from which the job was submitted, a checkout of the project.
+# names) in the project's folder.
 #
 # What a site file sets:
 #   FEDBPT              the program

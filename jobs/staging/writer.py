@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from array import array
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from .errors import UserError
 from .paths import real_path
 
 FORMAT_VERSION = 1
+SEAL_BYTES = 512  # before the file proper: HDF5's user block
 
 # name -> (type in the file, long name, unit)
 COLUMNS = {
@@ -71,7 +73,7 @@ def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], labe
         raise UserError(f"{path}: is a folder; --output names the file to write")
     with tempfile.TemporaryDirectory(prefix=".staging-", dir=path.parent) as scratch:
         temporary = Path(scratch) / "dataset.h5"
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", userblock_size=SEAL_BYTES) as file:
             _write_attributes(file, attributes)
             for name, table in splits.items():
                 group = file.create_group(name)
@@ -82,7 +84,18 @@ def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], labe
                 group = file.create_group("labels")
                 _write_column(group, "tokens", [token for row in label_texts for token in row])
                 _write_column(group, "offsets", np.cumsum([0, *map(len, label_texts)]))
+        _seal(temporary)
         temporary.replace(path)
+
+
+def _seal(path: Path) -> None:
+    """Puts the SHA-256 of the file's bytes before them (ARCHITECTURE.md): a damaged file is then told before HDF5 reads it."""
+    with path.open("r+b") as file:
+        file.seek(SEAL_BYTES)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        n_bytes = file.seek(0, 2) - SEAL_BYTES
+        file.seek(0)
+        file.write(f"fedbpt-seal 1 sha256 {digest} {n_bytes}\n".encode())
 
 
 def _write_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:

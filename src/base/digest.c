@@ -58,14 +58,14 @@ fbt_status fbt_digest_file(const char *path, char text[FBT_DIGEST_TEXT_BYTES])
     size_t n_read;
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        FBT_FAIL(FBT_ERR_IO, "%s cannot be opened: %s", path, strerror(errno));
+        FBT_FAIL(fbt_status_of_system(errno), "%s cannot be opened: %s", path, strerror(errno));
     }
     FBT_TRY(fbt_digest_new(&digest));
     while ((n_read = fread(block, 1, sizeof block, file)) > 0) {
         FBT_TRY(fbt_digest_add(digest, block, n_read));
     }
     if (ferror(file)) {
-        FBT_FAIL(FBT_ERR_IO, "%s cannot be read: %s", path, strerror(errno));
+        FBT_FAIL(fbt_status_of_system(errno), "%s cannot be read: %s", path, strerror(errno));
     }
     status = fbt_digest_end(digest, text);
     digest = NULL;

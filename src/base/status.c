@@ -1,6 +1,8 @@
 #include "status.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 static _Thread_local char message[1024];
@@ -16,6 +18,17 @@ const char *fbt_status_text(fbt_status status)
         return "unknown status";
     }
     return texts[status];
+}
+
+fbt_status fbt_status_of_system(int error)
+{
+    static const int of_all[] = {ENOSPC, EDQUOT,    EROFS,     EIO,      ESTALE, ENODEV,
+                                 ENXIO,  ETIMEDOUT, EHOSTDOWN, ENOTCONN, EMFILE, ENFILE};
+    bool found = false;
+    for (size_t i = 0; i < sizeof of_all / sizeof of_all[0]; i++) {
+        found = found || error == of_all[i];
+    }
+    return found ? FBT_ERR_STORAGE : FBT_ERR_IO;
 }
 
 fbt_status fbt_fail(fbt_status status, const char *format, ...)

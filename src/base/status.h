@@ -15,6 +15,7 @@
     X(FBT_ERR_DATA, "invalid data set")                                                                                \
     X(FBT_ERR_MODEL, "invalid model")                                                                                  \
     X(FBT_ERR_IO, "input or output failed")                                                                            \
+    X(FBT_ERR_STORAGE, "the file system does not serve at present")                                                    \
     X(FBT_ERR_MEMORY, "out of memory")                                                                                 \
     X(FBT_ERR_BACKEND, "backend failure")                                                                              \
     X(FBT_ERR_UNSUPPORTED, "not supported")                                                                            \
@@ -29,6 +30,10 @@ typedef enum fbt_status {
 
 /* Short English text of a code; never NULL. */
 const char *fbt_status_text(fbt_status status);
+
+/* What a failed call of the system is: FBT_ERR_STORAGE where the file system or the machine as a whole is to blame, for all who use it,
+ * and may be mended (full, over quota, read-only, lost, out of file handles), FBT_ERR_IO for all other values of errno. */
+fbt_status fbt_status_of_system(int error);
 
 /* Keeps the formatted sentence as this thread's explanation and returns `status`. A sentence already kept stays: the
  * first failure is the cause. */

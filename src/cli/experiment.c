@@ -6,6 +6,7 @@
 #include "federation.h"
 #include "limits.h"
 #include "log.h"
+#include "progress.h"
 #include "recorder.h"
 #include "stop.h"
 #include "timer.h"
@@ -24,6 +25,7 @@ typedef struct session {
     double start_s;          /* of the first round                                       */
     int64_t n_made;          /* rounds that this session has made                        */
     double round_s, score_s; /* longest so far: a round but for its scores, its scores   */
+    fbt_progress progress;
     int stop;                /* as agreed on last                                        */
 } session;
 
@@ -60,8 +62,8 @@ static void log_round(const session *s, const fbt_run_round *row, double seconds
     char left[32] = "";
     describe_scores(row, scores, sizeof scores);
     if (s->n_made > 0) {
-        double elapsed_s = fbt_timer_now_s() - s->start_s;
-        snprintf(left, sizeof left, ", %.0f s left", elapsed_s / (double)s->n_made * (double)(n_rounds - row->index));
+        const int64_t n_left = n_rounds - row->index;
+        snprintf(left, sizeof left, ", %.0f s left", fbt_progress_left_s(&s->progress, n_left, n_left + 1));
     }
     fbt_log_info(label(s), "round %3lld/%lld: %s, sigma %.3f, %.2f s%s", (long long)row->index, (long long)n_rounds,
                  scores, row->step_size_local, seconds, left);
@@ -130,11 +132,19 @@ static void note_time(session *s, const fbt_run_round *row, double seconds)
 static fbt_status end_round(session *s, const fbt_run_round *row, double start_s)
 {
     fbt_status status = FBT_OK;
-    note_time(s, row, fbt_timer_now_s() - start_s);
-    log_round(s, row, fbt_timer_now_s() - start_s);
+    const double round_s = fbt_timer_now_s() - start_s;
+    note_time(s, row, round_s);
+    if (s->n_made > 0) {
+        fbt_progress_add_round(&s->progress, round_s);
+    }
+    log_round(s, row, round_s);
     agree_to_stop(s, row->index);
+    const double write_s = fbt_timer_now_s();
     status = fbt_recorder_add(&s->recorder, s->f, row, status_after(s, row->index));
     FBT_TRY(fbt_comm_agree(s->e->comm, status));
+    if (s->recorder.writes) {
+        fbt_progress_add_write(&s->progress, fbt_timer_now_s() - write_s, fbt_run_file_bytes(s->e->file));
+    }
     note_time(s, row, fbt_timer_now_s() - start_s); /* with the writing */
 done:
     return status;

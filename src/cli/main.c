@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct command {
     const char *name;
@@ -69,6 +70,21 @@ fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)
     return status;
 }
 
+/* An argument like "-x.h5" that names a file is that file, and not options (none has a dot): "./-x.h5". */
+static fbt_status name_files(int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1] != '-' && strchr(argv[i], '.') != NULL && access(argv[i], F_OK) == 0) {
+            char *path;
+            if (asprintf(&path, "./%s", argv[i]) < 0) {
+                return fbt_fail(FBT_ERR_MEMORY, "out of memory: the command line");
+            }
+            argv[i] = path; /* for the program's life */
+        }
+    }
+    return FBT_OK;
+}
+
 static void print_usage(FILE *stream)
 {
     fprintf(stream, "Usage: fedbpt COMMAND [ARGUMENT...]\n\n"
@@ -80,7 +96,7 @@ static void print_usage(FILE *stream)
                     "  fedbpt run configs/quickstart.yaml --dry-run\n"
                     "  mpirun -n 4 fedbpt run configs/quickstart.yaml --set run.output=runs/a.h5\n"
                     "  fedbpt show runs/a.h5\n\n"
-                    "'fedbpt COMMAND --help' explains one command.\n");
+                    "'fedbpt COMMAND --help' explains one command. A file whose name begins with '-' is given as ./-NAME or after --.\n");
 }
 
 int main(int argc, char **argv)
@@ -99,6 +115,10 @@ int main(int argc, char **argv)
         return FBT_EXIT_OK;
     }
     argp_err_exit_status = FBT_EXIT_FAILURE;
+    if (name_files(argc, argv) != FBT_OK) {
+        fprintf(stderr, "fedbpt: error: %s\n", fbt_error_message());
+        return FBT_EXIT_FAILURE;
+    }
     for (int i = 0; i < N_COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
             char name[32]; /* what --help and usage errors call the command */

@@ -217,7 +217,8 @@ done:
 void fbt_recorder_close(fbt_recorder *recorder, fbt_status status)
 {
     if (status != FBT_OK && recorder->committed) {
-        fbt_run_file_commit(recorder->e->file, FBT_RUN_FAILED); /* the first error is the one reported */
+        /* the first error is the one reported */
+        fbt_run_file_commit(recorder->e->file, status == FBT_ERR_STORAGE ? FBT_RUN_INTERRUPTED : FBT_RUN_FAILED);
     }
     free(recorder->prompt);
     *recorder = (fbt_recorder){0};

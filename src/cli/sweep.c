@@ -113,6 +113,8 @@ static const struct argp parser = {
            "run.max_seconds, in the base or by --set, limits the whole call. That, a signal (SIGTERM, SIGINT, SIGUSR1) "
            "and the "
            "end of a batch job stop the runs between two rounds, as in fedbpt run.\n\n"
+           "A full disk, a quota or a file system that is lost is no run's fault: it stops the sweep, with exit code 75 and without "
+           "marking runs as failed.\n\n"
            "Exit codes: 0 all runs are finished; 75 some are not, and the same command goes on with them; 1 all others "
            "have failed, or nothing "
            "could be done.",
@@ -214,5 +216,8 @@ done:
     free(job.indices);
     fbt_sweep_clear(&sweep);
     status = fbt_cli_report(world, status);
+    if (status == FBT_ERR_STORAGE) {
+        return FBT_EXIT_INTERRUPTED;
+    }
     return status != FBT_OK ? FBT_EXIT_FAILURE : code;
 }

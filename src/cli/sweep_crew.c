@@ -40,25 +40,40 @@ static bool must_stop(void *user)
     return fbt_stop_signal() != 0 || seconds_left(c) <= 0 || fbt_stop_job_left_s() <= sweep->stop_margin_seconds;
 }
 
-/* A run that could not be made is told once, by the lowest rank of the group that has a cause of its own, and noted
- * beside its run file, unless it is another process's by now. claim: of the first rank. Collective over the group. */
-static void tell_failure(const crew *c, const fbt_sweep_run *run, const fbt_claim *claim, fbt_status status)
+/* A failure is told once, by the lowest rank of the group that has a cause of its own. Where it is the run's own, it is
+ * noted beside the run file, unless that is another process's by now. run: NULL: none had been chosen; claim: of the
+ * first rank. Returns whether the file system is to blame: then every other run would fail as well. Collective over the
+ * group, with the same result. */
+static bool tell_failure(const crew *c, const fbt_sweep_run *run, const fbt_claim *claim, fbt_status status)
 {
     const int rank = fbt_comm_rank(c->group), size = fbt_comm_size(c->group);
     const bool has_cause = status != FBT_OK && status != FBT_ERR_PEER;
-    double agreed[2] = {has_cause ? size - rank : 0, claim != NULL && fbt_claim_check(claim) != FBT_OK};
-    fbt_comm_max(c->group, agreed, 2);
+    double agreed[3] = {has_cause ? size - rank : 0, claim != NULL && fbt_claim_check(claim) != FBT_OK,
+                        status == FBT_ERR_STORAGE};
+    fbt_comm_max(c->group, agreed, 3);
     const int speaker = agreed[0] > 0 ? size - (int)agreed[0] : 0;
+    const bool storage = agreed[2] > 0;
     if (rank == speaker) {
         const char *sentence = has_cause ? fbt_error_message() : fbt_status_text(status);
-        fprintf(stderr, "fedbpt: error: %s: %s\n", run->name, sentence);
+        fprintf(stderr, "fedbpt: error: %s%s%s%s\n", run == NULL ? "" : run->name, run == NULL ? "" : ": ", sentence,
+                storage ? "; the sweep stops here, and the same command goes on with it" : "");
         fflush(stderr);
-        if (agreed[1] == 0) {
+        if (run != NULL && !storage && agreed[1] == 0) {
             fbt_sweep_note_failure(run, sentence);
         }
     }
     fbt_error_clear();
     fbt_comm_wait(c->group); /* noted before the claim is given back */
+    return storage;
+}
+
+/* Whether the group could not choose a run because the file system takes no data: that is told here. Collective over
+ * the group. */
+static bool cannot_choose(const crew *c, fbt_status status)
+{
+    double storage = status == FBT_ERR_STORAGE;
+    fbt_comm_max(c->group, &storage, 1);
+    return storage > 0 && tell_failure(c, NULL, NULL, status);
 }
 
 /* The run's assignments, and the time that is left for it. */
@@ -135,18 +150,21 @@ static fbt_status work(crew *c)
         int64_t index;
         double left_s = 0;
         fbt_claim *claim;
-        FBT_TRY(choose(c, &index, &left_s, &claim));
-        if (index < 0) {
+        status = choose(c, &index, &left_s, &claim);
+        if (status != FBT_OK && cannot_choose(c, status)) {
+            status = FBT_OK;
+            break;
+        }
+        if (status != FBT_OK || index < 0) {
             break;
         }
         const fbt_sweep_run *run = &c->job->sweep->runs[index];
         fbt_status made = make_run(c, run, left_s, &interrupted);
         if (made != FBT_OK) {
-            tell_failure(c, run, claim, made);
+            interrupted = tell_failure(c, run, claim, made);
         }
         fbt_claim_release(claim);
     }
-done:
     return status;
 }
 
@@ -162,7 +180,8 @@ static fbt_status make_folder(const char *folder)
         *slash = '/';
     }
     if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-        FBT_FAIL(FBT_ERR_IO, "the sweep's output folder %.400s cannot be made: %s", folder, strerror(errno));
+        FBT_FAIL(fbt_status_of_system(errno), "the sweep's output folder %.400s cannot be made: %s", folder,
+                 strerror(errno));
     }
     FBT_TRY(fbt_cli_check_folder(path));
 done:
@@ -185,6 +204,21 @@ done:
     return status;
 }
 
+/* The queue of this rank. The group's first looks at all claims at once: at names that are too long for claims, which
+ * are errors, and at holders elsewhere, which it must have seen silent for a while before it may succeed them. */
+static fbt_status open_queue(crew *c)
+{
+    fbt_status status = FBT_OK;
+    const fbt_sweep_job *job = c->job;
+    fbt_claim_holder holder;
+    FBT_TRY(fbt_sweep_queue_open(&c->queue, job->sweep, job->indices, job->n));
+    for (int64_t i = 0; fbt_comm_rank(c->group) == 0 && i < job->n; i++) {
+        FBT_TRY(fbt_claim_look(job->sweep->runs[job->indices[i]].output, &holder));
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_sweep_make_runs(const fbt_sweep_job *job, const fbt_comm *world)
 {
     fbt_status status = FBT_OK;
@@ -198,7 +232,7 @@ fbt_status fbt_sweep_make_runs(const fbt_sweep_job *job, const fbt_comm *world)
     FBT_TRY(fbt_comm_split(world, fbt_comm_rank(world) / job->ranks_per_run, &group));
     c.group = group;
     fbt_log_set_rank(fbt_comm_rank(group));
-    FBT_TRY(fbt_comm_agree(world, fbt_sweep_queue_open(&c.queue, job->sweep, job->indices, job->n)));
+    FBT_TRY(fbt_comm_agree(world, open_queue(&c)));
     status = work(&c);
     fbt_comm_wait(world); /* for the groups that are still at work */
     FBT_TRY(fbt_comm_agree(world, status));

@@ -37,7 +37,7 @@ fbt_status fbt_sweep_forget_failure(const fbt_sweep_run *run)
 {
     char path[PATH_MAX];
     if (unlink(note_path(run, path)) != 0 && errno != ENOENT) {
-        return fbt_fail(FBT_ERR_IO, "%.400s cannot be removed: %s", path, strerror(errno));
+        return fbt_fail(fbt_status_of_system(errno), "%.400s cannot be removed: %s", path, strerror(errno));
     }
     return FBT_OK;
 }

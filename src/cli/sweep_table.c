@@ -104,7 +104,7 @@ static void print_standing(const fbt_sweep *sweep, int64_t index, const fbt_swee
     print_number("  %*.4f", 8, s->test_accuracy);
     printf("  %s\n", sweep->runs[index].name);
     if (s->state == FBT_SWEEP_RUNNING) {
-        printf("       %s\n", s->holder.text);
+        printf("       %s\n", s->holder.held);
     } else if (s->reason != NULL) {
         printf("       %s\n", s->reason);
     }

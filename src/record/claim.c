@@ -19,16 +19,23 @@
  * that is silent for FBT_CLAIM_STALE_S, or does not write the file that it has made, may only be suspended or cut off:
  * that is why the holder looks at L before each replacement of the run file (fbt_claim_check). What is left is a
  * process that is suspended for that long between this look and the replacement, a matter of microseconds; and even
- * then the file is a whole one, of the same rounds with the same numbers. Times of signs of life are compared with the
- * time that the file system gives a file made now, so that clocks need not agree.
+ * then the file is a whole one, of the same rounds with the same numbers.
+ *
+ * Times of signs of life are compared with the time that the file system gives a file made now, so that clocks need not
+ * agree. Nor do they need to run evenly, because times alone decide nothing: whoever succeeds a holder elsewhere has
+ * itself, by its own monotonic clock, waited for longer than a beat without a sign of life where the last one is old,
+ * and for FBT_CLAIM_STALE_S where its time says nothing, because it lies ahead.
  */
 #include "claim.h"
 
 #include "claim_file.h"
+#include "log.h"
 #include "memory.h"
 #include "real_path.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,7 +45,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ATTEMPTS_MAX = 1000 }; /* of a claim that changes hands all the time */
+enum {
+    ATTEMPTS_MAX = 1000,               /* of a claim that changes hands all the time */
+    SIGN_DUE_S = FBT_CLAIM_BEAT_S + 2, /* within which one who lives gives a sign    */
+};
 
 struct fbt_claim {
     char *shown; /* the path as it was given, for messages */
@@ -56,6 +66,24 @@ struct fbt_claim {
 
 static fbt_claim *claims; /* of this process */
 
+/* Whatever is put beside the file must find room in the folder, the longest name of all too: `.name.lock.IDENTITY`.
+ * Otherwise a run could begin that cannot be gone on with. */
+static fbt_status check_length(const char *path, const char *folder, const char *name)
+{
+    enum { BESIDE_BYTES = sizeof "..lock." - 1 + 32 };
+    const long limit = pathconf(folder, _PC_NAME_MAX);
+    const int64_t name_max = (limit > 0 ? limit : NAME_MAX) - BESIDE_BYTES, n_name = (int64_t)strlen(name);
+    const int64_t path_max = PATH_MAX - 2 - BESIDE_BYTES - (int64_t)strlen(folder);
+    if (n_name > name_max || n_name > path_max) {
+        return fbt_fail(FBT_ERR_IO,
+                        "%.400s cannot be written: its name has %lld bytes, and in this folder at most %lld leave room "
+                        "for the names of its lock and its temporary files; choose a shorter %s",
+                        path, (long long)n_name, (long long)(name_max < path_max ? name_max : path_max),
+                        n_name > name_max ? "name" : "path");
+    }
+    return FBT_OK;
+}
+
 /* `folder/.name.lock` of the real file that `path` leads to. */
 static fbt_status lock_path(const char *path, char **lock)
 {
@@ -63,7 +91,9 @@ static fbt_status lock_path(const char *path, char **lock)
     char *folder = NULL, *file = NULL;
     *lock = NULL;
     FBT_TRY(fbt_real_path(path, &folder, &file));
-    if (asprintf(lock, "%s/.%s.lock", folder, strrchr(file, '/') + 1) < 0) {
+    const char *name = strrchr(file, '/') + 1;
+    FBT_TRY(check_length(path, folder, name));
+    if (asprintf(lock, "%s/.%s.lock", folder, name) < 0) {
         *lock = NULL;
         FBT_FAIL(FBT_ERR_MEMORY, "out of memory: path of a lock");
     }
@@ -133,6 +163,25 @@ static void stop_beat(fbt_claim *claim)
 }
 
 /* ---- Taking ---- */
+
+/* Whether the holder lives, and, for one that does, until when the claim is held. */
+static void describe_life(const char *lock, const fbt_claim_life *life, fbt_claim_holder *holder)
+{
+    char sign[64];
+    const double gone_s = life->age_s > life->silent_s ? life->age_s : life->silent_s;
+    holder->alive = life->alive;
+    holder->certain = life->certain;
+    if (life->certain) {
+        snprintf(holder->held, sizeof holder->held, "%s, which lives; lock %.400s, free when it ends", holder->text,
+                 lock);
+        return;
+    }
+    snprintf(sign, sizeof sign, "%lld s %s", llabs((long long)life->age_s),
+             life->age_s < 0 ? "ahead of the file system's clock" : "ago");
+    snprintf(holder->held, sizeof holder->held,
+             "%s, last sign of life %s; lock %.400s, free in %d s if there is no other sign", holder->text, sign, lock,
+             life->limit_s > gone_s ? (int)ceil(life->limit_s - gone_s) : 0);
+}
 
 static void describe(const fbt_claim_file *c, fbt_claim_holder *holder)
 {
@@ -214,8 +263,8 @@ static fbt_status take_over(fbt_claim *claim, const fbt_claim_file *head, const 
             remove_chain(claim, head->identity);
         }
     } else if (errno != ENOENT) {
-        status = fbt_fail(FBT_ERR_IO, "%.400s cannot be written: its lock %.400s: %s", claim->shown, claim->lock,
-                          strerror(errno));
+        status = fbt_fail(fbt_status_of_system(errno), "%.400s cannot be written: its lock %.400s: %s", claim->shown,
+                          claim->lock, strerror(errno));
         unlink(right);
     }
 done:
@@ -226,23 +275,56 @@ done:
     return status;
 }
 
+/* Whether times alone do not tell if a holder elsewhere lives: its last sign of life lies ahead of the clock, or it is
+ * old, but this process has not yet waited for the next. */
+static bool is_in_doubt(const fbt_claim_file *last, const fbt_claim_life *life)
+{
+    if (life->certain) {
+        return false;
+    }
+    if (life->alive) {
+        return life->age_s < -FBT_CLAIM_BEAT_S;
+    }
+    return last->pid >= 0 && life->silent_s < SIGN_DUE_S;
+}
+
+/* Waits a second. *before: the claim as it was seen first. */
+static void wait_for_sign(const fbt_claim *claim, const fbt_claim_file *last, const fbt_claim_life *life,
+                          const fbt_claim_holder *holder, fbt_claim_file *before)
+{
+    const struct timespec pause = {.tv_sec = 1};
+    if (!before->exists) {
+        fbt_log_info("lock", "%s: waiting up to %.0f s for a sign of life of its last writer: %s", claim->shown,
+                     life->alive ? life->limit_s : SIGN_DUE_S, holder->held);
+    }
+    *before = *last;
+    nanosleep(&pause, NULL);
+}
+
 /* A new claim's file: claim->descriptor is -1 when another process, *holder, has it. */
 static fbt_status acquire(fbt_claim *claim, fbt_claim_holder *holder)
 {
     fbt_status status = FBT_OK;
-    fbt_claim_file head, last;
+    fbt_claim_file head, last, before = {0};
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         FBT_TRY(fbt_claim_file_make(claim->shown, claim->lock, claim->identity, &claim->descriptor));
         if (claim->descriptor >= 0) {
             goto done;
         }
         FBT_TRY(find_last(claim, &head, &last));
-        holder->alive = last.exists && fbt_claim_file_alive(&last, claim->lock, &holder->certain);
-        if (holder->alive) {
-            describe(&last, holder);
-            goto done;
-        }
         if (last.exists) {
+            const fbt_claim_life life = fbt_claim_file_life(&last, claim->lock);
+            describe(&last, holder);
+            describe_life(claim->lock, &life, holder);
+            const bool signs = strcmp(before.identity, last.identity) == 0 && before.beat_ns != last.beat_ns;
+            if (!signs && is_in_doubt(&last, &life)) {
+                wait_for_sign(claim, &last, &life, holder, &before);
+                continue;
+            }
+            holder->alive = life.alive || signs;
+            if (holder->alive) {
+                goto done;
+            }
             FBT_TRY(take_over(claim, &head, &last));
         }
         if (claim->descriptor >= 0) {
@@ -398,8 +480,9 @@ fbt_status fbt_claim_look(const char *path, fbt_claim_holder *holder)
     FBT_TRY(lock_path(path, &claim.lock));
     FBT_TRY(find_last(&claim, &head, &last));
     if (last.exists) {
+        const fbt_claim_life life = fbt_claim_file_life(&last, NULL);
         describe(&last, holder);
-        holder->alive = fbt_claim_file_alive(&last, NULL, &holder->certain);
+        describe_life(claim.lock, &life, holder);
     }
 done:
     free(claim.lock);

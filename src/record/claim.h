@@ -16,7 +16,9 @@
 #include <stdint.h>
 
 /* Seconds between two signs of life, and without one after which a holder on another host counts as dead. On the same host
- * the process itself is looked for; an earlier start of the same batch job is known to be dead. */
+ * the process itself is looked for; an earlier start of the same batch job is known to be dead. A sign of life that lies ahead of the
+ * file system's clock (which was set back, or the folder restored) tells nothing: the holder then counts as dead once this process has
+ * seen no other for that long. */
 enum { FBT_CLAIM_BEAT_S = 10, FBT_CLAIM_STALE_S = 120 };
 
 typedef struct fbt_claim fbt_claim;
@@ -27,13 +29,16 @@ typedef struct fbt_claim_holder {
     bool alive;        /* false: may be taken over                                              */
     bool certain;      /* alive or not is known; false: concluded from its last sign of life    */
     char text[192];    /* "process 4711 on node3, job 77", for people                           */
+    char held[768];    /* the same, with its last sign of life, and which lock goes when        */
     char identity[40]; /* of this claim: another one has another                                */
     int64_t beat_ns;   /* time of its last sign of life, by the file system's clock             */
 } fbt_claim_holder;
 
 /* Claims the file `path` for this process. *claim is NULL when another process holds it, which *holder (may be NULL) then
- * describes; else release it with fbt_claim_release. A process that holds the claim gets it once more; it ends with the last
- * release. Errors: FBT_ERR_IO (the folder cannot be written). */
+ * describes; else release it with fbt_claim_release. Where the times of the holder's signs of life do not tell whether it lives, waits for
+ * the next sign: a little longer than FBT_CLAIM_BEAT_S before an old claim is taken over, FBT_CLAIM_STALE_S before one whose last sign lies
+ * ahead of the file system's clock. A process that holds the claim gets it once more; it ends with the last
+ * release. Errors: FBT_ERR_IO (the folder cannot be written, or the name leaves no room for those of the claim's files), FBT_ERR_STORAGE. */
 fbt_status fbt_claim_take(const char *path, fbt_claim **claim, fbt_claim_holder *holder);
 
 /* Fails when the claim has been lost: another process found this one silent for too long, e.g. because it was suspended. Call before

@@ -1,6 +1,7 @@
 #include "claim_file.h"
 
 #include "claim.h"
+#include "timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,8 +114,9 @@ fbt_status fbt_claim_file_make(const char *shown, const char *path, const char *
         close(*descriptor);
         *descriptor = -1;
     }
-    return fbt_fail(FBT_ERR_IO, "%.400s cannot be written: its lock %.400s: %s; choose a folder that can be written",
-                    shown, path, strerror(error));
+    return fbt_fail(fbt_status_of_system(error),
+                    "%.400s cannot be written: its lock %.400s: %s; choose a folder that can be written", shown, path,
+                    strerror(error));
 }
 
 static void parse_content(char *text, fbt_claim_file *c)
@@ -152,9 +154,9 @@ fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_fi
     }
     ssize_t n = descriptor < 0 ? -1 : read(descriptor, text, sizeof text - 1);
     if (n < 0 || fstat(descriptor, &info) != 0) {
-        status = errno == ESTALE
-                     ? FBT_OK
-                     : fbt_fail(FBT_ERR_IO, "%.400s: its lock %.400s cannot be read: %s", shown, path, strerror(errno));
+        status = errno == ESTALE ? FBT_OK
+                                 : fbt_fail(fbt_status_of_system(errno), "%.400s: its lock %.400s cannot be read: %s",
+                                            shown, path, strerror(errno));
         goto done;
     }
     c->exists = true;
@@ -174,7 +176,8 @@ done:
 
 /* ---- Life and death ---- */
 
-/* The file system's time, from a file made now; this host's where none can be made. */
+/* The file system's time, from a file made now, whose name is as long as that of a right to succeed; this host's where
+ * none can be made. */
 static int64_t time_now_ns(const char *lock)
 {
     char identity[FBT_CLAIM_IDENTITY_BYTES];
@@ -183,7 +186,7 @@ static int64_t time_now_ns(const char *lock)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     fbt_claim_file_identity(identity);
-    int descriptor = lock == NULL || asprintf(&path, "%s.now.%s", lock, identity) < 0
+    int descriptor = lock == NULL || asprintf(&path, "%s.%s", lock, identity) < 0
                          ? -1
                          : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor >= 0) {
@@ -197,21 +200,55 @@ static int64_t time_now_ns(const char *lock)
     return (int64_t)now.tv_sec * second_ns + now.tv_nsec;
 }
 
-/* lock: where the file system's time may be asked; NULL: this host's will do. *certain: as in fbt_claim_holder. */
-bool fbt_claim_file_alive(const fbt_claim_file *c, const char *lock, bool *certain)
+/* What this process has seen of a claim. */
+typedef struct sighting {
+    char identity[FBT_CLAIM_IDENTITY_BYTES];
+    int64_t beat_ns;
+    double since_s; /* by the monotonic clock: since then beat_ns is what it is */
+    struct sighting *next;
+} sighting;
+
+static sighting *sightings; /* for the process's life */
+
+/* Seconds for which the claim has been seen with its present sign of life. */
+static double silent_s(const fbt_claim_file *c)
+{
+    sighting *seen = sightings;
+    while (seen != NULL && strcmp(seen->identity, c->identity) != 0) {
+        seen = seen->next;
+    }
+    if (seen == NULL) {
+        seen = calloc(1, sizeof *seen);
+        if (seen == NULL) {
+            return 0;
+        }
+        snprintf(seen->identity, sizeof seen->identity, "%s", c->identity);
+        seen->next = sightings;
+        sightings = seen;
+    } else if (seen->beat_ns == c->beat_ns) {
+        return fbt_timer_now_s() - seen->since_s;
+    }
+    seen->beat_ns = c->beat_ns;
+    seen->since_s = fbt_timer_now_s();
+    return 0;
+}
+
+fbt_claim_life fbt_claim_file_life(const fbt_claim_file *c, const char *lock)
 {
     fbt_claim_file self;
     describe_self(&self);
     bool same_host = c->boot[0] != '\0' && strcmp(c->boot, self.boot) == 0 && strcmp(c->pids, self.pids) == 0 &&
                      strcmp(c->host, self.host) == 0 && self.born >= 0 && c->born >= 0;
     bool earlier_start = self.job[0] != '\0' && strcmp(self.job, c->job) == 0 && strcmp(self.start, c->start) != 0;
-    *certain = same_host || earlier_start;
     if (same_host) {
-        return time_of_birth(c->pid) == c->born;
+        return (fbt_claim_life){.alive = time_of_birth(c->pid) == c->born, .certain = true};
     }
     if (earlier_start) {
-        return false; /* a batch system starts a job again when it has ended */
+        return (fbt_claim_life){.certain = true}; /* a batch system starts a job again when it has ended */
     }
     /* without a process it is a file that was made and not written, the work of an instant */
-    return time_now_ns(lock) - c->beat_ns < (c->pid < 0 ? FBT_CLAIM_BEAT_S : FBT_CLAIM_STALE_S) * second_ns;
+    fbt_claim_life life = {.limit_s = c->pid < 0 ? FBT_CLAIM_BEAT_S : FBT_CLAIM_STALE_S, .silent_s = silent_s(c)};
+    life.age_s = 1e-9 * (double)(time_now_ns(lock) - c->beat_ns);
+    life.alive = life.age_s < life.limit_s && life.silent_s < life.limit_s;
+    return life;
 }

@@ -1,6 +1,7 @@
 #include "hdf5_util.h"
 
 #include "memory.h"
+#include "seal.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -68,20 +69,23 @@ void fbt_hdf5_close(hid_t id)
     }
 }
 
-/* HDF5's own message for a missing file is a paragraph: ask the system first. */
+/* HDF5's own message for a missing file is a paragraph, and a damaged one may crash it: ask the system and the seal
+ * first. */
 static fbt_status check_readable(const char *path)
 {
+    fbt_status status = FBT_OK;
     struct stat info;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) {
-        return fbt_fail(FBT_ERR_IO, "%.400s cannot be opened: %s", path, strerror(errno));
+        return fbt_fail(fbt_status_of_system(errno), "%.400s cannot be opened: %s", path, strerror(errno));
     }
-    bool regular = fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode);
+    if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+        FBT_FAIL(FBT_ERR_IO, "%.400s is not a regular file; give the path of an HDF5 file", path);
+    }
+    status = fbt_seal_check(path, descriptor);
+done:
     close(descriptor);
-    if (!regular) {
-        return fbt_fail(FBT_ERR_IO, "%.400s is not a regular file; give the path of an HDF5 file", path);
-    }
-    return FBT_OK;
+    return status;
 }
 
 fbt_status fbt_hdf5_open(const char *path, hid_t *file)
@@ -106,13 +110,16 @@ done:
 fbt_status fbt_hdf5_new_in_memory(hid_t *file)
 {
     fbt_status status = FBT_OK;
-    hid_t access = -1;
+    hid_t access = -1, creation = -1;
     *file = -1;
     FBT_HDF5(access = H5Pcreate(H5P_FILE_ACCESS), "a file in memory cannot be made");
     FBT_HDF5(H5Pset_fapl_core(access, MEMORY_STEP_BYTES, false), "a file in memory cannot be made");
-    FBT_HDF5(*file = H5Fcreate("fedbpt-in-memory.h5", H5F_ACC_TRUNC, H5P_DEFAULT, access),
+    FBT_HDF5(creation = H5Pcreate(H5P_FILE_CREATE), "a file in memory cannot be made");
+    FBT_HDF5(H5Pset_userblock(creation, FBT_SEAL_BYTES), "a file in memory cannot be made");
+    FBT_HDF5(*file = H5Fcreate("fedbpt-in-memory.h5", H5F_ACC_TRUNC, creation, access),
              "a file in memory cannot be made");
 done:
+    fbt_hdf5_close(creation);
     fbt_hdf5_close(access);
     return status;
 }
@@ -200,9 +207,11 @@ fbt_status fbt_hdf5_image(hid_t file, fbt_hdf5_bytes *image)
     ssize_t size;
     FBT_HDF5(H5Fflush(file, H5F_SCOPE_GLOBAL), "the file in memory cannot be completed");
     FBT_HDF5(size = H5Fget_file_image(file, NULL, 0), "the file in memory cannot be measured");
-    FBT_TRY(make_room(image, size));
-    FBT_HDF5(H5Fget_file_image(file, image->bytes, (size_t)size), "the file in memory cannot be copied");
-    image->n_bytes = size;
+    FBT_TRY(make_room(image, FBT_SEAL_BYTES + size));
+    char *rest = (char *)image->bytes + FBT_SEAL_BYTES; /* HDF5 gives what follows the user block */
+    FBT_HDF5(H5Fget_file_image(file, rest, (size_t)size), "the file in memory cannot be copied");
+    FBT_TRY(fbt_seal_make(rest, size, image->bytes));
+    image->n_bytes = FBT_SEAL_BYTES + size;
 done:
     return status;
 }

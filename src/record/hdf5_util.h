@@ -32,15 +32,16 @@ fbt_status fbt_hdf5_name_file(const char *path, fbt_status status);
 void fbt_hdf5_close(hid_t id);
 
 /* Opens an existing file for reading, without a lock (files are replaced as a whole, and some cluster file systems have
- * no locks); a missing, an unreadable and a truncated file are told apart. Errors: FBT_ERR_IO. */
+ * no locks), after its seal has been checked (seal.h); a missing, an unreadable, a truncated and a damaged file are told apart.
+ * Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_hdf5_open(const char *path, hid_t *file);
 
-/* A file that lives in memory alone: empty, or with all that the file `from` has (attributes of its root must be texts or
+/* A file that lives in memory alone, with room for a seal: empty, or with all that the file `from` has (attributes of its root must be texts or
  * numbers), but without the holes that rewriting has left there. */
 fbt_status fbt_hdf5_new_in_memory(hid_t *file);
 fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file);
 
-/* The bytes that a file would have on disk. Zero-initialise; keep it for the next image of a growing file, whose memory
+/* The bytes that a file would have on disk, sealed. Zero-initialise; keep it for the next image of a growing file, whose memory
  * is then used again; release `bytes` with free(). */
 typedef struct fbt_hdf5_bytes {
     void *bytes;

@@ -1,8 +1,10 @@
 #include "output_file.h"
 
 #include "claim.h"
+#include "claim_file.h"
 #include "memory.h"
 #include "real_path.h"
+#include "seal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,18 +25,18 @@ typedef struct signature {
 } signature;
 
 static const signature signatures[] = {
-    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, 8, "\x89HDF\r\n\x1a\n"},
+    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, FBT_HDF5_SIGNATURE_BYTES, FBT_HDF5_SIGNATURE},
     [FBT_OUTPUT_SAFETENSORS] = {"a safetensors file", 8, 1, "{"}, /* behind the length of its header */
     [FBT_OUTPUT_ZIP] = {"a zip archive", 0, 4, "PK\x03\x04"},
     [FBT_OUTPUT_JSON] = {"a JSON file", 0, 1, "{"},
 };
-enum { SIGNATURE_END_MAX = 9 };
+enum { SIGNATURE_END_MAX = 12, SEAL_START_BYTES = sizeof FBT_SEAL_MAGIC - 1 };
 
 struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
     char *path;  /* resolved: symbolic links followed           */
     char *folder;
-    char *partial; /* `.<name>.tmp.<host>.<pid>`                  */
+    char *partial; /* `.<name>.tmp.<random digits>`               */
     fbt_claim *claim;
 };
 
@@ -51,10 +53,10 @@ static fbt_status join(char **text, const char *folder, const char *middle, cons
 static fbt_status resolve(fbt_output_file *file)
 {
     fbt_status status = FBT_OK;
-    char host[HOST_NAME_MAX + 1] = "", end[HOST_NAME_MAX + 64];
+    char identity[FBT_CLAIM_IDENTITY_BYTES], end[FBT_CLAIM_IDENTITY_BYTES + 8];
     FBT_TRY(fbt_real_path(file->shown, &file->folder, &file->path));
-    gethostname(host, sizeof host - 1);
-    snprintf(end, sizeof end, ".tmp.%s.%ld", host, (long)getpid());
+    fbt_claim_file_identity(identity);
+    snprintf(end, sizeof end, ".tmp.%s", identity);
     FBT_TRY(join(&file->partial, file->folder, ".", strrchr(file->path, '/') + 1, end));
 done:
     return status;
@@ -81,7 +83,8 @@ static fbt_status check_existing(const fbt_output_file *file, fbt_output_format 
     if (descriptor >= 0) {
         close(descriptor);
     }
-    if (n_read != 0 && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
+    const bool sealed = format == FBT_OUTPUT_HDF5 && memcmp(start, FBT_SEAL_MAGIC, SEAL_START_BYTES) == 0;
+    if (n_read != 0 && !sealed && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
         return fbt_fail(FBT_ERR_IO, "%.400s is not %s, so it is not overwritten; choose another path", file->shown,
                         expected->name);
     }
@@ -95,7 +98,7 @@ static fbt_status take_lock(fbt_output_file *file)
     FBT_TRY(fbt_claim_take(file->path, &file->claim, &holder));
     if (file->claim == NULL) {
         FBT_FAIL(FBT_ERR_IO, "%.400s is being written by another run (%s); choose another path, or stop that run",
-                 file->shown, holder.text);
+                 file->shown, holder.held);
     }
 done:
     return status;
@@ -212,7 +215,8 @@ fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int
     }
     unlink(file->partial);
     return error == 0 ? status
-                      : fbt_fail(FBT_ERR_IO, "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
+                      : fbt_fail(fbt_status_of_system(error),
+                                 "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
                                  file->shown, (long long)n_bytes, strerror(error));
 }
 

@@ -410,6 +410,11 @@ done:
     return status;
 }
 
+int64_t fbt_run_file_bytes(const fbt_run_file *file)
+{
+    return file->image.n_bytes;
+}
+
 void fbt_run_file_free(fbt_run_file *file)
 {
     if (file == NULL) {

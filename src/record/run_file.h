@@ -142,8 +142,11 @@ fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result);
 
 /* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On failure
- * (full disk, quota) the file of the previous commit is untouched and the temporary one is removed. FBT_ERR_IO. */
+ * (full disk, quota) the file of the previous commit is untouched and the temporary one is removed. FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status);
+
+/* Size of the file that was committed last; 0 before. */
+int64_t fbt_run_file_bytes(const fbt_run_file *file);
 
 /* Frees; does not write. NULL is fine. */
 void fbt_run_file_free(fbt_run_file *file);

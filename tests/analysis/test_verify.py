@@ -12,6 +12,7 @@ import made
 import numpy as np
 import pytest
 from conftest import Result
+from fedbpt_analysis import seal
 from fedbpt_analysis.verify import best_by_rule, verify
 from made import NAN, Made
 
@@ -97,16 +98,46 @@ def test_damage(name: str, tmp_path: Path, call: Callable[..., Result]) -> None:
 
 
 def test_bytes_changed_within(real: Path, tmp_path: Path) -> None:
-    """Flipped bytes anywhere give a sentence or, where no number depends on them, nothing; never a traceback."""
+    """Any flipped bit is told, before HDF5 might crash on it, and so are bytes that are missing or too many."""
     whole = bytearray(real.read_bytes())
     path = tmp_path / "run.h5"
-    found = 0
-    for place in range(40, len(whole), len(whole) // 60):
+    draw = np.random.default_rng(4)
+    for place in [*range(0, 3000, 20), *draw.integers(0, len(whole), 100).tolist()]:
         damaged = bytearray(whole)
-        damaged[place : place + 16] = bytes(b ^ 0xFF for b in damaged[place : place + 16])
+        damaged[place] ^= 1 << int(draw.integers(8))
         path.write_bytes(damaged)
-        found += bool(verify(path, None).problems)
-    assert found > 0
+        (problem,) = verify(path, None).problems
+        assert "damaged" in problem, place
+    for share in (0.001, 0.1, 0.999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert len(verify(path, None).problems) == 1
+    assert "is truncated or damaged: it has " in verify(path, None).problems[0]
+    path.write_bytes(whole + b"\0")
+    assert "changed after it was written" in verify(path, None).problems[0]
+    path.write_bytes(whole)
+    assert verify(path, None).problems == []
+
+
+def test_seal(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    """A file that its user has changed, and one of an earlier version, are sealed: the program and this package then read both."""
+    changed, unsealed = (Path(shutil.copy(real, tmp_path / name)) for name in ("changed.h5", "unsealed.h5"))
+    with h5py.File(changed, "r+") as file:
+        file.attrs["note"] = "mine"
+    unsealed.write_bytes(real.read_bytes()[seal.SEAL_BYTES :])
+    assert "fedbpt-analysis seal" in call("verify", changed).out
+    call("verify", unsealed).good()
+    for path in (changed, unsealed):
+        call("seal", path).good()
+        call("verify", "--same", real, path).good()
+    assert unsealed.read_bytes() == real.read_bytes()  # HDF5 itself keeps where its file begins
+    with h5py.File(changed) as file:
+        assert file.attrs["note"] == "mine" and file.userblock_size == seal.SEAL_BYTES
+    assert not list(tmp_path.glob(".seal-*"))
+    lock = tmp_path / ".changed.h5.lock"
+    lock.touch()
+    call("seal", changed).sentence("a run writes it", str(lock))
+    (tmp_path / "text.h5").write_text("no HDF5")
+    call("seal", tmp_path / "text.h5").sentence("text.h5", "not an HDF5 file")
 
 
 def test_one_line_a_file(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
@@ -122,6 +153,7 @@ def test_same(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
         file["rounds/cost/seconds"][1] = 99.0
     with h5py.File(other, "r+") as file:
         file["rounds/client/loss"][1, 0] += 1e-12
+    call("seal", equal, other).good()
     call("verify", "--same", real, equal).good()
     result = call("verify", "--same", real, equal, other)
     assert result.code == 1 and [line.split()[0] for line in result.out.splitlines()] == ["ok", "ok", "problem"]

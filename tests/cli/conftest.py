@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import h5py
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "analysis")]
 
 import toy  # noqa: E402
+from fedbpt_analysis import seal  # noqa: E402
 
 PROGRAM = os.environ.get("FEDBPT", str(ROOT / "build" / "release" / "bin" / "fedbpt"))
 SANITIZED = os.environ.get("FEDBPT_SANITIZED", "0") == "1"
@@ -191,6 +193,14 @@ def embedding(tmp_path: Path) -> Study:
     return make_study(tmp_path, toy.EMBEDDING_MODEL, toy.Toy.embedding())
 
 
+@contextmanager
+def edited(path: Path) -> Iterator[h5py.File]:
+    """A run file to be changed; it is sealed again afterwards, as its user would."""
+    with h5py.File(path, "r+") as file:
+        yield file
+    seal.write(path)
+
+
 def read_rounds(path: Path) -> tuple[str, list[int]]:
     """Opens a run file as any reader would and checks that it holds whole rounds; its status and their indices."""
     with h5py.File(path, "r") as file:
@@ -205,3 +215,14 @@ def read_rounds(path: Path) -> tuple[str, list[int]]:
         file["rounds"].visititems(check)
         assert file["result/last_z"][...].shape == file["rounds/z"].shape[1:]
         return file.attrs["status"], index
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import LOG_LINE, Result, Study, call, command, digest_of, environment, finish, read_rounds
+from conftest import LOG_LINE, Result, Study, call, command, digest_of, edited, environment, finish, read_rounds
 from safetensors.numpy import load_file, save_file
 from toy import copy_model, write
 
@@ -126,7 +126,7 @@ def test_running_and_killed(mask: Study) -> None:
     assert read_rounds(path)[0] == "running"
     made = int(re.search(r"rounds 0 to (\d+)", live.out).group(1))
     assert made < len(read_rounds(path)[1]) - 1, "the run made no rounds meanwhile: the test shows nothing"
-    with h5py.File(path, "r+") as file:  # so that the second rerun is a short one
+    with edited(path) as file:  # so that the second rerun is a short one
         shorten(file, 4)
     other(path, "all rounds are the same", "checkpoint")
 
@@ -141,7 +141,7 @@ def shorten(file: h5py.File, n_rows: int) -> None:
 def test_before_the_first_round(mask: Study) -> None:
     """The state before tuning alone, as a run leaves it that was stopped at once."""
     path = mask.finished(fed__rounds=1)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         shorten(file, 1)
         file.attrs["status"] = "interrupted"
     assert "round   0/0" in rerun(path).err
@@ -152,7 +152,7 @@ def test_before_the_first_round(mask: Study) -> None:
 
 def change(path: Path, name: str, position: tuple[int, ...]) -> None:
     """The smallest change of one number."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         values = file[name][...]
         values[position] = np.nextafter(values[position], np.inf)
         file[name][...] = values
@@ -204,14 +204,14 @@ def test_other_kind_of_processor(mask: Study) -> None:
 def test_other_program(mask: Study) -> None:
     """Each session's own: the file of a run that another version of the program went on with."""
     path = stopped(mask, 2)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["environment/sessions/0002"].attrs["git_commit"] = "0123456789ab"
     result = same(path)
     assert result.err.count("results may differ") == 1 and "from round 2 on, with git commit 0123456789ab (here " in result.err
     change(path, "rounds/z", (1, 0))
     assert "0123456789ab" not in other(path, "round 1 ", "those recorded")
     change(path, "rounds/dev_loss", (1,))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["environment/sessions/0001"].attrs["git_commit"] = "ba9876543210"
     assert "0123456789ab" not in other(path, "round 1 ", "it was made with git commit ba9876543210 (here ")
 

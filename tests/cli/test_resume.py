@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Result, Study, call, command, digest_of, environment, finish, ranks_of, read_rounds
+from conftest import Result, Study, call, command, digest_of, edited, environment, finish, ranks_of, read_rounds
 from safetensors.numpy import load_file, save_file
 from toy import copy_model, write
 
@@ -132,7 +132,7 @@ def check_goes_on(study: Study, path: Path) -> None:
     status, index = read_rounds(path)
     assert status == "interrupted"
     n_rounds = index[-1] + 2
-    with h5py.File(path, "r+") as file:  # as if so many had been wanted from the first
+    with edited(path) as file:  # as if so many had been wanted from the first
         file["config"].attrs["resolved"] = file["config"].attrs["resolved"].replace("rounds: 100000", f"rounds: {n_rounds}")
     changes = {**LONG, "fed__rounds": n_rounds}
     resume(study, path, ranks=2, **changes).good()
@@ -405,19 +405,19 @@ def test_damaged_files(mask: Study) -> None:
         resume(mask, path).sentence(path.name)
 
     def without(name: str) -> None:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             del file[name]
 
     def attribute(group: str, name: str, value: object) -> None:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file[group].attrs[name] = value
 
     def values(name: str, index: int, value: float) -> None:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file[name][index] = value
 
     def shorter(name: str) -> None:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file[name].resize(1, axis=0)
 
     damages = [lambda: without("checkpoint"), lambda: without("checkpoint/server_reals"), lambda: without("rounds/client/loss"),
@@ -452,7 +452,7 @@ def test_after_a_full_disk(mask: Study) -> None:
 def test_after_a_failure(mask: Study) -> None:
     """A run that is marked as failed goes on from its last whole round: the cause may be gone."""
     path = stopped(mask)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["status"] = "failed"
     resume(mask, path).good()
     assert digest_of(path) == mask.digest()
@@ -466,7 +466,7 @@ def test_sessions(mask: Study) -> None:
              "SLURM_CLUSTER_NAME": "big", "SLURM_RESTART_COUNT": "2"}
     path = mask.output()
     assert mask.run(run__output=path, env=first, **ONE_ROUND).code == 75
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["wall_time_s"] += 1000
         assert {key: file["environment"].attrs[key] for key in ("slurm_job_id", "slurm_array_job_id", "slurm_array_task_id", "slurm_node_list",
                 "slurm_cluster", "slurm_restart_count")} == dict(zip(("slurm_job_id", "slurm_array_job_id", "slurm_array_task_id",

@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -180,23 +179,41 @@ def test_path_is_a_folder(mask: Study) -> None:
     mask.run(run__output=f"{mask.folder}/").sentence(str(mask.folder), "folder")
 
 
+def test_longest_name(mask: Study) -> None:
+    """A name that leaves no room for those of locks is refused at the start: such a run could not be gone on with after a kill."""
+    longest = os.pathconf(mask.folder, "PC_NAME_MAX") - len("..lock.") - 32
+    path = mask.folder / f"{'x' * (longest - 3)}.h5"
+    process = start(mask, path)
+    wait_for(path, process)
+    process.kill()
+    process.wait()
+    index = read_rounds(path)[1]
+    assert call("run", mask.config, "--resume", *mask.set(run__output=path, run__max_seconds=1e-6, **MANY)).code == 75
+    assert len(read_rounds(path)[1]) > len(index)
+    result = mask.run(run__output=mask.folder / f"{'x' * (longest - 2)}.h5")
+    result.sentence(f"has {longest + 1} bytes", f"at most {longest} leave room", "choose a shorter name")
+    assert result.seconds < 30
+
+
+def test_longest_path(mask: Study) -> None:
+    """The same of a path as a whole."""
+    limit = os.pathconf(mask.folder, "PC_PATH_MAX")
+    folder = mask.folder
+    while len(str(folder)) < limit - 320:
+        folder = folder / ("x" * 200)
+    folder = folder / ("x" * (limit - 60 - len(str(folder))))
+    folder.mkdir(parents=True)
+    path = folder / f"{'x' * 21}.h5"  # the path itself fits
+    assert len(str(path)) < limit - 30
+    mask.run(run__output=path).sentence("choose a shorter path")
+
+
 def test_read_only_folder(mask: Study) -> None:
     folder = mask.folder / "sealed"
     folder.mkdir(mode=0o500)
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     mask.run(run__output=folder / "run.h5").sentence("run.h5", "Permission denied")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk(mask: Study, small_disk: Path) -> None:

@@ -10,7 +10,7 @@ import h5py
 import pytest
 import toy
 import yaml
-from conftest import ROOT, Study, call, digest_of
+from conftest import ROOT, Study, call, digest_of, edited
 from toy import Toy, copy_model
 
 ROBERTA_LARGE = {
@@ -76,13 +76,30 @@ def test_no_run_file(mask: Study, option: list[str]) -> None:
 def test_digest_sees_a_changed_bit(mask: Study) -> None:
     path = mask.finished()
     before = digest_of(path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["rounds/cost/seconds"][1] = 99.0
         file["rounds/cost/peak_memory"][1] = 99
     assert digest_of(path) == before
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["rounds/client/loss"][2, 3] *= 1 + 2**-52
     assert digest_of(path) != before
+
+
+def test_names_like_options(mask: Study) -> None:
+    """Files whose names begin with '-': found as they are, behind --, and as values of options."""
+    folder = mask.folder
+    (folder / "-s.yaml").write_text('{"name": "t", "base": "-c.yaml", "output": "-runs", "grid": {"run.seed": [3]}}')
+    (folder / "-c.yaml").write_text(mask.config.read_text())
+    for dashes in ((), ("--",)):
+        call("run", "--set", "run.output=-x.h5", "--overwrite", *dashes, "-c.yaml", cwd=folder).good()
+        digest = call("show", "--digest", *dashes, "-x.h5", cwd=folder).good().out
+        assert digest == f"{digest_of(folder / '-x.h5')}\n"
+        call("export", "--format", "npz", "--overwrite", *dashes, "-x.h5", cwd=folder).good()
+        assert (folder / "-x.npz").exists()
+        call("sweep", *dashes, "-s.yaml", cwd=folder).good()
+        call("rerun", "--overwrite", *dashes, "-x.h5", cwd=folder).good()
+    call("evaluate", "--run", "-x.h5", "--data", mask.data, cwd=folder).good()
+    assert "invalid option" in call("show", "-y.h5", cwd=folder).err
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "show", "bench", "info"])

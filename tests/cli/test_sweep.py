@@ -38,7 +38,7 @@ class Sweep:
 
     @property
     def output(self) -> Path:
-        return self.study.folder / "sweep" / "runs"
+        return Path(str(self.values.get("output", self.study.folder / "sweep" / "runs")))
 
     def call(self, *words: object, ranks: int = 1) -> Result:
         return call("sweep", self.file, *words, ranks=ranks)
@@ -462,6 +462,41 @@ def test_run_that_fails_in_a_round(sweep: Sweep) -> None:
     assert result.code == 1 and len(made(result)) == 1
     assert result.err.count("fedbpt: error") == 1 and "not a number" in result.err
     assert Counter(sweep.states().values()) == {"finished": 1, "failed": 1}
+
+
+def assert_out_of_room(result: Result, sweep: Sweep) -> None:
+    errors = [line for line in result.err.splitlines() if line.startswith("fedbpt: error: ")]
+    assert result.code == 75 and len(errors) == 1, result.err
+    assert "No space left on device" in errors[0] and "the sweep stops here, and the same command goes on" in errors[0]
+    assert "failed" not in sweep.states().values() and not list(sweep.output.glob("*.failed"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_full_disk(sweep: Sweep, small_disk: Path, ranks: int) -> None:
+    """No run's fault: the sweep stops, no run is marked as failed, and the same command goes on once there is room for a lock."""
+    sweep.values |= {"output": str(small_disk / "runs"), "repeats": 1}
+    sweep.output.mkdir()
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"):
+        ballast.write_bytes(bytes(800 * 1024))
+    assert_out_of_room(sweep.call("--ranks-per-run", ranks, ranks=ranks), sweep)
+    ballast.unlink()
+    sweep.call().good()
+    sweep.check_complete()
+
+
+def test_disk_that_fills_up(sweep: Sweep, small_disk: Path) -> None:
+    """In the middle of a run: its rounds are kept."""
+    sweep.values |= {"output": str(small_disk / "runs"), "settings": {"fed.rounds": 100_000, "run.client_means": True, "cma.population": 2,
+                                                                      "fed.local_generations": 1}}
+    (small_disk / "ballast").write_bytes(bytes(200 * 1024))
+    assert_out_of_room(sweep.call(), sweep)
+    assert Counter(sweep.states().values()) == {"interrupted": 1, "to do": 5}
+    (path,) = sweep.files().values()
+    assert len(read_rounds(path)[1]) > 1
+    (small_disk / "ballast").unlink()
+    result = sweep.call("--index", list(sweep.runs()).index(path.stem), "--set", "run.max_seconds=0.1")
+    assert result.code == 75 and "goes on after round" in result.err and "fedbpt: error" not in result.err
 
 
 def explosive(folder: Path) -> Path:

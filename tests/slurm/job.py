@@ -67,6 +67,14 @@ class Job:
         assert result.returncode == 0 and found, f"{line}\n{result.stdout}{result.stderr}"
         return int(found[1])
 
+    def beside(self, folder: Path) -> Path:
+        """A checkout with the program under test where job scripts look for it, which is not the folder of the job."""
+        program = folder / "build" / "release" / "bin" / "fedbpt"
+        program.parent.mkdir(parents=True)
+        program.symlink_to(cli.PROGRAM)
+        (folder / "jobs").symlink_to(ROOT / "jobs")
+        return folder
+
     def submit(self, script: str, *arguments: object, options: tuple[str, ...] = (), **variables: str) -> int:
         words = ("sbatch", f"--output={self.folder}/%x-%A-%a.log", *options, f"jobs/{script}", *map(str, arguments))
         return self.shell(" ".join(words), **variables)
@@ -74,7 +82,7 @@ class Job:
     def logs(self) -> str:
         """Without the rounds, of which there may be thousands."""
         texts = []
-        for path in sorted(self.folder.glob("*.log")):
+        for path in [*sorted(self.folder.glob("*.log")), *sorted(self.folder.glob("slurm-*.out"))]:
             lines = [line for line in path.read_text().splitlines() if not re.search(r"round +\d+/\d+:", line)]
             texts.append(f"--- {path.name}\n" + "\n".join(lines))
         return "\n".join(texts)

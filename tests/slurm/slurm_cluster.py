@@ -102,7 +102,7 @@ def _fields(line: str) -> dict[str, str]:
     return dict(field.split("=", 1) for field in line.split() if "=" in field)
 
 
-def _environment_of(pid: int) -> dict[str, str]:
+def environment_of(pid: int) -> dict[str, str]:
     """A process's variables; none if it has ended."""
     try:
         entries = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -123,7 +123,7 @@ def _processes(configuration: str) -> Iterator[tuple[int, dict[str, str]]]:
     cluster does not run on any of its nodes."""
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdecimal():
-            environment = _environment_of(int(entry.name))
+            environment = environment_of(int(entry.name))
             if environment.get("SLURM_CONF") == configuration and "SLURMD_NODENAME" in environment:
                 yield int(entry.name), environment
 

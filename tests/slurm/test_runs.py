@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from job import ENDLESS, Job, cli, environment_in, lasting, last_round, wait_until
+from job import ENDLESS, ROOT, Job, cli, environment_in, lasting, last_round, wait_until
+from slurm_cluster import environment_of
 
 
 def test_two_nodes_equal_one_rank(job: Job, study: cli.Study) -> None:
@@ -29,6 +30,33 @@ def test_cores_of_a_rank(job: Job, study: cli.Study) -> None:
     job.wait_for_round(path, 1)
     assert "NumCPUs=2 " in job.cluster.run("scontrol", "show", "job", str(number)).stdout
     assert "CPUs=1 Tasks=1 " in job.cluster.run("scontrol", "show", "step", f"{number}.0").stdout
+
+
+@pytest.mark.parametrize("export", ["NONE", "HOME,PATH"])
+def test_from_another_folder_without_variables(job: Job, study: cli.Study, tmp_path: Path, export: str) -> None:
+    """Breaks when the ranks do not get what the site's file exports (the default of some sites is --export=NONE), or when a job that is
+    not submitted in the project's folder does not find the project, or its own configuration."""
+    checkout, path = job.beside(tmp_path / "check out"), study.output()
+    job.checkout = tmp_path  # where the job is submitted
+    (tmp_path / "mine.yaml").write_text(study.config.read_text())
+    settings = " ".join(map(str, study.set(run__output=path, fed__rounds=ENDLESS)))
+    number = job.shell(f"sbatch --export={export} --ntasks-per-node=2 '{checkout}/jobs/run.sbatch' mine.yaml {settings}", FEDBPT="")
+    job.wait_for_round(path, 1)
+    ranks = job.cluster.ranks(SLURM_JOB_ID=number)
+    assert len(ranks) == 2, job.logs()
+    assert all(environment_of(pid)["OMPI_MCA_pml"] == "ucx" for pid in ranks)
+    assert f"submitted from {tmp_path}, runs in {checkout}" in job.logs()
+    job.cluster.run("scancel", str(number))
+    job.ended(number, "CANCELLED")
+    assert cli.read_rounds(path)[0] == "interrupted"
+
+
+def test_no_project(job: Job, study: cli.Study, tmp_path: Path) -> None:
+    """A copy of the script elsewhere, or a wrong FEDBPT_ROOT, ends with what to do."""
+    job.checkout = tmp_path
+    (tmp_path / "copy.sbatch").write_text((ROOT / "jobs" / "run.sbatch").read_text())
+    job.ended(job.shell("sbatch copy.sbatch mine.yaml"), "FAILED")
+    assert "the project is not found" in job.logs() and "set FEDBPT_ROOT" in job.logs()
 
 
 def test_wall_clock(job: Job, study: cli.Study) -> None:

@@ -81,10 +81,11 @@ def test_array_and_the_wall_clock(job: Job, study: cli.Study, tmp_path: Path) ->
 
 
 def test_inside_one_allocation(job: Job, study: cli.Study, tmp_path: Path) -> None:
-    """Two runs at a time, each on two of the four ranks of two nodes."""
+    """Two runs at a time, each on two of the four ranks of two nodes. The log's name is SLURM's for a job that is no array."""
     sweep = Sweep(study, tmp_path, grid={"run.seed": [1, 2, 3], "cma.sigma": [0.5, 1.0]})
-    number = job.submit("sweep.sbatch", sweep.file, options=("--nodes=2", "--ntasks-per-node=2"), RANKS_PER_RUN="2")
+    number = job.shell(f"sbatch --chdir={tmp_path} --nodes=2 --ntasks-per-node=2 jobs/sweep.sbatch {sweep.file}", RANKS_PER_RUN="2")
     job.ended(number, "COMPLETED")
+    assert "6 finished" in (tmp_path / f"slurm-{number}.out").read_text()
     for name in sweep.names():
         environment = environment_in(sweep.path(name))
         assert environment["ranks"] == "2" and environment["slurm_node_list"] == "n[1-2]"

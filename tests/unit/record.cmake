@@ -8,4 +8,5 @@ fbt_test(test_record_resume SOURCE test_record_resume.c LIBS test_record_fixture
 fbt_test(test_record_output SOURCE test_record_output.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_dataset SOURCE test_record_dataset.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_claim SOURCE test_claim.c LIBS fbt_record LABEL unit)
+target_link_options(test_claim PRIVATE -Wl,--wrap=fbt_timer_now_s,--wrap=nanosleep)
 fbt_test(test_run_summary SOURCE test_run_summary.c LIBS test_record_fixture LABEL unit)

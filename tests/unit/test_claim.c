@@ -1,5 +1,6 @@
 /* Claims: one holder at a time, whoever dies when. */
 #include "claim.h"
+#include "log.h"
 #include "status.h"
 
 #include <dirent.h>
@@ -22,6 +23,30 @@
 #include <cmocka.h>
 
 static char folder[64], path[128], lock[128];
+
+/* The program's clock and its pauses, which this test makes up where it says so: the linker puts these in their place. */
+static double ahead_s;
+static int n_pauses;
+static void (*at_pause)(void); /* NULL: nothing; no pause is real */
+double __real_fbt_timer_now_s(void);
+double __wrap_fbt_timer_now_s(void);
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
+
+double __wrap_fbt_timer_now_s(void)
+{
+    return __real_fbt_timer_now_s() + ahead_s;
+}
+
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
+{
+    (void)left;
+    ahead_s += (double)pause->tv_sec;
+    n_pauses++;
+    if (at_pause != NULL) {
+        at_pause();
+    }
+    return 0;
+}
 
 static int make_folder(void **state)
 {
@@ -234,6 +259,107 @@ static void other_hosts_are_judged_by_their_signs_of_life(void **state)
     assert_string_equal(holder.identity, DEAD_IDENTITY);
     write_claim(lock, DEAD_IDENTITY, "elsewhere", 4711, "", 0, FBT_CLAIM_STALE_S + 5);
     assert_free(true);
+}
+
+static void sign_at_the_fifth_pause(void)
+{
+    if (n_pauses == 5) {
+        assert_int_equal(utimensat(AT_FDCWD, lock, NULL, 0), 0);
+    }
+}
+
+/* As when a server's clock was set back, or a folder restored: broken where times of files alone decide, by which this claim would be
+ * held for an hour and two minutes. */
+static void signs_of_life_ahead_of_the_clock_go_stale(void **state)
+{
+    (void)state;
+    write_claim(lock, DEAD_IDENTITY, "elsewhere", 4711, "77", 0, -3600);
+    n_pauses = 0;
+    assert_free(true);
+    assert_in_range(n_pauses, FBT_CLAIM_STALE_S - 1, FBT_CLAIM_STALE_S + 1);
+    write_claim(lock, NEXT_IDENTITY, "elsewhere", 4711, "77", 0, -3600);
+    n_pauses = 0;
+    at_pause = sign_at_the_fifth_pause;
+    assert_free(false); /* it lives */
+    assert_in_range(n_pauses, 5, 6);
+    at_pause = NULL;
+    unlink(lock);
+}
+
+/* As when a server's clock was set forwards: the next sign of life looks as old as the last. Broken where the time of the last alone
+ * decides: a run that lives would lose its file. */
+static void old_sign_at_the_fifth_pause(void)
+{
+    if (n_pauses == 5) {
+        write_claim(lock, DEAD_IDENTITY, "elsewhere", 4711, "77", 0, 3590);
+    }
+}
+
+static void old_claims_are_watched_for_a_beat(void **state)
+{
+    (void)state;
+    write_claim(lock, DEAD_IDENTITY, "elsewhere", 4711, "77", 0, 3600);
+    n_pauses = 0;
+    at_pause = old_sign_at_the_fifth_pause;
+    assert_free(false);
+    assert_in_range(n_pauses, 5, 6);
+    at_pause = NULL;
+    write_claim(lock, NEXT_IDENTITY, "elsewhere", 4711, "77", 0, 3600);
+    n_pauses = 0;
+    assert_free(true);
+    assert_in_range(n_pauses, FBT_CLAIM_BEAT_S + 1, FBT_CLAIM_BEAT_S + 3);
+}
+
+/* A sweep looks again and again. */
+static void what_is_looked_at_goes_stale_by_our_own_clock(void **state)
+{
+    (void)state;
+    fbt_claim_holder holder;
+    const int ages[] = {-100000, 30}; /* the second: a host whose clock has stopped, say */
+    for (size_t i = 0; i < sizeof ages / sizeof ages[0]; i++) {
+        write_claim(lock, i == 0 ? DEAD_IDENTITY : NEXT_IDENTITY, "elsewhere", 4711, "77", 0, ages[i]);
+        for (int look = 0; look < 5; look++) {
+            assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+            assert_true(holder.alive && !holder.certain);
+            ahead_s += look < 3 ? 30 : 29;
+            if (look == 3) { /* a sign of life */
+                write_claim(lock, i == 0 ? DEAD_IDENTITY : NEXT_IDENTITY, "elsewhere", 4711, "77", 0, ages[i] - 1);
+            }
+        }
+        ahead_s += FBT_CLAIM_STALE_S - 40;
+        assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+        assert_true(holder.alive);
+        ahead_s += 20;
+        assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+        assert_true(holder.exists && !holder.alive);
+    }
+    unlink(lock);
+}
+
+/* Who has it, since when it is silent, which file is in the way, and for how long. */
+static void a_held_claim_is_described(void **state)
+{
+    (void)state;
+    fbt_claim_holder holder;
+    char expected[256];
+    int age_s, left_s;
+    write_claim(lock, DEAD_IDENTITY "5", "elsewhere", 4711, "77", 0, 90);
+    assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+    snprintf(expected, sizeof expected,
+             "process 4711 on elsewhere, job 77, last sign of life %%d s ago; lock %s, free in %%d s if there is no other sign",
+             lock);
+    assert_int_equal(sscanf(holder.held, expected, &age_s, &left_s), 2);
+    assert_true(age_s >= 90 && age_s < 100 && age_s + left_s == FBT_CLAIM_STALE_S);
+    assert_non_null(strstr(holder.held, " s if there is no other sign"));
+    write_claim(lock, DEAD_IDENTITY "6", "elsewhere", 4711, "", 0, -3600);
+    assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+    assert_non_null(strstr(holder.held, " s ahead of the file system's clock; lock "));
+    unlink(lock);
+    fbt_claim *claim = taken();
+    assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
+    snprintf(expected, sizeof expected, ", which lives; lock %s, free when it ends", lock);
+    assert_non_null(strstr(holder.held, expected));
+    fbt_claim_release(claim);
 }
 
 static void an_earlier_start_of_the_same_job_is_dead(void **state)
@@ -531,6 +657,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_killed_are_taken_over_from_before_they_are_waited_for, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(other_hosts_are_judged_by_their_signs_of_life, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(signs_of_life_ahead_of_the_clock_go_stale, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(old_claims_are_watched_for_a_beat, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(what_is_looked_at_goes_stale_by_our_own_clock, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_held_claim_is_described, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(an_earlier_start_of_the_same_job_is_dead, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_claim_without_a_name_is_respected_for_a_while, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_right_of_succession_is_inherited, make_folder, remove_folder),
@@ -541,5 +671,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_of_many_takers_wins, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(never_two_inside, make_folder, remove_all),
     };
+    fbt_log_set_rank(1); /* who waits says so, on rank 0 */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

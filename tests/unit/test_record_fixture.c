@@ -1,5 +1,6 @@
 #include "test_record_fixture.h"
 
+#include "seal.h"
 #include "status.h"
 
 #include <dirent.h>
@@ -209,6 +210,78 @@ int fixture_teardown(void **state)
     (void)state;
     remove_folder();
     return 0;
+}
+
+/* *bytes: to be freed. */
+static int64_t read_file(const char *path, char **bytes)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    const long n = ftell(file);
+    rewind(file);
+    *bytes = malloc((size_t)n + 1);
+    assert_int_equal(fread(*bytes, 1, (size_t)n, file), n);
+    fclose(file);
+    return n;
+}
+
+static void write_file(const char *path, const char *bytes, int64_t n)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, (size_t)n, file), n);
+    assert_int_equal(fclose(file), 0);
+}
+
+void fixture_seal(const char *path)
+{
+    char *bytes, block[FBT_SEAL_BYTES];
+    int64_t n = read_file(path, &bytes);
+    const int64_t first = memcmp(bytes, FBT_HDF5_SIGNATURE, FBT_HDF5_SIGNATURE_BYTES) == 0 ? 0 : FBT_SEAL_BYTES;
+    assert_int_equal(fbt_seal_make(bytes + first, n - first, block), FBT_OK);
+    bytes = realloc(bytes, (size_t)n + FBT_SEAL_BYTES);
+    memmove(bytes + FBT_SEAL_BYTES, bytes + first, (size_t)(n - first));
+    memcpy(bytes, block, FBT_SEAL_BYTES);
+    write_file(path, bytes, FBT_SEAL_BYTES + n - first);
+    free(bytes);
+}
+
+static void assert_refused(const char *path, fbt_status (*read)(const char *path), const char *part)
+{
+    fbt_error_clear();
+    assert_int_equal(read(path), FBT_ERR_IO);
+    assert_memory_equal(fbt_error_message(), path, strlen(path));
+    assert_error_has(part);
+}
+
+void fixture_assert_damage_is_told(const char *path, fbt_status (*read)(const char *path))
+{
+    enum { N_FLIPS = 400 };
+    char *bytes;
+    unsigned seed = 11;
+    const int64_t n = read_file(path, &bytes);
+    for (int i = 0; i < N_FLIPS; i++) {
+        /* half of them in the seal and the metadata at the file's beginning */
+        const int64_t place = i % 2 == 0 ? rand_r(&seed) % 3000 : rand_r(&seed) % n;
+        const int bit = 1 << rand_r(&seed) % 8;
+        bytes[place] = (char)(bytes[place] ^ bit);
+        write_file(path, bytes, n);
+        assert_refused(path, read, "amaged");
+        bytes[place] = (char)(bytes[place] ^ bit);
+    }
+    write_file(path, bytes, n - 1);
+    assert_refused(path, read, " is truncated or damaged: it has ");
+    write_file(path, bytes, FBT_SEAL_BYTES);
+    assert_refused(path, read, " is truncated or damaged: it has 512 of ");
+    write_file(path, bytes, FBT_SEAL_BYTES - 1);
+    assert_refused(path, read, "");
+    bytes[n] = 0;
+    write_file(path, bytes, n + 1);
+    assert_refused(path, read, "damaged, or was changed");
+    write_file(path, bytes, n);
+    assert_int_equal(read(path), FBT_OK);
+    free(bytes);
 }
 
 void assert_error_has(const char *part)

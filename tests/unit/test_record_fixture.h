@@ -54,6 +54,13 @@ int fixture_count_files(void);
 /* The same without those whose names begin with prefix. */
 int fixture_count_files_but(const char *prefix);
 
+/* Seals an HDF5 file as it is now: one that a test has changed, or that was written without a seal. */
+void fixture_seal(const char *path);
+
+/* Reads a sealed file with some hundred of its bits flipped, one at a time, by `read`, which must fail each time with a sentence that
+ * begins with the path; then truncated and with bytes appended. The file is as it was in the end. */
+void fixture_assert_damage_is_told(const char *path, fbt_status (*read)(const char *path));
+
 /* Fails the test unless the kept sentence contains `part`; forgets the sentence. */
 void assert_error_has(const char *part);
 

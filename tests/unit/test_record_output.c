@@ -68,6 +68,40 @@ static void paths_that_cannot_be_written(void **state)
     assert_int_equal(fixture_count_files(), 1);
 }
 
+/* A name that leaves no room for that of a right to succeed (`.name.lock.IDENTITY`) made a run that could not be gone on with: its dead
+ * holder could not be taken over from. */
+static void names_leave_room_for_locks(void **state)
+{
+    (void)state;
+    char name[300];
+    fbt_output_file *file;
+    const long limit = pathconf(fixture_path(""), _PC_NAME_MAX) - 39;
+    memset(name, 'x', sizeof name);
+    name[limit] = '\0';
+    for (int i = 0; i < 2; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            _exit(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file) == FBT_OK ? 0 : 1); /* and dies */
+        }
+        int how;
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_int_equal(how, 0);
+    }
+    assert_int_equal(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file), FBT_OK);
+    assert_int_equal(fbt_output_file_replace(file, "x", 1), FBT_OK);
+    fbt_output_file_close(file);
+    assert_int_equal(fixture_count_files(), 1);
+    unlink(fixture_path(name));
+    char expected[80];
+    snprintf(expected, sizeof expected, "at most %ld leave room for the names of its lock", limit);
+    for (long length = limit + 1; length <= limit + 39; length++) {
+        name[length - 1] = 'x';
+        name[length] = '\0';
+        assert_refused(fixture_path(name), false, expected);
+    }
+    assert_int_equal(fixture_count_files(), 0);
+}
+
 static void existing_files_are_kept(void **state)
 {
     (void)state;
@@ -282,7 +316,7 @@ static void full_disk(void **state)
     assert_int_equal(before, FBT_OK);
     assert_int_equal(digested, FBT_OK);
     assert_int_equal(set, FBT_OK);
-    assert_int_equal(full, FBT_ERR_IO);
+    assert_int_equal(full, FBT_ERR_STORAGE);
     assert_true(told);
     assert_int_equal(again, FBT_OK);
     assert_string_equal(one, other);
@@ -323,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(paths_that_cannot_be_written, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(names_leave_room_for_locks, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(existing_files_are_kept, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_link_stays_a_link, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(links_to_nothing_yet, fixture_setup, fixture_teardown),

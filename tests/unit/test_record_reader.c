@@ -56,6 +56,7 @@ static void flip(const char *path, const char *name, hid_t type, size_t byte)
     assert_true(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
     H5Dclose(dataset);
     H5Fclose(file);
+    fixture_seal(path);
 }
 
 static void one_bit_counts(void **state)
@@ -131,6 +132,7 @@ static void rounds_and_choice_count(void **state)
     H5Aclose(attribute);
     H5Gclose(group);
     H5Fclose(file);
+    fixture_seal(fixture_path("c.h5"));
     assert_string_not_equal(digest_of(fixture_path("a.h5")), digest_of(fixture_path("c.h5")));
 }
 
@@ -185,6 +187,8 @@ static void storage_does_not_count(void **state)
     assert_true(H5Ovisit2(source, H5_INDEX_NAME, H5_ITER_DEC, copy_plainly, &target, H5O_INFO_BASIC) >= 0);
     H5Fclose(target);
     H5Fclose(source);
+    assert_string_equal(digest_of(fixture_path("a.h5")), digest_of(fixture_path("b.h5"))); /* nor does it that b has no seal */
+    fixture_seal(fixture_path("b.h5"));
     assert_string_equal(digest_of(fixture_path("a.h5")), digest_of(fixture_path("b.h5")));
 }
 
@@ -372,6 +376,22 @@ static void truncated_runs_are_told(void **state)
     }
 }
 
+static fbt_status digest_only(const char *path)
+{
+    char text[FBT_DIGEST_TEXT_BYTES];
+    return fbt_run_reader_digest(path, text);
+}
+
+/* Broken where HDF5 reads a file before its seal is compared: it crashes on some of these. */
+static void any_flipped_bit_is_told(void **state)
+{
+    (void)state;
+    static fixture f;
+    fixture_init(&f);
+    fixture_write(&f, fixture_path("a.h5"), N, 0);
+    fixture_assert_damage_is_told(fixture_path("a.h5"), digest_only);
+}
+
 /* What is wrong inside a run file names the file, too. */
 static void damaged_runs_are_named(void **state)
 {
@@ -387,6 +407,7 @@ static void damaged_runs_are_named(void **state)
         hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
         assert_true(H5Ldelete(file, removed[i], H5P_DEFAULT) >= 0);
         H5Fclose(file);
+        fixture_seal(path);
         assert_no_z(path, "last", FBT_ERR_IO, "a.h5: ");
         assert_int_equal(fbt_run_reader_digest(path, text), FBT_OK);
         FILE *stream = open_memstream(&shown, &n_bytes);
@@ -415,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_for_programs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(files_that_are_no_runs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(truncated_runs_are_told, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(any_flipped_bit_is_told, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(damaged_runs_are_named, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
