@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from staging import errors
-from staging.encode import TaskTokenizer, encode_label_texts, encode_samples, label_ids, make_layout, template_in_use, to_samples
+from staging.encode import encode_label_texts, encode_samples, label_ids, template_in_use, to_samples
 from staging.errors import UserError
+from staging.layout import make_layout
 from staging.model import ModelInfo, load_info
 from staging.sources import CORPORA, Record, Split, combined_sha256, find_dataset_splits, from_files, load_corpus, split_randomly
 from staging.task import MODES, Task, load_task
+from staging.tokenizer import TaskTokenizer
 from staging.writer import FORMAT_VERSION, Table, collect, write
 
 CORPUS_TEST_SIZE = 1000
@@ -166,9 +169,7 @@ def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline:
 
 def summary(name: str, table: Table, n_labels: int, n_skipped: int) -> str:
     """One line about a split."""
-    counts = [0] * n_labels
-    for label in table.labels:
-        counts[label] += 1
+    counts = np.bincount(table.labels, minlength=n_labels).tolist()
     mean = len(table.tokens) / len(table)
     by_label = "/".join(map(str, counts))
     text = f"{name}: {len(table)} samples, {mean:.1f} tokens on average, {table.n_truncated} shortened; by label {by_label}"
@@ -205,6 +206,8 @@ def main() -> None:
     if n_prompt < 1:
         raise UserError(f"--prompt-tokens {n_prompt}: must be at least 1")
     tokenizer = TaskTokenizer(model)
+    for note in tokenizer.notes:
+        print(f"{model.folder}: {note}")
     layout = make_layout(task, tokenizer, model, mode, n_prompt, arguments.max_tokens)
     label_ids(task, tokenizer)
     label_texts = encode_label_texts(task, tokenizer, model) if task.readout == "embedding" else []

