@@ -22,6 +22,7 @@ from .model import ModelInfo
 from .sources import Record
 from .task import Task
 from .tokenizer import TaskTokenizer
+from .words import Cache, Range, Words, WordTokenizer
 
 BATCH_ROWS, BATCH_CHARACTERS = 1024, 1 << 20
 
@@ -105,22 +106,38 @@ def _clean(record: Record, column: str, task: Task) -> str:
     return value.strip() if task.strip else value
 
 
-Range = tuple[int, int]  # first token, one past the last
-Batch = tuple[list[Sample], list[tuple[str, list[Span]]], "Future[list[Encoding]]"]
+@dataclass
+class Batch:
+    """Samples on their way. `words`: of each, or None for a sentence that is tokenised whole; `new`: words unknown before; `encodings`:
+    of the new words, then of the whole sentences."""
+
+    samples: list[Sample]
+    words: list[Words | None]
+    cache: Cache
+    new: list[str]
+    whole: list[tuple[str, list[Span]]]
+    encodings: Future[list[Encoding]]
 
 
 def _token_range(offsets: Sequence[tuple[int, int]], sentence: str, span: Span) -> Range:
-    """The tokens that a text wrote. One that the template wrote too, beyond white space, is not among them."""
+    """The tokens that a text wrote. One that the template wrote too, beyond white space, is not among them; the space before the first
+    word is, whether or not the vocabulary has a token for both."""
     first, last = span
     low = bisect_right(offsets, first, key=itemgetter(1))
     while low < len(offsets) and offsets[low][0] < first and sentence[offsets[low][0] : first].strip():
         low += 1
-    while 0 < low < len(offsets) and offsets[low - 1] == (first, first) and first < last:
+    while 0 < low < len(offsets) and _leads(offsets[low - 1], sentence, first) and first < last:
         low -= 1
     high = bisect_left(offsets, last, lo=low, key=itemgetter(0))
     while high > low and offsets[high - 1][1] > last and sentence[last : offsets[high - 1][1]].strip():
         high -= 1
     return low, high
+
+
+def _leads(token: tuple[int, int], sentence: str, first: int) -> bool:
+    """Whether a token is no more than the space before a text, or none at all."""
+    start, end = token
+    return end == first and not sentence[start:end].strip()
 
 
 def _is_empty(offsets: Sequence[tuple[int, int]], span: Span) -> bool:
@@ -145,21 +162,37 @@ def _removals(ranges: Sequence[Range], excess: int, layout: Layout) -> list[Rang
     return [(low + stays, high) for (low, high), stays in zip(ranges, kept, strict=True)]
 
 
-class _Packer:
-    """Puts encoded sentences into a block."""
+class _Encoder:
+    """Makes blocks of samples."""
 
     def __init__(self, layout: Layout, tokenizer: TaskTokenizer, on_empty: Callable[[Sample], None]) -> None:
         self.layout, self.tokenizer, self.on_empty = layout, tokenizer, on_empty
+        self.words = WordTokenizer(layout, tokenizer.tokenizer)
         self.around = len(layout.head) + len(layout.tail) - layout.n_stand_in
 
-    def pack(self, batch: Batch) -> Block:
-        samples, filled, _ = batch
+    def begin(self, samples: list[Sample], pool: ThreadPoolExecutor) -> Batch:
+        """Has tokenised what a batch needs, by another thread."""
+        cache = self.words.start()
+        words = [self.words.words(sample.texts, self.layout.order) for sample in samples]
+        texts = (text for row in words if row is not None for text in row)
+        new = sorted({word for text in texts for word in text if word not in cache})
+        whole = [self.layout.fill(sample.texts) for sample, row in zip(samples, words, strict=True) if row is None]
+        encodings = pool.submit(self.tokenizer.encode_batch, [*new, *(sentence for sentence, _ in whole)])
+        return Batch(samples, words, cache, new, whole, encodings)
+
+    def finish(self, batch: Batch) -> Block:
+        """The block of a batch, once it is tokenised."""
+        encodings = _result(batch, self.layout, self.tokenizer)
+        self.words.learn(batch.cache, batch.new, [encoding.ids for encoding in encodings[: len(batch.new)]])
+        whole = zip(encodings[len(batch.new) :], batch.whole, strict=True)
         block, places = Block(), []
-        encodings = _encodings(batch, self.tokenizer)
-        for sample, (sentence, spans), encoding in zip(samples, filled, encodings, strict=True):
-            ids, offsets = encoding.ids, encoding.offsets
-            ranges = [_token_range(offsets, sentence, span) for span in spans]
-            if any(low == high and _is_empty(offsets, span) for (low, high), span in zip(ranges, spans, strict=True)):
+        for sample, words in zip(batch.samples, batch.words, strict=True):
+            if words is not None:
+                ids, ranges = self.words.join(words, batch.cache)
+                empty = any(low == high for low, high in ranges)
+            else:
+                ids, ranges, empty = _trace(*next(whole))
+            if empty:
                 self.on_empty(sample)
                 continue
             self._add(block, sample, ids, ranges)
@@ -218,14 +251,22 @@ class _Packer:
             )
 
 
-def _encodings(batch: Batch, tokenizer: TaskTokenizer) -> list[Encoding]:
-    samples, filled, future = batch
+def _trace(encoding: Encoding, filled: tuple[str, list[Span]]) -> tuple[list[int], list[Range], bool]:
+    """A whole sentence's ids, which of them come of the texts, and whether a text has none."""
+    sentence, spans = filled
+    offsets = encoding.offsets
+    ranges = [_token_range(offsets, sentence, span) for span in spans]
+    empty = any(low == high and _is_empty(offsets, span) for (low, high), span in zip(ranges, spans, strict=True))
+    return encoding.ids, ranges, empty
+
+
+def _result(batch: Batch, layout: Layout, tokenizer: TaskTokenizer) -> list[Encoding]:
     try:
-        return future.result()
+        return batch.encodings.result()
     except Exception:  # the library raises plain Exception, and does not say for which text
-        for sample, (sentence, _) in zip(samples, filled, strict=True):
+        for sample in batch.samples:
             try:
-                tokenizer.encode(sentence)
+                tokenizer.encode(layout.fill(sample.texts)[0])
             except Exception as error:
                 raise UserError(f"{sample.place}: the tokenizer cannot read this text ({error})") from None
         raise
@@ -251,19 +292,18 @@ def _refuse_empty(sample: Sample) -> None:
 def encode_samples(
     samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer, on_empty: Callable[[Sample], None] = _refuse_empty
 ) -> Iterator[Block]:
-    """Tokenises in batches, which the library spreads over the cores; while it works at one, the batch before is packed. A sample of
+    """Tokenises in batches, which the library spreads over the cores; while it works at one, the batch before is finished. A sample of
     whose text no token comes is left to `on_empty`."""
-    packer = _Packer(layout, tokenizer, on_empty)
+    encoder = _Encoder(layout, tokenizer, on_empty)
     with ThreadPoolExecutor(1) as pool:
         waiting: Batch | None = None
         for batch in _batches(samples):
-            filled = [layout.fill(sample.texts) for sample in batch]
-            future = pool.submit(tokenizer.encode_batch, [sentence for sentence, _ in filled])
+            begun = encoder.begin(batch, pool)
             if waiting is not None:
-                yield packer.pack(waiting)
-            waiting = batch, filled, future
+                yield encoder.finish(waiting)
+            waiting = begun
         if waiting is not None:
-            yield packer.pack(waiting)
+            yield encoder.finish(waiting)
 
 
 def encode_label_texts(task: Task, tokenizer: TaskTokenizer, model: ModelInfo) -> list[list[int]]:

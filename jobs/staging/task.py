@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,7 @@ class Task:
 
     def fields(self) -> tuple[str, ...]:
         """The text placeholders in use: ("text",) or ("text", "text2")."""
-        used = {kind for kind, _ in pieces_of(self.template_without_prompt)}
-        return tuple(name for name in ("text", "text2") if name in used)
+        return _fields_of(self.template_without_prompt)
 
 
 def pieces_of(template: str) -> list[Piece]:
@@ -67,6 +67,12 @@ def pieces_of(template: str) -> list[Piece]:
     parts = re.split(r"\{(\w+)\}", template)
     pieces = [("literal", part) if number % 2 == 0 else (part, "") for number, part in enumerate(parts)]
     return [piece for piece in pieces if piece != ("literal", "")]
+
+
+@cache
+def _fields_of(template: str) -> tuple[str, ...]:
+    used = {kind for kind, _ in pieces_of(template)}
+    return tuple(name for name in ("text", "text2") if name in used)
 
 
 def find_task(name: str) -> Path:
