@@ -42,12 +42,13 @@ EXAMPLES = """examples:
     python jobs/prepare_data.py --model models/roberta-large --task sst2 --dataset ~/downloads/sst2 --output datasets/sst2-roberta-large.h5
 
 A task is a YAML file: template, label words, columns. configs/tasks/sst2.yaml explains every key; copy it to write your own.
+The model's tokenizer is followed as transformers' AutoTokenizer makes it; what in its files contradicts tokenizer.json is printed.
 TSV is read without quoting (a tab or a line end always ends a field), CSV with double quotes as usual."""
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model folder (its tokenizer.json and config.json are read)")
+    parser.add_argument("--model", type=Path, required=True, help="model folder (config.json and its tokenizer's files are read)")
     parser.add_argument("--task", required=True, help="task file, or the bare name of one in configs/tasks")
     parser.add_argument("--output", type=Path, required=True, help="data set file to write; an existing one is replaced")
     source = parser.add_argument_group("source (one of --train, --corpus, --dataset)")
@@ -62,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     layout = parser.add_argument_group("layout")
     layout.add_argument("--prompt-mode", choices=MODES, help="default: the task's")
     layout.add_argument("--prompt-tokens", type=int, help="length P of the prompt; default: the task's")
-    layout.add_argument("--max-tokens", type=int, help="longest stored sample; default: what the model's positions allow")
+    layout.add_argument("--max-tokens", type=int, help="longest stored sample; default: what the model's positions and model_max_length allow")
     columns = parser.add_argument_group("columns (default: the task's)")
     for name in ("text", "text2", "label"):
         columns.add_argument(f"--column-{name}", metavar="NAME", help=f"column that holds the {name}")

@@ -65,9 +65,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Assembled:
-    """The tokenizer as transformers would make it. `named`: its special tokens; `notes`: what differs from tokenizer.json."""
+    """The tokenizer as transformers would make it. `n_tokens`: one more than its highest id; `named`: its special tokens; `notes`: what
+    differs from tokenizer.json."""
 
     backend: Tokenizer
+    n_tokens: int
     named: dict[str, str]
     keys: dict[str, Any]
     notes: list[str]
@@ -88,7 +90,7 @@ def assemble(folder: Path) -> Assembled:
     if facts.class_name != AS_IT_IS:
         CLASSES[facts.class_name].wrap(facts, backend, named)
     notes = _differences(facts, backend)
-    return Assembled(backend, {key: str(token) for key, token in named.items()}, facts.keys, notes)
+    return Assembled(backend, _n_tokens(facts, backend), {key: str(token) for key, token in named.items()}, facts.keys, notes)
 
 
 def _read_facts(folder: Path) -> Facts:
@@ -252,7 +254,7 @@ def _check_ids(facts: Facts, backend: Tokenizer, named: dict[str, Token]) -> Non
         found = backend.token_to_id(token.content)
         if found != number:
             where = facts.folder / facts.listed_in
-            raise UserError(f"{where}: gives {token.content!r} the id {number}, but tokenizer.json gives it {found}")
+            raise UserError(f"{where}: gives {token.content!r} the id {number}, but in the vocabulary it has {found}")
     for key, named_token in named.items():
         before, after = (tokenizer.token_to_id(str(named_token)) for tokenizer in (facts.backend, backend))
         if before not in (None, after):
@@ -264,6 +266,12 @@ def _check_ids(facts: Facts, backend: Tokenizer, named: dict[str, Token]) -> Non
     for key in CLASSES[facts.class_name].around if facts.class_name != AS_IT_IS else ():
         if key not in named:
             raise UserError(f"{facts.folder}: tokenizer.json's vocabulary lacks the {key} that {facts.class_name} puts around a text")
+
+
+def _n_tokens(facts: Facts, backend: Tokenizer) -> int:
+    vocabulary = facts.serialized["model"]["vocab"]
+    last = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+    return 1 + max([last, *backend.get_added_tokens_decoder()])
 
 
 # The classes of transformers that build the tokenizer anew.
@@ -380,7 +388,10 @@ def _differences(facts: Facts, made: Tokenizer) -> list[str]:
     if facts.class_name == AS_IT_IS:
         return []
     notes = []
-    for name, old, new in _changes(_parts(facts.backend), _parts(made)):
+    before, after = _parts(facts.backend), _parts(made)
+    if facts.class_name == "XLMRobertaTokenizer":  # the library does not tell this of a Unigram model
+        before["model"]["byte_fallback"], after["model"]["byte_fallback"] = facts.serialized["model"].get("byte_fallback", False), False
+    for name, old, new in _changes(before, after):
         option = name.rpartition(".")[2]
         key = DECIDED_BY.get(option, option)
         stated = f"{facts.source[key]}: {key}" if key in facts.keys else facts.class_source
@@ -413,11 +424,19 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
+MODEL_OPTIONS = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges")
+MODEL_OPTIONS += ("max_input_chars_per_word",)
+
+
+def component(part: Any) -> Any:
+    """A normalizer or pre-tokenizer as tokenizer.json would hold it; of a whole tokenizer this would take seconds."""
+    return None if part is None else json.loads(part.__getstate__())
+
+
 def _parts(tokenizer: Tokenizer) -> dict[str, Any]:
     """What of a tokenizer decides ids, but for its vocabulary and what it puts around a text."""
-    value = json.loads(tokenizer.to_str())
-    model = {key: part for key, part in value["model"].items() if key not in ("vocab", "merges")}
-    return {"normalizer": value["normalizer"], "pre_tokenizer": value["pre_tokenizer"], "model": model}
+    model = {option: getattr(tokenizer.model, option, None) for option in MODEL_OPTIONS}
+    return {"normalizer": component(tokenizer.normalizer), "pre_tokenizer": component(tokenizer.pre_tokenizer), "model": model}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

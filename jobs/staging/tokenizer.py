@@ -34,7 +34,7 @@ class TaskTokenizer:
         original = assembled.backend
         original.no_truncation()
         original.no_padding()
-        self.n_tokens = 1 + max(original.get_vocab(with_added_tokens=True).values())
+        self.n_tokens = assembled.n_tokens
         if self.n_tokens > model.vocab_size:
             where = self.folder / "tokenizer.json"
             raise UserError(f"{where}: has {self.n_tokens} tokens, but the model's config.json says vocab_size {model.vocab_size}")

@@ -7,13 +7,12 @@ that this module can cut as the tokenizer does; every other sentence is tokenise
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
 
 from tokenizers import Tokenizer
 
+from .hf_tokenizer import component
 from .layout import Layout
 
 Range = tuple[int, int]  # first token, one past the last
@@ -42,10 +41,10 @@ def _with_spaces(text: str, is_first: bool) -> list[str]:
 
 def _cutter(tokenizer: Tokenizer) -> Callable[[str, bool], list[str]] | None:
     """How to cut a text into words, so that no token depends on more than one; None where there is no way."""
-    value: dict[str, Any] = json.loads(tokenizer.to_str())
-    if value["model"].get("dropout") or any(not token["special"] or token["rstrip"] for token in value["added_tokens"]):
+    added = tokenizer.get_added_tokens_decoder().values()
+    if getattr(tokenizer.model, "dropout", None) or any(not token.special or token.rstrip for token in added):
         return None
-    normalizer, splitter = (value[part] or {"type": None} for part in ("normalizer", "pre_tokenizer"))
+    normalizer, splitter = (component(part) or {"type": None} for part in (tokenizer.normalizer, tokenizer.pre_tokenizer))
     if splitter["type"] == "BertPreTokenizer" and normalizer["type"] in (None, "BertNormalizer"):
         return _by_spaces
     if splitter["type"] == "ByteLevel" and normalizer["type"] is None and splitter["use_regex"] and not splitter["add_prefix_space"]:

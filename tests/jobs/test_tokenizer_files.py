@@ -127,8 +127,8 @@ def added(content: str, **flags: bool) -> dict[str, object]:
     [
         ({"tokenizer_config": {"mask_token": "<blank>"}}, "tokenizer_config.json: mask_token is '<blank>', which is not in the vocabulary"),
         ({"special_tokens_map": {"mask_token": "<blank>"}}, "special_tokens_map.json: mask_token is '<blank>', which is not in the voc"),
-        ({"tokenizer_config": {"added_tokens_decoder": {"7": added("[MASK]")}}}, "gives '[MASK]' the id 7, but tokenizer.json gives it 4"),
-        ({"added_tokens": {"[MASK]": 9}}, "added_tokens.json: gives '[MASK]' the id 9, but tokenizer.json gives it 4"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"7": added("[MASK]")}}}, "gives '[MASK]' the id 7, but in the vocabulary it has 4"),
+        ({"added_tokens": {"[MASK]": 9}}, "added_tokens.json: gives '[MASK]' the id 9, but in the vocabulary it has 4"),
         ({"added_tokens": {"word": 4}}, "added_tokens.json: id 4 is 'word', but in tokenizer.json it is '[MASK]'"),
         ({"tokenizer_config": {"do_lower_case": "no"}}, "do_lower_case must be true or false, not 'no'"),
         ({"tokenizer_config": {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}}, "fast_tokenizer_files names other tokenizer files"),
