@@ -16,7 +16,7 @@ from tokenizers import Encoding, Tokenizer
 
 from .errors import UserError
 from .model import ModelInfo, read_json
-from .sources import Record
+from .samples import Sample
 from .task import Piece, Task, pieces_of
 
 BATCH = 512
@@ -35,7 +35,7 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sample ready for the data set file. `frozen`: 1 for tokens that no perturbation may touch."""
+    """A sample ready for the data set file. `frozen`: 1 for tokens that no perturbation may touch. `empty`: a text of it has no token."""
 
     tokens: list[int]
     frozen: list[int]
@@ -43,16 +43,8 @@ class Encoded:
     readout: int
     row: int
     truncated: bool
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A row that passed the checks: its texts and label number."""
-
-    texts: tuple[str, ...]
-    label: int
-    row: int
     place: str
+    empty: bool
 
 
 class TaskTokenizer:
@@ -237,11 +229,10 @@ def _assemble(layout: Layout, encodings: Sequence[Encoding], owners: list[list[i
     length = fixed + sum(map(len, owners))
     excess = max(0, length - layout.max_length)
     n_text = sum(owner != TEMPLATE for row in owners for owner in row)
-    if n_text == 0:
-        raise UserError(f"{sample.place}: the text is empty: the tokenizer finds no token in it")
-    if excess >= n_text:
+    empty = len({owner for row in owners for owner in row if owner != TEMPLATE}) < len(sample.texts)
+    if excess >= n_text and not empty:
         raise UserError(f"{sample.place}: template and prompt alone fill the {layout.max_length} tokens allowed")
-    keep = _shorten(owners, excess) if excess else None
+    keep = _shorten(owners, excess) if excess and not empty else None
     tokens, frozen, readout = list(layout.head), [1] * len(layout.head), 0
     for number, (encoding, row) in enumerate(zip(encodings, owners, strict=True)):
         if number > 0:
@@ -255,39 +246,7 @@ def _assemble(layout: Layout, encodings: Sequence[Encoding], owners: list[list[i
     frozen += [1] * len(layout.tail)
     if layout.readout == "last":
         readout = len(tokens) - 1
-    return Encoded(tokens, frozen, sample.label, readout, sample.row, excess > 0)
-
-
-def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str]) -> Iterator[Sample | None]:
-    """Checks rows and looks up their labels; None for a row whose label the task leaves out."""
-    labels = task.label_index()
-    for record in records:
-        value = _label_value(record, columns["label"])
-        if value in task.skip_labels:
-            yield None
-            continue
-        if value not in labels:
-            raise UserError(f"{record.place}: unknown label {value!r}; {task.path} knows {', '.join(labels)}")
-        texts = tuple(_clean(record, columns[field], task) for field in task.fields())
-        yield Sample(texts, labels[value], record.row, record.place)
-
-
-def _label_value(record: Record, column: str) -> str:
-    value = record.values[column]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip()
-
-
-def _clean(record: Record, column: str, task: Task) -> str:
-    value = record.values[column]
-    if value is None or not str(value).strip():
-        raise UserError(f"{record.place}: the text in column {column!r} is empty")
-    if not isinstance(value, str):
-        raise UserError(f"{record.place}: column {column!r} holds {value!r}, not a text")
-    for old, new in task.replace:
-        value = value.replace(old, new)
-    return value.strip() if task.strip else value
+    return Encoded(tokens, frozen, sample.label, readout, sample.row, excess > 0, sample.place, empty)
 
 
 def encode_samples(samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer) -> Iterator[Encoded]:
