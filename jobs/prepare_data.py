@@ -7,6 +7,7 @@ Only the text is ever shortened to fit the model, never template, mask or prompt
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -154,11 +155,10 @@ def tell_files(paths: dict[str, list[Path]], folder: Path | None) -> None:
     for split, parts in paths.items():
         names = [str(path.relative_to(folder) if folder else path) for path in parts]
         print(f"{split}: {some(names)}")
-    for split, parts in paths.items():
-        for other in [name for name in paths if name > split]:
-            both = {path.resolve() for path in parts} & {path.resolve() for path in paths[other]}
-            if both:
-                errors.warn(f"{split} and {other} hold the same samples, those of {min(both)}")
+    for one, other in itertools.combinations(paths, 2):
+        both = {path.resolve() for path in paths[one]} & {path.resolve() for path in paths[other]}
+        if both:
+            errors.warn(f"{one} and {other} hold the same samples, those of {min(both)}")
 
 
 def tell_unused(folder: Path, paths: dict[str, list[Path]]) -> None:

@@ -15,6 +15,7 @@ from .files import lone_returns, open_text
 from .records import listed, places_of, short
 
 csv.field_size_limit(1 << 30)
+MANY_LABELS = 1000
 QUOTINGS = ("none", "csv", "backslash")
 USUAL_DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 
@@ -53,43 +54,57 @@ def form_of(kind: str, dialect: Dialect) -> Form:
 
 
 class QuoteWatch:
-    """Counts fields that look as if the file had quoting where it is read without, or the other way round."""
+    """Counts fields that look as if the file had quoting where it is read without, or the other way round; and fields that seem to
+    have taken in rows. `width`, `label`: number of columns, and the place of the label's among them."""
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
-        self.count = self.first = 0
+    def __init__(self, form: Form, width: int, label: int) -> None:
+        self.form, self.width, self.label = form, width, label
+        self.n_quoted = self.first_quoted = self.n_merged = self.first_merged = 0
+        self.labels: set[str] = set()
 
     def look(self, line: int, cells: Sequence[str]) -> None:
-        """One row's wanted cells."""
+        """One row's wanted cells, the label's last."""
         for cell in cells:
-            if cell[-1:] == '"' and len(cell) > 1 and self._suspicious(cell):
-                self.first = self.first or line
-                self.count += 1
+            if cell[-1:] == '"' and len(cell) > 1 and self.form.assumed and self._suspicious(cell):
+                self.first_quoted = self.first_quoted or line
+                self.n_quoted += 1
+            if "\n" in cell and self._holds_rows(cell):
+                self.first_merged = self.first_merged or line
+                self.n_merged += 1
+        if len(self.labels) < MANY_LABELS:
+            self.labels.add(cells[-1])
 
     def _suspicious(self, cell: str) -> bool:
         if self.form.quoting == "none":
             return cell[0] == '"'
         return cell[0] == " " and cell.lstrip(" ")[0] == '"'
 
+    def _holds_rows(self, cell: str) -> bool:
+        """Whether a line inside the field has as many columns as a row, and a label where a row has it."""
+        lines = (line.rstrip("\r").split(self.form.delimiter) for line in cell.split("\n"))
+        return any(len(parts) == self.width and parts[self.label] in self.labels for parts in lines)
+
     def report(self, path: Path, warn: Callable[[str], None]) -> None:
         """Says what was seen, once the file is read."""
-        if not self.count:
+        if self.n_merged:
+            fields = f"{self.n_merged} fields hold" if self.n_merged > 1 else "1 field holds"
+            warn(f"{path}:{self.first_merged}: {fields} lines that look like rows (first here); is a double quote never closed?")
+        if not self.n_quoted:
             return
-        fields = f"{self.count} fields begin and end" if self.count > 1 else "1 field begins and ends"
-        where = f"{path}:{self.first}: {fields} with a double quote"
+        fields = f"{self.n_quoted} fields begin and end" if self.n_quoted > 1 else "1 field begins and ends"
+        where = f"{path}:{self.first_quoted}: {fields} with a double quote"
         if self.form.quoting == "none":
             warn(
-                f"{where} (first in this line), which the text keeps; if the file has CSV quoting, give --quoting csv; "
+                f"{where} (first here), which the text keeps; if the file has CSV quoting, give --quoting csv; "
                 f"if the quotes belong to the text, --quoting none says so"
             )
         else:
-            warn(f"{where} after a space (first in this line), so that the quotes stay; take out the spaces before the quotes")
+            warn(f"{where} after a space (first here), so that the quotes stay; take out the spaces before the quotes")
 
 
 def read_delimited(path: Path, kind: str, columns: list[str], dialect: Dialect, warn: Callable[[str], None]) -> Iterator[tuple[int, Any]]:
     """(line, wanted cells) of every row."""
     form = form_of(kind, dialect)
-    watch = QuoteWatch(form) if form.assumed else None
     with open_text(path) as lines:
         reader = csv.reader(lines, **form.arguments())
         line = 1
@@ -97,23 +112,22 @@ def read_delimited(path: Path, kind: str, columns: list[str], dialect: Dialect, 
             header = dialect.names or next(reader, None)
             if header is None:
                 raise UserError(f"{path}: is empty; expected a first line with the column names")
-            pick, width = itemgetter(*_columns(path, form, header, columns, bool(dialect.names))), len(header)
+            places, width = _columns(path, form, header, columns, bool(dialect.names)), len(header)
+            pick, watch = itemgetter(*places), QuoteWatch(form, width, places[-1])
             line = reader.line_num + 1
             for cells in reader:
                 if len(cells) == width:
                     if line == 1 and dialect.names:
                         _refuse_header(path, cells, header)
                     picked = pick(cells)
-                    if watch:
-                        watch.look(line, picked)
+                    watch.look(line, picked)
                     yield line, picked
                 elif cells:
                     raise UserError(f"{path}:{line}: {_width_error(cells, header, form, bool(dialect.names))}")
                 line = reader.line_num + 1
         except csv.Error as error:
             raise _csv_error(path, form, line, reader.line_num, str(error)) from None
-    if watch:
-        watch.report(path, warn)
+    watch.report(path, warn)
 
 
 def _columns(path: Path, form: Form, header: list[str], columns: list[str], named: bool) -> list[int]:

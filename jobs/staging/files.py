@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,11 @@ def kind_of(path: Path) -> str | None:
 def stem_of(path: Path) -> str:
     """A data file's name without what says its kind."""
     return Path(path.stem).stem if path.suffix.lower() in COMPRESSIONS else path.stem
+
+
+def natural(path: object) -> list[Any]:
+    """Sorts part2 before part10."""
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", str(path)) if part]
 
 
 def check_file(path: Path) -> str:

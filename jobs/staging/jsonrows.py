@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import UserError
-from .files import lone_returns, open_text
-from .records import listed, short
+from .files import open_text
+from .records import listed, row_by_row, short
 
 CHUNK = 1 << 20
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -57,8 +57,6 @@ def _decode(path: Path, line: int, text: str) -> Any:
 
 
 def _invalid(path: Path, line: int, text: str, error: Exception) -> UserError:
-    if "\r" in text.rstrip("\r\n"):
-        return UserError(f"{path}:{line}: not valid JSON: {lone_returns(path, line, text)}")
     if not isinstance(error, json.JSONDecodeError):
         return UserError(f"{path}:{line}: not valid JSON (a number is too long, or brackets are nested too deeply)")
     further = f" in line {line + error.lineno - 1}" if error.lineno > 1 and text[error.pos :].strip() else ""
@@ -67,14 +65,16 @@ def _invalid(path: Path, line: int, text: str, error: Exception) -> UserError:
 
 def _is_one_a_line(path: Path) -> bool:
     """Whether the first line that is not empty is an object of its own."""
-    with open_text(path) as lines:
-        for line in lines:
-            if line.strip():
-                try:
-                    return isinstance(DECODER.decode(line), dict)
-                except (ValueError, RecursionError):
-                    return False
-    return True
+    with open_text(path) as file:
+        window = Window(path, file, 4096)
+        if window.peek() != "{":
+            return False  # a whole array may be one line
+        while "\n" not in window.text[window.place :] and not window.ended:
+            window.more()
+        try:
+            return isinstance(DECODER.decode(window.text[window.place :].split("\n", 1)[0]), dict)
+        except (ValueError, RecursionError):
+            return False
 
 
 def _one_a_line(path: Path) -> Iterator[tuple[int, Any]]:
@@ -87,15 +87,15 @@ def _one_a_line(path: Path) -> Iterator[tuple[int, Any]]:
 class Window:
     """A part of a file in memory that moves on as its values are read."""
 
-    def __init__(self, path: Path, file: IO[str]) -> None:
-        self.path, self.file = path, file
+    def __init__(self, path: Path, file: IO[str], chunk: int = CHUNK) -> None:
+        self.path, self.file, self.chunk = path, file, chunk
         self.text, self.place, self.line, self.ended = "", 0, 1, False
 
-    def _more(self) -> None:
+    def more(self) -> None:
         """Drops what was read and takes in as much as is left, so that a value is tried anew a few times only."""
         self.text = self.text[self.place :]
         self.place = 0
-        chunk = self.file.read(max(CHUNK, len(self.text)))
+        chunk = self.file.read(max(self.chunk, len(self.text)))
         self.ended = not chunk
         self.text += chunk
 
@@ -110,14 +110,15 @@ class Window:
             self._forward(match.end() if match else self.place)
             if self.place < len(self.text) or self.ended:
                 return self.text[self.place : self.place + 1]
-            self._more()
+            self.more()
 
     def skip(self) -> None:
         """Goes past the character that peek gave."""
         self._forward(self.place + 1)
 
     def value(self) -> tuple[int, Any]:
-        """(line, the JSON value that begins here)."""
+        """(line, the next JSON value)."""
+        self.peek()
         while True:
             try:
                 value, end = DECODER.raw_decode(self.text, self.place)
@@ -131,7 +132,7 @@ class Window:
                     line = self.line
                     self._forward(end)
                     return line, value
-            self._more()
+            self.more()
 
 
 def _one_after_another(path: Path) -> Iterator[tuple[int, Any]]:
@@ -177,4 +178,5 @@ def _lacking(path: Path, line: int, value: dict[str, Any], columns: Sequence[str
                 f"{path}:{line}: the rows seem to be in the list under the key {short(key)}; write them one a line, for instance with "
                 f"jq -c '.[\"{key}\"][]' {path.name} > rows.jsonl, and give that file"
             )
-    return UserError(f"{path}:{line}: has no column {short(missing)}; there are {listed(value)}; see --column-text, --column-label")
+    advice = next((row_by_row(part) for part in value.values() if row_by_row(part)), "; see --column-text, --column-label")
+    return UserError(f"{path}:{line}: has no column {short(missing)}; there are {listed(value)}{advice}")

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from .errors import UserError
-from .records import short
+from .records import row_by_row, short
 
 BOOLEANS = {"true": "true", "True": "true", "TRUE": "true", "false": "false", "False": "false", "FALSE": "false"}
 WHOLE = re.compile(r"(-?[0-9]+)\.0+")
@@ -53,6 +53,9 @@ def key_of_yaml(where: str, node: yaml.Node | None, value: Any) -> str | None:
     return label_key(value)
 
 
+UNKNOWN = object()
+
+
 class Lookup:
     """Label numbers by the values in a data set's files. `skip`: keys of the rows to leave out; None among them stands for null,
     and for an empty text too, as CSV has no other way to write it."""
@@ -61,32 +64,37 @@ class Lookup:
         self.where, self.index = where, index
         self.skip = skip | {""} if None in skip else skip
 
-    def for_classes(self, name: str, names: Sequence[str]) -> dict[Any, int | None]:
-        """What the class numbers of a file stand for: label number, or None for rows to leave out. Refuses a file whose names
-        contradict the task."""
-        table: dict[Any, int | None] = {}
-        for number, text in enumerate(names):
-            by_number, by_name = self._find(str(number)), self._find(label_key(text))
-            if by_number is not KeyError and by_name is not KeyError and by_number != by_name:
+    def for_classes(self, origin: str, names: Sequence[str]) -> dict[int, int | None]:
+        """What a file's class numbers stand for, by number or by name: label number, or None for rows to leave out. Refuses a file
+        whose names contradict the task."""
+        by_number = [self._find(str(number)) for number in range(len(names))]
+        by_name = [self._find(label_key(name)) for name in names]
+        if all(name.isdigit() for name in names) and (UNKNOWN in by_number) != (UNKNOWN in by_name):
+            return dict(enumerate(by_name if UNKNOWN in by_number else by_number))  # names that are numbers, such as stars
+        found: dict[int, int | None] = {}
+        for number, name in enumerate(names):
+            known = [label for label in (by_number[number], by_name[number]) if label is not UNKNOWN]
+            if len(set(known)) > 1 or (known and name.isdigit() and int(name) != number and by_name[number] is not UNKNOWN):
                 raise UserError(
-                    f"{name}: says that label {number} is named {short(text)}, but {self.where} has {number} and {short(text)} apart; "
-                    f"correct the task's label values"
+                    f"{origin}: says that label {number} is named {short(name)}, but {self.where} takes {number} or {short(name)} for "
+                    f"something else; correct the task's label values"
                 )
-            found = by_number if by_number is not KeyError else by_name
-            if found is not KeyError:
-                table[number] = found
-        return table
+            if known:
+                found[number] = known[0]
+        return found
 
     def _find(self, key: str | None) -> Any:
-        """Label number, None for a row to leave out, KeyError for an unknown value."""
-        return None if key in self.skip else self.index.get(key, KeyError) if key is not None else KeyError
+        """Label number, None for a row to leave out, UNKNOWN for an unknown value."""
+        if key in self.skip:
+            return None
+        return UNKNOWN if key is None else self.index.get(key, UNKNOWN)
 
     def find(self, place: str, column: str, value: Any) -> int | None:
         """Label number of a value; None for a row to leave out."""
         if isinstance(value, (list, dict, bytes)):
-            raise UserError(f"{place}: column {short(column)} holds {short(value)}, not a label")
+            raise UserError(f"{place}: column {short(column)} holds {short(value)}, not a label{row_by_row(value)}")
         found = self._find(label_key(value))
-        if found is KeyError:
+        if found is UNKNOWN:
             raise self._unknown(place, value)
         return found  # type: ignore[no-any-return]
 
@@ -100,4 +108,5 @@ class Lookup:
             hint = "; the quotes are part of it: if the file has CSV quoting, give --quoting csv"
         elif not text:
             hint = "; skip_labels: [null] leaves rows without a label out"
-        return UserError(f"{place}: unknown label {short(text)}; {self.where} knows {known}{hint}")
+        written = short(text if isinstance(value, str) else value)
+        return UserError(f"{place}: unknown label {written}; {self.where} knows {known}{hint}")

@@ -68,6 +68,13 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(names[: SHOWN_NAMES - 2])}, ..., {names[-1]} ({len(names)} files)"
 
 
+def row_by_row(value: object) -> str:
+    """What to do where a file's one object holds all rows."""
+    if isinstance(value, (list, dict)):
+        return "; if one object holds all rows here, write them one a line (in pandas: to_json(FILE, orient='records', lines=True))"
+    return ""
+
+
 def places_of(where: str, present: Sequence[str], columns: Sequence[str], hint: str = "") -> list[int]:
     """Places of the wanted columns among those present; each must be there once."""
     for column in columns:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .errors import UserError
 from .labels import Lookup
-from .records import Origin, Record, short
+from .records import Origin, Record, row_by_row, short
 from .task import Task
 
 
@@ -91,19 +91,13 @@ def _clean(record: Record, column: str, value: Any, task: Task) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if not isinstance(value, str):
-        raise UserError(f"{record.place}: column {short(column)} holds {short(value)}, not a text{_advice(value)}")
+        raise UserError(f"{record.place}: column {short(column)} holds {short(value)}, not a text{row_by_row(value)}")
     if not value.isascii():
         _check_characters(record, column, value)
     for old, new in task.replace:
         value = value.replace(old, new)
     text: str = value.strip() if task.strip else value
     return "" if text.isspace() else text
-
-
-def _advice(value: Any) -> str:
-    if isinstance(value, (list, dict)):
-        return "; if the file is one object of whole columns, write it row by row (in pandas: to_json(orient='records', lines=True))"
-    return ""
 
 
 def _check_characters(record: Record, column: str, value: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from .archives import sha256_of
 from .arrowrows import count_parquet, read_arrow, read_parquet
 from .delimited import Dialect, read_delimited
 from .errors import UserError, warn
-from .files import KINDS, check_file, kind_of
+from .files import KINDS, check_file, kind_of, natural
 from .jsonrows import read_json
 from .records import Origin, Record, Split, combined_sha256, listed, short, some
+from .splits import check_parts
 
 Rows = Iterator[tuple[int, Any]]
 AS_NAMED = Dialect()
@@ -65,11 +65,6 @@ def from_files(paths: Sequence[Path], columns: list[str], dialect: Dialect = AS_
     return Split(records, combined_sha256([sha256_of(path) for path in paths]), some([path.name for path in paths]), count)
 
 
-def natural(path: object) -> list[Any]:
-    """Sorts part2 before part10."""
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", str(path)) if part]
-
-
 def expand(given: Sequence[str], option: str) -> list[Path]:
     """Files by their names and patterns, each once."""
     paths: list[Path] = []
@@ -80,6 +75,7 @@ def expand(given: Sequence[str], option: str) -> list[Path]:
         found = [path for path in map(Path, sorted(glob.glob(name, recursive=True), key=natural)) if path.is_file()]
         if not found:
             raise UserError(f"{option} {short(name)}: no file matches this pattern; {_nearby(Path(name))}")
+        check_parts(f"{option} {short(name)}", found)
         paths += found
     resolved = [path.resolve() for path in paths]
     for number, path in enumerate(resolved):

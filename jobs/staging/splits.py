@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import KINDS, kind_of, stem_of
+from .files import KINDS, kind_of, natural, stem_of
 from .records import listed
-from .sources import natural
 
 # Our split -> names it goes by where the task does not say; the first that is there is taken.
 USUAL: dict[str, tuple[str, ...]] = {
@@ -192,11 +191,22 @@ def _ordered(folder: Path, parts: list[Found]) -> list[Found]:
     if not counted and len(parts) > 1 and (parts[0].own or totals != {-1}):
         raise UserError(f"{folder}: the split {split} is there more than once ({paths}); leave one set of files")
     if counted:
-        _check_complete(folder, split, numbers, parts[0].total)
+        _check_complete(f"{folder}: the split {split}", numbers, parts[0].total)
     return sorted(parts, key=lambda part: (part.number, natural(part.path)))
 
 
-def _check_complete(folder: Path, split: str, numbers: list[int], total: int) -> None:
+def check_parts(what: str, paths: Iterable[Path]) -> None:
+    """Refuses files of which parts are missing, by the number of parts that their names state (`-of-00003`)."""
+    sets: dict[tuple[Path, str, int], list[int]] = {}
+    for path in paths:
+        base, number, total = _part(stem_of(path).lower(), set())
+        if total > 0:
+            sets.setdefault((path.parent, base, total), []).append(number)
+    for (_, base, total), numbers in sets.items():
+        _check_complete(f"{what}: the set of files {listed([base])}", sorted(numbers), total)
+
+
+def _check_complete(what: str, numbers: list[int], total: int) -> None:
     """Parts count from 0 or 1, without gaps, up to the number that their names state."""
     first = 1 if 0 not in numbers and (total < 0 or total in numbers) else 0
     expected = range(first, first + total) if total > 0 else range(first, numbers[-1] + 1)
@@ -204,4 +214,4 @@ def _check_complete(folder: Path, split: str, numbers: list[int], total: int) ->
     if missing:
         of = f" of {total}" if total > 0 else ""
         parts = ", ".join(map(str, missing[:8])) + (" and more" if len(missing) > 8 else "")
-        raise UserError(f"{folder}: the split {split} lacks part {parts}{of}; download it again, or name the files with --train and --test")
+        raise UserError(f"{what} lacks part {parts}{of}; download it again, or give those files that are meant one by one with --train")
