@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from staging import errors
 from staging.corpora import CORPORA, load_corpus
 from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
 from staging.draw import draw_test
-from staging.encode import Encoded, TaskTokenizer, encode_label_texts, encode_samples, label_ids, make_layout, template_in_use
+from staging.encode import TaskTokenizer, encode_label_texts, encode_samples, label_ids, make_layout, template_in_use
 from staging.errors import UserError
 from staging.model import ModelInfo, load_info
 from staging.records import Split, combined_sha256, some
@@ -178,15 +177,6 @@ def open_corpus(arguments: argparse.Namespace, seed: int) -> Source:
     return Source(draw_test(corpus, test_size, seed, 1), name, corpus.sha256)
 
 
-def without_empty(samples: Iterable[Encoded], left_out: LeftOut) -> Iterator[Encoded]:
-    """Passes on what has a token in every text."""
-    for sample in samples:
-        if sample.empty:
-            left_out.note_empty(sample.place, "the text is empty: the tokenizer finds no token in it")
-        else:
-            yield sample
-
-
 def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Any, TaskTokenizer]) -> dict[str, Table]:
     """Tokenises every split, with a progress bar where someone is watching."""
     layout, tokenizer = pipeline
@@ -195,7 +185,7 @@ def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline:
         left_out = LeftOut(skip_empty=task.empty == "skip")
         records = tqdm(split.records, desc=name, total=split.n_rows, unit=" samples", leave=False, disable=not sys.stderr.isatty())
         samples = to_samples(records, task, columns, left_out)
-        tables[name] = collect(without_empty(encode_samples(samples, layout, tokenizer), left_out))
+        tables[name] = collect(encode_samples(samples, layout, tokenizer, left_out.without_tokens))
         if not tables[name]:
             raise UserError(f"{source.name}: the {name} split has no samples ({str(left_out) or 'there are no rows'})")
         print(summary(name, tables[name], len(task.labels), str(left_out)))

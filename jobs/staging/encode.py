@@ -7,7 +7,7 @@ The mask and the prompt words are put in as ids: a text that happens to spell `<
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -35,7 +35,7 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sample ready for the data set file. `frozen`: 1 for tokens that no perturbation may touch. `empty`: a text of it has no token."""
+    """A sample ready for the data set file. `frozen`: 1 for tokens that no perturbation may touch."""
 
     tokens: list[int]
     frozen: list[int]
@@ -43,8 +43,6 @@ class Encoded:
     readout: int
     row: int
     truncated: bool
-    place: str
-    empty: bool
 
 
 class TaskTokenizer:
@@ -229,10 +227,9 @@ def _assemble(layout: Layout, encodings: Sequence[Encoding], owners: list[list[i
     length = fixed + sum(map(len, owners))
     excess = max(0, length - layout.max_length)
     n_text = sum(owner != TEMPLATE for row in owners for owner in row)
-    empty = len({owner for row in owners for owner in row if owner != TEMPLATE}) < len(sample.texts)
-    if excess >= n_text and not empty:
+    if excess >= n_text:
         raise UserError(f"{sample.place}: template and prompt alone fill the {layout.max_length} tokens allowed")
-    keep = _shorten(owners, excess) if excess and not empty else None
+    keep = _shorten(owners, excess) if excess else None
     tokens, frozen, readout = list(layout.head), [1] * len(layout.head), 0
     for number, (encoding, row) in enumerate(zip(encodings, owners, strict=True)):
         if number > 0:
@@ -246,11 +243,17 @@ def _assemble(layout: Layout, encodings: Sequence[Encoding], owners: list[list[i
     frozen += [1] * len(layout.tail)
     if layout.readout == "last":
         readout = len(tokens) - 1
-    return Encoded(tokens, frozen, sample.label, readout, sample.row, excess > 0, sample.place, empty)
+    return Encoded(tokens, frozen, sample.label, readout, sample.row, excess > 0)
 
 
-def encode_samples(samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer) -> Iterator[Encoded]:
-    """Tokenises in batches, which the library spreads over the cores."""
+def _refuse_empty(sample: Sample) -> None:
+    raise UserError(f"{sample.place}: the text is empty: the tokenizer finds no token in it")
+
+
+def encode_samples(
+    samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer, on_empty: Callable[[Sample], None] = _refuse_empty
+) -> Iterator[Encoded]:
+    """Tokenises in batches, which the library spreads over the cores. A sample of whose text no token comes is left to `on_empty`."""
     iterator = iter(samples)
     while batch := list(islice(iterator, BATCH)):
         filled = list(zip(*(_fill(layout.segments, sample.texts, tokenizer.mask_strips) for sample in batch), strict=True))
@@ -258,7 +261,10 @@ def encode_samples(samples: Iterable[Sample], layout: Layout, tokenizer: TaskTok
         for number, sample in enumerate(batch):
             encodings = [column[number] for column in encoded]
             owners = [_owners(column[number], *texts[number]) for column, texts in zip(encoded, filled, strict=True)]
-            yield _assemble(layout, encodings, owners, sample)
+            if len({owner for row in owners for owner in row} - {TEMPLATE}) < len(sample.texts):
+                on_empty(sample)
+            else:
+                yield _assemble(layout, encodings, owners, sample)
 
 
 def encode_label_texts(task: Task, tokenizer: TaskTokenizer, model: ModelInfo) -> list[list[int]]:

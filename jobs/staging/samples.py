@@ -30,6 +30,10 @@ class LeftOut:
     by_label: int = 0
     empty: int = 0
 
+    def without_tokens(self, sample: Sample) -> None:
+        """Counts a sample of whose text the tokenizer makes nothing, or refuses it."""
+        self.note_empty(sample.place, "the text is empty: the tokenizer finds no token in it")
+
     def note_empty(self, place: str, what: str) -> None:
         """Counts a row without text, or refuses it."""
         if not self.skip_empty:
