@@ -2,7 +2,8 @@
 
 A file's split is its name without what numbers its part (`train-00000-of-00003`, `train_0`, `train.0`, and a hash after it), or the
 name of its folder where its own name says none (`train/data-00000-of-00001.arrow`, `train/0000.parquet`). `validation_matched` and
-`train_r1` are splits of their own, not parts of `validation` and `train`.
+`train_r1` are splits of their own, not parts of `validation` and `train`. Where the data set's README.md names the files of each
+split, it decides.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .card import files_by_card
 from .errors import UserError
 from .files import KINDS, kind_of, natural, stem_of
 from .records import listed
@@ -48,7 +50,8 @@ def find_splits(folder: Path, wanted: Mapping[str, Sequence[str]] | None) -> dic
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     names = {name.lower() for group in (wanted or {}).values() for name in group}
-    files = _years(_locate(folder, path, names) for path in _data_files(folder))
+    stated = _by_card(folder)
+    files = stated or _years(_locate(folder, path, names) for path in _data_files(folder))
     if not files:
         raise UserError(f"{folder}: no files named after a split, nor any other data files ({', '.join(KINDS)})")
     groups: dict[str, list[list[Found]]] = {}
@@ -57,7 +60,7 @@ def find_splits(folder: Path, wanted: Mapping[str, Sequence[str]] | None) -> dic
             groups[split] = _asked(folder, files, wanted[split])
         elif not wanted or split == "train":
             groups |= _usual(folder, files, split)
-    found = {split: [part for group in parts for part in _ordered(folder, group)] for split, parts in groups.items()}
+    found = {split: [part for group in parts for part in (group if stated else _ordered(folder, group))] for split, parts in groups.items()}
     configs = {part.config for parts in found.values() for part in parts}
     if len(configs) > 1:
         names_of_configs = listed(sorted(str(config) for config in configs))
@@ -112,6 +115,14 @@ def _locate(folder: Path, path: Path, wanted: set[str]) -> Found:
             return Found(path, parent.name.lower(), False, parent.parent, number, total)
     split = _state(path.parent).get("_split")
     return Found(path, split.lower() if isinstance(split, str) else base or stem, False, relative.parent, number, total)
+
+
+def _by_card(folder: Path) -> list[Found]:
+    """The files that the data set's README.md names; its author's word goes before the files' names."""
+    by_split = files_by_card(folder)
+    for split, paths in by_split.items():
+        check_parts(f"{folder}: the split {listed([split])}", paths)
+    return [Found(path, split.lower(), False, folder, number, -1) for split, paths in by_split.items() for number, path in enumerate(paths)]
 
 
 def _years(files: Iterable[Found]) -> list[Found]:

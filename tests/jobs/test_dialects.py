@@ -16,7 +16,6 @@ from staging.delimited import Dialect, parse_delimiter, parse_names
 from staging.errors import UserError
 from staging.sources import from_files
 
-
 AS_NAMED = Dialect()
 
 

@@ -50,9 +50,10 @@ def columns(path: Path, labels: arrow.Array, **metadata: str) -> Path:
 @pytest.mark.parametrize(
     ("value", "key"),
     [
-        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1 ", "1"), ("-1.00", "-1"), (Decimal("2.0"), "2"), (1.5, "1.5"), ("1.50", "1.50"),
-        (True, "true"), ("True", "true"), ("TRUE", "true"), (False, "false"), ("false", "false"), ("01", "01"), ("v1.0", "v1.0"),
-        (None, None), (float("nan"), None), (Decimal("nan"), None), ("None", "None"), ("null", "null"), ("nan", "nan"), ("", ""), ("yes", "yes"),
+        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1 ", "1"), ("-1.00", "-1"), (Decimal("2.0"), "2"), (1.5, "1.5"),
+        (True, "true"), ("True", "true"), ("TRUE", "true"), (False, "false"), ("false", "false"), ("1.50", "1.50"), ("01", "01"),
+        (None, None), (float("nan"), None), (Decimal("nan"), None), ("None", "None"), ("null", "null"), ("nan", "nan"), ("", ""),
+        ("v1.0", "v1.0"), ("yes", "yes"),
     ],
 )  # fmt: skip
 def test_spelling(value, key):

@@ -218,3 +218,42 @@ def test_options_without_effect_are_refused(call, bert, task, tmp_path, monkeypa
     (tmp_path / "x" / "train.jsonl").write_text('{"text": "film", "label": 0}\n')
     result = prepare(call, bert, task, tmp_path, *more)
     assert result.code == 2 and message in result.err
+
+
+def card(folder: Path, configs: object) -> None:
+    (folder / "README.md").write_text(f"---\n{json.dumps({'license': 'mit', 'configs': configs})}\n---\n# Data\n")
+
+
+def test_readme_says_the_splits(folder):
+    """The author's word, which Hugging Face's library follows, goes before the files' names."""
+    made = folder("train.csv", "clean/train_clean-1.csv", "holdout.csv", "b/part2.csv", "b/part10.csv")
+    files = [
+        {"split": "train", "path": ["clean/*.csv", "b/*"]},
+        {"split": "test_easy", "path": "holdout.csv"},
+        {"split": "dev", "path": "train.csv"},
+    ]
+    card(made, [{"config_name": "main", "data_files": files}])
+    train = ["clean/train_clean-1.csv", "b/part2.csv", "b/part10.csv"]
+    assert found(made, {"test": ("test_easy",)}) == {"train": train, "test": ["holdout.csv"]}
+    with pytest.raises(UserError, match="which split is test"):
+        find_splits(made, None)
+    card(made, [{"config_name": "default", "data_files": "holdout.csv"}, {"config_name": "x", "data_files": "train.csv"}])
+    assert found(made) == {"train": ["holdout.csv"]}
+    card(made, [{"config_name": "y", "data_files": "holdout.csv"}, {"config_name": "x", "data_files": "train.csv"}])
+    with pytest.raises(UserError, match="several configurations"):
+        find_splits(folder("one/test.csv", "two/test.csv"), None)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("data/*.csv", "says that the split 'train' is in data/\\*.csv, but no file is"),
+        ("../*.csv", "lie outside the folder"),
+        ("x-*.csv", "lacks part 1 of 2"),
+    ],
+)
+def test_readme_that_is_wrong(folder, path, message):
+    made = folder("train.csv", "x-00000-of-00002.csv")
+    card(made, [{"config_name": "main", "data_files": [{"split": "train", "path": path}]}])
+    with pytest.raises(UserError, match=message):
+        find_splits(made, None)
