@@ -21,7 +21,7 @@ def _complete(path: Path, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(f"{path}: not a complete {kind} file ({error})") from None
@@ -86,23 +86,24 @@ def read_arrow(path: Path, columns: list[str]) -> tuple[Origin, Iterator[tuple[i
 
     def rows() -> Iterator[tuple[int, Any]]:
         with _open_arrow(path) as (_, batches):
-            yield from _rows(path, columns, (part for batch in batches for part in _slices(batch)))
+            yield from _rows(path, columns, batches)
 
     return origin, rows()
 
 
-def _slices(batch: Any) -> Iterator[Any]:
-    """Parts of a batch, which may hold a whole file."""
-    return (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
-
-
 def _rows(path: Path, columns: list[str], batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    import pyarrow as arrow
+
     first = 1
     for batch in batches:
-        places = [batch.schema.get_field_index(column) for column in columns]
+        wanted = [batch.column(batch.schema.get_field_index(column)) for column in columns]
         try:
-            values = [batch.column(place).to_pylist() for place in places]
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: rows {first} to {first + batch.num_rows - 1}: a text is not UTF-8") from None
-        yield from enumerate(zip(*values, strict=True), first)
+            for column in wanted:
+                column.validate(full=True)  # the library would follow a damaged offset out of the file
+        except arrow.ArrowInvalid as error:
+            rows = f"rows {first} to {first + batch.num_rows - 1}"
+            raise UserError(f"{path}: {rows}: damaged, or a text is not UTF-8 ({error})") from None
+        for start in range(0, batch.num_rows, BATCH):
+            parts = [column.slice(start, BATCH).to_pylist() for column in wanted]
+            yield from enumerate(zip(*parts, strict=True), first + start)
         first += batch.num_rows

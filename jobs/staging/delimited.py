@@ -109,10 +109,10 @@ def read_delimited(path: Path, kind: str, columns: list[str], dialect: Dialect, 
         reader = csv.reader(lines, **form.arguments())
         line = 1
         try:
-            header = dialect.names or next(reader, None)
+            header = dialect.names or next(filter(None, reader), None)
             if header is None:
                 raise UserError(f"{path}: is empty; expected a first line with the column names")
-            places, width = _columns(path, form, header, columns, bool(dialect.names)), len(header)
+            places, width = _columns(f"{path}:{reader.line_num}", form, header, columns, bool(dialect.names)), len(header)
             pick, watch = itemgetter(*places), QuoteWatch(form, width, places[-1])
             line = reader.line_num + 1
             for cells in reader:
@@ -130,7 +130,7 @@ def read_delimited(path: Path, kind: str, columns: list[str], dialect: Dialect, 
     watch.report(path, warn)
 
 
-def _columns(path: Path, form: Form, header: list[str], columns: list[str], named: bool) -> list[int]:
+def _columns(where: str, form: Form, header: list[str], columns: list[str], named: bool) -> list[int]:
     """Places of the wanted columns in the header."""
     if named:
         return places_of("--names", header, columns)
@@ -140,7 +140,7 @@ def _columns(path: Path, form: Form, header: list[str], columns: list[str], name
         hint = f"if {USUAL_DELIMITERS[others[0]]} separates its fields, give --delimiter {USUAL_DELIMITERS[others[0]]}"
     elif form.quoting == "none" and any(f'"{column}"' in header for column in columns):
         hint = "the names stand in double quotes: give --quoting csv"
-    return places_of(f"{path}:1", header, columns, hint)
+    return places_of(where, header, columns, hint)
 
 
 def _refuse_header(path: Path, cells: list[str], names: list[str]) -> None:

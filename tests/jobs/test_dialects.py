@@ -62,6 +62,7 @@ def test_warning_comes_once(tmp_path, capsys):
         ("a.csv", "text,label\r\r\nfilm,0\r\r\n", Dialect(), [("film", "0")]),
         ("a.csv", "text,label\n\nfilm,0\n\n", Dialect(), [("film", "0")]),
         ("a.csv", "text,label\nfilm,0", Dialect(), [("film", "0")]),
+        ("a.csv", "\n\ntext,label\nfilm,0\n", Dialect(), [("film", "0")]),
         ("a.csv", 'text,label\nsay "fine",0\n', Dialect(), [('say "fine"', "0")]),
         ("a.csv", 'text,label\nsay "fine,0\n', Dialect(quoting="none"), [('say "fine', "0")]),
         ("a.csv", "text,label\nfi\0lm\x01\x0c\u2028\x85,0\n", Dialect(), [("fi\0lm\x01\x0c\u2028\x85", "0")]),

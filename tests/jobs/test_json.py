@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pyarrow as arrow
@@ -174,9 +175,24 @@ def test_files_that_are_something_else(tmp_path, name, content, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("a.arrow", "stream"), ("a.arrow", "uncompressed"), ("a.ipc", "lz4"), ("a.parquet", "parquet")])
+def test_bits_that_flip(tmp_path, name, kind):
+    """Whatever a damaged file says of its parts: the rows, or a sentence. Breaks, by a crash even, if the library's arrays are trusted."""
+    whole = write_arrow(tmp_path / name, kind).read_bytes()
+    draw = random.Random(5)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 3])):
+            damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        try:
+            assert len(read(tmp_path / name, bytes(damaged))) <= len(ROWS)
+        except UserError as error:
+            assert name in str(error)
+
+
 def test_text_in_a_column_that_is_not_utf8(tmp_path):
     offsets = arrow.py_buffer(b"\0\0\0\0\1\0\0\0")
     bad = arrow.Array.from_buffers(arrow.string(), 1, [None, offsets, arrow.py_buffer(b"\xff")])
     write_arrow(tmp_path / "a.arrow", "stream", arrow.table([bad, arrow.array([0])], names=["text", "label"]))
-    with pytest.raises(UserError, match=r"a\.arrow: rows 1 to 1: a text is not UTF-8"):
+    with pytest.raises(UserError, match=r"a\.arrow: rows 1 to 1: damaged, or a text is not UTF-8"):
         read(tmp_path / "a.arrow")
