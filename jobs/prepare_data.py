@@ -140,6 +140,8 @@ def open_source(task: Task, arguments: argparse.Namespace, columns: dict[str, st
     else:
         given = {"train": arguments.train, "dev": arguments.dev, "test": arguments.test}
         paths = {split: expand(names, f"--{split}") for split, names in given.items() if names}
+    if arguments.output.resolve() in {path.resolve() for parts in paths.values() for path in parts}:
+        raise UserError(f"{arguments.output}: is one of the files to read; give --output another name")
     splits = {split: from_files(parts, wanted, dialect) for split, parts in paths.items()}
     tell_files(paths, arguments.dataset)
     label = arguments.dataset.resolve().name if arguments.dataset else ", ".join(f"{split}: {part.name}" for split, part in splits.items())

@@ -136,8 +136,10 @@ def _columns(where: str, form: Form, header: list[str], columns: list[str], name
         return places_of("--names", header, columns)
     hint = "see --column-text, --column-label, and --names for files without a header line"
     others = [mark for mark in USUAL_DELIMITERS if mark != form.delimiter and mark in header[0]]
-    if len(header) == 1 and others:
+    if len(header) == 1 and others and not header[0].startswith("sep="):
         hint = f"if {USUAL_DELIMITERS[others[0]]} separates its fields, give --delimiter {USUAL_DELIMITERS[others[0]]}"
+    elif header[0].startswith("sep="):
+        hint = "take out this line, which only Excel reads, and give the character after sep= with --delimiter"
     elif form.quoting == "none" and any(f'"{column}"' in header for column in columns):
         hint = "the names stand in double quotes: give --quoting csv"
     return places_of(where, header, columns, hint)

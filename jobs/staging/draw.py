@@ -51,12 +51,22 @@ class Drawn:
         self.chosen[test] = True
 
     def __iter__(self) -> Iterator[Record]:
-        chosen = self.chosen.tobytes()
-        rows = (record for record in self.source.records if chosen[record.row] == self.is_test)
         if not self.is_test:
-            return rows
+            return self._rows()
         place = {row: number for number, row in enumerate(self.test.tolist())}
-        return iter(sorted(rows, key=lambda record: place[record.row]))
+        return iter(sorted(self._rows(), key=lambda record: place[record.row]))
+
+    def _rows(self) -> Iterator[Record]:
+        """The side's rows in the source's order."""
+        chosen, n_rows = self.chosen.tobytes(), 0
+        for record in self.source.records:
+            n_rows += 1
+            if n_rows <= len(chosen) and chosen[record.row] == self.is_test:
+                yield record
+        if n_rows != len(chosen):
+            raise UserError(
+                f"{self.source.name}: had {len(chosen)} rows, and now has {n_rows}; leave the files as they are while they are read"
+            )
 
 
 def draw_test(source: Split, test_size: int, seed: int, n_texts: int) -> dict[str, Split]:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from .errors import UserError
-from .records import row_by_row, short
+from .records import listed, row_by_row, short
 
 BOOLEANS = {"true": "true", "True": "true", "TRUE": "true", "false": "false", "False": "false", "FALSE": "false"}
 WHOLE = re.compile(r"(-?[0-9]+)\.0+")
@@ -99,7 +99,6 @@ class Lookup:
         return found  # type: ignore[no-any-return]
 
     def _unknown(self, place: str, value: Any) -> UserError:
-        known = ", ".join(self.index)
         if value is None or label_key(value) is None:
             return UserError(f"{place}: has no label (null); skip_labels: [null] in {self.where} leaves such rows out")
         text = str(value).strip()
@@ -109,4 +108,4 @@ class Lookup:
         elif not text:
             hint = "; skip_labels: [null] leaves rows without a label out"
         written = short(text if isinstance(value, str) else value)
-        return UserError(f"{place}: unknown label {written}; {self.where} knows {known}{hint}")
+        return UserError(f"{place}: unknown label {written}; {self.where} knows {listed(self.index)}{hint}")

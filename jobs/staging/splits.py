@@ -48,7 +48,7 @@ def find_splits(folder: Path, wanted: Mapping[str, Sequence[str]] | None) -> dic
     """Our split -> files. `wanted`: our split -> the folder's names for it, all of which must be there and are read one after another;
     None: the usual names. There must be a train split, by its usual name unless `wanted` says another."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
+        raise UserError(f"{folder}: is a file; give it with --train" if folder.exists() else f"{folder}: there is no such folder")
     names = {name.lower() for group in (wanted or {}).values() for name in group}
     stated = _by_card(folder)
     files = stated or _years(_locate(folder, path, names) for path in _data_files(folder))

@@ -90,6 +90,8 @@ def load_task(name: str) -> Task:
         data = _joined(path, yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML ({error})") from None
+    except RecursionError:
+        raise UserError(f"{path}: holds itself by an alias, or nests too deeply") from None
     if not isinstance(data, dict) or not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: expected keys like name, template, labels")
     _check_keys(path, root)
@@ -113,14 +115,22 @@ def _joined(path: Path, value: Any) -> Any:
 
 
 def _check_keys(path: Path, root: yaml.MappingNode) -> None:
-    seen: set[str] = set()
     for key, _ in root.value:
-        where = f"{path}:{key.start_mark.line + 1}"
         if key.value not in KEYS:
-            raise UserError(f"{where}: unknown key {key.value!r}; known are {', '.join(sorted(KEYS))}")
-        if key.value in seen:
-            raise UserError(f"{where}: key {key.value!r} is repeated")
-        seen.add(key.value)
+            raise UserError(f"{path}:{key.start_mark.line + 1}: unknown key {key.value!r}; known are {', '.join(sorted(KEYS))}")
+    _refuse_repeated(path, root)
+
+
+def _refuse_repeated(path: Path, node: yaml.Node) -> None:
+    """Refuses a key that stands twice in a mapping, of which YAML would take the last."""
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    seen: set[Any] = set()
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            raise UserError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} is repeated")
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+    for part in parts if isinstance(node, yaml.CollectionNode) else ():
+        _refuse_repeated(path, part)
 
 
 def _items(root: yaml.Node | None, key: str) -> list[yaml.Node]:

@@ -83,6 +83,7 @@ def test_dialects(tmp_path, name, content, dialect, expected):
             Dialect(),
             "a.csv:1: has no column 'text'; there are 'text;label'; if ';' separates its fields, give --delim",
         ),
+        ("a.csv", "sep=;\ntext;label\na;0\n", Dialect(), "take out this line, which only Excel reads"),
         ("a.csv", "text\tlabel\na\t0\n", Dialect(), "if tab separates its fields, give --delimiter tab"),
         ("a.tsv", "text,label\na,0\n", Dialect(), "give --delimiter ','"),
         ("a.tsv", '"text"\t"label"\n"a"\t0\n', Dialect(), "the names stand in double quotes: give --quoting csv"),

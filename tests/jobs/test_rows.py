@@ -13,6 +13,7 @@ import pytest
 from conftest import ids
 from pyarrow import parquet
 from staging.draw import draw_test
+from staging.errors import UserError
 from staging.records import Origin, Record, Split
 from staging.sources import from_files
 
@@ -138,6 +139,22 @@ def test_draw_from_files_in_two_passes(tmp_path):
         assert [record.row for record in sides["test"].records] == expected
         assert [record.row for record in sides["train"].records] == [row for row in range(1000) if row not in set(expected)]
     assert (sides["train"].n_rows, sides["test"].n_rows) == (1000 - len(expected), len(expected))
+
+
+def test_a_file_that_grows_between_the_passes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "film,0\nnews,1\nstory,0\n")
+    sides = draw_test(from_files([path], ["text", "label"]), 1, 7, 1)
+    path.write_text("text,label\n" + "film,0\nnews,1\nstory,0\nbad,1\n")
+    with pytest.raises(UserError, match="had 3 rows, and now has 4"):
+        list(sides["train"].records)
+
+
+def test_output_is_no_input(call, bert, task, table):
+    """Breaks if a data file is replaced by what was made of it."""
+    path = table(("film", 0))
+    result = call("prepare_data", "--model", bert, "--task", task(), "--train", path, "--output", path)
+    assert result.code == 2 and "is one of the files to read" in result.err and path.read_text().startswith("text")
 
 
 class Stream:
