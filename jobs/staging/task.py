@@ -88,7 +88,7 @@ def load_task(name: str) -> Task:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = _joined(path, yaml.safe_load(text))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # what the library makes of a wrong !!tag
         raise UserError(f"{path}: not valid YAML ({error})") from None
     except RecursionError:
         raise UserError(f"{path}: holds itself by an alias, or nests too deeply") from None

@@ -203,6 +203,8 @@ def test_named_classes_differ_from_part_to_part(call, bert, task, tmp_path):
         ("labels: [{value: 'True', word: bad}, {value: true, word: great}]", "value True already belongs"),
         ("labels: [{value: [a, a], word: bad}, {value: 1, word: great}]", "'a' is the same as 'a'"),
         ("labels: [{value: 0, word: bad, word: dull}, {value: 1, word: great}]", "mine.yaml:4: key 'word' is repeated"),
+        ("labels: [{value: !!int , word: bad}, {value: 1, word: great}]", "not valid YAML"),
+        ("labels: &a [*a, *a]", "holds itself by an alias"),
         ("labels: [{value: 0, word: 2012}, {value: 1, word: great}]", "the label lacks word, as a text, not 2012: put it in quotes"),
         (
             "labels: [{value: 0, word: bad}, {value: 1, word: great}]\nskip_labels: [-1, off]",
