@@ -83,7 +83,7 @@ def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str], l
         if label is None:
             left_out.by_label += 1
             continue
-        texts = tuple(_clean(record, name, cell, task) for name, cell in zip(names, record.cells, strict=False))
+        texts = tuple([_clean(record, name, cell, task) for name, cell in zip(names, record.cells, strict=False)])
         if "" in texts:
             left_out.note_empty(record.place, f"the text in column {short(names[texts.index('')])} is empty")
             continue

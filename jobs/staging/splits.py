@@ -78,7 +78,8 @@ def _data_files(folder: Path) -> list[Path]:
     files = []
     for path in sorted(folder.rglob("*"), key=natural):
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith((".", "__")) for part in parts) or path.name.startswith("cache-") or path.name in NOT_DATA
+        hidden = any(part.startswith((".", "__")) or part.endswith(".incomplete") for part in parts)
+        hidden = hidden or path.name.startswith("cache-") or path.name in NOT_DATA
         if kind_of(path) and not hidden and path.is_file() and _is_listed(path):
             files.append(path)
     return files

@@ -50,7 +50,7 @@ def found(folder: Path, wanted: dict[str, tuple[str, ...]] | None = None) -> dic
         ("train/0000.parquet train/0001.parquet test/0000.parquet", ["train/0000.parquet", "train/0001.parquet"]),
         ("train/a.csv train/b.csv", ["train/a.csv", "train/b.csv"]),
         ("train/part-00000-0a1b-c000.csv", ["train/part-00000-0a1b-c000.csv"]),
-        ("train.csv .cache/train.csv __pycache__/train.json cache-train.arrow", ["train.csv"]),
+        ("train.csv .cache/train.csv __pycache__/train.json cache-train.arrow x.incomplete/train.csv", ["train.csv"]),
         ("train.csv train_extra.csv", ["train.csv"]),
     ],
 )
