@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from staging import errors
 from staging.corpora import CORPORA, load_corpus
 from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
@@ -26,7 +28,6 @@ from staging.sources import expand, from_files
 from staging.splits import find_splits, unused
 from staging.task import EMPTY, MODES, Task, load_task
 from staging.writer import FORMAT_VERSION, Table, collect, write
-from tqdm import tqdm
 
 CORPUS_TEST_SIZE, SEED = 1000, 42
 
