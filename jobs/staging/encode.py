@@ -19,7 +19,7 @@ from tokenizers import Encoding
 from .errors import UserError
 from .layout import Layout, Span
 from .model import ModelInfo
-from .sources import Record
+from .samples import Sample
 from .task import Task
 from .tokenizer import TaskTokenizer
 from .words import Cache, Range, Words, WordTokenizer
@@ -38,16 +38,6 @@ class Block:
     readout: array[int] = field(default_factory=lambda: array("i"))
     row: array[int] = field(default_factory=lambda: array("q"))
     n_truncated: int = 0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A row that passed the checks: its texts and label number."""
-
-    texts: tuple[str, ...]
-    label: int
-    row: int
-    place: str
 
 
 def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
@@ -72,38 +62,6 @@ def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
             raise UserError(f"{where}: label word {spelling!r} is the same token as {other.word!r} in line {other.line}")
         numbers.append(ids[0])
     return numbers
-
-
-def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str]) -> Iterator[Sample | None]:
-    """Checks rows and looks up their labels; None for a row whose label the task leaves out."""
-    labels = task.label_index()
-    for record in records:
-        value = _label_value(record, columns["label"])
-        if value in task.skip_labels:
-            yield None
-            continue
-        if value not in labels:
-            raise UserError(f"{record.place}: unknown label {value!r}; {task.path} knows {', '.join(labels)}")
-        texts = tuple(_clean(record, columns[field], task) for field in task.fields())
-        yield Sample(texts, labels[value], record.row, record.place)
-
-
-def _label_value(record: Record, column: str) -> str:
-    value = record.values[column]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip()
-
-
-def _clean(record: Record, column: str, task: Task) -> str:
-    value = record.values[column]
-    if value is None or not str(value).strip():
-        raise UserError(f"{record.place}: the text in column {column!r} is empty")
-    if not isinstance(value, str):
-        raise UserError(f"{record.place}: column {column!r} holds {value!r}, not a text")
-    for old, new in task.replace:
-        value = value.replace(old, new)
-    return value.strip() if task.strip else value
 
 
 @dataclass

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 
 class UserError(Exception):
@@ -12,6 +15,9 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Runs `main` and turns what a user can cause into one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names and words that the terminal's encoding lacks
     try:
         main()
     except UserError as error:
@@ -21,6 +27,11 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(_fail(f"{where}{error.strerror or error}"))
+
+
+def warn(text: str) -> None:
+    """One line on stderr about what the user should look at, above any progress bar."""
+    tqdm.write(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _fail(text: str, code: int = 2) -> int:

@@ -45,7 +45,7 @@ def test_line_numbers_count_lines_not_rows(call, bert, task, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.tsv", b"sentence\tlabel\nfilm\t0\n", "a.tsv:1: has no column 'text'; there are sentence, label"),
+        ("a.tsv", b"sentence\tlabel\nfilm\t0\n", "a.tsv:1: has no column 'text'; there are 'sentence', 'label'"),
         ("a.tsv", b"", "is empty"),
         ("a.tsv", b"text\tlabel\n", "has no samples"),
         ("a.csv", b'text,label\n"film,0\n', "not valid CSV"),
