@@ -199,7 +199,7 @@ def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source
 def main() -> None:
     arguments = parse_arguments()
     task = load_task(arguments.task)
-    model = load_info(arguments.model)
+    model = load_info(arguments.model, task.readout)
     mode = arguments.prompt_mode or task.prompt_mode
     n_prompt = task.prompt_tokens if arguments.prompt_tokens is None else arguments.prompt_tokens
     if n_prompt < 1:

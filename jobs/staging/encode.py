@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer
 
 from .errors import UserError
-from .model import ModelInfo, read_json
+from .model import ModelInfo, lower_case, read_json
 from .sources import Record
 from .task import Piece, Task, pieces_of
 
@@ -67,6 +67,8 @@ class TaskTokenizer:
             raise UserError(f"{path}: not a tokenizer that this version of tokenizers reads ({error})") from None
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        if model.lower_case:
+            lower_case(self.tokenizer)
         self.tokenizer.encode_special_tokens = True
         self.ids = {role: self._special_id(role) for role in ROLES}
         self.prefix, self.suffix = self._wrapping()
@@ -164,7 +166,7 @@ def make_layout(task: Task, tokenizer: TaskTokenizer, model: ModelInfo, mode: st
         head += range(FIRST_PROMPT_ID, FIRST_PROMPT_ID + n_prompt)
         pieces = pieces[1:]
     segments = _cut_at_mask(pieces)
-    length = max_tokens if max_tokens is not None else limit
+    length = max_tokens if max_tokens is not None else min(limit, model.max_seq_length or limit)
     layout = Layout(segments, tuple(head), tuple(tokenizer.suffix), tokenizer.ids["mask"], length, task.readout)
     bare = _fill(segments, ("", ""), tokenizer.mask_strips)
     fixed = len(head) + len(layout.tail) + len(segments) - 1 + sum(len(tokenizer.encode(string)) for string, _ in bare)

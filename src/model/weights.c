@@ -157,12 +157,17 @@ done:
     return status;
 }
 
-/* Older checkpoints call the two vectors gamma and beta. */
+/* Older checkpoints call the two vectors gamma and beta; one that has both names says two things. */
 static fbt_status load_norm(loader *l, const char *name, fbt_norm_weights *norm)
 {
     fbt_status status = FBT_OK;
     int64_t n = l->shape->n_hidden;
     int is_old = l->files != NULL && find(l, name, ".weight") == NULL && find(l, name, ".gamma") != NULL;
+    if (l->files != NULL && !is_old && find(l, name, ".gamma") != NULL) {
+        FBT_FAIL(FBT_ERR_MODEL,
+                 "%s: holds both '%s%s.weight' and '%s%s.gamma', which are one vector's new and old name",
+                 fbt_safetensors_path(l->files), l->base, name, l->base, name);
+    }
     if (l->files == NULL) {
         draw(l, 1, n, l->bias);
     } else {
@@ -284,7 +289,8 @@ done:
     return status;
 }
 
-/* The output matrix of a masked language model: its own, or the word embeddings. */
+/* The output matrix of a masked language model: its own, or the word embeddings. transformers 5, too, takes a matrix of
+ * its own that differs from the word embeddings, whatever tie_word_embeddings says. */
 static fbt_status find_decoder(loader *l, const fbt_tensor **decoder)
 {
     const fbt_model_shape *s = l->shape;
