@@ -59,7 +59,8 @@ def parse_arguments() -> argparse.Namespace:
     layout = parser.add_argument_group("layout")
     layout.add_argument("--prompt-mode", choices=MODES, help="default: the task's")
     layout.add_argument("--prompt-tokens", type=int, help="length P of the prompt; default: the task's")
-    layout.add_argument("--max-tokens", type=int, help="longest stored sample; default: what the model's positions allow")
+    layout.add_argument("--max-tokens", type=int,
+                        help="longest stored sample; default: what the model's positions or a sentence encoder's max_seq_length allow")
     columns = parser.add_argument_group("columns (default: the task's)")
     for name in ("text", "text2", "label"):
         columns.add_argument(f"--column-{name}", metavar="NAME", help=f"column that holds the {name}")

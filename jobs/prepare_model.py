@@ -44,8 +44,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def copy_folder(source: Path, target: Path) -> None:
     """Copies what belongs to the model, and nothing else that lies in the folder."""
-    weights, _ = check_model(source)
-    for name in (*KEPT, *module_files(source), *weights):
+    checked = check_model(source)
+    for name in (*KEPT, *module_files(source), *checked.files):
         if (source / name).is_file():
             destination = target / name
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
     """Makes `output`, which appears only when it is complete; returns a line about it."""
     if output.exists() and not overwrite:
         try:
-            return f"{output} is already there and complete ({check_model(output)[1]} tensors; --overwrite replaces it)"
+            return f"{output} is already there and complete ({check_model(output).n_tensors} tensors; --overwrite replaces it)"
         except UserError as error:
             raise UserError(f"{error}; give --overwrite to replace the folder") from None
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +105,12 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
         downloads = Path(scratch) / "downloads"
         downloads.mkdir()
         fill(source, target, downloads)
-        _, tensors = check_model(target)
+        checked = check_model(target)
         if output.exists():
             output.rename(Path(scratch) / "replaced")
         target.rename(output)
     size = sum(path.stat().st_size for path in output.rglob("*")) / 1e6
-    return f"{output}: {tensors} tensors, {size:.1f} MB"
+    return f"{output}: {checked.n_tensors} tensors, {size:.1f} MB; {checked.readouts.replace(str(target), str(output))}".rstrip("; ")
 
 
 def main() -> None:

@@ -119,8 +119,24 @@ def module_files(folder: Path) -> list[str]:
     return [f"{path}/config.json" for path in plain]
 
 
-def check_model(folder: Path) -> tuple[list[str], int]:
-    """Checks that a model folder is complete and can be run; the names of its weight files and its number of tensors."""
+@dataclass(frozen=True)
+class Checked:
+    """A folder that is complete. `readouts`: those that it can be run with; empty where the program was not asked."""
+
+    files: list[str]
+    n_tensors: int
+    readouts: str = ""
+
+
+def _readouts(about: dict[str, Any]) -> str:
+    """A model without a head says so by its name; why a sentence encoder cannot be used as one does not show."""
+    mask, embedding = about["readouts"]["mask"], about["readouts"]["embedding"]
+    possible = ["mask"] * mask["supported"] + [f"embedding (pooling {about['pooling']})"] * embedding["supported"]
+    return f"readouts: {', '.join(possible)}" + (f"; not embedding: {embedding['refusal']}" if embedding["refusal"] else "")
+
+
+def check_model(folder: Path) -> Checked:
+    """Checks that a model folder is complete and can be run."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     about = describe_model(folder)
@@ -131,10 +147,10 @@ def check_model(folder: Path) -> tuple[list[str], int]:
         )
     _check_syntax(folder / "tokenizer.json")
     if about is not None:
-        return list(about["weights"]["files"]), int(about["weights"]["tensors"])
+        return Checked(list(about["weights"]["files"]), int(about["weights"]["tensors"]), _readouts(about))
     read_json(folder / "config.json")
     files = weight_files(folder)
-    return sorted(files), sum(_check_weights(folder / name, tensors) for name, tensors in files.items())
+    return Checked(sorted(files), sum(_check_weights(folder / name, tensors) for name, tensors in files.items()))
 
 
 def _check_syntax(path: Path) -> None:
@@ -201,7 +217,7 @@ def _sentence_settings(folder: Path) -> tuple[int | None, bool]:
     longest, lower_case = settings.get("max_seq_length"), settings.get("do_lower_case")
     if lower_case not in (None, True, False) or isinstance(lower_case, int) and not isinstance(lower_case, bool):
         raise UserError(f"{path}: do_lower_case is neither true nor false")
-    return None if longest is None else max(1, _count(longest, "max_seq_length", path)), bool(lower_case)
+    return None if longest is None else _count(longest, "max_seq_length", path), bool(lower_case)
 
 
 def lower_case(tokenizer: Tokenizer) -> None:

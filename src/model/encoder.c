@@ -224,7 +224,9 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
     const int64_t n = batch->n_rows, s = batch->n_sequences, word = sizeof(int32_t);
     const bool is_perturbed = batch->n_perturbed > 0;
     const bool is_cls = e->readout == FBT_READOUT_EMBEDDING && e->shape.pooling == FBT_POOLING_CLS;
-    FBT_TRY(reserve_units(e, is_cls ? s : 0));
+    if (is_cls) {
+        FBT_TRY(reserve_units(e, s));
+    }
     const struct {
         fbt_room room;
         bool is_used;

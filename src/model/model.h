@@ -40,8 +40,8 @@ typedef struct fbt_model_options {
     float embedding_scale;          /* embedding readout: logit = scale * cosine; 20 is customary                 */
     int is_imported;                /* 1: the backend has the matrices from another process (share_import), and   */
                                     /*   they are not read here                                                   */
-    int full_last_layer;            /* mask readout: 1 computes every row of the last layer, to check that leaving */
-                                    /*   out the rows that nobody reads (0) changes nothing                       */
+    int full_last_layer;            /* where one row is read: 1 computes every row of the last layer, to check    */
+                                    /*   that leaving out those that nobody reads (0) changes nothing             */
 } fbt_model_options;
 
 typedef struct fbt_model fbt_model;

@@ -247,7 +247,7 @@ def test_info_of_a_model() -> None:
     assert about["weights"]["files"] == ["model.safetensors"] and about["weights"]["dtype"] == "F32"
     assert about["readouts"]["embedding"] == {"supported": True, "refusal": None}
     assert not about["readouts"]["mask"]["supported"] and "masked language model head" in about["readouts"]["mask"]["refusal"]
-    about = json.loads(call("info", "--json", "--model", GOLDEN / "st_bert_cls", "--readout", "embedding").good().out)
+    about = json.loads(call("info", "--json", "--model", GOLDEN / "st_roberta_cls", "--readout", "embedding").good().out)
     assert about["pooling"] == "cls"
 
 

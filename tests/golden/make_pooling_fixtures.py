@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The cases of two sentence encoders that are pooled by [CLS], for tests/golden/test_model.c.
+"""The cases of a sentence encoder that is pooled by [CLS], for tests/golden/test_model.c.
 
-Run by hand when they are to change; the results are committed:
+Run by hand when they are to change; the result is committed:
 
-    .venv/bin/python tests/golden/make_pooling_fixtures.py          # tests/golden/data/st_*
+    .venv/bin/python tests/golden/make_pooling_fixtures.py          # tests/golden/data/st_roberta_cls
 
-The weights are those of hf_NAME_embedding (a link); modules.json and 1_Pooling/config.json make a sentence encoder of them. The
+The weights are those of hf_roberta_embedding (a link); modules.json and 1_Pooling/config.json make a sentence encoder of them. The
 logits come from the encoder below, written for this purpose in NumPy and float64. That it is Hugging Face's is shown first: pooled
 by the mean it must give the logits that make_hf_fixtures.py recorded from transformers, to 12 digits. Pooling follows
 sentence-transformers 6.2: the last hidden state of the text's first token, which a soft prompt in front moves to row P.
@@ -23,12 +23,8 @@ from safetensors.numpy import load_file
 
 DATA = Path(__file__).resolve().parent / "data"
 Array = np.ndarray[Any, np.dtype[np.float64]]
-# Folder made: weights' folder, and the pooling's settings in an old and in the new form.
-FIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "st_bert_cls": ("hf_bert_embedding", {"word_embedding_dimension": 48, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False,
-                                          "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False}),
-    "st_roberta_cls": ("hf_roberta_embedding", {"embedding_dimension": 32, "pooling_mode": "cls", "include_prompt": True}),
-}
+NAME, SOURCE = "st_roberta_cls", "hf_roberta_embedding"
+POOLING = {"embedding_dimension": 32, "pooling_mode": "cls", "include_prompt": True}
 
 
 class Encoder:
@@ -107,28 +103,27 @@ def logits_of(encoder: Encoder, about: dict[str, Any], case: dict[str, Any], poo
     return np.stack(rows)
 
 
-def make_fixture(name: str, source: str, pooling: dict[str, Any]) -> None:
-    folder = DATA / name
+def main() -> None:
+    folder = DATA / NAME
     (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
-    encoder = Encoder(DATA / source)
-    about = json.loads((DATA / source / "cases.json").read_text())
+    encoder = Encoder(DATA / SOURCE)
+    about = json.loads((DATA / SOURCE / "cases.json").read_text())
     for case in about["cases"]:
         recorded = np.array(case["logits"])
         found = logits_of(encoder, about, case, "mean")
-        assert np.abs(found - recorded).max() < 1e-12 * np.abs(recorded).max(), (name, case["mode"])
+        assert np.abs(found - recorded).max() < 1e-12 * np.abs(recorded).max(), case["mode"]
         case["logits"] = logits_of(encoder, about, case, "cls").tolist()
         case["readout"] = [0] * len(case["sequences"])
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
                {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]
     (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n")
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2) + "\n")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(POOLING, indent=2) + "\n")
     (folder / "cases.json").write_text(json.dumps(about, separators=(",", ":")) + "\n")
     for file in ("config.json", "model.safetensors"):
         (folder / file).unlink(missing_ok=True)
-        (folder / file).symlink_to(Path("..") / source / file)
+        (folder / file).symlink_to(Path("..") / SOURCE / file)
 
 
 if __name__ == "__main__":
-    for fixture, (origin, settings) in FIXTURES.items():
-        make_fixture(fixture, origin, settings)
+    main()

@@ -37,7 +37,7 @@ static int open_backend(const char *precision, int n_threads, fbt_backend **b)
 static void open_fixture(const char *name, char folder[1024], fixture *f)
 {
     char path[1100];
-    snprintf(folder, 1024, "%s/%s", FBT_TEST_DATA, name);
+    snprintf(folder, 1024, "%s/hf_%s", FBT_TEST_DATA, name);
     snprintf(path, sizeof path, "%s/cases.json", folder);
     must(fixture_read(path, f));
 }
@@ -114,8 +114,7 @@ static void check_case(const char *precision, const char *folder, const fixture 
  * by workspace that keeps what an earlier batch left. */
 static void batches_do_not_matter(void **state)
 {
-    static const char *const names[] = {"hf_roberta_mlm", "hf_bert_gamma_bf16", "hf_roberta_untied_f16", "hf_bert_embedding",
-                                        "st_bert_cls"};
+    static const char *const names[] = {"roberta_mlm", "bert_gamma_bf16", "roberta_untied_f16", "bert_embedding"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char folder[1024];
@@ -141,7 +140,7 @@ static void prompts_do_not_matter_to_each_other(void **state)
     double z[N_MANY * FIXTURE_MAX_SEARCH];
     float *a;
     float *p0;
-    open_fixture("hf_roberta_mlm", folder, &f);
+    open_fixture("roberta_mlm", folder, &f);
     const fixture_case *c = &f.cases[3];
     assert_true(c->has_offset);
     must(fixture_open_backend("auto", 2, &b));
@@ -197,7 +196,7 @@ static void impossible_batches_are_refused(void **state)
     fbt_model *model;
     float losses[64];
     int32_t long_text[64] = {0};
-    open_fixture("hf_roberta_mlm", folder, &f);
+    open_fixture("roberta_mlm", folder, &f);
     fixture_case *c = &f.cases[4];
     assert_int_equal(c->mode, FBT_PROMPT_INPUT);
     must(fixture_open_backend("auto", 2, &b));
@@ -247,7 +246,7 @@ static void impossible_options_are_refused(void **state)
     fbt_backend *b;
     fbt_model *model;
     int32_t ids[] = {5, 97};
-    open_fixture("hf_roberta_mlm", folder, &f);
+    open_fixture("roberta_mlm", folder, &f);
     must(fixture_open_backend("auto", 1, &b));
     const fbt_model_options good = {.readout = FBT_READOUT_MASK, .n_labels = 1, .label_token_ids = ids};
     const struct {

@@ -455,7 +455,7 @@ static void memory_is_planned(void **state)
     check_plan("hf_roberta_mlm", 0);
     check_plan("hf_roberta_mlm", 3);
     check_plan("hf_bert_embedding", 3);
-    check_plan("st_bert_cls", 3);
+    check_plan("st_roberta_cls", 4);
 }
 
 int main(void)

@@ -224,6 +224,7 @@ def test_sentence_encoder_keeps_its_modules(call, source, tmp_path):
     write_json(source / "sentence_bert_config.json", {"max_seq_length": 20, "do_lower_case": True})
     result = call("prepare_model", source, "--output", tmp_path / "copy")
     assert result.code == 0, result.err
+    assert "readouts: embedding (pooling cls)" in result.out
     about = program.describe_model(tmp_path / "copy", "embedding")
     assert about is not None and about["pooling"] == "cls"
     info = model.load_info(tmp_path / "copy", "embedding")
