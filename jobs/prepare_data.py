@@ -78,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     layout = parser.add_argument_group("layout")
     layout.add_argument("--prompt-mode", choices=MODES, help="default: the task's")
     layout.add_argument("--prompt-tokens", type=int, help="length P of the prompt; default: the task's")
-    longest = "longest stored sample; default: what the model's positions and model_max_length allow"
+    longest = "longest stored sample; default: what the positions, model_max_length and a sentence encoder's max_seq_length allow"
     layout.add_argument("--max-tokens", type=int, help=longest)
     columns = parser.add_argument_group("columns (default: the task's)")
     for name in ("text", "text2", "label"):
@@ -234,7 +234,7 @@ def main() -> None:
     arguments = parse_arguments()
     task = load_task(arguments.task)
     task = replace(task, empty=arguments.empty or task.empty)
-    model = load_info(arguments.model)
+    model = load_info(arguments.model, task.readout)
     mode = arguments.prompt_mode or task.prompt_mode
     n_prompt = task.prompt_tokens if arguments.prompt_tokens is None else arguments.prompt_tokens
     if n_prompt < 1:

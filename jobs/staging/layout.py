@@ -125,6 +125,9 @@ def _length(tokenizer: TaskTokenizer, model: ModelInfo, limit: int, max_tokens: 
     otherwise."""
     if max_tokens is not None:
         return max_tokens, f"--max-tokens {max_tokens}"
-    if tokenizer.max_length is not None and tokenizer.max_length < limit:
-        return tokenizer.max_length, f"tokenizer_config.json's model_max_length {tokenizer.max_length}"
-    return limit, f"the model's {model.positions} positions"
+    limits = [(limit, f"the model's {model.positions} positions")]
+    if tokenizer.max_length is not None:
+        limits.append((tokenizer.max_length, f"tokenizer_config.json's model_max_length {tokenizer.max_length}"))
+    if model.max_seq_length is not None:
+        limits.append((model.max_seq_length, f"the sentence encoder's max_seq_length {model.max_seq_length}"))
+    return min(limits, key=lambda pair: pair[0])

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Encoding
 
 from .errors import UserError
 from .hf_tokenizer import CONFIG, Assembled, assemble
-from .model import OFFSET_TYPES, ModelInfo, read_json
+from .model import OFFSET_TYPES, ModelInfo, lower_case, read_json
 from .seal import seal
 
 # A special token's names in the model's files, and its usual spellings where no file has it.
@@ -34,6 +34,8 @@ class TaskTokenizer:
         original = assembled.backend
         original.no_truncation()
         original.no_padding()
+        if model.lower_case:
+            lower_case(original)
         self.n_tokens = assembled.n_tokens
         if self.n_tokens > model.vocab_size:
             where = self.folder / "tokenizer.json"

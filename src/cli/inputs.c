@@ -162,13 +162,25 @@ static fbt_status tokenizer_digest(const char *folder, char text[FBT_DIGEST_TEXT
     return access(path, F_OK) == 0 ? fbt_digest_file(path, text) : FBT_OK;
 }
 
+/* What the model folder says about a model that is read as the data set asks for. */
+static fbt_status read_shape(const fbt_dataset *dataset, const fbt_settings *settings, fbt_model_shape *shape)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_model_read_shape(settings->model.path, shape));
+    if (dataset->readout == FBT_READOUT_EMBEDDING) {
+        FBT_TRY(fbt_model_read_pooling(settings->model.path, shape));
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     const fbt_dataset *dataset = &inputs->dataset;
     fbt_model_shape shape;
     char sha256[FBT_DIGEST_TEXT_BYTES];
-    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    FBT_TRY(read_shape(dataset, settings, &shape));
     if (dataset->vocab_size != shape.vocab_size) {
         FBT_FAIL(FBT_ERR_DATA,
                  "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
@@ -303,7 +315,7 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
     fbt_status status = FBT_OK;
     const fbt_model_options options = model_options(inputs, settings);
     fbt_model_shape shape;
-    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    FBT_TRY(read_shape(&inputs->dataset, settings, &shape));
     FBT_TRY(fbt_model_check_shape(inputs->backend, &shape));
     fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
 done:
