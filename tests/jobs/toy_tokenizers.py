@@ -71,11 +71,16 @@ def metaspace_bpe() -> Tokenizer:
     return tokenizer
 
 
+# What config.json says of sizes that no tokenizer depends on.
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "hidden_act": "gelu"}
+
+
 def save(folder: Path, tokenizer: Tokenizer, model_type: str, **files: object) -> Path:
     """Writes a model folder; `files`: tokenizer_config, special_tokens_map, added_tokens."""
     folder.mkdir(exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"model_type": model_type, "vocab_size": 400, "max_position_embeddings": 99, "pad_token_id": 0 if model_type == "bert" else 1}
+    pad = 0 if model_type == "bert" else 1
+    config = SIZES | {"model_type": model_type, "vocab_size": 400, "max_position_embeddings": 99, "pad_token_id": pad}
     for name, value in {"config": config, **files}.items():
         if value is not None:
             (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
