@@ -12,7 +12,6 @@ import toy_tokenizers as toy
 from staging.encode import Sample, encode_samples
 from staging.hf_tokenizer import assemble
 from staging.layout import make_layout
-from staging.model import load_info
 from staging.task import load_task
 from staging.tokenizer import TaskTokenizer
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
@@ -42,7 +41,7 @@ def encoder(folder: Path, template: str, texts: list[tuple[str, ...]]) -> list[t
     readout = "mask" if "{mask}" in template else "last"
     labels = [{"value": 0, "word": "a"}, {"value": 1, "word": "b"}]
     (folder / "task.yaml").write_text(json.dumps({"name": "t", "readout": readout, "template": template, "labels": labels}))
-    task, info = load_task(str(folder / "task.yaml")), load_info(folder)
+    task, info = load_task(str(folder / "task.yaml")), toy.info(folder)
     tokenizer = TaskTokenizer(info)
     layout = make_layout(task, tokenizer, info, "cat", 5, None)
     rows = []
@@ -107,7 +106,7 @@ def test_a_text_that_spells_special_tokens_writes_none(tmp_path, name):
     """Breaks if the spelling is an added token, or a piece of the vocabulary that the model itself finds."""
     folder = folder_of(name, tmp_path)
     texts = [(form.format(spelling),) for spelling in FORGED for form in ("film {} good", "good{0}{0}")] + [("".join(FORGED),)]
-    tokenizer = TaskTokenizer(load_info(folder))
+    tokenizer = TaskTokenizer(toy.info(folder))
     special = {number for role, number in tokenizer.ids.items() if role != "unk"}
     for tokens, frozen, readout in encoder(folder, "{text} It was {mask} .", texts):
         free = {token for token, fixed in zip(tokens, frozen, strict=True) if not fixed}

@@ -13,7 +13,6 @@ import pytest
 import toy_tokenizers as toy
 from staging.errors import UserError
 from staging.hf_tokenizer import assemble
-from staging.model import load_info
 from staging.tokenizer import TaskTokenizer
 from test_tokens import prepare, samples
 
@@ -21,7 +20,7 @@ TEXT = "The Film café 中国 is good."
 
 
 def encode(folder: Path, text: str) -> list[int]:
-    tokenizer = TaskTokenizer(load_info(folder))
+    tokenizer = TaskTokenizer(toy.info(folder))
     return [*tokenizer.prefix, *tokenizer.encode(text), *tokenizer.suffix]
 
 
@@ -140,7 +139,7 @@ def added(content: str, **flags: bool) -> dict[str, object]:
 def test_contradictions_are_refused_with_both_values(tmp_path, files, sentence):
     folder = toy.save(tmp_path / "m", toy.wordpiece(), "bert", **files)
     with pytest.raises(UserError) as error:
-        TaskTokenizer(load_info(folder))
+        TaskTokenizer(toy.info(folder))
     assert sentence in str(error.value)
 
 
@@ -149,11 +148,11 @@ def test_special_tokens_map_counts_unless_tokens_are_listed(tmp_path):
     folder = toy.save(
         tmp_path / "m", toy.wordpiece(), "bert", tokenizer_config={"mask_token": "film"}, special_tokens_map={"mask_token": "[MASK]"}
     )
-    assert TaskTokenizer(load_info(folder)).ids["mask"] == 4
+    assert TaskTokenizer(toy.info(folder)).ids["mask"] == 4
     listed = {str(number): added(content) for number, content in enumerate(toy.BERT_ORDER)}
     config = {"mask_token": "[MASK]", "added_tokens_decoder": listed}
     folder = toy.save(tmp_path / "n", toy.wordpiece(), "bert", tokenizer_config=config, special_tokens_map={"mask_token": "film"})
-    assert TaskTokenizer(load_info(folder)).ids["mask"] == 4
+    assert TaskTokenizer(toy.info(folder)).ids["mask"] == 4
 
 
 def test_flags_of_listed_tokens_count(call, task, table, tmp_path):
@@ -177,7 +176,7 @@ def test_padding_of_config_and_tokenizer_agree_where_positions_depend_on_it(tmp_
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 3}))
     with pytest.raises(UserError, match="pad_token_id is 3, but the tokenizer's padding token has the id 1"):
-        TaskTokenizer(load_info(folder))
+        TaskTokenizer(toy.info(folder))
 
 
 @pytest.mark.parametrize(("stated", "more", "longest"), [(12, (), 12), (1e30, (), 99), (500, (), 99), (12, ("--max-tokens", 20), 20)])

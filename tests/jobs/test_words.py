@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+import toy_tokenizers as toy
 from staging import words
 from staging.layout import make_layout
-from staging.model import load_info
 from staging.task import load_task
 from staging.tokenizer import TaskTokenizer
 from test_sentences import TYPES, encoder, folder_of
@@ -41,7 +41,7 @@ def text(draw: random.Random) -> str:
 def word_tokenizer(folder: Path, template: str) -> words.WordTokenizer:
     labels = [{"value": 0, "word": "a"}, {"value": 1, "word": "b"}]
     (folder / "task.yaml").write_text(json.dumps({"name": "t", "readout": "mask", "template": template, "labels": labels}))
-    info = load_info(folder)
+    info = toy.info(folder)
     tokenizer = TaskTokenizer(info)
     layout = make_layout(load_task(str(folder / "task.yaml")), tokenizer, info, "cat", 5, None)
     return words.WordTokenizer(layout, tokenizer.tokenizer)

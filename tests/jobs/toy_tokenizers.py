@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from staging.model import ModelInfo, load_info
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 BERT = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
@@ -85,3 +86,8 @@ def save(folder: Path, tokenizer: Tokenizer, model_type: str, **files: object) -
         if value is not None:
             (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
     return folder
+
+
+def info(folder: Path) -> ModelInfo:
+    """What staging reads of a folder for a task with mask readout."""
+    return load_info(folder)
