@@ -424,8 +424,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
-MODEL_OPTIONS = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges")
-MODEL_OPTIONS += ("max_input_chars_per_word",)
+MODEL_OPTIONS: tuple[str, ...] = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk")
+MODEL_OPTIONS += ("byte_fallback", "ignore_merges", "max_input_chars_per_word")
 
 
 def component(part: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Encoding
 
 from .errors import UserError
@@ -46,15 +47,20 @@ class TaskTokenizer:
         self.cuts_left = _truncation_side(model, assembled.keys) == "left"
         self.splits_special = assembled.keys.get("split_special_tokens") is True
         special = _special_ids(assembled)
-        self.forbidden = np.zeros(self.n_tokens + 1, bool)
-        self.forbidden[[number for number in special | _padding(model, self.ids["pad"]) if number != self.ids["unk"]]] = True
-        self.forbidden[[number for role, number in self.ids.items() if role != "unk" and number >= 0]] = True
         self.tokenizer, self.spellings = seal(original, special)
         self.tokenizer.add_special_tokens([AddedToken(PROMPT, normalized=False)])
-        self.prompt = self.tokenizer.token_to_id(PROMPT)
-        self.forbidden[self.prompt] = True
+        self.forbidden = self._forbidden(special | _padding(model, self.ids["pad"]))
         self.prefix, self.suffix = self._wrapping()
         self.tokenizer.post_processor = None  # its last act would be to trim the ranges of characters
+
+    def _forbidden(self, special: set[int]) -> npt.NDArray[np.bool_]:
+        """Flags of the ids that no text may hold: all special ones, but for unknown words where these have a token of their own."""
+        prompt = self.tokenizer.token_to_id(PROMPT) or 0
+        flags = np.zeros(max(self.n_tokens, prompt + 1), bool)
+        roles = {number for role, number in self.ids.items() if role != "unk"}
+        flags[[number for number in (special - {self.ids["unk"]}) | roles if 0 <= number < self.n_tokens]] = True
+        flags[prompt] |= prompt >= self.n_tokens  # a vocabulary with gaps may have a word there
+        return flags
 
     def _wrapping(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after a text."""

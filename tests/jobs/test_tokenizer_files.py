@@ -179,6 +179,18 @@ def test_padding_of_config_and_tokenizer_agree_where_positions_depend_on_it(tmp_
         TaskTokenizer(toy.info(folder))
 
 
+def test_padding_that_the_tokenizer_does_not_have(tmp_path):
+    """Breaks if an id of config.json beyond the tokenizer's is looked up in it."""
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    tokenizer = toy.wordpiece()
+    value = json.loads(tokenizer.to_str().replace("[PAD]", "padding"))
+    folder = toy.save(tmp_path / "m", type(tokenizer).from_str(json.dumps(value)), "roberta", tokenizer_config=config)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 50}))
+    made = TaskTokenizer(toy.info(folder))
+    assert made.ids["pad"] == -1 and made.forbidden[:5].tolist() == [True, False, True, True, True]
+
+
 @pytest.mark.parametrize(("stated", "more", "longest"), [(12, (), 12), (1e30, (), 99), (500, (), 99), (12, ("--max-tokens", 20), 20)])
 def test_model_max_length_is_the_limit(call, task, table, tmp_path, stated, more, longest):
     folder = toy.save(tmp_path / "m", toy.wordpiece(), "bert", tokenizer_config={"model_max_length": stated}, special_tokens_map=toy.BERT)
