@@ -298,9 +298,10 @@ def _label_values(where: str, given: Any, node: yaml.Node) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for number, value in enumerate(values):
         key = key_of_yaml(where, nodes[number] if len(nodes) == len(values) else None, value)
-        if key is None or key in keys:
-            what = f"{short(value)} is the same as {short(keys[key])}" if key in keys else "skip_labels: [null] leaves rows without a label out"
-            raise UserError(f"{where}: a label's value is a text, a number, true or false, each once; {what}")
+        if key is None:
+            raise UserError(f"{where}: null is no label's value; skip_labels: [null] leaves rows without a label out")
+        if key in keys:
+            raise UserError(f"{where}: the label has the value {short(value)} twice; {short(keys[key])} is the same")
         keys[key] = value
     if not keys:
         raise UserError(f"{where}: the label has no value")
