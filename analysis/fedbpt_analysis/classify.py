@@ -64,7 +64,7 @@ def _stage(run: Run, model: str, task: str, samples: Sequence[tuple[str, ...]], 
     output = folder / "texts.h5"
     command = [sys.executable, str(find_staging()), "--model", model, "--task", task, "--train", str(records), "--output", str(output),
                "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
-               "--column-text", "text", "--column-label", "label"]
+               "--column-text", "text", "--column-label", "label", "--empty", "error"]  # a text left out would shift the answers
     command += ["--column-text2", "text2"] if len(samples[0]) == 2 else []
     command += ["--max-tokens", str(max_tokens)] if max_tokens is not None else []
     result = subprocess.run(command, capture_output=True, text=True, check=False)

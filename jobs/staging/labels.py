@@ -39,7 +39,7 @@ def label_key(value: object) -> str | None:
 
 def key_of_yaml(where: str, node: yaml.Node | None, value: Any) -> str | None:
     """The spelling of a value in a task file. Refuses what YAML takes for something else than its writer sees."""
-    raw = node.value if isinstance(node, yaml.ScalarNode) else str(value)
+    raw = node.value if isinstance(node, yaml.ScalarNode) else short(value)
     if isinstance(value, bool):
         misread = raw.lower() not in ("true", "false")
     elif isinstance(value, int):

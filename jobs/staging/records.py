@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 from .errors import UserError
 
 SHOWN_CHARACTERS, SHOWN_NAMES = 60, 20
+SHOWN = reprlib.Repr()
+SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother, SHOWN.maxlong = 3, SHOWN_CHARACTERS, SHOWN_CHARACTERS, SHOWN_CHARACTERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Split:
 
 def short(value: object) -> str:
     """A value as messages show it: as Python writes it, and not longer than a line."""
-    text = repr(value[: 2 * SHOWN_CHARACTERS]) if isinstance(value, (str, bytes)) else repr(value)
+    text = repr(value[: 2 * SHOWN_CHARACTERS]) if isinstance(value, (str, bytes)) else SHOWN.repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 4]}..."
 
 

@@ -93,7 +93,7 @@ def load_task(name: str) -> Task:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = _joined(path, yaml.safe_load(text))
+        data = _joined(path, yaml.safe_load(text), {})
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # what the library makes of a wrong !!tag
         raise UserError(f"{path}: not valid YAML ({error})") from None
     except RecursionError:
@@ -104,14 +104,21 @@ def load_task(name: str) -> Task:
     return _build(path, data, root)
 
 
-def _joined(path: Path, value: Any) -> Any:
-    """The values with every character whole: escapes may have written one as a surrogate pair, as JSON does."""
-    if isinstance(value, dict):
-        return {_joined(path, key): _joined(path, part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_joined(path, part) for part in value]
-    if not isinstance(value, str):
-        return value
+def _joined(path: Path, value: Any, done: dict[int, Any]) -> Any:
+    """The values with every character whole: escapes may have written one as a surrogate pair, as JSON does. `done`: by id, the lists
+    and mappings gone through, as aliases may name one many times."""
+    if isinstance(value, (dict, list)):
+        if id(value) not in done:
+            done[id(value)] = (
+                {_joined(path, key, done): _joined(path, part, done) for key, part in value.items()}
+                if isinstance(value, dict)
+                else [_joined(path, part, done) for part in value]
+            )
+        return done[id(value)]
+    return _whole(path, value) if isinstance(value, str) else value
+
+
+def _whole(path: Path, value: str) -> str:
     if "\0" in value:
         raise UserError(f"{path}: {short(value)} holds a NUL character, which no text of a task may")
     try:
@@ -123,12 +130,15 @@ def _joined(path: Path, value: Any) -> Any:
 def _check_keys(path: Path, root: yaml.MappingNode) -> None:
     for key, _ in root.value:
         if key.value not in KEYS:
-            raise UserError(f"{path}:{key.start_mark.line + 1}: unknown key {key.value!r}; known are {', '.join(sorted(KEYS))}")
-    _refuse_repeated(path, root)
+            raise UserError(f"{path}:{key.start_mark.line + 1}: unknown key {short(key.value)}; known are {', '.join(sorted(KEYS))}")
+    _refuse_repeated(path, root, set())
 
 
-def _refuse_repeated(path: Path, node: yaml.Node) -> None:
-    """Refuses a key that stands twice in a mapping, of which YAML would take the last."""
+def _refuse_repeated(path: Path, node: yaml.Node, done: set[int]) -> None:
+    """Refuses a key that stands twice in a mapping, of which YAML would take the last. `done`: ids of the nodes gone through."""
+    if id(node) in done:
+        return
+    done.add(id(node))
     parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
     seen: set[Any] = set()
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
@@ -136,7 +146,7 @@ def _refuse_repeated(path: Path, node: yaml.Node) -> None:
             raise UserError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} is repeated")
         seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
     for part in parts if isinstance(node, yaml.CollectionNode) else ():
-        _refuse_repeated(path, part)
+        _refuse_repeated(path, part, done)
 
 
 def _items(root: yaml.Node | None, key: str) -> list[yaml.Node]:
@@ -153,7 +163,7 @@ def _build(path: Path, data: dict[str, Any], root: yaml.MappingNode) -> Task:
         if not isinstance(value, str) or (not value and default is None):
             raise UserError(f"{path}: {key} must be a text")
         if choices and value not in choices:
-            raise UserError(f"{path}: {key} must be one of {', '.join(choices)}, not {value!r}")
+            raise UserError(f"{path}: {key} must be one of {', '.join(choices)}, not {short(value)}")
         return value
 
     def flag(key: str) -> bool:
@@ -216,9 +226,9 @@ def _prompt(path: Path, value: Any) -> tuple[str, int]:
         raise UserError(f"{path}: prompt must be a mapping with mode and tokens")
     mode, tokens = value.get("mode", "add"), value.get("tokens", 50)
     if mode not in MODES:
-        raise UserError(f"{path}: prompt.mode must be one of {', '.join(MODES)}, not {mode!r}")
+        raise UserError(f"{path}: prompt.mode must be one of {', '.join(MODES)}, not {short(mode)}")
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise UserError(f"{path}: prompt.tokens must be a positive integer, not {tokens!r}")
+        raise UserError(f"{path}: prompt.tokens must be a positive integer, not {short(tokens)}")
     return mode, tokens
 
 
@@ -229,7 +239,7 @@ def _splits(path: Path, value: Any) -> dict[str, tuple[str, ...]]:
         raise UserError(message)
     groups = {key: tuple(names) if isinstance(names, list) else (names,) for key, names in value.items()}
     for names in groups.values():
-        if not names or len(set(map(str, names))) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
+        if not names or not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) < len(names):
             raise UserError(message)
     return groups
 
@@ -281,7 +291,7 @@ def _labels(path: Path, items: Any, root: yaml.MappingNode, key: str) -> tuple[L
         values = _label_values(where, item["value"], node)
         for value, written in values.items():
             if value in seen:
-                raise UserError(f"{where}: value {written!r} already belongs to the label in line {seen[value]}")
+                raise UserError(f"{where}: value {short(written)} already belongs to the label in line {seen[value]}")
             seen[value] = line
         labels.append(Label(tuple(values), word, line))
     return tuple(labels)
@@ -294,9 +304,10 @@ def _label_values(where: str, given: Any, node: yaml.Node) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for number, value in enumerate(values):
         key = key_of_yaml(where, nodes[number] if len(nodes) == len(values) else None, value)
-        if key is None or key in keys:
-            what = f"{value!r} is the same as {keys[key]!r}" if key in keys else "skip_labels: [null] leaves rows without a label out"
-            raise UserError(f"{where}: a label's value is a text, a number, true or false, each once; {what}")
+        if key is None:
+            raise UserError(f"{where}: null is no label's value; skip_labels: [null] leaves rows without a label out")
+        if key in keys:
+            raise UserError(f"{where}: the label has the value {short(value)} twice; {short(keys[key])} is the same")
         keys[key] = value
     if not keys:
         raise UserError(f"{where}: the label has no value")
@@ -310,6 +321,6 @@ def _skip_labels(path: Path, data: dict[str, Any], root: yaml.MappingNode, label
         where = f"{path}:{node.start_mark.line + 1}"
         key = key_of_yaml(where, node, value)
         if any(key in label.values for label in labels):
-            raise UserError(f"{where}: skip_labels leaves out {key!r}, which is a label's value")
+            raise UserError(f"{where}: skip_labels leaves out {short(key)}, which is a label's value")
         keys.add(key)
     return frozenset(keys)
