@@ -115,8 +115,7 @@ def module_files(folder: Path) -> list[str]:
     """The settings of a sentence encoder's modules, each in a folder of its own."""
     modules = read_strictly(folder / MODULES) if (folder / MODULES).is_file() else []
     paths = [module.get("path") for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
-    plain = [path for path in paths if isinstance(path, str) and re.fullmatch(r"\w[\w-]*", path)]
-    return [f"{path}/config.json" for path in plain]
+    return [f"{path}/config.json" for path in paths if isinstance(path, str) and path and not path.startswith("/") and ".." not in path]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import SANITIZED, Study, call, digest_of
@@ -212,6 +213,14 @@ def test_pooling_of_a_sentence_encoder(embedding: Study) -> None:
     assert digest_of(run) != plain
     pooling.write_text(json.dumps({"pooling_mode": "mean"}))
     call("run", embedding.config, "--resume", *embedding.set(run__output=run, fed__rounds=2)).sentence("model.path", "SHA-256")
+
+
+def test_row_that_is_pooled(embedding: Study) -> None:
+    """Breaks if a data set moves the row that stands for a text."""
+    sentence_encoder(embedding, pooling_mode_cls_token=True)
+    with h5py.File(embedding.data, "r+") as file:
+        file["train/readout"][...] = 1
+    embedding.run().sentence("not read at its first token")
 
 
 def test_pooling_that_is_not_computed(embedding: Study) -> None:

@@ -233,8 +233,8 @@ def test_sentence_encoder_keeps_its_modules(call, source, tmp_path):
 
 
 def test_module_outside_the_folder_is_not_copied(source):
-    write_json(source / model.MODULES, [{"path": "../1_Pooling"}, {"path": "/etc"}, {"path": ""}, {"path": 3}, 4, {"path": "1_Pooling"}])
-    assert model.module_files(source) == ["1_Pooling/config.json"]
+    write_json(source / model.MODULES, [{"path": "../1_Pooling"}, {"path": "/etc"}, {"path": ""}, {"path": 3}, 4, {"path": "1_Pooling"}, {"path": "a/b"}])
+    assert model.module_files(source) == ["1_Pooling/config.json", "a/b/config.json"]
 
 
 @pytest.mark.parametrize("readout", ["mask", "last"])
