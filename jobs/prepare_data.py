@@ -7,23 +7,32 @@ Only the text is ever shortened to fit the model, never template, mask or prompt
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from staging import errors
-from staging.encode import TaskTokenizer, encode_label_texts, encode_samples, label_ids, make_layout, template_in_use, to_samples
+from staging.corpora import CORPORA, load_corpus
+from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
+from staging.draw import draw_test
+from staging.encode import encode_label_texts, encode_samples, label_ids, template_in_use
 from staging.errors import UserError
+from staging.layout import make_layout
 from staging.model import ModelInfo, load_info
-from staging.sources import CORPORA, Record, Split, combined_sha256, find_dataset_splits, from_files, load_corpus, split_randomly
-from staging.task import MODES, Task, load_task
+from staging.records import Split, combined_sha256, some
+from staging.samples import LeftOut, to_samples
+from staging.sources import expand, from_files
+from staging.splits import find_splits, unused
+from staging.task import EMPTY, MODES, Task, load_task
+from staging.tokenizer import TaskTokenizer
 from staging.writer import FORMAT_VERSION, Table, collect, write
 
-CORPUS_TEST_SIZE = 1000
+CORPUS_TEST_SIZE, SEED = 1000, 42
 
 EXAMPLES = """examples:
   a packaged corpus, no hub needed:
@@ -32,34 +41,45 @@ EXAMPLES = """examples:
   files of your own, with named columns (TSV, CSV, JSON lines, Parquet):
     python jobs/prepare_data.py --model models/roberta-large --task my-task.yaml --train train.csv --test test.csv \\
       --column-text review --column-label stars --output datasets/mine.h5
-  one file, split here by a seeded draw:
-    python jobs/prepare_data.py --model models/roberta-large --task my-task.yaml --train all.jsonl --test-size 2000 \\
+  many files, split here by a seeded draw (the pattern in quotes, or not):
+    python jobs/prepare_data.py --model models/roberta-large --task my-task.yaml --train 'parts/*.jsonl.gz' --test-size 2000 \\
       --output datasets/mine.h5
   a Hugging Face data set folder (files per split, or made by save_to_disk):
     python jobs/prepare_data.py --model models/roberta-large --task sst2 --dataset ~/downloads/sst2 --output datasets/sst2-roberta-large.h5
 
 A task is a YAML file: template, label words, columns. configs/tasks/sst2.yaml explains every key; copy it to write your own.
-TSV is read without quoting (a tab or a line end always ends a field), CSV with double quotes as usual."""
+The model's tokenizer is followed as transformers' AutoTokenizer makes it; what in its files contradicts tokenizer.json is printed.
+JSON may be one object a line, or an array of objects; text files may be compressed (.gz, .bz2, .xz, .zst); Arrow files may be streams or
+Feather files. TSV is read without quoting (a tab or a line end always ends a field), with a warning where fields look quoted; CSV with
+double quotes as usual. In a data set folder `validation_matched` or `train_r1` is a split of its own: name it in the task's splits."""
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model folder (its tokenizer.json and config.json are read)")
+    parser.add_argument("--model", type=Path, required=True, help="model folder (config.json and its tokenizer's files are read)")
     parser.add_argument("--task", required=True, help="task file, or the bare name of one in configs/tasks")
     parser.add_argument("--output", type=Path, required=True, help="data set file to write; an existing one is replaced")
     source = parser.add_argument_group("source (one of --train, --corpus, --dataset)")
-    source.add_argument("--train", type=Path, help="training samples")
-    source.add_argument("--dev", type=Path, help="development samples; without them the runner takes its own from train")
-    source.add_argument("--test", type=Path, help="test samples")
+    files: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "FILE"}
+    source.add_argument("--train", **files, help="training samples: files, or patterns like 'parts/*.parquet', read one after another")
+    source.add_argument("--dev", **files, help="development samples; without them the runner takes its own from train")
+    source.add_argument("--test", **files, help="test samples")
     corpora = "; ".join(f"{name}: {corpus.about}" for name, corpus in CORPORA.items())
     source.add_argument("--corpus", choices=sorted(CORPORA), help=f"a packaged corpus ({corpora})")
     source.add_argument("--dataset", type=Path, help="Hugging Face data set folder")
     source.add_argument("--test-size", type=int, help="draw this many test samples out of --train or --corpus (--corpus: 1000 by default)")
-    source.add_argument("--seed", type=int, default=42, help="seed of that draw (default: %(default)s)")
+    source.add_argument("--seed", type=int, help=f"seed of that draw (default: {SEED})")
+    rows = parser.add_argument_group("rows")
+    rows.add_argument("--empty", choices=EMPTY, help="rows without text: stop, or leave them out and count them; default: the task's")
+    quoting = "CSV and TSV: double quotes belong to the text (none; TSV's default), or enclose fields, and those inside are doubled "
+    quoting += "(csv; CSV's default) or have a backslash before them (backslash)"
+    rows.add_argument("--quoting", choices=QUOTINGS, help=quoting)
+    rows.add_argument("--delimiter", help="CSV and TSV: what separates fields, one character or the word tab; default: by the file's name")
     layout = parser.add_argument_group("layout")
     layout.add_argument("--prompt-mode", choices=MODES, help="default: the task's")
     layout.add_argument("--prompt-tokens", type=int, help="length P of the prompt; default: the task's")
-    layout.add_argument("--max-tokens", type=int, help="longest stored sample; default: what the model's positions allow")
+    longest = "longest stored sample; default: what the positions, model_max_length and a sentence encoder's max_seq_length allow"
+    layout.add_argument("--max-tokens", type=int, help=longest)
     columns = parser.add_argument_group("columns (default: the task's)")
     for name in ("text", "text2", "label"):
         columns.add_argument(f"--column-{name}", metavar="NAME", help=f"column that holds the {name}")
@@ -67,11 +87,22 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if sum(bool(given) for given in (arguments.train, arguments.corpus, arguments.dataset)) != 1:
         parser.error("give one of --train, --corpus and --dataset")
+    check_together(parser, arguments)
+    return arguments
+
+
+def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuses options that would have no effect beside the others."""
     if not arguments.train and (arguments.dev or arguments.test):
         parser.error("--dev and --test go with --train")
     if arguments.test_size is not None and (arguments.dataset or arguments.test):
         parser.error("--test-size draws from --train or --corpus, where there is no test split yet")
-    return arguments
+    if arguments.seed is not None and arguments.test_size is None and not arguments.corpus:
+        parser.error("--seed goes with --test-size or --corpus")
+    given = ("names", "quoting", "delimiter", "column_text", "column_text2", "column_label")
+    wrong = [f"--{name.replace('_', '-')}" for name in given if getattr(arguments, name)]
+    if arguments.corpus and wrong:
+        parser.error(f"{wrong[0]} is for files, not for --corpus")
 
 
 @dataclass(frozen=True)
@@ -90,63 +121,68 @@ def columns_of(task: Task, arguments: argparse.Namespace) -> dict[str, str]:
             raise UserError(f"{task.path}: the task takes two texts, but the corpus {arguments.corpus} has one")
         return {"text": "text", "label": "label"}
     given = {name: getattr(arguments, f"column_{name}") for name in ("text", "text2", "label")}
-    return {name: given[name] or column for name, column in task.columns.items()}
+    if given["text2"] and "text2" not in task.columns:
+        raise UserError(f"--column-text2 {given['text2']}: the template of {task.path} has no {{text2}}")
+    columns = {name: given[name] or column for name, column in task.columns.items()}
+    if len(set(columns.values())) < len(columns):
+        raise UserError(f"{', '.join(columns)} must be different columns; they are {', '.join(map(repr, columns.values()))}")
+    return columns
 
 
 def open_source(task: Task, arguments: argparse.Namespace, columns: dict[str, str]) -> Source:
     """Finds the splits of whatever kind of source was named."""
-    wanted = list(columns.values())
-    names = arguments.names.split(",") if arguments.names else None
+    seed = SEED if arguments.seed is None else arguments.seed
     if arguments.corpus:
-        return open_corpus(arguments)
+        return open_corpus(arguments, seed)
+    wanted = [columns[field] for field in (*task.fields(), "label")]
+    dialect = Dialect(
+        parse_names(arguments.names) if arguments.names else None,
+        arguments.quoting,
+        parse_delimiter(arguments.delimiter) if arguments.delimiter else None,
+    )
     if arguments.dataset:
-        found = find_dataset_splits(arguments.dataset, task.splits)
-        splits = {split: from_files(paths, wanted) for split, paths in found.items()}
-        label = arguments.dataset.resolve().name
+        paths = find_splits(arguments.dataset, task.splits)
+        tell_unused(arguments.dataset, paths)
     else:
-        paths = {"train": arguments.train, "dev": arguments.dev, "test": arguments.test}
-        splits = {split: from_files([path], wanted, names) for split, path in paths.items() if path}
-        label = ", ".join(f"{split}: {part.name}" for split, part in splits.items())
+        given = {"train": arguments.train, "dev": arguments.dev, "test": arguments.test}
+        paths = {split: expand(names, f"--{split}") for split, names in given.items() if names}
+    if arguments.output.resolve() in {path.resolve() for parts in paths.values() for path in parts}:
+        raise UserError(f"{arguments.output}: is one of the files to read; give --output another name")
+    splits = {split: from_files(parts, wanted, dialect) for split, parts in paths.items()}
+    tell_files(paths, arguments.dataset)
+    label = arguments.dataset.resolve().name if arguments.dataset else ", ".join(f"{split}: {part.name}" for split, part in splits.items())
     digest = combined_sha256([part.sha256 for part in splits.values()])
     if arguments.test_size is not None:
-        records = list(splits["train"].records)
-        splits |= draw_test(records, arguments.test_size, arguments.seed, [columns[field] for field in task.fields()])
+        splits |= draw_test(splits["train"], arguments.test_size, seed, len(task.fields()))
     return Source(splits, label, digest)
 
 
-def open_corpus(arguments: argparse.Namespace) -> Source:
+def tell_files(paths: dict[str, list[Path]], folder: Path | None) -> None:
+    """Prints which files make up each split, and warns of a file in two of them."""
+    for split, parts in paths.items():
+        names = [str(path.relative_to(folder) if folder else path) for path in parts]
+        print(f"{split}: {some(names)}")
+    for one, other in itertools.combinations(paths, 2):
+        both = {path.resolve() for path in paths[one]} & {path.resolve() for path in paths[other]}
+        if both:
+            errors.warn(f"{one} and {other} hold the same samples, those of {min(both)}")
+
+
+def tell_unused(folder: Path, paths: dict[str, list[Path]]) -> None:
+    """Prints which data files of the folder no split uses."""
+    others = [str(path) for path in unused(folder, paths)]
+    if others:
+        print(f"not used: {some(others)}")
+
+
+def open_corpus(arguments: argparse.Namespace, seed: int) -> Source:
     """A packaged corpus with its drawn test split."""
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    records, digest = load_corpus(arguments.corpus, arguments.output.parent)
+    corpus = load_corpus(arguments.corpus, arguments.output.parent)
     test_size = CORPUS_TEST_SIZE if arguments.test_size is None else arguments.test_size
     archive = CORPORA[arguments.corpus].archive
-    name = f"{arguments.corpus} ({archive.package} {archive.version}), test split drawn with seed {arguments.seed}"
-    return Source(draw_test(records, test_size, arguments.seed, ["text"]), name, digest)
-
-
-def draw_test(records: list[Record], test_size: int, seed: int, columns: list[str]) -> dict[str, Split]:
-    """Train and test split of one list of samples."""
-
-    def key(record: Record) -> str:
-        return "\n".join(str(record.values[column]) for column in columns)
-
-    train, test = split_randomly(records, test_size, seed, key)
-    return {name: Split(part, "", name, len(part)) for name, part in (("train", train), ("test", test))}
-
-
-class Skipped:
-    """Counts the rows that the task leaves out."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def drop(self, samples: Iterable[Any]) -> Iterator[Any]:
-        """Passes on what is not None."""
-        for sample in samples:
-            if sample is None:
-                self.count += 1
-            else:
-                yield sample
+    name = f"{arguments.corpus} ({archive.package} {archive.version}), test split drawn with seed {seed}"
+    return Source(draw_test(corpus, test_size, seed, 1), name, corpus.sha256)
 
 
 def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Any, TaskTokenizer]) -> dict[str, Table]:
@@ -154,25 +190,23 @@ def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline:
     layout, tokenizer = pipeline
     tables = {}
     for name, split in source.splits.items():
-        skipped = Skipped()
+        left_out = LeftOut(skip_empty=task.empty == "skip")
         records = tqdm(split.records, desc=name, total=split.n_rows, unit=" samples", leave=False, disable=not sys.stderr.isatty())
-        samples = skipped.drop(to_samples(records, task, columns))
-        tables[name] = collect(encode_samples(samples, layout, tokenizer))
+        samples = to_samples(records, task, columns, left_out)
+        tables[name] = collect(encode_samples(samples, layout, tokenizer, left_out.without_tokens))
         if not tables[name]:
-            raise UserError(f"{source.name}: the {name} split has no samples ({skipped.count} rows left out by their labels)")
-        print(summary(name, tables[name], len(task.labels), skipped.count))
+            raise UserError(f"{source.name}: the {name} split has no samples ({str(left_out) or 'there are no rows'})")
+        print(summary(name, tables[name], len(task.labels), str(left_out)))
     return tables
 
 
-def summary(name: str, table: Table, n_labels: int, n_skipped: int) -> str:
+def summary(name: str, table: Table, n_labels: int, left_out: str) -> str:
     """One line about a split."""
-    counts = [0] * n_labels
-    for label in table.labels:
-        counts[label] += 1
+    counts = np.bincount(table.labels, minlength=n_labels).tolist()
     mean = len(table.tokens) / len(table)
     by_label = "/".join(map(str, counts))
     text = f"{name}: {len(table)} samples, {mean:.1f} tokens on average, {table.n_truncated} shortened; by label {by_label}"
-    return f"{text}; {n_skipped} rows left out" if n_skipped else text
+    return f"{text}; {left_out}" if left_out else text
 
 
 def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source: Source, mode: str, n_prompt: int) -> dict[str, Any]:
@@ -188,7 +222,7 @@ def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source
         "loss": task.loss,
         "vocab_size": model.vocab_size,
         "tokenizer_sha256": model.tokenizer_sha256,
-        "source": source.name,
+        "source": source.name.encode("utf-8", "backslashreplace").decode(),
         "source_sha256": source.sha256,
         "label_words": [label.word for label in task.labels],
         "label_token_ids": label_ids(task, tokenizer),
@@ -199,12 +233,15 @@ def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source
 def main() -> None:
     arguments = parse_arguments()
     task = load_task(arguments.task)
-    model = load_info(arguments.model)
+    task = replace(task, empty=arguments.empty or task.empty)
+    model = load_info(arguments.model, task.readout)
     mode = arguments.prompt_mode or task.prompt_mode
     n_prompt = task.prompt_tokens if arguments.prompt_tokens is None else arguments.prompt_tokens
     if n_prompt < 1:
         raise UserError(f"--prompt-tokens {n_prompt}: must be at least 1")
     tokenizer = TaskTokenizer(model)
+    for note in tokenizer.notes:
+        print(f"{model.folder}: {note}")
     layout = make_layout(task, tokenizer, model, mode, n_prompt, arguments.max_tokens)
     label_ids(task, tokenizer)
     label_texts = encode_label_texts(task, tokenizer, model) if task.readout == "embedding" else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from staging import errors
 from staging.archives import MINILM, Archive, fetch, members
 from staging.errors import UserError
-from staging.model import INDEX, check_model, weight_files
+from staging.model import INDEX, MODULES, SENTENCE_SETTINGS, check_model, module_files
 from staging.paths import real_path
 
 # Packaged models: name -> (archive, the model's folder inside it).
@@ -20,14 +21,19 @@ PACKAGED: dict[str, tuple[Archive, str]] = {"all-MiniLM-L6-v2": (MINILM, "gt_all
 
 # Besides the weights, what is kept of a model folder (each where it exists).
 KEPT: tuple[str, ...] = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+KEPT += ("added_tokens.json",)
 KEPT += ("vocab.json", "merges.txt", "generation_config.json", INDEX, "README.md", "LICENSE", "LICENSE.txt")
+KEPT += (MODULES, "config_sentence_transformers.json", *SENTENCE_SETTINGS)
+# The settings of a sentence encoder's modules, e.g. 1_Pooling/config.json.
+MODULE = re.compile(r"\d+_\w+/config\.json")
 
 EXAMPLES = """examples:
   python jobs/prepare_model.py all-MiniLM-L6-v2 --output models/all-MiniLM-L6-v2     a packaged model, no hub needed
   python jobs/prepare_model.py ~/downloads/roberta-large --output models/roberta-large   a Hugging Face model folder
   python jobs/prepare_model.py FacebookAI/roberta-large --output models/roberta-large    by its name on the hub
 
-A complete Hugging Face folder can also be used where it lies: set model.path to it."""
+A complete Hugging Face folder can also be used where it lies: set model.path to it. Whether fedbpt can run a model is asked of the
+program itself (fedbpt info --model FOLDER) before anything is copied; the variable FEDBPT names another build of it."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,8 +46,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def copy_folder(source: Path, target: Path) -> None:
     """Copies what belongs to the model, and nothing else that lies in the folder."""
-    check_model(source)
-    for name in (*KEPT, *weight_files(source)):
+    checked = check_model(source)
+    for name in (*KEPT, *module_files(source), *checked.files):
         if (source / name).is_file():
             destination = target / name
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +59,10 @@ def unpack_packaged(name: str, target: Path, scratch: Path) -> None:
     archive, inside = PACKAGED[name]
     file = fetch(archive, scratch)
     for path, content in members(file.read_bytes(), file.name):
-        if path.startswith(inside) and (path.removeprefix(inside) in KEPT or path.endswith(".safetensors")):
-            (target / path.removeprefix(inside)).write_bytes(content)
+        name = path.removeprefix(inside)
+        if path.startswith(inside) and (name in KEPT or name.endswith(".safetensors") or MODULE.fullmatch(name)):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(content)
 
 
 def download_hub(name: str, target: Path, scratch: Path) -> None:
@@ -66,7 +74,7 @@ def download_hub(name: str, target: Path, scratch: Path) -> None:
         raise UserError(f"{name}: no such folder, and huggingface_hub, which downloads by name, is not installed") from None
     folder = scratch / "download"
     try:
-        snapshot_download(name, local_dir=folder, allow_patterns=[*KEPT, "*.safetensors"])
+        snapshot_download(name, local_dir=folder, allow_patterns=[*KEPT, "*.safetensors", "*_*/config.json", "adapter_config.json"])
     except Exception as error:  # the hub's client raises many types, its HTTP library's too
         cause = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{name}: not a folder here, not a packaged model, and the hub did not deliver it: {cause[0]}") from None
@@ -89,7 +97,7 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
     """Makes `output`, which appears only when it is complete; returns a line about it."""
     if output.exists() and not overwrite:
         try:
-            return f"{output} is already there and complete ({check_model(output)} tensors; --overwrite replaces it)"
+            return f"{output} is already there and complete ({check_model(output).n_tensors} tensors; --overwrite replaces it)"
         except UserError as error:
             raise UserError(f"{error}; give --overwrite to replace the folder") from None
     place = real_path(output)
@@ -100,12 +108,12 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
         downloads = Path(scratch) / "downloads"
         downloads.mkdir()
         fill(source, target, downloads)
-        tensors = check_model(target)
+        checked = check_model(target)
         if place.exists():
             place.rename(Path(scratch) / "replaced")
         target.rename(place)
-    size = sum(path.stat().st_size for path in output.iterdir()) / 1e6
-    return f"{output}: {tensors} tensors, {size:.1f} MB"
+    size = sum(path.stat().st_size for path in output.rglob("*")) / 1e6
+    return f"{output}: {checked.n_tensors} tensors, {size:.1f} MB; {checked.readouts.replace(str(target), str(output))}".rstrip("; ")
 
 
 def main() -> None:

@@ -68,8 +68,9 @@ def _stage(run: Run, model: str, task: str, samples: Sequence[tuple[str, ...]], 
             file.write(json.dumps({**named, "label": value}, ensure_ascii=False) + "\n")
     output = folder / "texts.h5"
     command = [sys.executable, str(find_staging()), "--model", file_argument(model), "--task", file_argument(task),
-               "--train", str(records), "--output", str(output), "--prompt-mode", str(run.settings["prompt.mode"]), "--prompt-tokens", str(run.settings["prompt.tokens"]),
-               "--column-text", "text", "--column-label", "label"]
+               "--train", str(records), "--output", str(output), "--prompt-mode", str(run.settings["prompt.mode"]),
+               "--prompt-tokens", str(run.settings["prompt.tokens"]), "--column-text", "text", "--column-label", "label",
+               "--empty", "error"]  # a text left out would shift the answers
     command += ["--column-text2", "text2"] if len(samples[0]) == 2 else []
     command += ["--max-tokens", str(max_tokens)] if max_tokens is not None else []
     result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False,

@@ -1,112 +1,43 @@
-"""Text to tokens: template, prompt words, mask and special tokens around a text that alone may be shortened.
+"""Text to tokens: a sample's sentence is tokenised whole, and each of its tokens traced back by its range of characters.
 
-A sample's template is cut at the mask into segments. Each segment is tokenised as one string, so that the result is what the
-tokenizer makes of the whole sentence, and each of its tokens is traced back to the template or to a text by its character range.
-The mask and the prompt words are put in as ids: a text that happens to spell `<mask>` or `</s>` cannot forge one.
+What the template wrote is frozen; what a text wrote may be shortened and perturbed. Special tokens come from the template alone: a text
+that spells `<mask>` or `</s>` is read as the characters it is made of (seal.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from operator import itemgetter
 
-from tokenizers import Encoding, Tokenizer
+import numpy as np
+from tokenizers import Encoding
 
 from .errors import UserError
-from .model import ModelInfo, read_json
-from .sources import Record
-from .task import Piece, Task, pieces_of
+from .layout import Layout, Span
+from .model import ModelInfo
+from .samples import Sample
+from .task import Task
+from .tokenizer import TaskTokenizer
+from .words import Cache, Range, Words, WordTokenizer
 
-BATCH = 512
-FIRST_PROMPT_ID = 1000
-TEMPLATE = -1  # owner of a token that is no part of a text
-
-# Where a special token's name is looked up, and what it is called where no file says so.
-ROLES = {
-    "bos": (("cls_token", "bos_token"), ("[CLS]", "<s>")),
-    "eos": (("sep_token", "eos_token"), ("[SEP]", "</s>")),
-    "mask": (("mask_token",), ("[MASK]", "<mask>")),
-    "pad": (("pad_token",), ("[PAD]", "<pad>")),
-    "unk": (("unk_token",), ("[UNK]", "<unk>")),
-}
+BATCH_ROWS, BATCH_CHARACTERS = 1024, 1 << 20
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A sample ready for the data set file. `frozen`: 1 for tokens that no perturbation may touch."""
+@dataclass
+class Block:
+    """Some samples ready for the data set file. `tokens`, `frozen`: of all samples end to end; frozen 1: no perturbation may touch it."""
 
-    tokens: list[int]
-    frozen: list[int]
-    label: int
-    readout: int
-    row: int
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A row that passed the checks: its texts and label number."""
-
-    texts: tuple[str, ...]
-    label: int
-    row: int
-    place: str
-
-
-class TaskTokenizer:
-    """A model's tokenizer with what the task needs to know of its special tokens."""
-
-    def __init__(self, model: ModelInfo) -> None:
-        self.folder = model.folder
-        path = model.folder / "tokenizer.json"
-        try:
-            self.tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise UserError(f"{path}: not a tokenizer that this version of tokenizers reads ({error})") from None
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = True
-        self.ids = {role: self._special_id(role) for role in ROLES}
-        self.prefix, self.suffix = self._wrapping()
-        mask = next((token for number, token in self.tokenizer.get_added_tokens_decoder().items() if number == self.ids["mask"]), None)
-        self.mask_strips = bool(mask and mask.lstrip)
-        if mask and mask.rstrip:
-            raise UserError(f"{path}: its mask token takes in the white space after it, which is not supported")
-        size = self.tokenizer.get_vocab_size(with_added_tokens=True)
-        if size > model.vocab_size:
-            raise UserError(f"{path}: has {size} tokens, but the model's config.json says vocab_size {model.vocab_size}")
-
-    def _special_id(self, role: str) -> int:
-        """Id of a special token, by the model's own files or the usual names; -1 where there is none."""
-        keys, usual = ROLES[role]
-        for name in ("tokenizer_config.json", "special_tokens_map.json"):
-            if (self.folder / name).is_file():
-                entries = read_json(self.folder / name)
-                for key in keys:
-                    number = self._lookup(entries.get(key))
-                    if number is not None:
-                        return number
-        return next((number for number in map(self._lookup, usual) if number is not None), -1)
-
-    def _lookup(self, entry: Any) -> int | None:
-        content = entry.get("content") if isinstance(entry, dict) else entry
-        return self.tokenizer.token_to_id(content) if isinstance(content, str) else None
-
-    def _wrapping(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer puts before and after a text."""
-        for probe in ("a", "1", "."):
-            bare = self.tokenizer.encode(probe, add_special_tokens=False).ids
-            full = self.tokenizer.encode(probe, add_special_tokens=True).ids
-            for start in range(len(full) - len(bare) + 1):
-                if bare and full[start : start + len(bare)] == bare:
-                    return full[:start], full[start + len(bare) :]
-        raise UserError(f"{self.folder / 'tokenizer.json'}: cannot tell which special tokens it puts around a text")
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without special tokens."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+    tokens: array[int] = field(default_factory=lambda: array("i"))
+    frozen: bytearray = field(default_factory=bytearray)
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    labels: array[int] = field(default_factory=lambda: array("i"))
+    readout: array[int] = field(default_factory=lambda: array("i"))
+    row: array[int] = field(default_factory=lambda: array("q"))
+    n_truncated: int = 0
 
 
 def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
@@ -119,7 +50,7 @@ def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
         spelling = f" {label.word}" if task.label_space else label.word
         ids = tokenizer.encode(spelling)
         if len(ids) != 1 and not (ids and task.label_tokens == "first"):
-            tokens = " ".join(repr(tokenizer.tokenizer.id_to_token(number)) for number in ids)
+            tokens = " ".join(repr(tokenizer.token(number)) for number in ids)
             raise UserError(
                 f"{where}: label word {spelling!r} is {len(ids)} tokens of this tokenizer ({tokens}); choose another word, "
                 f"or set label_space or label_tokens (see configs/tasks/sst2.yaml)"
@@ -133,173 +64,204 @@ def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
     return numbers
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a sample is laid out: the segments of its template, and the lengths that its mode allows."""
+@dataclass
+class Batch:
+    """Samples on their way. `words`: of each, or None for a sentence that is tokenised whole; `new`: words unknown before; `encodings`:
+    of the new words, then of the whole sentences."""
 
-    segments: tuple[tuple[Piece, ...], ...]
-    head: tuple[int, ...]  # ids before the first segment: special tokens, then prompt words in mode add
-    tail: tuple[int, ...]
-    mask: int
-    max_length: int
-    readout: str
-
-
-def make_layout(task: Task, tokenizer: TaskTokenizer, model: ModelInfo, mode: str, n_prompt: int, max_tokens: int | None) -> Layout:
-    """Template and mode to a layout; finds what cannot work before any text is read."""
-    limit = model.positions - (n_prompt if mode == "input" else 0)
-    if max_tokens is not None and max_tokens > limit:
-        raise UserError(f"--max-tokens {max_tokens}: the model has {model.positions} positions, which leaves {limit} in mode {mode}")
-    if task.readout == "mask" and tokenizer.ids["mask"] < 0:
-        raise UserError(f"{model.folder}: its tokenizer has no mask token, which {task.path} (readout: mask) needs")
-    pieces = pieces_of(task.template if mode == "add" else task.template_without_prompt)
-    head = list(tokenizer.prefix)
-    if mode == "add":
-        if not pieces or pieces[0] != ("prompt", ""):
-            raise UserError(f"{task.path}: prompt mode add needs a template that starts with {{prompt}}")
-        if FIRST_PROMPT_ID + n_prompt > tokenizer.tokenizer.get_vocab_size():
-            raise UserError(f"{model.folder}: the vocabulary is too small for the prompt words 1000 to {FIRST_PROMPT_ID + n_prompt - 1}")
-        if task.readout != "last" and len(head) != 1:
-            raise UserError(f"{model.folder}: its tokenizer puts {len(head)} tokens before a text; mode add expects exactly one")
-        head += range(FIRST_PROMPT_ID, FIRST_PROMPT_ID + n_prompt)
-        pieces = pieces[1:]
-    segments = _cut_at_mask(pieces)
-    length = max_tokens if max_tokens is not None else limit
-    layout = Layout(segments, tuple(head), tuple(tokenizer.suffix), tokenizer.ids["mask"], length, task.readout)
-    bare = _fill(segments, ("", ""), tokenizer.mask_strips)
-    fixed = len(head) + len(layout.tail) + len(segments) - 1 + sum(len(tokenizer.encode(string)) for string, _ in bare)
-    if fixed >= length:
-        room = f"--max-tokens {max_tokens}" if max_tokens is not None else f"the model's {model.positions} positions"
-        raise UserError(f"{task.path}: {n_prompt} prompt tokens and the template ({fixed} tokens) leave no room for a text in {room}")
-    return layout
+    samples: list[Sample]
+    words: list[Words | None]
+    cache: Cache
+    new: list[str]
+    whole: list[tuple[str, list[Span]]]
+    encodings: Future[list[Encoding]]
 
 
-def _cut_at_mask(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], ...]:
-    """The pieces before and after the mask."""
-    places = [number for number, piece in enumerate(pieces) if piece[0] == "mask"]
-    return (tuple(pieces[: places[0]]), tuple(pieces[places[0] + 1 :])) if places else (tuple(pieces),)
+def _token_range(offsets: Sequence[tuple[int, int]], sentence: str, span: Span) -> Range:
+    """The tokens that a text wrote. One that the template wrote too, beyond white space, is not among them; the space before the first
+    word is, whether or not the vocabulary has a token for both."""
+    first, last = span
+    low = bisect_right(offsets, first, key=itemgetter(1))
+    while low < len(offsets) and offsets[low][0] < first and sentence[offsets[low][0] : first].strip():
+        low += 1
+    while 0 < low < len(offsets) and _leads(offsets[low - 1], sentence, first) and first < last:
+        low -= 1
+    high = bisect_left(offsets, last, lo=low, key=itemgetter(0))
+    while high > low and offsets[high - 1][1] > last and sentence[last : offsets[high - 1][1]].strip():
+        high -= 1
+    return low, high
 
 
-Span = tuple[int, int, int]  # text number, first character, one past the last
+def _leads(token: tuple[int, int], sentence: str, first: int) -> bool:
+    """Whether a token is no more than the space before a text, or none at all."""
+    start, end = token
+    return end == first and not sentence[start:end].strip()
 
 
-def _fill(segments: Sequence[Sequence[Piece]], texts: Sequence[str], mask_strips: bool) -> list[tuple[str, list[Span]]]:
-    """Each segment's string, and where in it the texts lie. A mask that takes in the white space before it, as RoBERTa's does,
-    loses it here (`mask_strips`)."""
-    filled = []
-    for segment in segments:
-        string, spans = "", []
-        for kind, literal in segment:
-            if kind == "literal":
-                string += literal
+def _is_empty(offsets: Sequence[tuple[int, int]], span: Span) -> bool:
+    """Whether no token, not even one that the template wrote too, comes of a text."""
+    return not any(start < span[1] and end > span[0] for start, end in offsets)
+
+
+def _removals(ranges: Sequence[Range], excess: int, layout: Layout) -> list[Range]:
+    """The tokens to cut so that `excess` go, always from the longer text (of two equal ones, from text2), at its end or its beginning."""
+    kept = [high - low for low, high in ranges]
+    if len(kept) == 1:
+        kept[0] -= excess
+    else:
+        second = layout.order.index(1)
+        longer = second if kept[second] >= kept[1 - second] else 1 - second
+        level = min(excess, kept[longer] - kept[1 - longer])
+        kept[longer] -= level
+        kept[second] -= (excess - level + 1) // 2
+        kept[1 - second] -= (excess - level) // 2
+    if layout.cuts_left:
+        return [(low, high - stays) for (low, high), stays in zip(ranges, kept, strict=True)]
+    return [(low + stays, high) for (low, high), stays in zip(ranges, kept, strict=True)]
+
+
+class _Encoder:
+    """Makes blocks of samples."""
+
+    def __init__(self, layout: Layout, tokenizer: TaskTokenizer, on_empty: Callable[[Sample], None]) -> None:
+        self.layout, self.tokenizer, self.on_empty = layout, tokenizer, on_empty
+        self.words = WordTokenizer(layout, tokenizer.tokenizer)
+        self.around = len(layout.head) + len(layout.tail) - layout.n_stand_in
+
+    def begin(self, samples: list[Sample], pool: ThreadPoolExecutor) -> Batch:
+        """Has tokenised what a batch needs, by another thread."""
+        cache = self.words.start()
+        words = [self.words.words(sample.texts, self.layout.order) for sample in samples]
+        texts = (text for row in words if row is not None for text in row)
+        new = sorted({word for text in texts for word in text if word not in cache})
+        whole = [self.layout.fill(sample.texts) for sample, row in zip(samples, words, strict=True) if row is None]
+        encodings = pool.submit(self.tokenizer.encode_batch, [*new, *(sentence for sentence, _ in whole)])
+        return Batch(samples, words, cache, new, whole, encodings)
+
+    def finish(self, batch: Batch) -> Block:
+        """The block of a batch, once it is tokenised."""
+        encodings = _result(batch, self.layout, self.tokenizer)
+        self.words.learn(batch.cache, batch.new, [encoding.ids for encoding in encodings[: len(batch.new)]])
+        whole = zip(encodings[len(batch.new) :], batch.whole, strict=True)
+        block, places = Block(), []
+        for sample, words in zip(batch.samples, batch.words, strict=True):
+            if words is not None:
+                ids, ranges = self.words.join(words, batch.cache)
+                empty = any(low == high for low, high in ranges)
             else:
-                number = 0 if kind == "text" else 1
-                spans.append((number, len(string), len(string) + len(texts[number])))
-                string += texts[number]
-        before_mask = len(segments) > 1 and segment is segments[0]
-        filled.append((string.rstrip() if before_mask and mask_strips else string, spans))
-    return filled
+                ids, ranges, empty = _trace(*next(whole))
+            if empty:
+                self.on_empty(sample)
+                continue
+            self._add(block, sample, ids, ranges)
+            places.append(sample.place)
+        self._refuse_special(block, places)
+        return block
+
+    def _add(self, block: Block, sample: Sample, ids: list[int], ranges: list[Range]) -> None:
+        layout = self.layout
+        excess = self.around + len(ids) - layout.max_length
+        if excess > 0:
+            if excess >= sum(high - low for low, high in ranges):
+                raise UserError(f"{sample.place}: template and prompt alone fill the {layout.max_length} tokens allowed")
+            gone = 0
+            for number, (first, last) in enumerate(_removals(ranges, excess, layout)):
+                low, high = ranges[number]
+                del ids[first - gone : last - gone]
+                ranges[number] = (low - gone, high - gone - (last - first))
+                gone += last - first
+            block.n_truncated += 1
+        readout = 0
+        if layout.mask >= 0:
+            n_masks = ids.count(layout.mask)
+            if n_masks != 1:
+                wrong = f"the tokenizer finds {n_masks} mask tokens in this sentence, not one"
+                raise UserError(f"{sample.place}: {wrong}; put spaces around {{mask}}")
+            readout = len(layout.head) - layout.n_stand_in + ids.index(layout.mask)
+        length = self.around + len(ids)
+        self._append(block, ids, ranges)
+        block.lengths.append(length)
+        block.labels.append(sample.label)
+        block.readout.append(length - 1 if layout.readout == "last" else readout)
+        block.row.append(sample.row)
+
+    def _append(self, block: Block, ids: list[int], ranges: Sequence[Range]) -> None:
+        layout, frozen = self.layout, block.frozen
+        block.tokens.extend(layout.head)
+        block.tokens.extend(ids[layout.n_stand_in :] if layout.n_stand_in else ids)
+        block.tokens.extend(layout.tail)
+        done = layout.n_stand_in - len(layout.head)  # the head counts as tokens before the sentence
+        for low, high in sorted(ranges):
+            frozen += b"\1" * (low - done)
+            frozen += bytes(high - low)
+            done = high
+        frozen += b"\1" * (len(ids) + len(layout.tail) - done)
+
+    def _refuse_special(self, block: Block, places: Sequence[str]) -> None:
+        """A text that yields a special token after all, such as a padding token that stands for unknown characters."""
+        tokens, frozen = np.frombuffer(block.tokens, np.int32), np.frombuffer(block.frozen, np.uint8)
+        found = np.flatnonzero(self.tokenizer.forbidden[tokens] & (frozen == 0))
+        if len(found):
+            number = int(np.searchsorted(np.cumsum(block.lengths), found[0], side="right"))
+            raise UserError(
+                f"{places[number]}: the tokenizer makes the special token {self.tokenizer.token(int(tokens[found[0]]))!r} of a part of "
+                f"this text, which would be taken for the template's; leave the row out, or change the text with the task's replace"
+            )
 
 
-def _owners(encoding: Encoding, string: str, spans: Sequence[Span]) -> list[int]:
-    """For each token the text it belongs to, or TEMPLATE. A token that spans both belongs to the template, but for white space."""
-    owners = []
-    for start, end in encoding.offsets:
-        owner = TEMPLATE
-        for number, first, last in spans:
-            inside = start < last and end > first if end > start else first <= start <= last and first < last
-            if inside and not string[start : max(start, first)].strip() and not string[min(end, last) : end].strip():
-                owner = number
-        owners.append(owner)
-    return owners
+def _trace(encoding: Encoding, filled: tuple[str, list[Span]]) -> tuple[list[int], list[Range], bool]:
+    """A whole sentence's ids, which of them come of the texts, and whether a text has none."""
+    sentence, spans = filled
+    offsets = encoding.offsets
+    ranges = [_token_range(offsets, sentence, span) for span in spans]
+    empty = any(low == high and _is_empty(offsets, span) for (low, high), span in zip(ranges, spans, strict=True))
+    return encoding.ids, ranges, empty
 
 
-def _shorten(owners: list[list[int]], excess: int) -> list[list[bool]]:
-    """Which tokens stay once `excess` of them are cut from the ends of the texts, always from the longer one."""
-    counts = [sum(row.count(number) for row in owners) for number in (0, 1)]
-    for _ in range(excess):
-        counts[0 if counts[0] > counts[1] else 1] -= 1
-    used = [0, 0]
-    keep = []
-    for row in owners:
-        flags = []
-        for owner in row:
-            stays = owner == TEMPLATE or used[owner] < counts[owner]
-            if owner != TEMPLATE:
-                used[owner] += 1
-            flags.append(stays)
-        keep.append(flags)
-    return keep
+def _result(batch: Batch, layout: Layout, tokenizer: TaskTokenizer) -> list[Encoding]:
+    try:
+        return batch.encodings.result()
+    except Exception:  # the library raises plain Exception, and does not say for which text
+        for sample in batch.samples:
+            try:
+                tokenizer.encode(layout.fill(sample.texts)[0])
+            except Exception as error:
+                raise UserError(f"{sample.place}: the tokenizer cannot read this text ({error})") from None
+        raise
 
 
-def _assemble(layout: Layout, encodings: Sequence[Encoding], owners: list[list[int]], sample: Sample) -> Encoded:
-    fixed = len(layout.head) + len(layout.tail) + len(layout.segments) - 1
-    length = fixed + sum(map(len, owners))
-    excess = max(0, length - layout.max_length)
-    n_text = sum(owner != TEMPLATE for row in owners for owner in row)
-    if n_text == 0:
-        raise UserError(f"{sample.place}: the text is empty: the tokenizer finds no token in it")
-    if excess >= n_text:
-        raise UserError(f"{sample.place}: template and prompt alone fill the {layout.max_length} tokens allowed")
-    keep = _shorten(owners, excess) if excess else None
-    tokens, frozen, readout = list(layout.head), [1] * len(layout.head), 0
-    for number, (encoding, row) in enumerate(zip(encodings, owners, strict=True)):
-        if number > 0:
-            readout = len(tokens)
-            tokens.append(layout.mask)
-            frozen.append(1)
-        stays = keep[number] if keep else [True] * len(row)
-        tokens += [token for token, stay in zip(encoding.ids, stays, strict=True) if stay]
-        frozen += [int(owner == TEMPLATE) for owner, stay in zip(row, stays, strict=True) if stay]
-    tokens += layout.tail
-    frozen += [1] * len(layout.tail)
-    if layout.readout == "last":
-        readout = len(tokens) - 1
-    return Encoded(tokens, frozen, sample.label, readout, sample.row, excess > 0)
+def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    batch: list[Sample] = []
+    n_characters = 0
+    for sample in samples:
+        batch.append(sample)
+        n_characters += sum(map(len, sample.texts))
+        if len(batch) == BATCH_ROWS or n_characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
 
 
-def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str]) -> Iterator[Sample | None]:
-    """Checks rows and looks up their labels; None for a row whose label the task leaves out."""
-    labels = task.label_index()
-    for record in records:
-        value = _label_value(record, columns["label"])
-        if value in task.skip_labels:
-            yield None
-            continue
-        if value not in labels:
-            raise UserError(f"{record.place}: unknown label {value!r}; {task.path} knows {', '.join(labels)}")
-        texts = tuple(_clean(record, columns[field], task) for field in task.fields())
-        yield Sample(texts, labels[value], record.row, record.place)
+def _refuse_empty(sample: Sample) -> None:
+    raise UserError(f"{sample.place}: the text is empty: the tokenizer finds no token in it")
 
 
-def _label_value(record: Record, column: str) -> str:
-    value = record.values[column]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip()
-
-
-def _clean(record: Record, column: str, task: Task) -> str:
-    value = record.values[column]
-    if value is None or not str(value).strip():
-        raise UserError(f"{record.place}: the text in column {column!r} is empty")
-    if not isinstance(value, str):
-        raise UserError(f"{record.place}: column {column!r} holds {value!r}, not a text")
-    for old, new in task.replace:
-        value = value.replace(old, new)
-    return value.strip() if task.strip else value
-
-
-def encode_samples(samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer) -> Iterator[Encoded]:
-    """Tokenises in batches, which the library spreads over the cores."""
-    iterator = iter(samples)
-    while batch := list(islice(iterator, BATCH)):
-        filled = list(zip(*(_fill(layout.segments, sample.texts, tokenizer.mask_strips) for sample in batch), strict=True))
-        encoded = [tokenizer.tokenizer.encode_batch([string for string, _ in column], add_special_tokens=False) for column in filled]
-        for number, sample in enumerate(batch):
-            encodings = [column[number] for column in encoded]
-            owners = [_owners(column[number], *texts[number]) for column, texts in zip(encoded, filled, strict=True)]
-            yield _assemble(layout, encodings, owners, sample)
+def encode_samples(
+    samples: Iterable[Sample], layout: Layout, tokenizer: TaskTokenizer, on_empty: Callable[[Sample], None] = _refuse_empty
+) -> Iterator[Block]:
+    """Tokenises in batches, which the library spreads over the cores; while it works at one, the batch before is finished. A sample of
+    whose text no token comes is left to `on_empty`."""
+    encoder = _Encoder(layout, tokenizer, on_empty)
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Batch | None = None
+        for batch in _batches(samples):
+            begun = encoder.begin(batch, pool)
+            if waiting is not None:
+                yield encoder.finish(waiting)
+            waiting = begun
+        if waiting is not None:
+            yield encoder.finish(waiting)
 
 
 def encode_label_texts(task: Task, tokenizer: TaskTokenizer, model: ModelInfo) -> list[list[int]]:

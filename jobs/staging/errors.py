@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 
 class UserError(Exception):
@@ -13,10 +16,12 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Runs `main` and turns what a user can cause into one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names and words that the terminal's encoding lacks
     try:
         if sys.stdout is None:
             raise UserError("the standard output is closed; nothing can be printed")
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a name's characters
         main()
         sys.stdout.flush()
     except UserError as error:
@@ -35,6 +40,11 @@ def _drop_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def warn(text: str) -> None:
+    """One line on stderr about what the user should look at, above any progress bar."""
+    tqdm.write(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _fail(text: str, code: int = 2) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .encode import Encoded
+from .encode import Block
 from .errors import UserError
 from .paths import real_path
 
@@ -43,25 +43,26 @@ class Table:
     row: array[int] = field(default_factory=lambda: array("q"))
     n_truncated: int = 0
 
-    def add(self, sample: Encoded) -> None:
-        """Appends one sample."""
-        self.tokens.extend(sample.tokens)
-        self.frozen.extend(sample.frozen)
-        self.offsets.append(len(self.tokens))
-        self.labels.append(sample.label)
-        self.readout.append(sample.readout)
-        self.row.append(sample.row)
-        self.n_truncated += sample.truncated
+    def add(self, block: Block) -> None:
+        """Appends some samples."""
+        ends = np.cumsum(block.lengths, dtype=np.int64) + self.offsets[-1]
+        self.offsets.frombytes(ends.tobytes())
+        self.tokens.extend(block.tokens)
+        self.frozen.frombytes(block.frozen)
+        self.labels.extend(block.labels)
+        self.readout.extend(block.readout)
+        self.row.extend(block.row)
+        self.n_truncated += block.n_truncated
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def collect(samples: Iterable[Encoded]) -> Table:
+def collect(blocks: Iterable[Block]) -> Table:
     """All samples of a split."""
     table = Table()
-    for sample in samples:
-        table.add(sample)
+    for block in blocks:
+        table.add(block)
     return table
 
 

@@ -3,6 +3,7 @@
 #include "build_info.h"
 #include "cli.h"
 #include "comm.h"
+#include "info_model.h"
 
 #include <argp.h>
 #include <stdbool.h>
@@ -11,10 +12,49 @@
 
 enum { MAX_DEVICES = 64, ID_BYTES = 64 };
 
+static const struct argp_option options[] = {
+    {"model", 'm', "FOLDER", 0, "look at this model folder instead: what it is, and whether it can be run", 0},
+    {"readout", 'r', "NAME", 0, "fail unless the model can be read so: mask or embedding", 0},
+    {"config-only", 'c', NULL, 0, "leave the model's weights out of the check", 0},
+    {"json", 'j', NULL, 0, "print the model's description as one JSON object", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    fbt_info_model_request *request = state->input;
+    switch (key) {
+    case 'm':
+        request->folder = value;
+        return 0;
+    case 'r':
+        request->readout = value;
+        return 0;
+    case 'c':
+        request->config_only = true;
+        return 0;
+    case 'j':
+        request->json = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (request->folder == NULL && (request->readout != NULL || request->config_only || request->json)) {
+            argp_error(state, "--readout, --config-only and --json go with --model");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static const struct argp parser = {
-    .doc = "Prints version, compiler, MPI library, and what each backend would compute with on this machine, or why it "
-           "cannot."
-           "\vExample:\n  fedbpt info",
+    .options = options,
+    .parser = parse,
+    .doc =
+        "Prints version, compiler, MPI library, and what each backend would compute with on this machine, or why it "
+        "cannot. With --model: what a model folder holds, and which readouts it can be run with; exit code 1 and the "
+        "reason if it cannot be run."
+        "\vExamples:\n  fedbpt info\n  fedbpt info --model models/roberta-large\n"
+        "  fedbpt info --model models/all-MiniLM-L6-v2 --readout embedding --json",
 };
 
 /* The backend as local rank `rank` of one more would get it; no other has this rank's device when there are enough. */
@@ -82,15 +122,24 @@ static void print_cuda(void)
     }
 }
 
-int fbt_cli_info(int argc, char **argv)
+static fbt_status print_machine(void)
 {
-    argp_parse(&parser, argc, argv, 0, NULL, NULL);
     printf("fedbpt %s (commit %s)\ncompiler: %s\nMPI: %s\n", fbt_build_version, fbt_build_commit, fbt_build_compiler,
            fbt_comm_library());
-    if (print_cpu() != FBT_OK) {
+    const fbt_status status = print_cpu();
+    if (status == FBT_OK) {
+        print_cuda();
+    }
+    return status;
+}
+
+int fbt_cli_info(int argc, char **argv)
+{
+    fbt_info_model_request request = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &request);
+    if ((request.folder != NULL ? fbt_info_model(&request) : print_machine()) != FBT_OK) {
         fprintf(stderr, "fedbpt: error: %s\n", fbt_error_message());
         return FBT_EXIT_FAILURE;
     }
-    print_cuda();
     return FBT_EXIT_OK;
 }

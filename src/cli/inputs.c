@@ -114,6 +114,47 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
     return FBT_OK;
 }
 
+static int64_t n_tokens_of(const fbt_split *split)
+{
+    return split->n_samples > 0 ? split->offsets[split->n_samples] : 0;
+}
+
+/* Index of the first token that is `pad`; n where there is none. */
+static int64_t find_padding(const int32_t *tokens, int64_t n, int64_t pad)
+{
+    int64_t i = 0;
+    while (i < n && tokens[i] != pad) {
+        i++;
+    }
+    return i;
+}
+
+/* Where positions start behind the padding token, transformers counts only tokens that are not padding; here they are
+ * counted in order. The two agree as long as no sample holds the padding token. */
+static fbt_status check_padding(const fbt_dataset *dataset, const fbt_settings *settings, const fbt_model_shape *shape)
+{
+    const int64_t n_label_tokens = dataset->label_offsets != NULL ? dataset->label_offsets[dataset->n_labels] : 0;
+    const struct {
+        const char *name;
+        const int32_t *tokens;
+        int64_t n_tokens;
+    } parts[] = {{"train", dataset->train.tokens, n_tokens_of(&dataset->train)},
+                 {"dev", dataset->dev.tokens, n_tokens_of(&dataset->dev)},
+                 {"test", dataset->test.tokens, n_tokens_of(&dataset->test)},
+                 {"labels", dataset->label_tokens, n_label_tokens}};
+    const int64_t pad = shape->position_offset - 1;
+    for (int i = 0; pad >= 0 && i < 4; i++) {
+        int64_t at = find_padding(parts[i].tokens, parts[i].n_tokens, pad);
+        if (at < parts[i].n_tokens) {
+            return fbt_fail(FBT_ERR_DATA,
+                            "%s: %s/tokens[%lld] is %lld, the model's pad_token_id, which its positions are counted "
+                            "from: prepare the data again",
+                            settings->data.path, parts[i].name, (long long)at, (long long)pad);
+        }
+    }
+    return FBT_OK;
+}
+
 /* "" where the folder has no tokenizer.json: then only the vocabulary's size can be compared. */
 static fbt_status tokenizer_digest(const char *folder, char text[FBT_DIGEST_TEXT_BYTES])
 {
@@ -123,13 +164,25 @@ static fbt_status tokenizer_digest(const char *folder, char text[FBT_DIGEST_TEXT
     return access(path, F_OK) == 0 ? fbt_digest_file(path, text) : FBT_OK;
 }
 
+/* What the model folder says about a model that is read as the data set asks for. */
+static fbt_status read_shape(const fbt_dataset *dataset, const fbt_settings *settings, fbt_model_shape *shape)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_model_read_shape(settings->model.path, shape));
+    if (dataset->readout == FBT_READOUT_EMBEDDING) {
+        FBT_TRY(fbt_model_read_pooling(settings->model.path, shape));
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     const fbt_dataset *dataset = &inputs->dataset;
     fbt_model_shape shape;
     char sha256[FBT_DIGEST_TEXT_BYTES];
-    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    FBT_TRY(read_shape(dataset, settings, &shape));
     if (dataset->vocab_size != shape.vocab_size) {
         FBT_FAIL(FBT_ERR_DATA,
                  "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
@@ -145,6 +198,7 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
     }
     FBT_TRY(check_prompt(dataset, settings));
     FBT_TRY(check_lengths(dataset, settings, &shape));
+    FBT_TRY(check_padding(dataset, settings, &shape));
 done:
     return status;
 }
@@ -264,7 +318,7 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
     fbt_status status = FBT_OK;
     const fbt_model_options options = model_options(inputs, settings);
     fbt_model_shape shape;
-    FBT_TRY(fbt_model_read_shape(settings->model.path, &shape));
+    FBT_TRY(read_shape(&inputs->dataset, settings, &shape));
     FBT_TRY(fbt_model_check_shape(inputs->backend, &shape));
     fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
 done:

@@ -49,7 +49,8 @@ typedef struct fbt_inputs {
 fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings);
 
 /* SHA-256 of what the settings' numbers rest on, for the run file. Of the data set: of the file's bytes. Of the model: of what
- * `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order. Reads all of it. Rank-local; rank 0 is enough. */
+ * `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order; and, where a
+ * sentence encoder's folder asks for it, of a line "pooling cls". Reads all of it. Rank-local; rank 0 is enough. */
 fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
 
 /* Takes the digests and checks that they are those of the run in the file `run`. what_to_do ends the sentence. Errors: FBT_ERR_DATA. */

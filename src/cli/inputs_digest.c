@@ -58,6 +58,23 @@ done:
     return status;
 }
 
+/* How texts are pooled is part of the model where it is not by the mean. A folder whose pooling is refused is read at the
+ * mask alone. */
+static fbt_status add_pooling(fbt_digest *digest, const char *folder)
+{
+    static const char cls[] = "pooling cls\n";
+    fbt_status status = FBT_OK;
+    fbt_model_shape shape;
+    FBT_TRY(fbt_model_read_shape(folder, &shape));
+    if (fbt_model_read_pooling(folder, &shape) != FBT_OK) {
+        fbt_error_clear();
+    } else if (shape.pooling == FBT_POOLING_CLS) {
+        FBT_TRY(fbt_digest_add(digest, cls, sizeof cls - 1));
+    }
+done:
+    return status;
+}
+
 static fbt_status digest_model(const char *folder, char text[FBT_DIGEST_TEXT_BYTES])
 {
     fbt_status status = FBT_OK;
@@ -67,6 +84,7 @@ static fbt_status digest_model(const char *folder, char text[FBT_DIGEST_TEXT_BYT
     FBT_TRY(fbt_digest_new(&digest));
     FBT_TRY(add_file(digest, path));
     FBT_TRY(add_weights(digest, folder));
+    FBT_TRY(add_pooling(digest, folder));
     status = fbt_digest_end(digest, text);
     digest = NULL;
 done:

@@ -23,7 +23,7 @@ static const command commands[] = {
     {"export", fbt_cli_export, "write a recorded prompt for PEFT, NumPy or any reader of safetensors"},
     {"show", fbt_cli_show, "print a run file: settings, environment, rounds, or its digest"},
     {"bench", fbt_cli_bench, "time a population batch against the machine's own peak"},
-    {"info", fbt_cli_info, "print version, backends and processor"},
+    {"info", fbt_cli_info, "print version, backends and processor, or what a model folder holds"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

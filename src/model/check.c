@@ -24,6 +24,17 @@ fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *sh
     return FBT_OK;
 }
 
+fbt_status fbt_model_check_readout(const fbt_model_shape *shape, fbt_readout readout)
+{
+    if (readout != FBT_READOUT_MASK && readout != FBT_READOUT_EMBEDDING) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED,
+                        "an encoder (%s) is read at a mask or as an embedding, not at the last token: prepare the "
+                        "data set for one of these",
+                        shape->family);
+    }
+    return FBT_OK;
+}
+
 /* n_prompt: rows at the start that are not tokens. */
 static fbt_status check_tokens(const fbt_model_shape *shape, const fbt_batch *batch, int64_t sequence, int64_t n_prompt)
 {
@@ -65,6 +76,10 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
     if (model->options.readout == FBT_READOUT_MASK &&
         (batch->readout[s] < batch->offsets[s] || batch->readout[s] >= batch->offsets[s + 1])) {
         FBT_FAIL(FBT_ERR_ARG, "the row read of sequence %" PRId64 " is outside it", s);
+    }
+    if (model->options.readout == FBT_READOUT_EMBEDDING && shape->pooling == FBT_POOLING_CLS &&
+        batch->readout[s] != batch->offsets[s] + origin->n_placeholders) {
+        FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " is not read at its first token, by which the model pools", s);
     }
 done:
     return status;

@@ -1,6 +1,9 @@
 #include "encoder.h"
 
+#include "memory.h"
+
 #include <math.h>
+#include <stdlib.h>
 
 /* Bytes of n activations. */
 static double activation_bytes(const fbt_encoder *e, double n)
@@ -175,14 +178,42 @@ done:
     return status;
 }
 
-static fbt_status pool(fbt_encoder *e, const fbt_packed *packed)
+/* The normalised mean of each sequence's rows of x. */
+static fbt_status pool(fbt_encoder *e, fbt_room x, const fbt_packed *packed)
 {
     fbt_status status = FBT_OK;
     double h = (double)e->shape.n_hidden;
     double bytes = activation_bytes(e, (double)packed->n_rows * h) + (double)packed->n_sequences * h * sizeof(float);
-    FBT_TRY(
-        e->b->ops->mean_pool(e->b, e->w->rooms[FBT_ROOM_POOLED], e->w->rooms[FBT_ROOM_X], packed, e->shape.n_hidden));
+    FBT_TRY(e->b->ops->mean_pool(e->b, e->w->rooms[FBT_ROOM_POOLED], e->w->rooms[x], packed, e->shape.n_hidden));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, (fbt_work){.bytes = bytes}));
+done:
+    return status;
+}
+
+/* The rows that were read as a batch of their own, in which every sequence is one row long: its mean is that row. */
+static fbt_packed rows_as_sequences(const fbt_encoder *e, const fbt_packed *packed)
+{
+    return (fbt_packed){.offsets = e->w->rooms[FBT_ROOM_UNITS],
+                        .host_offsets = e->units,
+                        .n_sequences = packed->n_sequences,
+                        .n_rows = packed->n_sequences,
+                        .max_length = 1};
+}
+
+/* 0, 1, ..., n */
+static fbt_status reserve_units(fbt_encoder *e, int64_t n)
+{
+    fbt_status status = FBT_OK;
+    if (n < e->n_units) {
+        goto done;
+    }
+    free(e->units);
+    e->n_units = 0;
+    FBT_TRY(fbt_memory_alloc(&e->units, n + 1, sizeof *e->units));
+    e->n_units = n + 1;
+    for (int64_t i = 0; i <= n; i++) {
+        e->units[i] = (int32_t)i;
+    }
 done:
     return status;
 }
@@ -192,6 +223,10 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
     fbt_status status = FBT_OK;
     const int64_t n = batch->n_rows, s = batch->n_sequences, word = sizeof(int32_t);
     const bool is_perturbed = batch->n_perturbed > 0;
+    const bool is_cls = e->readout == FBT_READOUT_EMBEDDING && e->shape.pooling == FBT_POOLING_CLS;
+    if (is_cls) {
+        FBT_TRY(reserve_units(e, s));
+    }
     const struct {
         fbt_room room;
         bool is_used;
@@ -201,7 +236,8 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
         {FBT_ROOM_TOKENS, true, batch->tokens, n * word},
         {FBT_ROOM_OFFSETS, true, batch->offsets, (s + 1) * word},
         {FBT_ROOM_PROMPT_INDEX, mode != FBT_PROMPT_NONE, batch->prompt_index, s * word},
-        {FBT_ROOM_READOUT, e->readout == FBT_READOUT_MASK, batch->readout, s * word},
+        {FBT_ROOM_READOUT, fbt_model_reads_one_row(&e->shape, e->readout), batch->readout, s * word},
+        {FBT_ROOM_UNITS, is_cls, e->units, (s + 1) * word},
         {FBT_ROOM_ORIGINS, is_perturbed, batch->origins, s * (int64_t)sizeof *batch->origins},
         {FBT_ROOM_FROZEN, is_perturbed && e->perturbation.text_only, batch->frozen, n},
     };
@@ -221,6 +257,12 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
     };
 done:
     return status;
+}
+
+void fbt_encoder_clear(fbt_encoder *e)
+{
+    free(e->units);
+    e->units = NULL;
 }
 
 static fbt_status perturb(fbt_encoder *e, const fbt_packed *packed)
@@ -266,6 +308,23 @@ done:
     return status;
 }
 
+/* From the last hidden states, or those of the rows that are read, to features. */
+static fbt_status read_out(fbt_encoder *e, const fbt_packed *packed, const fbt_buffer **features)
+{
+    fbt_status status = FBT_OK;
+    *features = e->w->rooms[e->readout == FBT_READOUT_MASK ? FBT_ROOM_CONTEXT : FBT_ROOM_POOLED];
+    if (e->readout == FBT_READOUT_MASK) {
+        FBT_TRY(run_head(e, packed->n_sequences));
+    } else if (e->shape.pooling == FBT_POOLING_CLS) {
+        const fbt_packed rows = rows_as_sequences(e, packed);
+        FBT_TRY(pool(e, FBT_ROOM_READ, &rows));
+    } else {
+        FBT_TRY(pool(e, FBT_ROOM_X, packed));
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mode mode, bool is_perturbed,
                                const fbt_buffer **features)
 {
@@ -278,18 +337,12 @@ fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_packed *packed, fbt_pro
     for (int64_t i = 0; i < n_whole; i++) {
         FBT_TRY(run_layer(e, &e->weights.layers[i], packed));
     }
-    if (e->readout == FBT_READOUT_EMBEDDING) {
-        FBT_TRY(pool(e, packed));
-        *features = e->w->rooms[FBT_ROOM_POOLED];
-        goto done;
-    }
     if (e->weights.splits_last_layer) {
         FBT_TRY(run_last_layer(e, &e->weights.layers[n_whole], packed));
-    } else {
+    } else if (fbt_model_reads_one_row(&e->shape, e->readout)) {
         FBT_TRY(gather_read_rows(e, packed->n_sequences));
     }
-    FBT_TRY(run_head(e, packed->n_sequences));
-    *features = e->w->rooms[FBT_ROOM_CONTEXT];
+    FBT_TRY(read_out(e, packed, features));
 done:
     return status;
 }

@@ -30,6 +30,8 @@ typedef struct fbt_encoder {
     fbt_workspace *w; /* of the current lane; borrowed */
     fbt_marks marks;
     fbt_product product;
+    int32_t *units; /* [n_units]: 0, 1, 2, ...: offsets of sequences of one row; pooling by [CLS] */
+    int64_t n_units;
 } fbt_encoder;
 
 /* Writes what the operations read into the workspace, which must have room for it. The batch must have been checked and
@@ -37,10 +39,14 @@ typedef struct fbt_encoder {
 fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_mode mode, fbt_packed *packed);
 
 /* What the logits are made from, per sequence of the staged batch: mask readout: the head's last hidden state of the
- * row read, activation type; embedding readout: the normalised mean of all rows, float. *features: [n_sequences, H],
- * belongs to the workspace. Prompts are those in FBT_ROOM_PROMPTS. Operations only: may be one pass of the backend. */
+ * row read, activation type; embedding readout: the normalised mean of all rows or [CLS] row, float. *features:
+ * [n_sequences, H], belongs to the workspace. Prompts are those in FBT_ROOM_PROMPTS. Operations only: may be one pass
+ * of the backend. */
 fbt_status fbt_encoder_forward(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mode mode, bool is_perturbed,
                                const fbt_buffer **features);
+
+/* Frees what the encoder holds itself; workspace and weights are cleared by their owner. */
+void fbt_encoder_clear(fbt_encoder *e);
 
 /* Measures from now on (profile.h); NULL: no more. */
 void fbt_encoder_set_profile(fbt_encoder *e, fbt_model_profile *profile);

@@ -47,12 +47,7 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
 {
     fbt_status status = FBT_OK;
     int64_t n_prompt = options->n_prompt_tokens;
-    if (options->readout != FBT_READOUT_MASK && options->readout != FBT_READOUT_EMBEDDING) {
-        FBT_FAIL(FBT_ERR_UNSUPPORTED,
-                 "an encoder (%s) is read at a mask or as an embedding, not at the last token: prepare the "
-                 "data set for one of these",
-                 shape->family);
-    }
+    FBT_TRY(fbt_model_check_readout(shape, options->readout));
     if (options->n_labels < 1) {
         FBT_FAIL(FBT_ERR_ARG, "there are %" PRId64 " labels", options->n_labels);
     }
@@ -152,6 +147,9 @@ fbt_status fbt_model_open(fbt_backend *b, const char *folder, const fbt_model_op
     fbt_model_shape shape;
     *model = NULL;
     FBT_TRY(fbt_model_read_shape(folder, &shape));
+    if (options->readout == FBT_READOUT_EMBEDDING) {
+        FBT_TRY(fbt_model_read_pooling(folder, &shape));
+    }
     FBT_TRY(open_model(b, folder, &shape, options, 0, model));
 done:
     return status;
@@ -175,6 +173,7 @@ void fbt_model_close(fbt_model *model)
         }
         b->ops->matrix_free(b, model->projection);
         fbt_weights_clear(b, &model->encoder.weights);
+        fbt_encoder_clear(&model->encoder);
     }
     free(model->lanes);
     free(model->z);

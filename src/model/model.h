@@ -7,7 +7,14 @@
 #include "dataset.h"
 #include "status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* What the embedding readout makes a sequence's one row of. */
+typedef enum fbt_pooling {
+    FBT_POOLING_MEAN, /* the mean of all rows, the prompt's too             */
+    FBT_POOLING_CLS,  /* the row of the text's first token, that is [CLS]   */
+} fbt_pooling;
 
 /* What config.json says, under the field's names. */
 typedef struct fbt_model_shape {
@@ -18,7 +25,8 @@ typedef struct fbt_model_shape {
     int64_t n_types;         /* token types                                                                   */
     float epsilon;           /* of the layer norms                                                            */
     fbt_activation activation;
-    int is_untied; /* 1: the output head has its own matrix; 0: it may be the word embeddings'      */
+    int is_untied;       /* 1: the output head has its own matrix; 0: it may be the word embeddings'      */
+    fbt_pooling pooling; /* not in config.json: fbt_model_read_pooling                                      */
 } fbt_model_shape;
 
 typedef struct fbt_model_options {
@@ -32,8 +40,8 @@ typedef struct fbt_model_options {
     float embedding_scale;          /* embedding readout: logit = scale * cosine; 20 is customary                 */
     int is_imported;                /* 1: the backend has the matrices from another process (share_import), and   */
                                     /*   they are not read here                                                   */
-    int full_last_layer;            /* mask readout: 1 computes every row of the last layer, to check that leaving */
-                                    /*   out the rows that nobody reads (0) changes nothing                       */
+    int full_last_layer;            /* where one row is read: 1 computes every row of the last layer, to check    */
+                                    /*   that leaving out those that nobody reads (0) changes nothing             */
 } fbt_model_options;
 
 typedef struct fbt_model fbt_model;
@@ -70,11 +78,25 @@ fbt_status fbt_model_open_random(fbt_backend *b, const fbt_model_shape *shape, c
 
 void fbt_model_close(fbt_model *model);
 
-/* Reads and checks config.json alone. */
+/* Whether one row of each sequence is all that is read of the last layer. */
+static inline bool fbt_model_reads_one_row(const fbt_model_shape *shape, fbt_readout readout)
+{
+    return readout == FBT_READOUT_MASK || shape->pooling == FBT_POOLING_CLS;
+}
+
+/* Reads and checks config.json alone; pooling is left at the mean. */
 fbt_status fbt_model_read_shape(const char *folder, fbt_model_shape *shape);
+
+/* Reads what a sentence encoder's folder says about the embedding readout into shape->pooling (sentence.c); a folder
+ * without modules.json is pooled by the mean, as sentence-transformers does. Errors: FBT_ERR_MODEL (a module, pooling
+ * or setting that is not computed here), FBT_ERR_IO. */
+fbt_status fbt_model_read_pooling(const char *folder, fbt_model_shape *shape);
 
 /* Whether the backend computes a model of such sizes. Errors: FBT_ERR_UNSUPPORTED, with what fits. */
 fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape);
+
+/* Whether the model's family is read so. Errors: FBT_ERR_UNSUPPORTED. */
+fbt_status fbt_model_check_readout(const fbt_model_shape *shape, fbt_readout readout);
 
 /* Named shapes for benchmarks: "roberta-large", "roberta-base", "bert-base", "minilm-l6". Errors: FBT_ERR_ARG
  * (unknown). */

@@ -1,6 +1,7 @@
 #include "safetensors.h"
 
 #include "memory.h"
+#include "weight_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,23 +29,12 @@ typedef struct shard {
 } shard;
 
 struct fbt_safetensors {
-    char *path;
-    json_t *index; /* NULL: a single file */
+    fbt_weight_files files;
     shard *shards;
     int64_t n_shards;
     fbt_tensor *tensors; /* sorted by name */
     int64_t n_tensors;
 };
-
-static fbt_status join_path(const char *folder, const char *file, char **path)
-{
-    *path = NULL;
-    if (asprintf(path, "%s/%s", folder, file) < 0) {
-        *path = NULL;
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path in %s", folder);
-    }
-    return FBT_OK;
-}
 
 static int compare_names(const void *a, const void *b)
 {
@@ -117,6 +107,10 @@ static fbt_status read_header(shard *file, int64_t *data_start)
     uint64_t n_bytes = 0;
     for (int i = 0; i < LENGTH_BYTES; i++) {
         n_bytes |= (uint64_t)file->bytes[i] << (8 * i);
+    }
+    if (memcmp(file->bytes, "version ", LENGTH_BYTES) == 0) {
+        FBT_FAIL(FBT_ERR_MODEL, "%s: is a Git LFS pointer, not the file itself; fetch it with git lfs pull",
+                 file->path);
     }
     if (n_bytes > MAX_HEADER_BYTES || n_bytes > (uint64_t)(file->n_bytes - LENGTH_BYTES)) {
         FBT_FAIL(FBT_ERR_MODEL,
@@ -233,7 +227,7 @@ static fbt_status open_shard(const char *folder, const char *file_name, shard *f
     const char *name;
     json_t *entry;
     FBT_TRY(fbt_memory_strdup(&file->file_name, file_name));
-    FBT_TRY(join_path(folder, file_name, &file->path));
+    FBT_TRY(fbt_json_file_path(folder, file_name, &file->path));
     FBT_TRY(map_file(file));
     FBT_TRY(read_header(file, &data_start));
     FBT_TRY(fbt_memory_alloc(&file->tensors, (int64_t)json_object_size(file->header), sizeof *file->tensors));
@@ -266,7 +260,7 @@ static const fbt_tensor *find_name(const fbt_tensor *tensors, int64_t n_tensors,
     return bsearch(&(fbt_tensor){.name = name}, tensors, (size_t)n_tensors, sizeof *tensors, compare_names);
 }
 
-static shard *find_shard(fbt_safetensors *files, const char *file_name)
+static const shard *find_shard(const fbt_safetensors *files, const char *file_name)
 {
     for (int64_t i = 0; i < files->n_shards; i++) {
         if (strcmp(files->shards[i].file_name, file_name) == 0) {
@@ -276,65 +270,65 @@ static shard *find_shard(fbt_safetensors *files, const char *file_name)
     return NULL;
 }
 
-/* The index maps each tensor's name to the file that holds it: {"weight_map": {"name":
- * "model-00001-of-00002.safetensors"}}. */
-static fbt_status read_index(fbt_safetensors *files, json_t **map)
+/* Every tensor of the index is in the shard that it names, and every tensor of a shard is named. */
+static fbt_status check_index(const fbt_safetensors *files)
 {
     fbt_status status = FBT_OK;
-    json_error_t error;
-    files->index = json_load_file(files->path, JSON_REJECT_DUPLICATES, &error);
-    if (files->index == NULL) {
-        FBT_FAIL(FBT_ERR_MODEL, "%s: is not valid JSON (line %d: %s)", files->path, error.line, error.text);
+    const char *name;
+    json_t *file_name;
+    json_object_foreach(files->files.map, name, file_name)
+    {
+        const shard *file = find_shard(files, json_string_value(file_name));
+        if (find_name(file->tensors, file->n_tensors, name) == NULL) {
+            FBT_FAIL(FBT_ERR_MODEL, "%s: tensor '%s' is missing, though %s places it there", file->path, name,
+                     files->files.path);
+        }
     }
-    *map = json_object_get(files->index, "weight_map");
-    if (!json_is_object(*map) || json_object_size(*map) == 0) {
-        FBT_FAIL(FBT_ERR_MODEL, "%s: has no weight_map", files->path);
+    for (int64_t i = 0; i < files->n_tensors; i++) {
+        const fbt_tensor *tensor = &files->tensors[i];
+        const char *placed = json_string_value(json_object_get(files->files.map, tensor->name));
+        if (placed == NULL || strcmp(placed, strrchr(tensor->path, '/') + 1) != 0) {
+            FBT_FAIL(FBT_ERR_MODEL,
+                     "%s: holds tensor '%s', which %s %s%s; they are not of one model, download it again", tensor->path,
+                     tensor->name, files->files.path, placed == NULL ? "does not name" : "places in ",
+                     placed == NULL ? "" : placed);
+        }
     }
 done:
     return status;
 }
 
-static fbt_status open_sharded(const char *folder, fbt_safetensors *files)
+/* All shards' tensors in one list, sorted by name. */
+static fbt_status join_tensors(fbt_safetensors *files)
 {
     fbt_status status = FBT_OK;
-    json_t *map;
-    json_t *entry;
-    const char *name;
-    FBT_TRY(read_index(files, &map));
-    FBT_TRY(fbt_memory_alloc(&files->shards, (int64_t)json_object_size(map), sizeof *files->shards));
-    FBT_TRY(fbt_memory_alloc(&files->tensors, (int64_t)json_object_size(map), sizeof *files->tensors));
-    json_object_foreach(map, name, entry)
-    {
-        const char *file_name = json_string_value(entry);
-        if (file_name == NULL || file_name[0] == '\0' || strchr(file_name, '/') != NULL) {
-            FBT_FAIL(FBT_ERR_MODEL, "%s: tensor '%s' is not mapped to a file in the same folder", files->path, name);
-        }
-        shard *file = find_shard(files, file_name);
-        if (file == NULL) {
-            file = &files->shards[files->n_shards++];
-            FBT_TRY(open_shard(folder, file_name, file));
-        }
-        const fbt_tensor *tensor = find_name(file->tensors, file->n_tensors, name);
-        if (tensor == NULL) {
-            FBT_FAIL(FBT_ERR_MODEL, "%s: tensor '%s' is missing, though %s places it there", file->path, name,
-                     files->path);
-        }
-        files->tensors[files->n_tensors++] = *tensor;
+    int64_t n = 0;
+    for (int64_t i = 0; i < files->n_shards; i++) {
+        n += files->shards[i].n_tensors;
+    }
+    FBT_TRY(fbt_memory_alloc(&files->tensors, n, sizeof *files->tensors));
+    for (int64_t i = 0; i < files->n_shards; i++) {
+        const shard *file = &files->shards[i];
+        memcpy(files->tensors + files->n_tensors, file->tensors, (size_t)file->n_tensors * sizeof *files->tensors);
+        files->n_tensors += file->n_tensors;
     }
     qsort(files->tensors, (size_t)files->n_tensors, sizeof *files->tensors, compare_names);
 done:
     return status;
 }
 
-static fbt_status open_single(const char *folder, fbt_safetensors *files)
+static fbt_status open_shards(const char *folder, fbt_safetensors *files)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_memory_alloc(&files->shards, 1, sizeof *files->shards));
-    files->n_shards = 1;
-    FBT_TRY(open_shard(folder, "model.safetensors", &files->shards[0]));
-    FBT_TRY(fbt_memory_alloc(&files->tensors, files->shards[0].n_tensors, sizeof *files->tensors));
-    files->n_tensors = files->shards[0].n_tensors;
-    memcpy(files->tensors, files->shards[0].tensors, (size_t)files->n_tensors * sizeof *files->tensors);
+    FBT_TRY(fbt_weight_files_find(folder, &files->files));
+    FBT_TRY(fbt_memory_alloc(&files->shards, files->files.n_files, sizeof *files->shards));
+    for (int64_t i = 0; i < files->files.n_files; i++) {
+        FBT_TRY(open_shard(folder, files->files.names[i], &files->shards[files->n_shards++]));
+    }
+    FBT_TRY(join_tensors(files));
+    if (files->files.map != NULL) {
+        FBT_TRY(check_index(files));
+    }
 done:
     return status;
 }
@@ -343,25 +337,12 @@ fbt_status fbt_safetensors_open(const char *folder, fbt_safetensors **files)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_memory_alloc(files, 1, sizeof **files));
-    FBT_TRY(join_path(folder, "model.safetensors", &(*files)->path));
-    if (access((*files)->path, F_OK) == 0) {
-        FBT_TRY(open_single(folder, *files));
-        goto done;
-    }
-    free((*files)->path);
-    FBT_TRY(join_path(folder, "model.safetensors.index.json", &(*files)->path));
-    if (access((*files)->path, F_OK) != 0) {
-        FBT_FAIL(FBT_ERR_IO,
-                 "%s: has neither model.safetensors nor model.safetensors.index.json; stage the model in with "
-                 "jobs/prepare_model.py, or convert its weights to safetensors",
-                 folder);
-    }
-    FBT_TRY(open_sharded(folder, *files));
-done:
+    status = open_shards(folder, *files);
     if (status != FBT_OK) {
         fbt_safetensors_close(*files);
         *files = NULL;
     }
+done:
     return status;
 }
 
@@ -373,10 +354,9 @@ void fbt_safetensors_close(fbt_safetensors *files)
     for (int64_t i = 0; i < files->n_shards; i++) {
         close_shard(&files->shards[i]);
     }
-    json_decref(files->index);
+    fbt_weight_files_clear(&files->files);
     free(files->tensors);
     free(files->shards);
-    free(files->path);
     free(files);
 }
 
@@ -385,9 +365,29 @@ const fbt_tensor *fbt_safetensors_find(const fbt_safetensors *files, const char 
     return find_name(files->tensors, files->n_tensors, name);
 }
 
+int64_t fbt_safetensors_n_tensors(const fbt_safetensors *files)
+{
+    return files->n_tensors;
+}
+
+const fbt_tensor *fbt_safetensors_tensor(const fbt_safetensors *files, int64_t i)
+{
+    return &files->tensors[i];
+}
+
+int64_t fbt_safetensors_n_files(const fbt_safetensors *files)
+{
+    return files->n_shards;
+}
+
+const char *fbt_safetensors_file(const fbt_safetensors *files, int64_t i)
+{
+    return files->shards[i].file_name;
+}
+
 const char *fbt_safetensors_path(const fbt_safetensors *files)
 {
-    return files->path;
+    return files->files.path;
 }
 
 fbt_status fbt_tensor_dtype(const fbt_tensor *tensor, fbt_dtype *dtype)

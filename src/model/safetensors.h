@@ -1,13 +1,13 @@
-/* Tensors of a Hugging Face folder, mapped into memory: model.safetensors, or the shards that
- * model.safetensors.index.json names.
+/* Tensors of a Hugging Face folder, mapped into memory, from the files that weight_files.h tells.
  *
  * A file is 8 bytes of header length (little-endian), a JSON header, and the tensors' bytes. What is checked on
- * opening: the header's length and syntax, no name twice, known types, every tensor's place = product of its shape *
- * its type's size, and tensors that fill the rest of the file with neither gaps nor overlaps, in any order of the
- * header. So a truncated or extended file and nearly every damaged header are found here, the rest when a tensor turns
- * out to be missing or misshapen. Damage to the tensors' bytes is found only if it makes a value that is not finite
- * (fbt_tensor_floats, fbt_tensor_check_finite): the format has no checksum. A file cut short while it is mapped ends
- * the program (SIGBUS), as with any mapped file. Format: https://huggingface.co/docs/safetensors.
+ * opening: that an index and its shards hold the same tensors, the header's length and syntax, no name twice, known
+ * types, every tensor's place = product of its shape * its type's size, and tensors that fill the rest of the file with
+ * neither gaps nor overlaps, in any order of the header. So a truncated or extended file and nearly every damaged
+ * header are found here, the rest when a tensor turns out to be missing or misshapen. Damage to the tensors' bytes is
+ * found only if it makes a value that is not finite (fbt_tensor_floats, fbt_tensor_check_finite): the format has no
+ * checksum. A file cut short while it is mapped ends the program (SIGBUS), as with any mapped file. Format:
+ * https://huggingface.co/docs/safetensors.
  */
 #ifndef FBT_MODEL_SAFETENSORS_H
 #define FBT_MODEL_SAFETENSORS_H
@@ -40,6 +40,12 @@ void fbt_safetensors_close(fbt_safetensors *files);
 
 /* A tensor by its name; NULL: there is none. */
 const fbt_tensor *fbt_safetensors_find(const fbt_safetensors *files, const char *name);
+
+/* All tensors in the order of their names, i < n_tensors; the files' names within the folder, i < n_files. */
+int64_t fbt_safetensors_n_tensors(const fbt_safetensors *files);
+const fbt_tensor *fbt_safetensors_tensor(const fbt_safetensors *files, int64_t i);
+int64_t fbt_safetensors_n_files(const fbt_safetensors *files);
+const char *fbt_safetensors_file(const fbt_safetensors *files, int64_t i);
 
 /* Where the names are listed, for error messages: the single file or the index. */
 const char *fbt_safetensors_path(const fbt_safetensors *files);

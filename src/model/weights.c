@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ enum { NAME_BYTES = 256 };
 
 /* The tensors' source while they are handed over: a folder's files, or random numbers where files is NULL. */
 typedef struct loader {
-    fbt_backend *b;
+    fbt_backend *b; /* NULL: names, shapes and types are checked, and nothing is read or handed over */
     const fbt_model_shape *shape;
     const fbt_model_options *options;
     const fbt_safetensors *files;
@@ -83,6 +84,12 @@ static fbt_status find_required(const loader *l, const char *name, const char *s
     return check_shape(*tensor, n_rows, n_columns);
 }
 
+static fbt_status check_dtype(const fbt_tensor *tensor)
+{
+    fbt_dtype dtype;
+    return fbt_tensor_dtype(tensor, &dtype);
+}
+
 /* All of a tensor as floats. Its pages are not needed again. */
 static fbt_status take(loader *l, const char *name, const char *suffix, int64_t n_rows, int64_t n_columns,
                        float *values)
@@ -94,6 +101,10 @@ static fbt_status take(loader *l, const char *name, const char *suffix, int64_t 
         goto done;
     }
     FBT_TRY(find_required(l, name, suffix, n_rows, n_columns, &tensor));
+    if (l->b == NULL) {
+        FBT_TRY(check_dtype(tensor));
+        goto done;
+    }
     FBT_TRY(fbt_tensor_floats(tensor, 0, tensor->n_items, values));
     fbt_tensor_release_pages(tensor);
 done:
@@ -104,6 +115,9 @@ static fbt_status give_buffer(loader *l, const float *values, int64_t n, fbt_buf
 {
     fbt_status status = FBT_OK;
     int64_t n_bytes = n * (int64_t)sizeof *values;
+    if (l->b == NULL) {
+        return FBT_OK;
+    }
     FBT_TRY(l->b->ops->buffer_new(l->b, n_bytes, buffer));
     FBT_TRY(l->b->ops->write(l->b, *buffer, values, n_bytes));
     l->weights->n_parameters += n;
@@ -133,6 +147,9 @@ static fbt_status load_dense(loader *l, const char *const *names, int64_t n_name
     }
     dense->n_out = n_names * n_out;
     dense->n_in = n_in;
+    if (l->b == NULL) {
+        goto done;
+    }
     FBT_TRY(
         l->b->ops->matrix_new(l->b, l->weight, FBT_F32, l->bias, dense->n_out, n_in, l->b->precision, &dense->matrix));
     l->weights->n_parameters += dense->n_out * (n_in + 1);
@@ -140,12 +157,17 @@ done:
     return status;
 }
 
-/* Older checkpoints call the two vectors gamma and beta. */
+/* Older checkpoints call the two vectors gamma and beta; one that has both names says two things. */
 static fbt_status load_norm(loader *l, const char *name, fbt_norm_weights *norm)
 {
     fbt_status status = FBT_OK;
     int64_t n = l->shape->n_hidden;
     int is_old = l->files != NULL && find(l, name, ".weight") == NULL && find(l, name, ".gamma") != NULL;
+    if (l->files != NULL && !is_old && find(l, name, ".gamma") != NULL) {
+        FBT_FAIL(FBT_ERR_MODEL,
+                 "%s: holds both '%s%s.weight' and '%s%s.gamma', which are one vector's new and old name",
+                 fbt_safetensors_path(l->files), l->base, name, l->base, name);
+    }
     if (l->files == NULL) {
         draw(l, 1, n, l->bias);
     } else {
@@ -170,6 +192,9 @@ static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float 
     if (l->files != NULL) {
         FBT_TRY(find_required(l, name, ".weight", n_rows, n_columns, &tensor));
         FBT_TRY(fbt_tensor_dtype(tensor, &dtype));
+    }
+    if (l->b == NULL) {
+        goto done;
     }
     if (tensor != NULL && (uintptr_t)tensor->data % fbt_dtype_bytes(dtype) == 0) {
         FBT_TRY(fbt_tensor_check_finite(tensor));
@@ -232,7 +257,9 @@ static fbt_status load_embeddings(loader *l)
         FBT_TRY(load_table(l, "token_type_embeddings", s->n_types, &w->copies[2], &w->type, &type_bytes));
     }
     FBT_TRY(load_norm(l, "LayerNorm", &w->embedding_norm));
-    FBT_TRY(measure_embedding(l, w->copies[0], &w->embedding_std));
+    if (l->b != NULL) {
+        FBT_TRY(measure_embedding(l, w->copies[0], &w->embedding_std));
+    }
 done:
     return status;
 }
@@ -262,7 +289,8 @@ done:
     return status;
 }
 
-/* The output matrix of a masked language model: its own, or the word embeddings. */
+/* The output matrix of a masked language model: its own, or the word embeddings. transformers 5, too, takes a matrix of
+ * its own that differs from the word embeddings, whatever tie_word_embeddings says. */
 static fbt_status find_decoder(loader *l, const fbt_tensor **decoder)
 {
     const fbt_model_shape *s = l->shape;
@@ -294,6 +322,8 @@ static fbt_status load_label_rows(loader *l, const char *base, float *rows, floa
     }
     FBT_TRY(check_shape(offsets, l->shape->vocab_size, 0));
     FBT_TRY(find_decoder(l, &decoder));
+    FBT_TRY(check_dtype(offsets));
+    FBT_TRY(check_dtype(decoder));
     for (int64_t i = 0; i < l->options->n_labels; i++) {
         int64_t id = l->options->label_token_ids[i];
         FBT_TRY(fbt_tensor_floats(decoder, id * n_hidden, n_hidden, rows + i * n_hidden));
@@ -349,23 +379,33 @@ done:
 /* Checkpoints name the encoder's tensors with their class's prefix or without. */
 static fbt_status find_prefix(loader *l)
 {
-    static const char *const prefixes[] = {"", "roberta.", "bert."};
+    const bool is_bert = strcmp(l->shape->family, "bert") == 0;
+    const char *const prefixes[] = {"", is_bert ? "bert." : "roberta."};
+    int n_found = 0;
     l->prefix = "";
-    for (size_t i = 0; l->files != NULL && i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        set_base(l, "%sembeddings.", prefixes[i]);
-        if (find(l, "word_embeddings", ".weight") != NULL) {
-            l->prefix = prefixes[i];
-            return FBT_OK;
-        }
-    }
     if (l->files == NULL) {
         return FBT_OK;
     }
-    return fbt_fail(
-        FBT_ERR_MODEL,
-        "%s: tensor 'embeddings.word_embeddings.weight' is missing (with prefix roberta., bert. or none): these are "
-        "not the weights of a BERT or RoBERTa encoder",
-        fbt_safetensors_path(l->files));
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        set_base(l, "%sembeddings.", prefixes[i]);
+        if (find(l, "word_embeddings", ".weight") != NULL) {
+            l->prefix = prefixes[i];
+            n_found++;
+        }
+    }
+    if (n_found == 0) {
+        return fbt_fail(FBT_ERR_MODEL,
+                        "%s: tensor 'embeddings.word_embeddings.weight' is missing (with prefix %s or none): these are "
+                        "not the weights of a %s encoder, which config.json's model_type says they are",
+                        fbt_safetensors_path(l->files), prefixes[1], is_bert ? "BERT" : "RoBERTa");
+    }
+    if (n_found > 1) {
+        return fbt_fail(FBT_ERR_MODEL,
+                        "%s: holds 'embeddings.word_embeddings.weight' twice, with prefix %s and without: which of the "
+                        "two encoders is the model's cannot be told; remove the other",
+                        fbt_safetensors_path(l->files), prefixes[1]);
+    }
+    return FBT_OK;
 }
 
 /* Before memory is taken by config.json's word: what it says must be what the files hold. */
@@ -397,7 +437,7 @@ static fbt_status load_all(loader *l)
     FBT_TRY(fbt_memory_alloc(&l->bias, n_wide, sizeof *l->bias));
     FBT_TRY(fbt_memory_alloc(&w->layers, s->n_layers, sizeof *w->layers));
     w->n_layers = s->n_layers;
-    w->splits_last_layer = l->options->readout == FBT_READOUT_MASK && !l->options->full_last_layer;
+    w->splits_last_layer = fbt_model_reads_one_row(s, l->options->readout) && !l->options->full_last_layer;
     FBT_TRY(load_embeddings(l));
     for (int64_t i = 0; i < s->n_layers; i++) {
         FBT_TRY(load_layer(l, i, w->splits_last_layer && i == s->n_layers - 1, &w->layers[i]));
@@ -421,6 +461,16 @@ fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, c
     FBT_TRY(load_all(&(loader){
         .b = b, .shape = shape, .options = options, .files = weights->files, .seed = seed, .weights = weights}));
 done:
+    return status;
+}
+
+fbt_status fbt_weights_check(const fbt_safetensors *files, const fbt_model_shape *shape, fbt_readout readout)
+{
+    fbt_weights weights = {0};
+    const fbt_model_options options = {.readout = readout};
+    const fbt_status status =
+        load_all(&(loader){.shape = shape, .options = &options, .files = files, .weights = &weights});
+    free(weights.layers);
     return status;
 }
 

@@ -46,7 +46,7 @@ typedef struct fbt_weights {
     fbt_layer *layers;
     int64_t n_layers;
     fbt_head head;
-    int splits_last_layer; /* the last layer has query and key_value instead of qkv */
+    int splits_last_layer;             /* the last layer has query and key_value instead of qkv */
     size_t word_bytes, position_bytes; /* of one item of these tables */
     double embedding_std;
     int64_t n_parameters;
@@ -59,5 +59,9 @@ typedef struct fbt_weights {
 fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, const fbt_model_shape *shape,
                             const fbt_model_options *options, fbt_weights *weights);
 void fbt_weights_clear(fbt_backend *b, fbt_weights *weights);
+
+/* Whether files hold every tensor that the readout needs, by name, shape and type, without reading their numbers.
+ * Errors: FBT_ERR_MODEL. */
+fbt_status fbt_weights_check(const fbt_safetensors *files, const fbt_model_shape *shape, fbt_readout readout);
 
 #endif

@@ -6,7 +6,8 @@ void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *o
     const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(precision)), word = sizeof(float);
     const int64_t n = limits->n_rows, s = limits->n_sequences, h = shape->n_hidden;
     const int64_t wide = shape->n_intermediate > 3 * h ? shape->n_intermediate : 3 * h;
-    const int64_t n_read = options->readout == FBT_READOUT_MASK ? s : 0, n_pooled = s - n_read;
+    const int64_t n_read = fbt_model_reads_one_row(shape, options->readout) ? s : 0;
+    const int64_t n_pooled = options->readout == FBT_READOUT_MASK ? 0 : s;
     const int64_t n_prompts = options->prompt_mode == FBT_PROMPT_NONE || d == 0 ? 0 : limits->n_prompts;
     const int64_t bytes[FBT_N_ROOMS] = {
         [FBT_ROOM_TOKENS] = n * word,
@@ -21,6 +22,7 @@ void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *o
         [FBT_ROOM_CONTEXT] = n * h * item,
         [FBT_ROOM_QUERY] = n_read * h * item,
         [FBT_ROOM_READ] = n_read * h * item,
+        [FBT_ROOM_UNITS] = n_pooled > 0 && n_read > 0 ? (s + 1) * word : 0,
         [FBT_ROOM_POOLED] = n_pooled * h * word,
         [FBT_ROOM_LOGITS] = s * options->n_labels * word,
         [FBT_ROOM_LOSSES] = s * word,

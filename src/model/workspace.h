@@ -22,6 +22,7 @@ typedef enum fbt_room {
     FBT_ROOM_CONTEXT,      /* activations [n, H]: attention's result; the head's inner layer   */
     FBT_ROOM_QUERY,        /* activations [s, H]: queries of the rows read                     */
     FBT_ROOM_READ,         /* activations [s, H]: residual stream of the rows read             */
+    FBT_ROOM_UNITS,        /* int32 [s + 1]: offsets of the rows read, one a sequence; pooling by [CLS] */
     FBT_ROOM_POOLED,       /* float [s, H]: embedding readout                                  */
     FBT_ROOM_LOGITS,       /* float [s, n_labels]                                              */
     FBT_ROOM_LOSSES,       /* float [s]                                                        */

@@ -133,6 +133,12 @@ def test_texts(text: str | bytes, words: list[str], study: Study, classify: Call
         result.good()
 
 
+def test_a_text_without_tokens_is_not_left_out(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """Breaks if the task's empty: skip holds here, too: each answer after the text would be that of the next one."""
+    skips = write_task(tmp_path / "skips.yaml", empty="skip")
+    classify("w1\n\u200b\nw2\n", study.run, "--task", skips).sentence("line 2", "empty")
+
+
 def test_errors(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
     classify("w1", study.run).sentence("colours", "--task")
     classify("w1", tmp_path / "no.h5", "--task", study.task).sentence("there is no such file")

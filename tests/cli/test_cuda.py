@@ -48,7 +48,7 @@ def study(tmp_path: Path, device: str) -> Study:  # noqa: ARG001
 
 @pytest.fixture
 def embedding_study(tmp_path: Path, device: str) -> Study:  # noqa: ARG001
-    return on_cuda(make_study(tmp_path, EMBEDDING_MODEL, Toy.embedding(vocabulary=59, splits=SPLITS)))
+    return on_cuda(make_study(tmp_path, EMBEDDING_MODEL, Toy.embedding(vocabulary=59, splits=SPLITS, bos=0)))
 
 
 def rounds_of(path: Path) -> dict[str, np.ndarray]:

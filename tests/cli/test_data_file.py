@@ -31,6 +31,28 @@ def test_another_tokenizer(mask: Study) -> None:
     mask.run(model__path=model).good()
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_padding_in_a_sample(mask: Study, part: str) -> None:
+    """RoBERTa's positions are counted from what is not padding (id 1): breaks if such a sample runs with positions in order."""
+    with h5py.File(mask.data, "a") as file:
+        file[f"{part}/tokens"][1] = 1
+    mask.run().sentence(str(mask.data), f"{part}/tokens[1] is 1", "pad_token_id")
+    mask.run(ranks=3).sentence(f"{part}/tokens[1] is 1")
+
+
+def test_padding_in_a_label(embedding: Study) -> None:
+    """The same for label texts; a BERT counts positions in order, so its id 1 may be any token."""
+    with h5py.File(embedding.data, "a") as file:
+        file["labels/tokens"][4] = 1
+    embedding.run().good()
+    roberta = embedding.model.parent / "hf_roberta_embedding"
+    rewrite(embedding, vocabulary=json.loads((roberta / "config.json").read_text())["vocab_size"], bos=0)
+    embedding.run(model__path=roberta, run__overwrite="true").good()
+    with h5py.File(embedding.data, "a") as file:
+        file["labels/tokens"][4] = 1
+    embedding.run(model__path=roberta, run__overwrite="true").sentence("labels/tokens[4] is 1", "pad_token_id")
+
+
 def test_another_vocabulary(mask: Study) -> None:
     rewrite(mask, vocabulary=90)
     mask.run().sentence(str(mask.data), "90", "97")

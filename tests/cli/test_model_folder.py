@@ -7,9 +7,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from conftest import SANITIZED, Study, call
+from conftest import SANITIZED, Study, call, digest_of
 from safetensors.numpy import load_file, save_file
 from toy import EMBEDDING_MODEL, GOLDEN, copy_model, write
 
@@ -183,3 +184,102 @@ def test_evaluate_too(broken: Study) -> None:
     call("evaluate", "--run", run).sentence("model.safetensors")
     call("evaluate", "--run", run, ranks=3).sentence("model.safetensors")
     call("show", run).good()
+
+
+def write_modules(model: Path, *modules: tuple[str, str]) -> None:
+    """modules.json of kinds and paths."""
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in modules]
+    (model / "modules.json").write_text(json.dumps(listed))
+
+
+def sentence_encoder(study: Study, **pooling: object) -> None:
+    """Makes the study's model a sentence encoder in a folder of its own."""
+    study.model = copy_model(EMBEDDING_MODEL, study.folder / "sentence")
+    study.values["model"]["path"] = str(study.model)
+    study.values["fed"]["rounds"] = 1
+    write_modules(study.model, ("Transformer", ""), ("Pooling", "1_Pooling"))
+    (study.model / "1_Pooling").mkdir()
+    (study.model / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 48, **pooling}))
+
+
+def test_pooling_of_a_sentence_encoder(embedding: Study) -> None:
+    """The mean is what a folder without modules is read by; [CLS] is another model, and a run by one does not go on by the other."""
+    plain = embedding.digest(fed__rounds=1)
+    sentence_encoder(embedding, pooling_mode_mean_tokens=True)
+    assert embedding.digest() == plain
+    pooling = embedding.model / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"pooling_mode": "cls"}))
+    run = embedding.finished()
+    assert digest_of(run) != plain
+    pooling.write_text(json.dumps({"pooling_mode": "mean"}))
+    call("run", embedding.config, "--resume", *embedding.set(run__output=run, fed__rounds=2)).sentence("model.path", "SHA-256")
+
+
+def test_row_that_is_pooled(embedding: Study) -> None:
+    """Breaks if a data set moves the row that stands for a text."""
+    sentence_encoder(embedding, pooling_mode_cls_token=True)
+    with h5py.File(embedding.data, "r+") as file:
+        file["train/readout"][...] = 1
+    embedding.run().sentence("not read at its first token")
+
+
+def test_pooling_that_is_not_computed(embedding: Study) -> None:
+    """Refused at the check that --dry-run makes, and when the model is opened."""
+    sentence_encoder(embedding, pooling_mode_max_tokens=True)
+    call("run", embedding.config, "--dry-run").sentence("1_Pooling/config.json", "'max'")
+    embedding.run(ranks=2).sentence("1_Pooling/config.json", "'max'")
+
+
+def test_pooling_does_not_matter_at_a_mask(broken: Study) -> None:
+    before = broken.digest()
+    write_modules(broken.model, ("Transformer", ""), ("Dense", "2_Dense"))
+    assert broken.digest() == before
+    call("info", "--model", broken.model, "--readout", "embedding").sentence("models.Dense")
+
+
+def test_two_sets_of_weights(mask: Study) -> None:
+    """model.safetensors and shards of another model: transformers would read the former."""
+    model = copy_model(GOLDEN / "hf_bert_mlm_sharded", mask.folder / "sharded")
+    (model / "model.safetensors").write_bytes((mask.model / "model.safetensors").read_bytes())
+    mask.toy.vocabulary, mask.toy.bos, mask.toy.eos = 89, 1, 2
+    write(mask.data, mask.toy)
+    mask.run(model__path=model).sentence("model.safetensors and", "model.safetensors.index.json", "stale")
+    call("info", "--model", model).sentence("model.safetensors and", "model.safetensors.index.json")
+
+
+def test_info_of_a_model() -> None:
+    text = call("info", "--model", GOLDEN / "hf_bert_mlm_sharded").good().out
+    assert "bert (BertForMaskedLM)" in text and "42 tensors, F32" in text and "readout mask: yes" in text
+    about = json.loads(call("info", "--json", "--model", GOLDEN / "hf_roberta_embedding").good().out)
+    assert (about["model_type"], about["architecture"], about["activation"]) == ("roberta", "RobertaForSequenceClassification", "gelu")
+    assert (about["layers"], about["hidden_size"], about["positions"], about["position_offset"]) == (2, 32, 38, 2)
+    assert about["weights"]["files"] == ["model.safetensors"] and about["weights"]["dtype"] == "F32"
+    assert about["readouts"]["embedding"] == {"supported": True, "refusal": None}
+    assert not about["readouts"]["mask"]["supported"] and "masked language model head" in about["readouts"]["mask"]["refusal"]
+    about = json.loads(call("info", "--json", "--model", GOLDEN / "st_roberta_cls", "--readout", "embedding").good().out)
+    assert about["pooling"] == "cls"
+
+
+def test_info_refuses_what_a_run_refuses(broken: Study) -> None:
+    """With the run's own sentence; without the weights where they are left out."""
+    call("info", "--model", GOLDEN / "hf_roberta_embedding", "--readout", "mask").sentence("masked language model head")
+    call("info", "--model", broken.model, "--readout", "last").sentence("not at the last token")
+    call("info", "--model", broken.model, "--readout", "first").sentence("'first'")
+    weights(broken).write_bytes(weights(broken).read_bytes()[:-1])
+    assert call("info", "--model", broken.model).sentence() == broken.run().sentence("truncated or damaged")
+    about = json.loads(call("info", "--json", "--config-only", "--model", broken.model).good().out)
+    assert about["weights"] is None and about["readouts"]["mask"]["supported"] is None
+    call("info", "--model", broken.folder / "nowhere").sentence("config.json", "No such file")
+    usage = call("info", "--json")
+    assert usage.code == 1 and "go with --model" in usage.err
+
+
+@pytest.mark.parametrize(("old", "new"), [("encoder.layer.1.output.LayerNorm.weight", "encoder.layer.1.output.LayerNorm.gamma"),
+                                          ("roberta.embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight")])
+def test_one_tensor_under_two_names(broken: Study, old: str, new: str) -> None:
+    """Which of the two is the model's cannot be told."""
+    tensors = load_file(weights(broken))
+    name = next(name for name in tensors if name.endswith(old))
+    tensors[name.removesuffix(old) + new] = tensors[name] + 1
+    save_file(tensors, weights(broken))
+    broken.run().sentence("model.safetensors", old.split("roberta.")[-1], "both" if "gamma" in new else "twice")

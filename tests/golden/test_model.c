@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 static const char *const names[] = {
-    "roberta_mlm",     "roberta_untied_f16", "xlm_roberta_unaligned", "bert_mlm_sharded",
-    "bert_gamma_bf16", "bert_embedding",     "roberta_embedding",
+    "hf_roberta_mlm",     "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned", "hf_bert_mlm_sharded",
+    "hf_bert_gamma_bf16", "hf_bert_embedding",     "hf_roberta_embedding",     "st_roberta_cls",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
@@ -124,7 +124,7 @@ static void check_fixture(fbt_backend *b, const char *name, const precision *p)
     char folder[1024];
     char path[1100];
     fixture f;
-    snprintf(folder, sizeof folder, "%s/hf_%s", FBT_TEST_DATA, name);
+    snprintf(folder, sizeof folder, "%s/%s", FBT_TEST_DATA, name);
     if (!takes(b, folder)) {
         return;
     }

@@ -292,7 +292,7 @@ static void random_models_run(void **state)
     fbt_model *model;
     fbt_batch batch = {0};
     fbt_model_profile profile = {{0}, {0}, {0}};
-    fbt_model_shape shape = {"roberta", 2, 24, 3, 40, 50, 20, 2, 1, 1e-5f, FBT_ACT_GELU_ERF, 0};
+    fbt_model_shape shape = {"roberta", 2, 24, 3, 40, 50, 20, 2, 1, 1e-5f, FBT_ACT_GELU_ERF, 0, FBT_POOLING_MEAN};
     int32_t tokens[] = {0, 5, 6, 7, 2};
     int32_t labels[] = {3, 9};
     float logits[2][2];

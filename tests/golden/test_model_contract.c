@@ -265,7 +265,7 @@ static void close_watched(fbt_backend *b)
 static void open_fixture(const char *name, char folder[1024], fixture *f)
 {
     char path[1100];
-    snprintf(folder, 1024, "%s/hf_%s", FBT_TEST_DATA, name);
+    snprintf(folder, 1024, "%s/%s", FBT_TEST_DATA, name);
     snprintf(path, sizeof path, "%s/cases.json", folder);
     must(fixture_read(path, f));
 }
@@ -355,9 +355,10 @@ static void check_lanes(const char *name, int64_t case_number)
 static void lanes_do_not_matter(void **state)
 {
     (void)state;
-    check_lanes("roberta_mlm", 1);
-    check_lanes("roberta_mlm", 4);
-    check_lanes("bert_embedding", 3);
+    check_lanes("hf_roberta_mlm", 1);
+    check_lanes("hf_roberta_mlm", 4);
+    check_lanes("hf_bert_embedding", 3);
+    check_lanes("st_roberta_cls", 4);
 }
 
 /* A perturbed sequence has the logits of its tokens, perturbed beforehand. Broken by an origin, frozen flag or row in
@@ -370,7 +371,7 @@ static void perturbed_sequences_are_others(void **state)
     fbt_model *model;
     fbt_batch batch = {0}, by_hand = {0};
     float got[MAX_LOGITS], expected[MAX_LOGITS], plain[MAX_LOGITS];
-    open_fixture("roberta_mlm", folder, &f);
+    open_fixture("hf_roberta_mlm", folder, &f);
     const fixture_case *c = &f.cases[4];
     assert_int_equal(c->mode, FBT_PROMPT_INPUT);
     fbt_backend *b = open_watched();
@@ -451,9 +452,10 @@ static void check_plan(const char *name, int64_t case_number)
 static void memory_is_planned(void **state)
 {
     (void)state;
-    check_plan("roberta_mlm", 0);
-    check_plan("roberta_mlm", 3);
-    check_plan("bert_embedding", 3);
+    check_plan("hf_roberta_mlm", 0);
+    check_plan("hf_roberta_mlm", 3);
+    check_plan("hf_bert_embedding", 3);
+    check_plan("st_roberta_cls", 4);
 }
 
 int main(void)

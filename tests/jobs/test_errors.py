@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SPECIAL, bert_tokenizer, save_model, write_json
+from conftest import ROOT, SIZES, SPECIAL, bert_tokenizer, save_model, write_json
 
 LABELS = [{"value": 0, "word": "bad"}, {"value": 1, "word": "great"}]
 
@@ -45,7 +45,7 @@ def test_line_numbers_count_lines_not_rows(call, bert, task, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.tsv", b"sentence\tlabel\nfilm\t0\n", "a.tsv:1: has no column 'text'; there are sentence, label"),
+        ("a.tsv", b"sentence\tlabel\nfilm\t0\n", "a.tsv:1: has no column 'text'; there are 'sentence', 'label'"),
         ("a.tsv", b"", "is empty"),
         ("a.tsv", b"text\tlabel\n", "has no samples"),
         ("a.csv", b'text,label\n"film,0\n', "not valid CSV"),
@@ -133,7 +133,7 @@ def test_tokenizer_without_mask(call, task, table, tmp_path):
 
 
 def test_tokenizer_larger_than_the_model(call, bert, task, table):
-    write_json(bert / "config.json", {"model_type": "bert", "vocab_size": 1000, "max_position_embeddings": 64})
+    write_json(bert / "config.json", SIZES | {"model_type": "bert", "vocab_size": 1000, "max_position_embeddings": 64})
     assert "has 1100 tokens, but the model's config.json says vocab_size 1000" in fails(call, bert, task(), table(("film", 0)))
 
 

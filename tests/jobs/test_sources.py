@@ -11,8 +11,10 @@ import pyarrow as arrow
 import pytest
 from conftest import ids
 from pyarrow import parquet
-from staging.sources import Record, find_dataset_splits, split_randomly
-from staging.task import SPLITS, TASKS, load_task
+from staging.draw import draw_test
+from staging.records import Origin, Record, Split
+from staging.splits import find_splits
+from staging.task import TASKS, load_task
 
 ROWS = [("The film, it is good", 1), ('"very" long a story', 0), ("news", 1)]
 
@@ -95,12 +97,12 @@ def test_task_says_which_split_is_the_test(tmp_path):
     """GLUE's test labels are not public; its validation split is what FedBPT tests on."""
     for name in ("train", "validation", "test"):
         write_rows(tmp_path / f"{name}.jsonl")
-    found = find_dataset_splits(tmp_path, load_task("sst2").splits)
+    found = find_splits(tmp_path, load_task("sst2").splits)
     assert {split: [path.name for path in paths] for split, paths in found.items()} == {
         "train": ["train.jsonl"],
         "test": ["validation.jsonl"],
     }
-    assert find_dataset_splits(tmp_path, SPLITS)["test"][0].name == "test.jsonl"
+    assert find_splits(tmp_path, None)["test"][0].name == "test.jsonl"
 
 
 def test_columns_by_name_and_files_without_header(call, bert, task, tmp_path, reference):
@@ -112,8 +114,11 @@ def test_columns_by_name_and_files_without_header(call, bert, task, tmp_path, re
     assert tokens(output) == reference
 
 
-def records(texts: list[str]) -> list[Record]:
-    return [Record(row, f"x:{row + 1}", {"text": text, "label": "0"}) for row, text in enumerate(texts)]
+def drawn(texts: list[str], size: int, seed: int) -> dict[str, list[Record]]:
+    """Both sides of a draw from rows with these texts."""
+    origin = Origin("x")
+    records = [Record(row, origin, row + 1, (text, "0")) for row, text in enumerate(texts)]
+    return {name: list(split.records) for name, split in draw_test(Split(records, "", "x"), size, seed, 1).items()}
 
 
 @pytest.mark.parametrize("size", range(40, 48))
@@ -121,9 +126,10 @@ def test_drawn_split_keeps_equal_texts_together(size):
     """Breaks if rows are drawn one by one: a text of the training split would be tested on. Half of the texts come twice, so
     that for some sizes the last place is too small for the next text's two rows."""
     texts = [f"text {number // 2}" for number in range(100)] + [f"other {number}" for number in range(50)]
-    train, test = split_randomly(records(texts), size, 42, lambda record: record.values["text"])
+    sides = drawn(texts, size, 42)
+    train, test = sides["train"], sides["test"]
     assert len(test) == size and len(train) == 150 - size
-    assert not {record.values["text"] for record in train} & {record.values["text"] for record in test}
+    assert not {record.cells[0] for record in train} & {record.cells[0] for record in test}
     assert [record.row for record in train] == sorted(record.row for record in train)
 
 
@@ -132,8 +138,7 @@ def test_drawn_split_follows_a_stated_rule():
     texts = [f"t{number}" for number in range(50)]
     for seed in (1, 2):
         order = sorted(range(50), key=lambda row: hashlib.sha256(f"{seed}\nt{row}".encode()).hexdigest())
-        _, test = split_randomly(records(texts), 20, seed, lambda record: record.values["text"])
-        assert [record.row for record in test] == order[:20]
+        assert [record.row for record in drawn(texts, 20, seed)["test"]] == order[:20]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in TASKS.glob("*.yaml")))

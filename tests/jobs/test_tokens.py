@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import CLS, MASK, SEP, UNK, ids
+from staging import program
 from tokenizers import Tokenizer
 
 
@@ -80,7 +81,9 @@ def test_embedding_readout(call, bert, task, table, tmp_path):
         assert list(file.attrs["label_words"]) == ["business", "a good film"]
 
 
-def test_last_readout_is_the_last_token(call, bert, task, table, tmp_path):
+def test_last_readout_is_the_last_token(call, bert, task, table, tmp_path, monkeypatch):
+    """For models that the program does not run yet, so that it is not asked."""
+    monkeypatch.setattr(program, "find_program", lambda: None)
     path = task(readout="last", template="{prompt} {text} it was", template_without_prompt=None)
     (sample,) = samples(prepare(call, bert, path, table(("film", 0)), tmp_path, "--prompt-mode", "cat"))
     assert sample["readout"] == len(sample["tokens"]) - 1

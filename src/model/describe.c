@@ -1,0 +1,107 @@
+#include "describe.h"
+
+#include "json_file.h"
+#include "memory.h"
+#include "weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a list of the caller's holds first, or a string; "" for anything else. */
+static void copy_name(const json_t *value, char name[FBT_DESCRIBE_NAME_BYTES])
+{
+    const char *text = json_string_value(json_is_array(value) ? json_array_get(value, 0) : value);
+    snprintf(name, FBT_DESCRIBE_NAME_BYTES, "%s", text == NULL ? "" : text);
+}
+
+static fbt_status read_names(const char *folder, fbt_model_description *about)
+{
+    fbt_status status = FBT_OK;
+    fbt_json_file config = {0};
+    FBT_TRY(fbt_json_file_open(folder, "config.json", false, &config));
+    copy_name(fbt_json_file_find(&config, "model_type"), about->model_type);
+    copy_name(fbt_json_file_find(&config, "architectures"), about->architecture);
+    copy_name(fbt_json_file_find(&config, "hidden_act"), about->activation);
+done:
+    fbt_json_file_close(&config);
+    return status;
+}
+
+/* Takes a failure as an answer. */
+static void note_refusal(fbt_model_description *about, fbt_readout readout, fbt_status status)
+{
+    if (status != FBT_OK && about->refusals[readout][0] == '\0') {
+        snprintf(about->refusals[readout], sizeof about->refusals[readout], "%s", fbt_error_message());
+    }
+    fbt_error_clear();
+}
+
+static fbt_status list_weights(const fbt_safetensors *files, fbt_model_description *about)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n_files = fbt_safetensors_n_files(files);
+    about->has_weights = true;
+    FBT_TRY(fbt_memory_alloc(&about->files, n_files, sizeof *about->files));
+    for (; about->n_files < n_files; about->n_files++) {
+        FBT_TRY(fbt_memory_strdup(&about->files[about->n_files], fbt_safetensors_file(files, about->n_files)));
+    }
+    about->n_tensors = fbt_safetensors_n_tensors(files);
+    for (int64_t i = 0; i < about->n_tensors; i++) {
+        const fbt_tensor *tensor = fbt_safetensors_tensor(files, i);
+        const char *end = strstr(tensor->name, "embeddings.word_embeddings.weight");
+        about->n_bytes += tensor->n_bytes;
+        if (end != NULL) {
+            snprintf(about->dtype, sizeof about->dtype, "%s", tensor->type);
+        }
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_model_describe(const char *folder, bool with_weights, fbt_model_description *about)
+{
+    fbt_status status = FBT_OK;
+    fbt_safetensors *files = NULL;
+    *about = (fbt_model_description){0};
+    FBT_TRY(read_names(folder, about));
+    FBT_TRY(fbt_model_read_shape(folder, &about->shape));
+    if (with_weights) {
+        FBT_TRY(fbt_safetensors_open(folder, &files));
+        FBT_TRY(list_weights(files, about));
+    }
+    note_refusal(about, FBT_READOUT_EMBEDDING, fbt_model_read_pooling(folder, &about->shape));
+    for (fbt_readout r = FBT_READOUT_MASK; with_weights && r <= FBT_READOUT_EMBEDDING; r++) {
+        note_refusal(about, r, fbt_weights_check(files, &about->shape, r));
+    }
+done:
+    fbt_safetensors_close(files);
+    return status;
+}
+
+void fbt_model_description_clear(fbt_model_description *about)
+{
+    for (int64_t i = 0; i < about->n_files; i++) {
+        free(about->files[i]);
+    }
+    free(about->files);
+    *about = (fbt_model_description){0};
+}
+
+fbt_status fbt_model_description_require(const fbt_model_description *about, const char *readout)
+{
+    static const char *const names[] = {"mask", "embedding", "last"};
+    const char *sentence = "";
+    if (readout == NULL) { /* A mask readout fails for want of a head as a rule, which says less. */
+        sentence = about->refusals[FBT_READOUT_MASK][0] == '\0' ? "" : about->refusals[FBT_READOUT_EMBEDDING];
+        return sentence[0] == '\0' ? FBT_OK : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
+    }
+    for (int i = 0; i <= FBT_READOUT_LAST; i++) {
+        if (strcmp(readout, names[i]) == 0) {
+            fbt_status status = fbt_model_check_readout(&about->shape, (fbt_readout)i);
+            sentence = i < FBT_DESCRIBE_READOUTS ? about->refusals[i] : "";
+            return status != FBT_OK || sentence[0] == '\0' ? status : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
+        }
+    }
+    return fbt_fail(FBT_ERR_ARG, "there is no readout called '%s'; mask, embedding and last are known", readout);
+}
