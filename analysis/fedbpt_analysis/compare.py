@@ -141,7 +141,8 @@ class Comparison:
 
     def main_effects(self, axis: str) -> pd.DataFrame:
         """The mean at each value of an axis over all other settings. Only other settings under which every value was run count, so that
-        unequal company does not pass for an effect; `others` says how many there are, 0: none, and then all count."""
+        unequal company does not pass for an effect; `others` says how many there are, 0: none, and then all count.
+        The interval is of the seeds that were run with all of them."""
         table = self._by_value(axis)
         others = self._others(axis)
         cells = table.groupby(level=others, sort=False, dropna=False).mean() if others else table.mean().to_frame().T
@@ -151,7 +152,8 @@ class Comparison:
             table = table[table.index.droplevel(SEED).isin(cells.index)]  # type: ignore[arg-type]
         rows = []
         for value in table.columns:
-            found = estimate(table[value].groupby(level=SEED).mean().to_numpy(dtype=float), limits_of(self.metric))
+            by_seed = table[value].unstack(SEED).dropna(how="all").dropna(axis=1).mean() if others else table[value].dropna()
+            found = estimate(by_seed.to_numpy(dtype=float), limits_of(self.metric))
             rows.append({"axis": axis, "value": self.value_names[axis][value], "mean": cells[value].mean(), "low95": found.low,
                          "high95": found.high, "seeds": found.n, "others": int(complete.sum())})
         frame = pd.DataFrame(rows)

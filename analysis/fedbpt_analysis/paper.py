@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from .axes import Axes, vary_besides
 from .errors import AnalysisError
 from .stats import estimate
 from .tables import Table
@@ -63,6 +64,13 @@ def _other_models(runs: pd.DataFrame) -> list[str]:
     return [f"Ours with another model than the paper's {MODEL}: {', '.join(others)}."] if others else []
 
 
+def _pooled(runs: pd.DataFrame) -> list[str]:
+    """Names what differs among the runs of one cell besides their seeds."""
+    keys = ("task", "fed.partition", "fed.protocol", "perturb.rate")
+    names = [name for name in vary_besides(runs, Axes(keys, {})).names if name not in keys]
+    return [f"Not only seeds differ within a cell, but also {', '.join(names)}."] if names else []
+
+
 def _standard(runs: pd.DataFrame) -> pd.DataFrame:
     """Of runs over several perturbation rates, per task, partition and protocol the rate that is best on dev samples, as the paper takes
     its best rate."""
@@ -102,7 +110,7 @@ def results_table(all_runs: pd.DataFrame) -> Table:
         add(f"{protocol} {BEST_DEV}", dimension, ours, "test_accuracy_best")
         add(f"{protocol} {BEST_TEST}", dimension, ours, "test_accuracy_max")
     return Table("Test accuracy (per cent), RoBERTa-large", head, rows, words=2, bold=frozenset(bold), rules=frozenset({3}),
-                 notes=[*NOTES, *_other_models(runs)])
+                 notes=[*NOTES, *_pooled(runs), *_other_models(runs)])
 
 
 def ablation_table(all_runs: pd.DataFrame) -> Table:
@@ -123,7 +131,7 @@ def ablation_table(all_runs: pd.DataFrame) -> Table:
     if not bold:
         raise AnalysisError("the ablation is of fed.partition dirichlet with fed.protocol nvflare or paper; there are no such runs")
     return Table("Test accuracy (per cent) by perturbation rate, non-IID", ["data set", *(f"{rate:g}" for rate in RATES)], rows,
-                 bold=frozenset(bold), notes=[*NOTES, *_other_models(runs)])
+                 bold=frozenset(bold), notes=[*NOTES, *_pooled(runs), *_other_models(runs)])
 
 
 def cost_table(all_runs: pd.DataFrame) -> Table:
@@ -139,7 +147,7 @@ def cost_table(all_runs: pd.DataFrame) -> Table:
         rows.append([f"{protocol} {BEST_DEV}", bytes_text(float(part["peak_memory"].mean())), uplink])
     note = f"{BEST_DEV} Ours: largest resident memory of a rank, which may host several clients; a client's upload in single precision."
     return Table("Memory of a client and uplink of a client and round, SST-2", ["method", "memory", "uplink"], rows, bold=frozenset(bold),
-                 notes=[note, *_other_models(runs)])
+                 notes=[note, *_pooled(runs), *_other_models(runs)])
 
 
 TABLES = {"results": results_table, "ablation": ablation_table, "cost": cost_table}

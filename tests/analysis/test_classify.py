@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import toy
 from conftest import ROOT, Result, program
-from fedbpt_analysis.classify import softmax
+from fedbpt_analysis import cli
+from fedbpt_analysis.classify import Classes, as_json, as_tsv, read_texts, softmax
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 WORDS = [f"w{number}" for number in range(50)]
@@ -137,6 +138,20 @@ def test_a_text_without_tokens_is_not_left_out(study: Study, classify: Callable[
     """Breaks if the task's empty: skip holds here, too: each answer after the text would be that of the next one."""
     skips = write_task(tmp_path / "skips.yaml", empty="skip")
     classify("w1\n\u200b\nw2\n", study.run, "--task", skips).sentence("line 2", "empty")
+
+
+def test_lines_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a line feed ends a text; in the output no text ends a line, and JSON is whole in ASCII, too."""
+    given = "a\x0cb\u2028c\r\nd \x1b[1m体\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    samples = read_texts(cli._read_stdin(), two=False)
+    assert samples == [("a\x0cb\u2028c",), ("d \x1b[1m体",)]
+    classes = Classes(["x", "体"], np.array([[0.25, 0.75], [1, 0]]), np.array([1, 0]))
+    for ascii_only in (False, True):
+        text = as_json(classes, samples, ascii_only)
+        assert [row["text"] for row in json.loads(text)] == [sample[0] for sample in samples]
+        assert text.isascii() == ascii_only and not set("\x1b\x0c\u2028") & set(text)
+    assert len(as_tsv(classes, samples).splitlines()) == 3 and "\x1b" not in as_tsv(classes, samples)
 
 
 def test_errors(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:

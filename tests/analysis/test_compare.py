@@ -77,6 +77,17 @@ def test_main_effects_are_not_fooled_by_the_missing_cell(grid: Path) -> None:
     assert set(comparison.runs.loc[counted, "fed.protocol"]) == {"paper"} and counted.sum() == 9
 
 
+def test_seeds_that_lack_a_setting_widen_no_interval(grid: Path) -> None:
+    """A seed that was run with the better protocol only is no sign that seeds spread."""
+    (grid / "nvflare-5-3.h5").unlink()
+    (grid / "nvflare-10-3.h5").unlink()
+    comparison = compare([grid])
+    assert set(comparison.main_effects("cma.population")["seeds"]) == {3}  # only `paper` counts, under which all were run
+    assert comparison.main_effects("fed.protocol").set_index("value")["seeds"].to_dict() == {"nvflare": 2, "paper": 3}
+    (grid / "paper-10-3.h5").unlink()
+    assert compare([grid]).main_effects("fed.protocol").set_index("value")["seeds"].to_dict() == {"nvflare": 2, "paper": 2}
+
+
 def test_best_is_chosen_on_dev(grid: Path) -> None:
     """paper with population 20 is best on the test set, with 5 on dev."""
     comparison = compare([grid])

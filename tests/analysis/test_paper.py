@@ -60,6 +60,14 @@ def test_cost(runs: Path) -> None:
     assert rows["FedBPT"] == ["1.8 GB", "4 KB"] and rows["nvflare †"] == ["200 MB", "24 bytes"]
 
 
+def test_what_else_differs_is_named(runs: Path) -> None:
+    """Other settings than those of the table are not taken for seeds silently."""
+    assert not any("Not only seeds" in note for note in paper.results_table(compare([runs]).runs).notes)
+    made.write(runs / "more.h5", Made({"run.seed": 3, "cma.population": 20}))
+    for table in (paper.results_table, paper.cost_table):
+        assert any("Not only seeds differ within a cell, but also cma.population." in note for note in table(compare([runs]).runs).notes)
+
+
 def test_printed(runs: Path, call: Callable[..., Result]) -> None:
     out = call("compare", runs, "--paper", "results", "--format", "latex").good().out
     assert r"\textbf{nvflare $\dagger$}" in out and r"86.00 $\pm$ 1.41" in out and "2310.01467" in out
