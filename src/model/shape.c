@@ -116,10 +116,10 @@ static fbt_status read_epsilon(const char *path, const json_t *config, fbt_model
 {
     const json_t *item = json_object_get(config, "layer_norm_eps");
     double epsilon = item == NULL ? 1e-12 : json_number_value(item);
-    if (!(epsilon > 0 && epsilon <= 0.1)) {
+    shape->epsilon = (float)epsilon;
+    if (!(epsilon <= 0.1 && shape->epsilon > 0)) { /* what is too small for a float would be zero */
         return fbt_fail(FBT_ERR_MODEL, "%s: layer_norm_eps is not a number in (0, 0.1]", path);
     }
-    shape->epsilon = (float)epsilon;
     return FBT_OK;
 }
 
