@@ -145,8 +145,9 @@ static fbt_status check_nesting(const char *text, size_t n_bytes, const char *na
         ended = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
         if (depth > NESTING_MAX) {
-            FBT_FAIL(FBT_ERR_CONFIG, "%.256s:%zu: more than %d brackets are open, or lists and sections nested; is it a %s file?", name, line,
-                     NESTING_MAX, kind);
+            FBT_FAIL(FBT_ERR_CONFIG,
+                     "%.256s:%zu: more than %d brackets are open, or lists and sections nested; is it a %s file?", name,
+                     line, NESTING_MAX, kind);
         }
     }
 done:
