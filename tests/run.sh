@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need, a CUDA toolkit where the machine has none, builds debug (sanitizers, warnings as errors, an
-# emulated CUDA device) and release, runs every test of both, and measures what of the CUDA kernels the tests run.
+# emulated CUDA device) and release, runs every test of both, measures what of the CUDA kernels the tests run, and fuzzes what reads
+# files, a minute a target.
 # Usage: bash tests/run.sh
 set -euo pipefail
 
@@ -26,4 +27,7 @@ done
 
 printf '\n== coverage of the CUDA kernels\n'
 bash tests/cuda/coverage.sh || failed=1
+
+printf '\n== fuzzing\n'
+bash tests/fuzz/run.sh --seconds 60 || failed=1
 exit "$failed"

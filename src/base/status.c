@@ -7,6 +7,16 @@
 
 static _Thread_local char message[1024];
 
+/* Sentences quote names that files hold. A control character among them would end the line or draw on the terminal. */
+static void keep_one_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            *text = '?';
+        }
+    }
+}
+
 const char *fbt_status_text(fbt_status status)
 {
     static const char *const texts[] = {
@@ -38,6 +48,7 @@ fbt_status fbt_fail(fbt_status status, const char *format, ...)
         va_start(arguments, format);
         vsnprintf(message, sizeof message, format, arguments);
         va_end(arguments);
+        keep_one_line(message);
     }
     return status;
 }

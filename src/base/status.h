@@ -36,7 +36,7 @@ const char *fbt_status_text(fbt_status status);
 fbt_status fbt_status_of_system(int error);
 
 /* Keeps the formatted sentence as this thread's explanation and returns `status`. A sentence already kept stays: the
- * first failure is the cause. */
+ * first failure is the cause. Control characters are kept as '?', so that it is one line. */
 fbt_status fbt_fail(fbt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The sentence of this thread's first failure since fbt_error_clear; "" when there is none. Valid until the next

@@ -126,21 +126,34 @@ static fbt_status check_end(yaml_parser_t *parser, const char *name, const char 
     return FBT_OK;
 }
 
-/* libyaml takes time quadratic in the depth of open brackets. No file of this program has a use for more than a few. */
+/* libyaml takes time quadratic in the depth of open brackets. No file of this program has a use for more than a few
+ * levels; brackets inside a text are none. What is not YAML is left to the reading proper. */
 static fbt_status check_nesting(const char *text, size_t n_bytes, const char *name, const char *kind)
 {
-    size_t line = 1;
+    fbt_status status = FBT_OK;
+    yaml_parser_t parser;
+    yaml_event_t event;
     int depth = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        line += text[i] == '\n';
-        depth += (text[i] == '[' || text[i] == '{') - (text[i] == ']' || text[i] == '}');
-        if (depth > NESTING_MAX) {
-            return fbt_fail(FBT_ERR_CONFIG, "%.256s:%zu: more than %d brackets are open; is it a %s file?", name, line,
-                            NESTING_MAX, kind);
-        }
-        depth = depth < 0 ? 0 : depth;
+    bool ended = false;
+    if (!yaml_parser_initialize(&parser)) {
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: YAML reader");
     }
-    return FBT_OK;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n_bytes);
+    while (!ended && yaml_parser_parse(&parser, &event)) {
+        const size_t line = event.start_mark.line + 1;
+        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
+        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+        ended = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+        if (depth > NESTING_MAX) {
+            FBT_FAIL(FBT_ERR_CONFIG,
+                     "%.256s:%zu: more than %d brackets are open, or lists and sections nested; is it a %s file?", name,
+                     line, NESTING_MAX, kind);
+        }
+    }
+done:
+    yaml_parser_delete(&parser);
+    return status;
 }
 
 /* The text is recorded in run files and read back from them: it must be UTF-8 as it stands. YAML, and libyaml, allow

@@ -141,6 +141,24 @@ static void parse_content(char *text, fbt_claim_file *c)
     }
 }
 
+/* Since 1970; what a file system may claim beyond what fits (before it, or from 2262 on) counts as the nearest. */
+static int64_t nanoseconds(struct timespec time)
+{
+    int64_t ns;
+    if (time.tv_sec < 0) {
+        return 0;
+    }
+    return __builtin_mul_overflow((int64_t)time.tv_sec, second_ns, &ns) || __builtin_add_overflow(ns, time.tv_nsec, &ns)
+               ? INT64_MAX
+               : ns;
+}
+
+/* Identities become parts of paths, so that nothing but what fbt_claim_file_identity makes is taken for one. */
+static bool is_identity(const char *text)
+{
+    return text[0] != '\0' && text[strspn(text, "0123456789abcdef")] == '\0';
+}
+
 /* Opening a file makes NFS ask the server, so that this is not what the client remembers. */
 fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_file *c)
 {
@@ -160,13 +178,13 @@ fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_fi
         goto done;
     }
     c->exists = true;
-    c->beat_ns = (int64_t)info.st_mtim.tv_sec * second_ns + info.st_mtim.tv_nsec;
-    if (n < 4 || strcmp(text + n - 4, "end\n") != 0) {
-        /* not written yet, or never, as its maker was killed */
+    c->beat_ns = nanoseconds(info.st_mtim);
+    if (n >= 4 && strcmp(text + n - 4, "end\n") == 0) {
+        parse_content(text, c);
+    } /* else it is not written yet, or never, as its maker was killed */
+    if (!is_identity(c->identity)) {
         snprintf(c->identity, sizeof c->identity, "%llx", (unsigned long long)info.st_ino);
-        goto done;
     }
-    parse_content(text, c);
 done:
     if (descriptor >= 0) {
         close(descriptor);

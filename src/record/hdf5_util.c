@@ -15,6 +15,7 @@
 
 enum {
     MEMORY_STEP_BYTES = 1 << 20, /* by which a file in memory grows */
+    EXPANSION_MAX = 1100,        /* deflate makes nothing smaller than about 1/1032 of its size */
     DEFLATE_LEVEL = 1,           /* higher levels gain next to nothing on floating point numbers */
     RANK_MAX = 4,
 };
@@ -530,6 +531,48 @@ fbt_status fbt_hdf5_append(hid_t dataset, hsize_t n_rows, const void *row)
 done:
     fbt_hdf5_close(type);
     fbt_hdf5_close(memory);
+    fbt_hdf5_close(space);
+    return status;
+}
+
+/* False: beyond every size. */
+static bool count_values(hid_t space, int64_t *n)
+{
+    hsize_t dims[H5S_MAX_RANK];
+    const int rank = H5Sget_simple_extent_dims(space, dims, NULL);
+    *n = H5Sget_simple_extent_type(space) == H5S_NULL ? 0 : 1;
+    for (int i = 0; i < rank; i++) {
+        if (dims[i] > INT64_MAX || __builtin_mul_overflow(*n, (int64_t)dims[i], n)) {
+            return false;
+        }
+    }
+    return rank >= 0;
+}
+
+fbt_status fbt_hdf5_count(hid_t dataset, const char *name, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    hid_t space = -1, type = -1, list = -1;
+    int64_t n_bytes, limit;
+    *n = 0;
+    FBT_HDF5(space = H5Dget_space(dataset), "%.200s is damaged, or in the format of a newer HDF5", name);
+    FBT_HDF5(type = H5Dget_type(dataset), "%.200s is damaged, or in the format of a newer HDF5", name);
+    FBT_HDF5(list = H5Dget_create_plist(dataset), "%.200s is damaged, or in the format of a newer HDF5", name);
+    const hsize_t stored = H5Dget_storage_size(dataset);
+    if (__builtin_mul_overflow(stored, H5Pget_nfilters(list) > 0 ? EXPANSION_MAX : 1, &limit)) {
+        limit = INT64_MAX;
+    }
+    if (!count_values(space, n)) {
+        FBT_FAIL(FBT_ERR_IO, "%.200s claims more values than any file can hold; it is damaged", name);
+    }
+    if (__builtin_mul_overflow(*n, H5Tget_size(type), &n_bytes) || n_bytes > limit) {
+        FBT_FAIL(FBT_ERR_IO,
+                 "%.200s claims %lld values, more than a file of %llu bytes of them can hold; it is damaged", name,
+                 (long long)*n, (unsigned long long)stored);
+    }
+done:
+    fbt_hdf5_close(list);
+    fbt_hdf5_close(type);
     fbt_hdf5_close(space);
     return status;
 }

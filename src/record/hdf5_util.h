@@ -84,6 +84,10 @@ typedef struct fbt_hdf5_array {
 /* Creates a data set; values may be NULL (none are written). *dataset is the caller's to close; dataset may be NULL. */
 fbt_status fbt_hdf5_create(hid_t group, const fbt_hdf5_array *array, const void *values, hid_t *dataset);
 
+/* Number of a data set's values. A damaged header may claim any: FBT_ERR_IO where they are more than the bytes that the file keeps
+ * of it can be. `name` is for the message. */
+fbt_status fbt_hdf5_count(hid_t dataset, const char *name, int64_t *n);
+
 /* Makes an extendible data set n_rows long; writes the last row when row is not NULL. */
 fbt_status fbt_hdf5_append(hid_t dataset, hsize_t n_rows, const void *row);
 

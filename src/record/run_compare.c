@@ -32,9 +32,11 @@ static fbt_status open_dataset(const comparison *c, column *col, int which, int6
     fbt_status status = FBT_OK;
     hid_t space = -1;
     hsize_t dims[H5S_MAX_RANK] = {0};
+    int64_t n;
     FBT_HDF5(col->datasets[which] = H5Dopen2(c->files[which], col->path, H5P_DEFAULT), "%.400s: %s is missing",
              c->paths[which], col->path);
     FBT_HDF5(space = H5Dget_space(col->datasets[which]), "%.400s: %s is damaged", c->paths[which], col->path);
+    FBT_TRY(fbt_hdf5_name_file(c->paths[which], fbt_hdf5_count(col->datasets[which], col->path, &n)));
     const int rank = H5Sget_simple_extent_dims(space, dims, NULL);
     if (rank < 1 || rank > RANK_MAX || dims[0] < (hsize_t)n_rows) {
         FBT_FAIL(FBT_ERR_DATA, "%.400s: %s has the wrong shape", c->paths[which], col->path);

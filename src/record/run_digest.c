@@ -121,7 +121,9 @@ static fbt_status add_dataset(walk *w, const char *path)
     hsize_t dims[H5S_MAX_RANK] = {1};
     char shape[32];
     size_t n_bytes;
+    int64_t n;
     FBT_HDF5(dataset = H5Dopen2(w->file, path, H5P_DEFAULT), "%s is damaged", path);
+    FBT_TRY(fbt_hdf5_count(dataset, path, &n)); /* so that rows and their sizes multiply without overflow */
     FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
     FBT_HDF5(file_type = H5Dget_type(dataset), "%s is damaged", path);
     FBT_TRY(add_text(w->digest, path));

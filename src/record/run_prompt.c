@@ -48,12 +48,14 @@ static fbt_status read_array(hid_t result, const char *name, int rank, hid_t typ
     fbt_status status = FBT_OK;
     hid_t dataset = -1, space = -1;
     void *read = NULL;
+    int64_t n;
     FBT_HDF5(dataset = H5Dopen2(result, name, H5P_DEFAULT), "result/%s is missing", name);
+    FBT_TRY(fbt_hdf5_count(dataset, name, &n));
     FBT_HDF5(space = H5Dget_space(dataset), "result/%s is damaged", name);
     if (H5Sget_simple_extent_ndims(space) != rank || H5Sget_simple_extent_dims(space, dims, NULL) != rank) {
         FBT_FAIL(FBT_ERR_DATA, "result/%s has the wrong shape", name);
     }
-    FBT_TRY(fbt_memory_alloc(&read, H5Sget_simple_extent_npoints(space), H5Tget_size(type)));
+    FBT_TRY(fbt_memory_alloc(&read, n, H5Tget_size(type)));
     FBT_HDF5(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, read), "result/%s cannot be read", name);
     *(void **)values = read;
     read = NULL;

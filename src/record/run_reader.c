@@ -56,7 +56,9 @@ static fbt_status read_z(hid_t file, int64_t row, double **z, int64_t *dimension
     fbt_status status = FBT_OK;
     hid_t dataset = -1, space = -1, memory = -1;
     hsize_t dims[2], start[2] = {(hsize_t)row, 0}, count[2] = {1, 0};
+    int64_t n;
     FBT_HDF5(dataset = H5Dopen2(file, "rounds/z", H5P_DEFAULT), "rounds/z is missing");
+    FBT_TRY(fbt_hdf5_count(dataset, "rounds/z", &n));
     FBT_HDF5(space = H5Dget_space(dataset), "rounds/z is damaged");
     if (H5Sget_simple_extent_ndims(space) != 2 || H5Sget_simple_extent_dims(space, dims, NULL) != 2 ||
         dims[0] <= (hsize_t)row) {

@@ -35,12 +35,12 @@ done:
 static fbt_status read_one_array(hid_t group, const char *name, fbt_run_array *array)
 {
     fbt_status status = FBT_OK;
-    hid_t dataset = -1, space = -1;
+    hid_t dataset = -1;
+    int64_t n = 0;
     double *values = NULL;
     char *copy = NULL;
     FBT_HDF5(dataset = H5Dopen2(group, name, H5P_DEFAULT), "checkpoint/%s is damaged", name);
-    FBT_HDF5(space = H5Dget_space(dataset), "checkpoint/%s is damaged", name);
-    const int64_t n = H5Sget_simple_extent_npoints(space);
+    FBT_TRY(fbt_hdf5_count(dataset, name, &n));
     FBT_TRY(check_dataset(dataset, name, H5T_NATIVE_DOUBLE, 1, &(hsize_t){(hsize_t)n}));
     FBT_TRY(fbt_memory_alloc(&values, n, sizeof *values));
     FBT_TRY(fbt_memory_strdup(&copy, name));
@@ -54,7 +54,6 @@ static fbt_status read_one_array(hid_t group, const char *name, fbt_run_array *a
 done:
     free(copy);
     free(values);
-    fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
 }

@@ -35,17 +35,16 @@ done:
 static fbt_status read_column(hid_t file, const char *path, int64_t n_values, double **values)
 {
     fbt_status status = FBT_OK;
-    hid_t dataset = -1, space = -1;
+    hid_t dataset = -1;
+    int64_t n = 0;
     FBT_HDF5(dataset = H5Dopen2(file, path, H5P_DEFAULT), "%s is missing", path);
-    FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
-    if (H5Sget_simple_extent_npoints(space) != n_values) {
-        FBT_FAIL(FBT_ERR_DATA, "%s has %lld values instead of %lld", path,
-                 (long long)H5Sget_simple_extent_npoints(space), (long long)n_values);
+    FBT_TRY(fbt_hdf5_count(dataset, path, &n));
+    if (n != n_values) {
+        FBT_FAIL(FBT_ERR_DATA, "%s has %lld values instead of %lld", path, (long long)n, (long long)n_values);
     }
     FBT_TRY(fbt_memory_alloc(values, n_values, sizeof **values));
     FBT_HDF5(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values), "%s cannot be read", path);
 done:
-    fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
 }
@@ -53,14 +52,29 @@ done:
 static fbt_status count_rounds(hid_t file, int64_t *n_rounds)
 {
     fbt_status status = FBT_OK;
-    hid_t dataset = -1, space = -1;
+    hid_t dataset = -1;
     FBT_HDF5(dataset = H5Dopen2(file, "rounds/index", H5P_DEFAULT), "rounds/index is missing");
-    FBT_HDF5(space = H5Dget_space(dataset), "rounds/index is damaged");
-    *n_rounds = H5Sget_simple_extent_npoints(space);
+    status = fbt_hdf5_count(dataset, "rounds/index", n_rounds);
 done:
-    fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
+}
+
+/* Integers are kept as double, which holds those below 2^53 exactly. Whoever looks for a round takes the first that has its
+ * index. */
+static fbt_status check_integers(const char *path, const double *values, int64_t n, bool is_index)
+{
+    for (int64_t r = 0; r < n; r++) {
+        if (!(fabs(values[r]) < 0x1p53) || values[r] != trunc(values[r])) {
+            return fbt_fail(FBT_ERR_DATA, "%s: row %lld has the value %g, which is no count: the file is damaged", path,
+                            (long long)r, values[r]);
+        }
+        if (is_index && !(values[r] > (r == 0 ? -1 : values[r - 1]))) {
+            return fbt_fail(FBT_ERR_DATA, "%s: row %lld has round %.0f: rounds do not rise, the file is damaged", path,
+                            (long long)r, values[r]);
+        }
+    }
+    return FBT_OK;
 }
 
 static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
@@ -76,6 +90,9 @@ static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
                 continue;
             }
             FBT_TRY(read_column(file, path, rounds->n_rounds, &rounds->scalars[i]));
+            if (columns[i].type == FBT_RUN_INTEGER) {
+                FBT_TRY(check_integers(path, rounds->scalars[i], rounds->n_rounds, i == 0)); /* the first column is the index */
+            }
         }
     }
 done:

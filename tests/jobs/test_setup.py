@@ -46,7 +46,9 @@ def test_every_package_has_a_tag(shell):
     listed = shell("fbt_packages build cuda tests").stdout.split()
     assert sorted(listed) == sorted(lines) and len(set(lines)) == len(lines)
     assert shell("fbt_packages cuda").stdout.split() == ["g++"]
-    assert shell("fbt_packages tests").stdout.split() == ["libboost-context-dev", "libcmocka-dev", "gcovr", "slurm-wlm", "munge"]
+    assert shell("fbt_packages tests").stdout.split() == [
+        *("libboost-context-dev", "libcmocka-dev", "gcovr", "clang-14", "libclang-rt-14-dev", "libomp-14-dev", "slurm-wlm", "munge")
+    ]
 
 
 def test_nothing_missing_calls_no_apt(shell, tmp_path):

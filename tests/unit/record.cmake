@@ -4,6 +4,7 @@ target_link_libraries(test_record_fixture PUBLIC fbt_record fbt_flags fbt_hdf5 P
 
 fbt_test(test_record_run SOURCE test_record_run.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_reader SOURCE test_record_reader.c LIBS test_record_fixture PkgConfig::JANSSON LABEL unit)
+fbt_test(test_record_damaged SOURCE test_record_damaged.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_resume SOURCE test_record_resume.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_output SOURCE test_record_output.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_dataset SOURCE test_record_dataset.c LIBS test_record_fixture LABEL unit)

@@ -89,6 +89,9 @@ static void first_error_is_kept(void **state)
     assert_int_equal(fbt_fail(FBT_ERR_IO, "later"), FBT_ERR_IO);
     assert_string_equal(fbt_error_message(), "row 7");
     fbt_error_clear();
+    fbt_fail(FBT_ERR_DATA, "name '%s'", "a\n\x1b[2J\x7f\xc3\xa4"); /* one line that draws nothing; other scripts stay */
+    assert_string_equal(fbt_error_message(), "name 'a??[2J?\xc3\xa4'");
+    fbt_error_clear();
     assert_string_equal(fbt_error_message(), "");
 }
 

@@ -554,8 +554,31 @@ static void giants_are_refused(void **state)
     text[N] = '\0';
     assert_int_equal(fbt_settings_read_text(&s, text, "f"), FBT_ERR_CONFIG);
     assert_sentence("f:1: more than 100 brackets are open", nothing);
+    for (int i = 0; i < N; i++) {
+        text[i] = i % 2 == 0 ? '-' : ' ';
+    }
+    assert_int_equal(fbt_settings_read_text(&s, text, "f"), FBT_ERR_CONFIG);
+    assert_sentence("f:1: more than 100 brackets are open, or lists", nothing);
     free(text);
     fbt_settings_clear(&s);
+}
+
+/* Breaks if brackets are counted that open nothing: settings given by --set could then not be read back from the run file. */
+static void brackets_in_texts_are_texts(void **state)
+{
+    (void)state;
+    fbt_settings s = defaults(), again = defaults();
+    char value[256] = "run.output=", *text;
+    memset(value + strlen(value), '{', 200);
+    assert_int_equal(fbt_settings_set(&s, value), FBT_OK);
+    assert_int_equal(fbt_settings_print(&s, &text), FBT_OK);
+    assert_int_equal(fbt_settings_read_text(&again, text, "f"), FBT_OK);
+    assert_string_equal(again.run.output, s.run.output);
+    value[0] = '#'; /* a comment */
+    assert_int_equal(fbt_settings_read_text(&again, value, "f"), FBT_OK);
+    free(text);
+    fbt_settings_clear(&s);
+    fbt_settings_clear(&again);
 }
 
 static void reference_lists_every_option(void **state)
@@ -591,6 +614,7 @@ int main(void)
         cmocka_unit_test(files_that_are_no_files),
         cmocka_unit_test(noise_does_no_harm),
         cmocka_unit_test(giants_are_refused),
+        cmocka_unit_test(brackets_in_texts_are_texts),
         cmocka_unit_test(reference_lists_every_option),
         cmocka_unit_test(numbers_are_printed_as_people_write_them),
     };

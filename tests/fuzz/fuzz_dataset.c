@@ -1,0 +1,144 @@
+/* Data set files: even inputs change one that is read at a mask, odd ones one that is read by embedding. */
+#include "fuzz.h"
+#include "hdf5_changes.h"
+
+#include "dataset_file.h"
+#include "hdf5_util.h"
+
+#include <string.h>
+
+static const char sha[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+static void put(hid_t group, const char *name, hid_t stored, hid_t type, int64_t n, const void *values)
+{
+    const fbt_hdf5_array array = {
+        .name = name, .type = stored, .rank = 1, .dims = &(hsize_t){(hsize_t)n}, .long_name = name};
+    hid_t dataset;
+    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_create(group, &array, NULL, &dataset)));
+    FUZZ_REQUIRE(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+    H5Dclose(dataset);
+}
+
+/* Three samples: 5 to 9 the text's tokens, 4 the mask, 1 and 2 begin and end. */
+static void put_split(hid_t file, const char *name)
+{
+    const int32_t tokens[] = {1, 5, 6, 4, 2, 1, 7, 4, 2, 1, 8, 9, 5, 4, 2}, labels[] = {0, 1, 1}, readout[] = {3, 2, 4};
+    const int64_t offsets[] = {0, 5, 9, 15};
+    const uint8_t frozen[] = {1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 1};
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 15, tokens);
+    put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 4, offsets);
+    put(group, "labels", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, labels);
+    put(group, "readout", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, readout);
+    put(group, "frozen", H5T_STD_U8LE, H5T_NATIVE_UINT8, 15, frozen);
+    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_int(group, "n_truncated", 1)));
+    H5Gclose(group);
+}
+
+static void put_attributes(hid_t file, bool by_embedding)
+{
+    const char *const texts[][2] = {
+        {"task", "toy"},           {"template", "{text} <mask>"},
+        {"source", "made up"},     {"prompt_mode", "add"},
+        {"tokenizer_sha256", sha}, {"source_sha256", sha},
+        {"metric", "f1"},          {"readout", by_embedding ? "embedding" : "mask"},
+    };
+    static const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {{"format_version", 1}, {"prompt_tokens", 2}, {"vocab_size", 12}, {"bos_id", 1},
+                   {"eos_id", 2},         {"mask_id", 4},       {"pad_id", 0},      {"unk_id", -1}};
+    static const char *const words[] = {"b\xc3\xa4s", "good"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_text(file, texts[i][0], texts[i][1])));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_int(file, numbers[i].name, numbers[i].value)));
+    }
+    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_texts(file, "label_words", words, 2)));
+}
+
+static void put_labels(hid_t file, bool by_embedding)
+{
+    const int32_t ids[] = {by_embedding ? -1 : 10, by_embedding ? -1 : 11}, tokens[] = {1, 5, 6, 2};
+    const int64_t offsets[] = {0, 1, 4};
+    hid_t space = H5Screate_simple(1, &(hsize_t){2}, NULL);
+    hid_t attribute = H5Acreate2(file, "label_token_ids", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    FUZZ_REQUIRE(H5Awrite(attribute, H5T_NATIVE_INT32, ids) >= 0);
+    H5Aclose(attribute);
+    H5Sclose(space);
+    if (by_embedding) {
+        hid_t group = H5Gcreate2(file, "labels", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 4, tokens);
+        put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, offsets);
+        H5Gclose(group);
+    }
+}
+
+static void make_base(bool by_embedding, fuzz_hdf5_base *base)
+{
+    const char *path = fuzz_path("base.h5");
+    fbt_hdf5_silence();
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    FUZZ_REQUIRE(file >= 0);
+    put_attributes(file, by_embedding);
+    put_labels(file, by_embedding);
+    put_split(file, "train");
+    put_split(file, "test");
+    H5Fclose(file);
+    fuzz_hdf5_load(path, base);
+}
+
+/* What a run may rely on without looking again. */
+static void check_split(const fbt_dataset *d, const fbt_split *split)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < split->n_samples; i++) {
+        const int64_t first = split->offsets[i], n = split->offsets[i + 1] - first;
+        FUZZ_REQUIRE(n >= 1 && split->readout[i] >= 0 && split->readout[i] < n);
+        FUZZ_REQUIRE(split->labels[i] >= 0 && split->labels[i] < d->n_labels);
+        FUZZ_REQUIRE(d->readout != FBT_READOUT_MASK || split->tokens[first + split->readout[i]] == d->mask_id);
+        FUZZ_REQUIRE(d->prompt_mode != FBT_PROMPT_ADD || n > d->n_prompt_tokens);
+        for (int64_t t = first; t < first + n; t++) {
+            FUZZ_REQUIRE(split->tokens[t] >= 0 && split->tokens[t] < d->vocab_size && split->frozen[t] <= 1);
+        }
+        longest = n > longest ? n : longest;
+    }
+    FUZZ_REQUIRE(fbt_split_max_length(split) == longest);
+}
+
+static void check_dataset(const fbt_dataset *d)
+{
+    FUZZ_REQUIRE(d->n_labels >= 2 && d->train.n_samples >= 1 && d->vocab_size >= 1);
+    FUZZ_REQUIRE(strlen(d->tokenizer_sha256) == 64 && strlen(d->source_sha256) == 64);
+    for (int64_t c = 0; c < d->n_labels; c++) {
+        FUZZ_REQUIRE(d->label_words[c][0] != '\0');
+        FUZZ_REQUIRE(d->readout == FBT_READOUT_EMBEDDING ? d->label_offsets[c + 1] > d->label_offsets[c]
+                                                         : d->label_token_ids[c] < d->vocab_size);
+    }
+    check_split(d, &d->train);
+    check_split(d, &d->dev);
+    check_split(d, &d->test);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
+{
+    static fuzz_hdf5_base bases[2];
+    fuzz_input input = {data, n_bytes};
+    fbt_dataset dataset = {0};
+    if (bases[0].image == NULL) {
+        make_base(false, &bases[0]);
+        make_base(true, &bases[1]);
+    }
+    const fuzz_hdf5_base *base = &bases[fuzz_take(&input, 1) % 2];
+    const bool changed = input.n_bytes >= 3;
+    const char *path = fuzz_hdf5_change(base, &input, "data.h5");
+    const bool read = fuzz_outcome(fbt_dataset_file_read(path, &dataset));
+    FUZZ_REQUIRE(read || changed);
+    if (read) {
+        check_dataset(&dataset);
+    }
+    fbt_dataset_clear(&dataset);
+    fuzz_hdf5_check_closed();
+    return 0;
+}
