@@ -111,10 +111,10 @@ static fbt_status read_epsilon(const fbt_json_file *config, fbt_model_shape *sha
 {
     const json_t *item = fbt_json_file_find(config, "layer_norm_eps");
     double epsilon = item == NULL ? 1e-12 : json_number_value(item);
-    shape->epsilon = (float)epsilon;
     if (!(epsilon > 1e-30 && epsilon <= 0.1)) { /* what is too small for a float would be zero */
         return fbt_fail(FBT_ERR_MODEL, "%s: layer_norm_eps is not a number from 1e-30 to 0.1", config->path);
     }
+    shape->epsilon = (float)epsilon;
     return FBT_OK;
 }
 
