@@ -81,10 +81,15 @@ def test_python_packages_are_all_pinned():
     assert all("==" in line for line in lines if line and not line.startswith("#"))
 
 
-@pytest.mark.parametrize("name", ["quickstart", "sst2-roberta-large", "agnews-roberta-large", "yelpp-roberta-large"])
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_plain_sections(name):
     """Valid YAML with sections of scalars; that the keys are right is checked by the program's own --dry-run."""
     config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
     assert {"run", "model", "data", "prompt", "fed", "cma", "perturb", "objective", "eval", "backend"} == set(config)
     assert not any(isinstance(value, (dict, list)) for section in config.values() for value in section.values())
-    assert config["fed"]["clients"] == 10 and config["cma"]["population"] == 5 and config["cma"]["dimension"] == 500
+    assert config["fed"]["clients"] == 10
+    if name != "quickstart":  # the official code's
+        assert config["cma"]["population"] == 5 and config["cma"]["dimension"] == 500
