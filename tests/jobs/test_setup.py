@@ -93,3 +93,10 @@ def test_configs_are_plain_sections(name):
     assert config["fed"]["clients"] == 10
     if name != "quickstart":  # the official code's
         assert config["cma"]["population"] == 5 and config["cma"]["dimension"] == 500
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [(["--help"], 0, "--quick"), (["--fast"], 2, "'--fast'"), (["--quick", "now"], 2, "--help")])
+def test_how_the_tests_are_called(words, code, said):
+    """Breaks if a slip of the pen starts half an hour of tests."""
+    result = subprocess.run(["bash", ROOT / "tests" / "run.sh", *words], capture_output=True, text=True, check=False)
+    assert result.returncode == code and said in result.stdout + result.stderr
