@@ -25,7 +25,7 @@ install() {
 }
 
 build() {
-    step "2/5 build: build/release/bin/fedbpt"
+    step "2/5 build: build/release/bin/fedbpt, about a minute on two cores"
     mkdir -p build
     if ! { cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release; } > build/quickstart.log 2>&1; then
         tail -n 30 build/quickstart.log >&2
@@ -41,7 +41,7 @@ federate() {
     run_code=0
     fbt_mpirun build/release/bin/fedbpt run "$config" --resume --set run.output="$run" --set run.max_seconds="$run_seconds" || run_code=$?
     if [ "$run_code" -ne 0 ] && [ "$run_code" -ne "$stopped" ]; then
-        echo "error: the run failed; to start anew, remove $run" >&2
+        echo "error: the run did not end well, see above; called again, this goes on with it; to start anew, remove $run" >&2
         exit "$run_code"
     fi
 }
@@ -57,7 +57,7 @@ report() {
     step "5/5 scores of the whole test set, and the report"
     before="$(test_accuracy 0)"
     best="$(test_accuracy best)"
-    printf 'test accuracy: %.3f before tuning, %.3f with the prompt of the round that was best on dev samples\n' "$before" "$best"
+    LC_ALL=C printf 'test accuracy: %.3f before tuning, %.3f with the prompt of the round that was best on dev samples\n' "$before" "$best"
     .venv/bin/fedbpt-analysis report "$run"
     echo "open runs/quickstart.html in a browser"
     if [ "$run_code" -eq "$stopped" ]; then

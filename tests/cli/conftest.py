@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PROGRAM = os.environ.get("FEDBPT", str(ROOT / "build" / "release" / "bin" / "fed
 SANITIZED = os.environ.get("FEDBPT_SANITIZED", "0") == "1"
 # What never belongs on a terminal, however a call ends.
 NOISE = re.compile(r"Sanitizer|runtime error|MPI_ABORT|MPI_Abort|Traceback|HDF5-DIAG|Assertion|\bassert\b|\*\*\* Process|core dumped")
+MPI_FOLDER = tempfile.TemporaryDirectory(prefix="fedbpt-mpi-", ignore_cleanup_errors=True)
 DIGESTS: dict[str, str] = {}  # of runs that Study.expected has made, by Study.key
 LOG_LINE = re.compile(r"\[\d+\] +[\d.]+ s \w+: ")
 
@@ -73,7 +75,10 @@ def command(arguments: tuple[object, ...], ranks: int) -> list[str]:
 
 
 def environment(changes: dict[str, str]) -> dict[str, str]:
-    mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    """Of one call, with a folder of its own for Open MPI's files: calls that begin and end at the same time remove each other's where they
+    share one."""
+    mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+           "OMPI_MCA_orte_tmpdir_base": tempfile.mkdtemp(dir=MPI_FOLDER.name)}
     return os.environ | mpi | changes
 
 
