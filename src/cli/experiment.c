@@ -53,7 +53,7 @@ static void describe_scores(const fbt_run_round *row, char *text, size_t n_bytes
     }
 }
 
-/* ", 40 s left", or, where run.max_seconds ends the run before its last round, ", 40 s left for about 5 more rounds". */
+/* ", 40 s left"; where run.max_seconds ends the run before its last round, ", 40 s left for about 5 more rounds". */
 static void describe_time_left(const session *s, int64_t round, char *text, size_t n_bytes)
 {
     const double max_s = s->e->settings.run.max_seconds;
