@@ -18,7 +18,8 @@
 #ifndef __launch_bounds__
 #define __launch_bounds__(...)
 #endif
-/* Inlining is left to the compiler: forced, as on a device, it makes the sanitizers' code several times as long, and its compilation. */
+/* Inlining is left to the compiler: forced, as on a device, it makes the sanitizers' code and its compilation several
+ * times as long. */
 #undef __forceinline__
 #define __forceinline__ inline
 #undef __shared__
