@@ -55,16 +55,33 @@ static void describe_scores(const fbt_run_round *row, char *text, size_t n_bytes
     }
 }
 
+/* ", 40 s left"; where run.max_seconds ends the run before its last round, ", 40 s left for about 5 more rounds". */
+static void describe_time_left(const session *s, int64_t round, char *text, size_t n_bytes)
+{
+    const double max_s = s->e->settings.run.max_seconds;
+    const double now_s = fbt_timer_now_s();
+    if (s->n_made == 0) {
+        text[0] = '\0';
+        return;
+    }
+    const double round_s = (now_s - s->start_s) / (double)s->n_made;
+    const int64_t n_left = fbt_experiment_last_round(s->e) - round;
+    const double left_s = fbt_progress_left_s(&s->progress, n_left, n_left + 1);
+    const double allowed_s = fmax(max_s - (now_s - s->e->start_s), 0);
+    if (max_s > 0 && allowed_s < left_s) {
+        snprintf(text, n_bytes, ", %.0f s left for about %.0f more rounds", allowed_s, floor(allowed_s / round_s));
+    } else {
+        snprintf(text, n_bytes, ", %.0f s left", left_s);
+    }
+}
+
 static void log_round(const session *s, const fbt_run_round *row, double seconds)
 {
     const int64_t n_rounds = fbt_experiment_last_round(s->e);
     char scores[160];
-    char left[32] = "";
+    char left[64];
     describe_scores(row, scores, sizeof scores);
-    if (s->n_made > 0) {
-        const int64_t n_left = n_rounds - row->index;
-        snprintf(left, sizeof left, ", %.0f s left", fbt_progress_left_s(&s->progress, n_left, n_left + 1));
-    }
+    describe_time_left(s, row->index, left, sizeof left);
     fbt_log_info(label(s), "round %3lld/%lld: %s, sigma %.3f, %.2f s%s", (long long)row->index, (long long)n_rounds,
                  scores, row->step_size_local, seconds, left);
 }

@@ -19,13 +19,13 @@ def run(path: Path, ranks: int, **changes: object) -> Path:
                 "data.test_limit": 10, "model.path": MODEL, "data.path": DATA}
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    call("run", ROOT / "configs" / "quickstart.yaml", *words, ranks=ranks).good()
+    call("run", ROOT / "configs" / "bbc-headlines.yaml", *words, ranks=ranks).good()
     return path
 
 
 @pytest.mark.parametrize("precision", ["auto", pytest.param("fp32", marks=pytest.mark.thorough)])
 def test_ranks(tmp_path: Path, precision: str) -> None:
-    """Ten clients of the quickstart on fewer ranks and on more."""
+    """Ten clients, all of which take part, on fewer ranks and on more."""
     expected = digest_of(run(tmp_path / "1.h5", 1, backend__precision=precision))
     for ranks in (3,) if SANITIZED else (2, 5, 12):
         path = run(tmp_path / f"{ranks}.h5", ranks, backend__precision=precision, backend__batch_tokens=100 * ranks)

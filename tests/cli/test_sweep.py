@@ -71,7 +71,7 @@ class Sweep:
             path = self.output / f"{name}.h5"
             settings = {**self.values.get("settings", {}), **{key: value for key, value in values.items() if value != "-"}}
             assert read_rounds(path)[0] == "finished", name
-            assert digest_of(path) == self.study.digest(**{key.replace(".", "__"): value for key, value in settings.items()}), name
+            assert digest_of(path) == self.study.expected(**{key.replace(".", "__"): value for key, value in settings.items()}), name
         assert sorted(path.name for path in self.output.iterdir()) == sorted(f"{name}.h5" for name in runs)
 
 
@@ -141,7 +141,7 @@ def test_index(sweep: Sweep) -> None:
     assert made(result) == {name: 1} and list(sweep.files()) == [name]
     with h5py.File(sweep.files()[name]) as file:
         assert file["environment"].attrs["ranks"] == "3"
-    assert digest_of(sweep.files()[name]) == sweep.study.digest(fed__protocol="synchronous", run__seed=4)
+    assert digest_of(sweep.files()[name]) == sweep.study.expected(fed__protocol="synchronous", run__seed=4)
     assert made(sweep.call("--index", 4).good()) == {}
 
 

@@ -69,8 +69,11 @@ class Tally:
             self.before_first += n_rounds == 0
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+def environment(mpi_folder: Path) -> dict[str, str]:
+    """With a folder for Open MPI's own files: the workers' jobs would remove each other's."""
+    mpi_folder.mkdir(exist_ok=True)
+    own = {"OMPI_MCA_orte_tmpdir_base": str(mpi_folder), "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    return os.environ | own | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def session_members(session: int) -> list[int]:
@@ -108,6 +111,7 @@ class Chain:
         self.config = folder / "settings.yaml"
         self.changes = COMMON | RUNS[number % len(RUNS)]
         self.path = folder / f"run{number}.h5"
+        self.environment = environment(folder / f"mpi{number}")
 
     def words(self, ranks: int, path: Path) -> list[str]:
         words = [self.program, "run", str(self.config), "--resume", "--set", f"run.output={path}"]
@@ -116,16 +120,16 @@ class Chain:
 
     def start(self, ranks: int) -> subprocess.Popen[str]:
         return subprocess.Popen(self.words(ranks, self.path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                env=environment(), start_new_session=True)
+                                env=self.environment, start_new_session=True)
 
     def digest(self, path: Path) -> str:
-        out = subprocess.run([self.program, "show", "--digest", str(path)], capture_output=True, text=True, check=True, env=environment())
+        out = subprocess.run([self.program, "show", "--digest", str(path)], capture_output=True, text=True, check=True, env=self.environment)
         return out.stdout.strip()
 
     def expected(self) -> str:
         """Of a run that nobody kills."""
         path = self.path.with_suffix(".whole.h5")
-        subprocess.run(self.words(0, path), capture_output=True, check=True, env=environment())
+        subprocess.run(self.words(0, path), capture_output=True, check=True, env=self.environment)
         return self.digest(path)
 
     def kill(self, process: subprocess.Popen[str], mode: str) -> bool:
@@ -190,7 +194,7 @@ class Chain:
             pass
         if self.digest(self.path) != expected:
             raise Failed(f"{self.path}: another digest than that of a run that nobody killed")
-        finished = subprocess.run(self.words(0, self.path), capture_output=True, text=True, check=False, env=environment())
+        finished = subprocess.run(self.words(0, self.path), capture_output=True, text=True, check=False, env=self.environment)
         left = [file.name for file in self.path.parent.glob(f".{self.path.name}*")]
         if finished.returncode != 0 or "finished already" not in finished.stderr or left:
             raise Failed(f"a finished run, resumed: {finished.stderr}, {left} are left behind")

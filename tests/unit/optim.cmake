@@ -8,7 +8,7 @@ endif()
 fbt_test(test_cma_counts SOURCE test_cma_counts.c LIBS fbt_optim LABEL unit TIMEOUT 600 ARGS ${cma_counts})
 if(NOT FBT_SANITIZE)
     add_test(NAME test_cma_counts_40 COMMAND test_cma_counts pycma 40)
-    set_tests_properties(test_cma_counts_40 PROPERTIES LABELS unit TIMEOUT 600)
+    set_tests_properties(test_cma_counts_40 PROPERTIES LABELS "unit;long" TIMEOUT 600 COST 60) # long: not in tests/run.sh --quick
 endif()
 fbt_test(test_cma SOURCE test_cma.c LIBS fbt_optim LABEL unit)
 fbt_test(test_cma_lazy SOURCE test_cma_lazy.c LIBS fbt_optim LABEL unit)

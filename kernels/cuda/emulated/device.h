@@ -18,6 +18,10 @@
 #ifndef __launch_bounds__
 #define __launch_bounds__(...)
 #endif
+/* Inlining is left to the compiler: forced, as on a device, it makes the sanitizers' code and its compilation several
+ * times as long. */
+#undef __forceinline__
+#define __forceinline__ inline
 #undef __shared__
 #define __shared__ shared_variables_are_not_emulated_use_fbt_shared
 
