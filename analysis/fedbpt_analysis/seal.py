@@ -7,7 +7,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,7 @@ SEAL_BYTES = 512
 MAGIC = b"fedbpt-seal "
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PIECE_BYTES = 1 << 20
+STALE_S = 120  # without a sign of life, after which a run elsewhere counts as dead (src/record/claim.h)
 ADVICE = "copy or make it again, or, if you have changed it yourself, run 'fedbpt-analysis seal' on it"
 
 
@@ -80,14 +83,25 @@ def _beginning(path: Path) -> int:
     raise SealError(f"{path}: is not an HDF5 file, or its beginning is damaged")
 
 
+def _is_written(lock: Path) -> bool:
+    """Whether the run that the lock names lives: on this host its process, elsewhere by its signs of life."""
+    try:
+        says = dict(line.partition(" ")[::2] for line in lock.read_text().splitlines())
+        age_s = time.time() - lock.stat().st_mtime
+    except OSError:
+        return False
+    if says.get("host") == socket.gethostname():
+        return Path(f"/proc/{says.get('pid')}").exists()
+    return age_s < STALE_S
+
+
 def write(path: Path) -> None:
     """Seals a file as it is now, one without room for a seal too: HDF5 finds its beginning behind the seal. A reader never sees half
     of it."""
     offset = _beginning(path)
     place = path.resolve()
-    lock = place.with_name(f".{place.name}.lock")
-    if lock.exists():
-        raise SealError(f"{path}: a run writes it, or was killed ({lock} says which); let it end or go on first")
+    if _is_written(lock := place.with_name(f".{place.name}.lock")):
+        raise SealError(f"{path}: a run writes it ({lock} says which); seal it when that has ended")
     with tempfile.TemporaryDirectory(prefix=".seal-", dir=place.parent) as folder:
         made = Path(folder) / "sealed.h5"
         with path.open("rb") as old, made.open("wb") as new:

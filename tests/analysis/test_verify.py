@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,8 +136,10 @@ def test_seal(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
         assert file.attrs["note"] == "mine" and file.userblock_size == seal.SEAL_BYTES
     assert not list(tmp_path.glob(".seal-*"))
     lock = tmp_path / ".changed.h5.lock"
-    lock.touch()
+    lock.write_text(f"identity 1\nhost {socket.gethostname()}\npid {os.getpid()}\nend\n")
     call("seal", changed).sentence("a run writes it", str(lock))
+    lock.write_text(f"identity 1\nhost {socket.gethostname()}\npid 999999999\nend\n")  # it was killed
+    call("seal", changed).good()
     (tmp_path / "text.h5").write_text("no HDF5")
     call("seal", tmp_path / "text.h5").sentence("text.h5", "not an HDF5 file")
 
