@@ -1,9 +1,9 @@
 /* From a backend's name to the backend, and small facts about types. */
-#include "backend.h"
+#include "kernels/backend.h"
 
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 #ifdef FBT_HAVE_CUDA
-#include "cuda/open.h"
+#include "kernels/cuda/open.h"
 #endif
 
 #include <string.h>

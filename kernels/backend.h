@@ -17,7 +17,7 @@
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "checks.h"
+#include "kernels/checks.h"
 
 fbt_status fbt_check_size(int64_t have_bytes, int64_t n_items, int64_t item_bytes, const char *what)
 {

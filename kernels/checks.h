@@ -2,7 +2,7 @@
 #ifndef FBT_KERNELS_CHECKS_H
 #define FBT_KERNELS_CHECKS_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 /* That a buffer of `have_bytes` (-1: there is none) holds n_items of item_bytes; `what` names it in the sentence. */
 fbt_status fbt_check_size(int64_t have_bytes, int64_t n_items, int64_t item_bytes, const char *what);

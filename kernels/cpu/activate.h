@@ -2,8 +2,8 @@
 #ifndef FBT_CPU_ACTIVATE_H
 #define FBT_CPU_ACTIVATE_H
 
-#include "backend.h"
-#include "cpu/simd.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/simd.h"
 
 /* max(x, 0) - |x| erfc(|x| / sqrt 2) / 2, with erfc by Abramowitz and Stegun 7.1.26. */
 VF_INLINE vf vf_gelu_erf(vf x)

@@ -1,7 +1,7 @@
 /* Attention: every head of every sequence is one task. */
-#include "checks.h"
-#include "cpu/cpu.h"
-#include "cpu/tiles.h"
+#include "kernels/checks.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 #include <omp.h>
 

@@ -1,10 +1,10 @@
 /* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing and
  * one lane is all there is. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
-#include "checks.h"
-#include "memory.h"
-#include "timer.h"
+#include "kernels/checks.h"
+#include "base/memory.h"
+#include "base/timer.h"
 
 #include <omp.h>
 #include <stdio.h>

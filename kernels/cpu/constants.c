@@ -1,6 +1,6 @@
-#include "cpu/constants.h"
+#include "kernels/cpu/constants.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

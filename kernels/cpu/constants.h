@@ -5,7 +5,7 @@
 #ifndef FBT_CPU_CONSTANTS_H
 #define FBT_CPU_CONSTANTS_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 #include <stdint.h>
 

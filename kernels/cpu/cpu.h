@@ -2,9 +2,9 @@
 #ifndef FBT_CPU_CPU_H
 #define FBT_CPU_CPU_H
 
-#include "backend.h"
-#include "cpu/constants.h"
-#include "cpu/rows.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/constants.h"
+#include "kernels/cpu/rows.h"
 
 #include <dnnl.h>
 #include <sched.h>

@@ -1,7 +1,7 @@
 /* Embedding of tokens and prompts: sequences over threads. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
-#include "checks.h"
+#include "kernels/checks.h"
 
 #include <omp.h>
 

@@ -1,6 +1,6 @@
 /* Free memory of this machine, and what the limits on this process leave of it: control groups (Linux, both versions;
  * what Slurm and containers set) and the address space (ulimit -v). A limit that cannot be read is none. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <inttypes.h>
 #include <limits.h>

@@ -1,6 +1,6 @@
 /* Which instruction set to use. oneDNN's own cap (ONEDNN_MAX_CPU_ISA) holds for our loops too: a run under a cap
  * computes what the lesser processor would. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>

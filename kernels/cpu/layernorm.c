@@ -1,5 +1,5 @@
 /* Layer normalisation: rows over threads. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 enum { ROWS_PER_TASK = 32 };
 

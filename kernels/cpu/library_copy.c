@@ -1,6 +1,6 @@
 /* The other yardstick of `fedbpt bench`: a copy from memory to memory, all threads. */
-#include "cpu/cpu.h"
-#include "timer.h"
+#include "kernels/cpu/cpu.h"
+#include "base/timer.h"
 
 #include <omp.h>
 #include <stdlib.h>

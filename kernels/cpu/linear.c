@@ -1,5 +1,5 @@
 /* y = activation(x W^T + bias) + residual: checks, and the choice between oneDNN and the tiles. */
-#include "cpu/matrix.h"
+#include "kernels/cpu/matrix.h"
 
 /* residual: NULL, or with FBT_ACT_NONE. */
 static fbt_status multiply(fbt_cpu *cpu, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,

@@ -1,6 +1,6 @@
 /* linear by oneDNN: blocks of rows over threads, each block one product on one thread. A residual is what the product
  * accumulates on. */
-#include "cpu/matrix.h"
+#include "kernels/cpu/matrix.h"
 
 #include <omp.h>
 #include <string.h>

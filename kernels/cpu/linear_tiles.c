@@ -1,7 +1,7 @@
 /* linear on AMX tiles: blocks of rows over threads. A row's sum does not depend on its block, so blocks are as large as
  * the cache likes and as small as the threads need. */
-#include "cpu/matrix.h"
-#include "cpu/tiles.h"
+#include "kernels/cpu/matrix.h"
+#include "kernels/cpu/tiles.h"
 
 #include <omp.h>
 

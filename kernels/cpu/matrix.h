@@ -2,8 +2,8 @@
 #ifndef FBT_CPU_MATRIX_H
 #define FBT_CPU_MATRIX_H
 
-#include "cpu/cpu.h"
-#include "cpu/onednn.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/onednn.h"
 
 enum { FBT_N_ACTIVATIONS = FBT_ACT_TANH + 1, FBT_MATRIX_FEW_ROWS = 16 };
 

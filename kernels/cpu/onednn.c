@@ -1,4 +1,4 @@
-#include "cpu/onednn.h"
+#include "kernels/cpu/onednn.h"
 
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-#include "cpu/quota.h"
+#include "kernels/cpu/quota.h"
 
 #include <limits.h>
 #include <math.h>

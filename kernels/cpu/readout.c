@@ -1,7 +1,7 @@
 /* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
-#include "checks.h"
+#include "kernels/checks.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #ifndef FBT_CPU_ROWS_H
 #define FBT_CPU_ROWS_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 #include <stdint.h>
 

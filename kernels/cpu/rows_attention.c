@@ -5,8 +5,8 @@
  * softmax, weighted sum of values. Both products are outer products held in registers: QUERIES x WIDE vectors. A
  * query's sums run over head_dim and over the keys in order, so its result does not depend on its neighbours.
  */
-#include "cpu/rows.h"
-#include "cpu/simd_typed.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/simd_typed.h"
 
 #if defined(__AVX512F__)
 enum { QUERIES = 6, WIDE = 4 }; /* 24 of 32 registers hold sums */

@@ -5,11 +5,11 @@
  * keys and values as weights. A query's sums run over pairs of elements in order, so its result does not depend on its
  * neighbours. Scores and softmax are fp32; probabilities are rounded to bfloat16 before they are divided by their sum.
  */
-#include "cpu/rows.h"
+#include "kernels/cpu/rows.h"
 
 #ifdef __AVX512BF16__
 
-#include "cpu/simd.h"
+#include "kernels/cpu/simd.h"
 
 enum { SQUARE = 32, TILE = 512, STEP = 2 * TILE }; /* elements of a tile, and of the two tiles of one step */
 

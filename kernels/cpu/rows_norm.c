@@ -1,6 +1,6 @@
 /* Row kernels: layer normalisation and the embedding row. */
-#include "cpu/rows.h"
-#include "cpu/simd_typed.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/simd_typed.h"
 
 /* Sum over a row of (x - shift), or of its square: four running sums, so that additions overlap, joined in fixed order.
  */

@@ -1,6 +1,6 @@
 /* Row kernels: conversion, pooling and dot products. */
-#include "cpu/rows.h"
-#include "cpu/simd_typed.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/simd_typed.h"
 
 void FBT_ROWS(convert)(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dtype, int64_t n)
 {

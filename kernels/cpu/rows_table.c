@@ -1,5 +1,5 @@
 /* The table of one copy of the row kernels. */
-#include "cpu/rows.h"
+#include "kernels/cpu/rows.h"
 
 #define TABLE_JOIN(a, b) a##b
 #define TABLE_NAME(a, b) TABLE_JOIN(a, b)

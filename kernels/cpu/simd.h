@@ -50,11 +50,11 @@ VF_INLINE float f16_to_float(uint16_t x)
 }
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include "simd_avx512.h"
+#include "kernels/cpu/simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#include "simd_avx2.h"
+#include "kernels/cpu/simd_avx2.h"
 #else
-#include "simd_plain.h"
+#include "kernels/cpu/simd_plain.h"
 #endif
 
 /* e^x for x <= 88; 0 below about -87.3. Cody-Waite reduction by ln 2 in two parts and the polynomial of degree 6 of

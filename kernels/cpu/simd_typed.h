@@ -2,8 +2,8 @@
 #ifndef FBT_CPU_SIMD_TYPED_H
 #define FBT_CPU_SIMD_TYPED_H
 
-#include "backend.h"
-#include "cpu/simd.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/simd.h"
 
 VF_INLINE vf vf_load_typed(const void *p, fbt_dtype dtype, int64_t i)
 {

@@ -1,11 +1,11 @@
 /* Matrix products on AMX tiles. Compiled for AMX and AVX-512 with bfloat16; called where fbt_cpu_has_tiles(). */
-#include "cpu/tiles.h"
+#include "kernels/cpu/tiles.h"
 
 #include <string.h>
 
 #ifdef __AMX_BF16__
 
-#include "cpu/activate.h"
+#include "kernels/cpu/activate.h"
 
 enum { TILE_ELEMENTS = 512, STEP_ELEMENTS = 2 * TILE_ELEMENTS, RESULT_VECTORS = 64 };
 

@@ -12,7 +12,7 @@
 #ifndef FBT_CPU_TILES_H
 #define FBT_CPU_TILES_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
 /* Bias and activation after a product, in place. */
-#include "cuda/rows.cuh"
+#include "kernels/cuda/rows.cuh"
 
 /* Exponentials are of base 2, which the device has, with the base's logarithm in their constants. */
 static constexpr float LOG2_E = 1.44269504f;

@@ -3,9 +3,9 @@
  * Which slab a piece goes to depends only on the sizes of the pieces before it, so that a rank that imported the slabs
  * and makes the same matrices and tables finds each at its place. Space is given back by whole slabs.
  */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 

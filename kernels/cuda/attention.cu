@@ -1,5 +1,5 @@
 /* Attention: which kernel. */
-#include "cuda/attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 cudaError_t fbt_cuda_launch_attention(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {

@@ -6,8 +6,8 @@
 #ifndef FBT_CUDA_ATTENTION_CUH
 #define FBT_CUDA_ATTENTION_CUH
 
-#include "cuda/device.cuh"
-#include "cuda/kernels.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/kernels.h"
 
 #include <float.h>
 #include <limits.h>

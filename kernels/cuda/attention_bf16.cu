@@ -8,7 +8,7 @@
  * the upper row, 2, 3 of the lower. Arguments called `queries`, `keys`, `values` are the items of the block's shared
  * memory where these begin.
  */
-#include "cuda/attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <math.h>
 

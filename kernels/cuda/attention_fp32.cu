@@ -4,7 +4,7 @@
  * from lane % 8 on, so that a value read from shared memory enters 4 products. Arguments called `queries`, `keys`,
  * `probabilities`, `values` are the items of the block's shared memory where these begin.
  */
-#include "cuda/attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
  * A group of neighbouring lanes holds one row, 16 bytes a lane; the block's groups take the rows in turn, each with a
  * running softmax of its own, and are put together in order at the end.
  */
-#include "cuda/attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <math.h>
 

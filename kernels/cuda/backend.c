@@ -1,9 +1,9 @@
 /* The CUDA backend's object: open, close, memory, and what its errors say. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "checks.h"
-#include "cuda/open.h"
-#include "memory.h"
+#include "kernels/checks.h"
+#include "kernels/cuda/open.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,9 +6,9 @@
  * tell everything: a schedule that deals the last wave of tiles out by halves (stream-K) has no attribute of its own.
  * All of this is the same on every rank with the same device and library.
  */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

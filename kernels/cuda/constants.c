@@ -1,7 +1,7 @@
 /* Matrices and tables in constant memory. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* Apart from the other files because cpu.h and cuda.h both say what a buffer is. */
-#include "cuda/convert.h"
+#include "kernels/cuda/convert.h"
 
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <string.h>
 

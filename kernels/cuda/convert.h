@@ -2,7 +2,7 @@
 #ifndef FBT_CUDA_CONVERT_H
 #define FBT_CUDA_CONVERT_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 /* y: [n] of y_dtype from x of x_dtype; equal types, or any floating type to F32 or BF16 (rounded to nearest, ties to
  * even). */

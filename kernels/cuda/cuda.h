@@ -7,8 +7,8 @@
 #ifndef FBT_CUDA_CUDA_H
 #define FBT_CUDA_CUDA_H
 
-#include "backend.h"
-#include "cuda/kernels.h"
+#include "kernels/backend.h"
+#include "kernels/cuda/kernels.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>

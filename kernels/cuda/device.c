@@ -1,5 +1,5 @@
 /* Which device this rank computes on, and what is wrong where there is none. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
 #include <stdlib.h>

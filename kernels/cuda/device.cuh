@@ -1,7 +1,7 @@
 /* What kernels are written with: warp sums, 16-byte accesses, tensor core fragments, asynchronous copies, launching.
  *
  * Everything that plain C++ lacks goes through this header. nvcc compiles it to instructions; with FBT_CUDA_EMULATED a C++
- * compiler takes emulated/device.h instead, which runs every thread as a fiber on the host. Rules that keep a kernel the
+ * compiler takes tests/cuda/emulated/device.h instead, which runs every thread as a fiber on the host. Rules that keep a kernel the
  * same under both:
  *   - shared memory is one dynamic block per launch, got by fbt_shared() and cut up by the kernel (no __shared__ variables);
  *   - launches go through FBT_LAUNCH;

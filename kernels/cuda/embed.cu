@@ -1,5 +1,5 @@
 /* Embedding of tokens and prompts, one read of each table row and one write. */
-#include "cuda/rows.cuh"
+#include "kernels/cuda/rows.cuh"
 
 /* The last sequence that starts at or before `row`, found by the whole warp: each step looks at 32 starts at once. */
 static __device__ __forceinline__ int32_t find_sequence(const int32_t *offsets, int32_t n_sequences, int32_t row)

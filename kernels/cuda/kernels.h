@@ -13,7 +13,7 @@
 #ifndef FBT_CUDA_KERNELS_H
 #define FBT_CUDA_KERNELS_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 #include <cuda_runtime_api.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* Lanes: a stream each, with staging memory of its own, so that neither copies nor errors of two lanes meet. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

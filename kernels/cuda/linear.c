@@ -1,5 +1,5 @@
 /* y = activation(x W^T + bias), and the same with residual and LayerNorm behind it. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 /* What cuBLASLt does while it stores the product. Its GELU is the tanh formula with hardware's tanh, which bfloat16
  * does not show and float does; erf and tanh it does not have at all. */

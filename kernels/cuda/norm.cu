@@ -1,5 +1,5 @@
 /* Layer normalisation with what comes before it, one read and one write of each row. */
-#include "cuda/rows.cuh"
+#include "kernels/cuda/rows.cuh"
 
 /* Every element is read and written by one thread: y may be x or residual. */
 template <typename Row> static __global__ void __launch_bounds__(Row::block) norm_kernel(const fbt_cuda_norm_args a)

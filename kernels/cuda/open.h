@@ -2,7 +2,7 @@
 #ifndef FBT_CUDA_OPEN_H
 #define FBT_CUDA_OPEN_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 /* Opens the CUDA backend; see fbt_backend_open. */
 fbt_status fbt_cuda_open(const fbt_backend_options *options, fbt_backend **b);

@@ -1,7 +1,7 @@
 /* Operations that are one kernel each: checks, and the launch on the current lane. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
-#include "checks.h"
+#include "kernels/checks.h"
 
 static int64_t item_bytes(const fbt_backend *b)
 {

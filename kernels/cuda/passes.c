@@ -4,7 +4,7 @@
  * products choose their algorithms, which cannot be done while a stream is recorded, and a key that never returns costs
  * no graph. The second time they are recorded into a graph, which runs then and from there on.
  */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * cuBLASLt counts columns first. What is [n, m] by rows is [m, n] by columns, so y = x W^T is asked for as y^T = W x^T
  * with W transposed as it lies in memory: the bias then runs along the library's rows, as its epilogues want it.
  */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
-#include "cuda/rows.cuh"
+#include "kernels/cuda/rows.cuh"
 
 enum {
     POOL_WARPS = 8,

@@ -6,8 +6,8 @@
 #ifndef FBT_CUDA_ROWS_CUH
 #define FBT_CUDA_ROWS_CUH
 
-#include "cuda/device.cuh"
-#include "cuda/kernels.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/kernels.h"
 
 template <typename T> constexpr int fbt_unit = 16 / static_cast<int>(sizeof(T));
 

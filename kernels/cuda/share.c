@@ -1,5 +1,5 @@
 /* One copy of the constants for all ranks of a device: CUDA's interprocess handles of the arena's slabs. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* Times on the device: events on the lanes' streams. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 static fbt_status check_index(int64_t index)
 {

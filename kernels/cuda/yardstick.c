@@ -1,5 +1,5 @@
 /* The yardsticks of benchmarks: the best product that cuBLASLt makes by itself, and a copy. */
-#include "cuda/cuda.h"
+#include "kernels/cuda/cuda.h"
 
 enum { N_CANDIDATES = 16 };
 

@@ -1,4 +1,4 @@
-#include "digest.h"
+#include "base/digest.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

@@ -1,6 +1,6 @@
-#include "log.h"
+#include "base/log.h"
 
-#include "timer.h"
+#include "base/timer.h"
 
 #include <stdarg.h>
 #include <stdio.h>

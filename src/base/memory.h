@@ -2,7 +2,7 @@
 #ifndef FBT_BASE_MEMORY_H
 #define FBT_BASE_MEMORY_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

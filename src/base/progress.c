@@ -1,4 +1,4 @@
-#include "progress.h"
+#include "base/progress.h"
 
 void fbt_progress_add_round(fbt_progress *progress, double seconds)
 {

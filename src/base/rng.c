@@ -1,4 +1,4 @@
-#include "rng.h"
+#include "base/rng.h"
 
 typedef struct rng_state {
     fbt_rng_stream stream;

@@ -9,8 +9,8 @@
 #ifndef FBT_BASE_RNG_H
 #define FBT_BASE_RNG_H
 
-#include "rng_block.h"
-#include "status.h"
+#include "base/rng_block.h"
+#include "base/status.h"
 
 #include <gsl/gsl_rng.h>
 

@@ -1,6 +1,6 @@
-#include "utf8.h"
+#include "base/utf8.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <string.h>
 

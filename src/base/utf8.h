@@ -2,7 +2,7 @@
 #ifndef FBT_BASE_UTF8_H
 #define FBT_BASE_UTF8_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stddef.h>
 #include <stdint.h>

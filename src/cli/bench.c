@@ -1,13 +1,13 @@
 /* fedbpt bench */
-#include "bench.h"
-#include "backend.h"
-#include "batch.h"
-#include "cli.h"
-#include "memory.h"
-#include "model.h"
-#include "prompt.h"
-#include "rng.h"
-#include "timer.h"
+#include "cli/bench.h"
+#include "kernels/backend.h"
+#include "data/batch.h"
+#include "cli/cli.h"
+#include "base/memory.h"
+#include "model/model.h"
+#include "model/prompt.h"
+#include "base/rng.h"
+#include "base/timer.h"
 
 #include <argp.h>
 #include <errno.h>

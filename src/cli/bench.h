@@ -2,8 +2,8 @@
 #ifndef FBT_CLI_BENCH_H
 #define FBT_CLI_BENCH_H
 
-#include "backend.h"
-#include "model.h"
+#include "kernels/backend.h"
+#include "model/model.h"
 
 #include <jansson.h>
 #include <stdbool.h>

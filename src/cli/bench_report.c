@@ -1,5 +1,5 @@
 /* What fedbpt bench says. */
-#include "bench.h"
+#include "cli/bench.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,8 +2,8 @@
 #ifndef FBT_CLI_CLI_H
 #define FBT_CLI_CLI_H
 
-#include "comm.h"
-#include "status.h"
+#include "comm/comm.h"
+#include "base/status.h"
 
 #include <argp.h>
 

@@ -1,7 +1,7 @@
-#include "device.h"
+#include "cli/device.h"
 
-#include "log.h"
-#include "memory.h"
+#include "base/log.h"
+#include "base/memory.h"
 
 #include <limits.h>
 #include <stdbool.h>

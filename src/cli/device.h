@@ -2,10 +2,10 @@
 #ifndef FBT_CLI_DEVICE_H
 #define FBT_CLI_DEVICE_H
 
-#include "backend.h"
-#include "comm.h"
-#include "model.h"
-#include "status.h"
+#include "kernels/backend.h"
+#include "comm/comm.h"
+#include "model/model.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 

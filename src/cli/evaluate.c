@@ -1,16 +1,16 @@
 /* fedbpt evaluate */
-#include "cli.h"
-#include "comm.h"
-#include "evaluator.h"
-#include "inputs.h"
-#include "limits.h"
-#include "log.h"
-#include "memory.h"
-#include "metrics.h"
-#include "output_file.h"
-#include "partition.h"
-#include "run_reader.h"
-#include "settings.h"
+#include "cli/cli.h"
+#include "comm/comm.h"
+#include "fed/evaluator.h"
+#include "cli/inputs.h"
+#include "cli/limits.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "fed/metrics.h"
+#include "record/output_file.h"
+#include "data/partition.h"
+#include "record/run_reader.h"
+#include "config/settings.h"
 
 #include <argp.h>
 #include <jansson.h>

@@ -1,15 +1,15 @@
 /* The rounds of a run, and when it stops. */
-#include "experiment.h"
+#include "cli/experiment.h"
 
-#include "build_info.h"
-#include "device.h"
-#include "federation.h"
-#include "limits.h"
-#include "log.h"
-#include "progress.h"
-#include "recorder.h"
-#include "stop.h"
-#include "timer.h"
+#include "base/build_info.h"
+#include "cli/device.h"
+#include "fed/federation.h"
+#include "cli/limits.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/recorder.h"
+#include "cli/stop.h"
+#include "base/timer.h"
 
 #include <math.h>
 #include <stdio.h>

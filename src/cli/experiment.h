@@ -3,13 +3,13 @@
 #ifndef FBT_CLI_EXPERIMENT_H
 #define FBT_CLI_EXPERIMENT_H
 
-#include "comm.h"
-#include "inputs.h"
-#include "partition.h"
-#include "placement.h"
-#include "run_file.h"
-#include "settings.h"
-#include "status.h"
+#include "comm/comm.h"
+#include "cli/inputs.h"
+#include "data/partition.h"
+#include "fed/placement.h"
+#include "record/run_file.h"
+#include "config/settings.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 

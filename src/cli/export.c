@@ -1,13 +1,13 @@
 /* fedbpt export */
-#include "export.h"
+#include "export/export.h"
 
-#include "cli.h"
-#include "comm.h"
-#include "log.h"
-#include "memory.h"
-#include "output_file.h"
-#include "run_prompt.h"
-#include "settings.h"
+#include "cli/cli.h"
+#include "comm/comm.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "record/output_file.h"
+#include "record/run_prompt.h"
+#include "config/settings.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* fedbpt info */
-#include "backend.h"
-#include "build_info.h"
-#include "cli.h"
-#include "comm.h"
-#include "info_model.h"
+#include "kernels/backend.h"
+#include "base/build_info.h"
+#include "cli/cli.h"
+#include "comm/comm.h"
+#include "cli/info_model.h"
 
 #include <argp.h>
 #include <stdbool.h>

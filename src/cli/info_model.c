@@ -1,6 +1,6 @@
-#include "info_model.h"
+#include "cli/info_model.h"
 
-#include "describe.h"
+#include "model/describe.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -2,7 +2,7 @@
 #ifndef FBT_CLI_INFO_MODEL_H
 #define FBT_CLI_INFO_MODEL_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 

@@ -1,9 +1,9 @@
-#include "inputs.h"
+#include "cli/inputs.h"
 
-#include "dataset_file.h"
-#include "device.h"
-#include "memory.h"
-#include "prompt.h"
+#include "record/dataset_file.h"
+#include "cli/device.h"
+#include "base/memory.h"
+#include "model/prompt.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -2,13 +2,13 @@
 #ifndef FBT_CLI_INPUTS_H
 #define FBT_CLI_INPUTS_H
 
-#include "comm.h"
-#include "dataset.h"
-#include "model.h"
-#include "partition.h"
-#include "run_file.h"
-#include "settings.h"
-#include "status.h"
+#include "comm/comm.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "data/partition.h"
+#include "record/run_file.h"
+#include "config/settings.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 

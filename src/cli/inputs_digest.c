@@ -1,8 +1,8 @@
 /* Digests of the model and the data set, by which a run that goes on knows them again. */
-#include "inputs.h"
+#include "cli/inputs.h"
 
-#include "digest.h"
-#include "memory.h"
+#include "base/digest.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <glob.h>

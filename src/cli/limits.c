@@ -1,4 +1,4 @@
-#include "limits.h"
+#include "cli/limits.h"
 
 static int64_t rows_in_front(const fbt_settings *settings)
 {

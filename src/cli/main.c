@@ -1,7 +1,7 @@
 /* fedbpt: federated black-box prompt tuning over MPI. */
-#include "build_info.h"
-#include "cli.h"
-#include "streams.h"
+#include "base/build_info.h"
+#include "cli/cli.h"
+#include "cli/streams.h"
 
 #include <argp.h>
 #include <stdio.h>

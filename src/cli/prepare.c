@@ -1,12 +1,12 @@
 /* What a run does before its first round: settings, data, partition, placement, a look at the run file that may be
  * there, and the description of all that. */
-#include "experiment.h"
+#include "cli/experiment.h"
 
-#include "device.h"
-#include "limits.h"
-#include "memory.h"
-#include "protocol.h"
-#include "timer.h"
+#include "cli/device.h"
+#include "cli/limits.h"
+#include "base/memory.h"
+#include "fed/protocol.h"
+#include "base/timer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-#include "recorder.h"
+#include "cli/recorder.h"
 
-#include "build_info.h"
-#include "memory.h"
-#include "timer.h"
+#include "base/build_info.h"
+#include "base/memory.h"
+#include "base/timer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,10 +2,10 @@
 #ifndef FBT_CLI_RECORDER_H
 #define FBT_CLI_RECORDER_H
 
-#include "experiment.h"
-#include "federation.h"
-#include "run_file.h"
-#include "status.h"
+#include "cli/experiment.h"
+#include "fed/federation.h"
+#include "record/run_file.h"
+#include "base/status.h"
 
 /* Zero-initialise before fbt_recorder_open. On other ranks than 0 every call succeeds and does nothing. */
 typedef struct fbt_recorder {

@@ -1,12 +1,12 @@
 /* fedbpt rerun */
-#include "build_info.h"
-#include "cli.h"
-#include "experiment.h"
-#include "log.h"
-#include "memory.h"
-#include "run_compare.h"
-#include "run_reader.h"
-#include "stop.h"
+#include "base/build_info.h"
+#include "cli/cli.h"
+#include "cli/experiment.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "record/run_compare.h"
+#include "record/run_reader.h"
+#include "cli/stop.h"
 
 #include <argp.h>
 #include <errno.h>

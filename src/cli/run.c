@@ -1,8 +1,8 @@
 /* fedbpt run */
-#include "cli.h"
-#include "experiment.h"
-#include "log.h"
-#include "stop.h"
+#include "cli/cli.h"
+#include "cli/experiment.h"
+#include "base/log.h"
+#include "cli/stop.h"
 
 #include <argp.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* fedbpt show */
-#include "cli.h"
-#include "run_reader.h"
+#include "cli/cli.h"
+#include "record/run_reader.h"
 
 #include <argp.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
-#include "streams.h"
+#include "cli/streams.h"
 
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>

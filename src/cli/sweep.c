@@ -1,11 +1,11 @@
 /* fedbpt sweep */
-#include "sweep.h"
-#include "cli.h"
-#include "log.h"
-#include "memory.h"
-#include "stop.h"
-#include "sweep_crew.h"
-#include "sweep_table.h"
+#include "config/sweep.h"
+#include "cli/cli.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/stop.h"
+#include "cli/sweep_crew.h"
+#include "cli/sweep_table.h"
 
 #include <argp.h>
 #include <stdio.h>

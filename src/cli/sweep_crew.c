@@ -1,13 +1,13 @@
-#include "sweep_crew.h"
+#include "cli/sweep_crew.h"
 
-#include "cli.h"
-#include "experiment.h"
-#include "log.h"
-#include "memory.h"
-#include "stop.h"
-#include "sweep_queue.h"
-#include "sweep_state.h"
-#include "timer.h"
+#include "cli/cli.h"
+#include "cli/experiment.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/stop.h"
+#include "cli/sweep_queue.h"
+#include "cli/sweep_state.h"
+#include "base/timer.h"
 
 #include <errno.h>
 #include <math.h>

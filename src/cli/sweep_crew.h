@@ -2,9 +2,9 @@
 #ifndef FBT_CLI_SWEEP_CREW_H
 #define FBT_CLI_SWEEP_CREW_H
 
-#include "comm.h"
-#include "status.h"
-#include "sweep.h"
+#include "comm/comm.h"
+#include "base/status.h"
+#include "config/sweep.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* The order in which the runs of a sweep are begun. */
-#include "sweep_queue.h"
+#include "cli/sweep_queue.h"
 
-#include "memory.h"
-#include "model.h"
-#include "sweep_state.h"
+#include "base/memory.h"
+#include "model/model.h"
+#include "cli/sweep_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-#include "sweep_queue.h"
+#include "cli/sweep_queue.h"
 
-#include "memory.h"
-#include "sweep_state.h"
+#include "base/memory.h"
+#include "cli/sweep_state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
 #ifndef FBT_CLI_SWEEP_QUEUE_H
 #define FBT_CLI_SWEEP_QUEUE_H
 
-#include "claim.h"
-#include "inputs.h"
-#include "status.h"
-#include "sweep.h"
+#include "record/claim.h"
+#include "cli/inputs.h"
+#include "base/status.h"
+#include "config/sweep.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
-#include "sweep_state.h"
+#include "cli/sweep_state.h"
 
-#include "memory.h"
-#include "run_summary.h"
+#include "base/memory.h"
+#include "record/run_summary.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_CLI_SWEEP_STATE_H
 #define FBT_CLI_SWEEP_STATE_H
 
-#include "claim.h"
-#include "status.h"
-#include "sweep.h"
+#include "record/claim.h"
+#include "base/status.h"
+#include "config/sweep.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
-#include "sweep_table.h"
+#include "cli/sweep_table.h"
 
-#include "log.h"
-#include "memory.h"
+#include "base/log.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_CLI_SWEEP_TABLE_H
 #define FBT_CLI_SWEEP_TABLE_H
 
-#include "status.h"
-#include "sweep.h"
-#include "sweep_state.h"
+#include "base/status.h"
+#include "config/sweep.h"
+#include "cli/sweep_state.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
-#include "comm.h"
+#include "comm/comm.h"
 
-#include "leaks.h"
-#include "memory.h"
+#include "comm/leaks.h"
+#include "base/memory.h"
 
 #include <mpi.h>
 #include <stdio.h>

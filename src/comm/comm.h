@@ -5,7 +5,7 @@
 #ifndef FBT_COMM_COMM_H
 #define FBT_COMM_COMM_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "leaks.h"
+#include "comm/leaks.h"
 
 #ifdef __SANITIZE_ADDRESS__
 

@@ -1,7 +1,7 @@
-#include "options.h"
+#include "config/options.h"
 
-#include "memory.h"
-#include "utf8.h"
+#include "base/memory.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #ifndef FBT_CONFIG_OPTIONS_H
 #define FBT_CONFIG_OPTIONS_H
 
-#include "settings.h"
+#include "config/settings.h"
 
 #include <stddef.h>
 

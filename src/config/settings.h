@@ -2,7 +2,7 @@
 #ifndef FBT_CONFIG_SETTINGS_H
 #define FBT_CONFIG_SETTINGS_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* Settings that change no number of a run because of what others say. */
-#include "options.h"
+#include "config/options.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-#include "options.h"
-#include "yaml_text.h"
+#include "config/options.h"
+#include "config/yaml_text.h"
 
 #include <stdlib.h>
 #include <string.h>

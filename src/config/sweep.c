@@ -1,7 +1,7 @@
 /* From what a sweep file says to its runs. */
-#include "sweep_internal.h"
+#include "config/sweep_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -27,8 +27,8 @@
 #ifndef FBT_CONFIG_SWEEP_H
 #define FBT_CONFIG_SWEEP_H
 
-#include "settings.h"
-#include "status.h"
+#include "config/settings.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* The axes of a sweep file. */
-#include "sweep_internal.h"
+#include "config/sweep_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

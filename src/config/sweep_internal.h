@@ -2,9 +2,9 @@
 #ifndef FBT_CONFIG_SWEEP_INTERNAL_H
 #define FBT_CONFIG_SWEEP_INTERNAL_H
 
-#include "options.h"
-#include "sweep.h"
-#include "yaml_text.h"
+#include "config/options.h"
+#include "config/sweep.h"
+#include "config/yaml_text.h"
 
 /* One value of one setting. */
 typedef struct fbt_sweep_item {

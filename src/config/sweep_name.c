@@ -1,8 +1,8 @@
 /* Names of runs. */
-#include "sweep_internal.h"
+#include "config/sweep_internal.h"
 
-#include "digest.h"
-#include "memory.h"
+#include "base/digest.h"
+#include "base/memory.h"
 
 #include <ctype.h>
 #include <stdlib.h>

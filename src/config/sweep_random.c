@@ -1,8 +1,8 @@
 /* The random axes of a sweep: n draws of one or several settings. */
-#include "sweep_internal.h"
+#include "config/sweep_internal.h"
 
-#include "digest.h"
-#include "memory.h"
+#include "base/digest.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <math.h>

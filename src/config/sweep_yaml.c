@@ -1,7 +1,7 @@
 /* The sweep file as a whole. */
-#include "sweep_internal.h"
+#include "config/sweep_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-#include "yaml_text.h"
+#include "config/yaml_text.h"
 
-#include "memory.h"
-#include "utf8.h"
+#include "base/memory.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
-#include "batch.h"
+#include "data/batch.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

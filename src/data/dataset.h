@@ -2,9 +2,9 @@
 #ifndef FBT_DATA_DATASET_H
 #define FBT_DATA_DATASET_H
 
-#include "backend.h"
-#include "digest.h"
-#include "status.h"
+#include "kernels/backend.h"
+#include "base/digest.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

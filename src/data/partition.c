@@ -1,7 +1,7 @@
-#include "partition.h"
+#include "data/partition.h"
 
-#include "memory.h"
-#include "rng.h"
+#include "base/memory.h"
+#include "base/rng.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

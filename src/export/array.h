@@ -2,7 +2,7 @@
 #ifndef FBT_EXPORT_ARRAY_H
 #define FBT_EXPORT_ARRAY_H
 
-#include "export.h"
+#include "export/export.h"
 
 static inline int64_t fbt_export_item_bytes(const fbt_export_array *array)
 {

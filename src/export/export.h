@@ -3,7 +3,7 @@
 #ifndef FBT_EXPORT_EXPORT_H
 #define FBT_EXPORT_EXPORT_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
-#include "export.h"
+#include "export/export.h"
 
-#include "array.h"
-#include "memory.h"
+#include "export/array.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <iconv.h>

@@ -1,6 +1,6 @@
-#include "client.h"
+#include "fed/client.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-#include "evaluator.h"
+#include "fed/evaluator.h"
 
-#include "memory.h"
-#include "placement.h"
+#include "base/memory.h"
+#include "fed/placement.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -2,11 +2,11 @@
 #ifndef FBT_FED_EVALUATOR_H
 #define FBT_FED_EVALUATOR_H
 
-#include "batch.h"
-#include "comm.h"
-#include "dataset.h"
-#include "model.h"
-#include "status.h"
+#include "data/batch.h"
+#include "comm/comm.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

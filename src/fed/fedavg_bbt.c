@@ -1,8 +1,8 @@
 /* Federated averaging of black-box tuning (the baseline FedAvg-BBT of Sun et al. 2023): the server takes the unweighted
  * mean of the clients' means, step sizes and covariances. */
-#include "local_search.h"
-#include "memory.h"
-#include "protocol.h"
+#include "fed/local_search.h"
+#include "base/memory.h"
+#include "fed/protocol.h"
 
 #include <stdlib.h>
 

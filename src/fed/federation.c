@@ -1,13 +1,13 @@
-#include "federation.h"
+#include "fed/federation.h"
 
-#include "evaluator.h"
-#include "local_search.h"
-#include "log.h"
-#include "memory.h"
-#include "protocol.h"
-#include "rng.h"
-#include "scorer.h"
-#include "timer.h"
+#include "fed/evaluator.h"
+#include "fed/local_search.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "fed/protocol.h"
+#include "base/rng.h"
+#include "fed/scorer.h"
+#include "base/timer.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

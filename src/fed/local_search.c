@@ -1,9 +1,9 @@
-#include "local_search.h"
+#include "fed/local_search.h"
 
-#include "memory.h"
-#include "placement.h"
-#include "rng.h"
-#include "timer.h"
+#include "base/memory.h"
+#include "fed/placement.h"
+#include "base/rng.h"
+#include "base/timer.h"
 
 #include <math.h>
 #include <stdlib.h>

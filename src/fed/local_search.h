@@ -2,7 +2,7 @@
 #ifndef FBT_FED_LOCAL_SEARCH_H
 #define FBT_FED_LOCAL_SEARCH_H
 
-#include "protocol.h"
+#include "fed/protocol.h"
 
 /* Options of a client's CMA-ES: lambda, floor(lambda / 2) parents, the run's covariance and constants. */
 void fbt_local_search_options(const fbt_settings *settings, fbt_cma_options *options);

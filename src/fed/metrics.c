@@ -1,4 +1,4 @@
-#include "metrics.h"
+#include "fed/metrics.h"
 
 #include <math.h>
 

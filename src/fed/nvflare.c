@@ -1,7 +1,7 @@
 /* The official code's server (NVIDIA NVFlare, research/fed-bpt): all clients are parents, and the server's step size is
  * what the client means "were sampled with". */
-#include "local_search.h"
-#include "protocol.h"
+#include "fed/local_search.h"
+#include "fed/protocol.h"
 
 #include <math.h>
 

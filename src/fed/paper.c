@@ -1,6 +1,6 @@
 /* The protocol as the paper states it (Sun et al. 2023, section 3.2): the best half of the clients are parents. */
-#include "local_search.h"
-#include "protocol.h"
+#include "fed/local_search.h"
+#include "fed/protocol.h"
 
 #include <math.h>
 

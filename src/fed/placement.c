@@ -1,6 +1,6 @@
-#include "placement.h"
+#include "fed/placement.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

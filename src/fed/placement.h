@@ -8,7 +8,7 @@
 #ifndef FBT_FED_PLACEMENT_H
 #define FBT_FED_PLACEMENT_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "protocol.h"
+#include "fed/protocol.h"
 
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
 {

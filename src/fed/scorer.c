@@ -1,6 +1,6 @@
-#include "scorer.h"
+#include "fed/scorer.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* Whether a model makes sense to the backend, and a batch to the model. */
-#include "model_internal.h"
+#include "model/model_internal.h"
 
 #include <inttypes.h>
 

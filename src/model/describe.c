@@ -1,8 +1,8 @@
-#include "describe.h"
+#include "model/describe.h"
 
-#include "json_file.h"
-#include "memory.h"
-#include "weights.h"
+#include "model/json_file.h"
+#include "base/memory.h"
+#include "model/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>

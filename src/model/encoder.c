@@ -1,6 +1,6 @@
-#include "encoder.h"
+#include "model/encoder.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,13 +3,13 @@
 #ifndef FBT_MODEL_ENCODER_H
 #define FBT_MODEL_ENCODER_H
 
-#include "backend.h"
-#include "batch.h"
-#include "model.h"
-#include "profile.h"
-#include "status.h"
-#include "weights.h"
-#include "workspace.h"
+#include "kernels/backend.h"
+#include "data/batch.h"
+#include "model/model.h"
+#include "model/profile.h"
+#include "base/status.h"
+#include "model/weights.h"
+#include "model/workspace.h"
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* Evaluation: prompts, a batch's forward pass, logits, losses, all queued on the current lane. */
-#include "memory.h"
-#include "model_internal.h"
+#include "base/memory.h"
+#include "model/model_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

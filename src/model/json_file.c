@@ -1,4 +1,4 @@
-#include "json_file.h"
+#include "model/json_file.h"
 
 #include <errno.h>
 #include <inttypes.h>

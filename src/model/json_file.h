@@ -3,7 +3,7 @@
 #ifndef FBT_MODEL_JSON_FILE_H
 #define FBT_MODEL_JSON_FILE_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <jansson.h>
 #include <stdbool.h>

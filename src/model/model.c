@@ -1,6 +1,6 @@
 /* The model's object: open, close, its constants and its memory. */
-#include "memory.h"
-#include "model_internal.h"
+#include "base/memory.h"
+#include "model/model_internal.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,10 +2,10 @@
 #ifndef FBT_MODEL_MODEL_H
 #define FBT_MODEL_MODEL_H
 
-#include "backend.h"
-#include "batch.h"
-#include "dataset.h"
-#include "status.h"
+#include "kernels/backend.h"
+#include "data/batch.h"
+#include "data/dataset.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_MODEL_INTERNAL_H
 #define FBT_MODEL_INTERNAL_H
 
-#include "encoder.h"
-#include "model.h"
-#include "workspace.h"
+#include "model/encoder.h"
+#include "model/model.h"
+#include "model/workspace.h"
 
 /* What is under way on one lane of the backend. */
 typedef struct fbt_model_lane {

@@ -1,5 +1,5 @@
 /* How much memory a model takes, by its sizes. */
-#include "workspace.h"
+#include "model/workspace.h"
 
 static int64_t dense_bytes(int64_t n_out, int64_t n_in, int64_t item)
 {

@@ -1,4 +1,4 @@
-#include "profile.h"
+#include "model/profile.h"
 
 const char *fbt_model_operation_name(fbt_model_operation operation)
 {

@@ -1,6 +1,6 @@
-#include "prompt.h"
+#include "model/prompt.h"
 
-#include "rng.h"
+#include "base/rng.h"
 
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_rng.h>

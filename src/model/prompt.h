@@ -2,7 +2,7 @@
 #ifndef FBT_MODEL_PROMPT_H
 #define FBT_MODEL_PROMPT_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
-#include "safetensors.h"
+#include "model/safetensors.h"
 
-#include "memory.h"
-#include "weight_files.h"
+#include "base/memory.h"
+#include "model/weight_files.h"
 
 #include <errno.h>
 #include <fcntl.h>

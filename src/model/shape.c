@@ -1,6 +1,6 @@
 /* A model's sizes: from config.json, or by name for benchmarks. */
-#include "json_file.h"
-#include "model.h"
+#include "model/json_file.h"
+#include "model/model.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
-#include "weight_files.h"
+#include "model/weight_files.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <dirent.h>
 #include <errno.h>

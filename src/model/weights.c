@@ -1,7 +1,7 @@
-#include "weights.h"
+#include "model/weights.h"
 
-#include "memory.h"
-#include "rng.h"
+#include "base/memory.h"
+#include "base/rng.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "workspace.h"
+#include "model/workspace.h"
 
 void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *options, fbt_precision precision,
                         int64_t d, const fbt_model_limits *limits, int64_t room_bytes[FBT_N_ROOMS])

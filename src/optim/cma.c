@@ -1,8 +1,8 @@
 /* CMA-ES: life cycle, sampling, explicit changes and what can be read. */
-#include "cma_internal.h"
+#include "optim/cma_internal.h"
 
-#include "lapack.h"
-#include "memory.h"
+#include "optim/lapack.h"
+#include "base/memory.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

@@ -29,7 +29,7 @@
 #ifndef FBT_OPTIM_CMA_H
 #define FBT_OPTIM_CMA_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <gsl/gsl_rng.h>
 #include <stdbool.h>

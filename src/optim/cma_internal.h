@@ -2,8 +2,8 @@
 #ifndef FBT_OPTIM_CMA_INTERNAL_H
 #define FBT_OPTIM_CMA_INTERNAL_H
 
-#include "cma.h"
-#include "covariance.h"
+#include "optim/cma.h"
+#include "optim/covariance.h"
 
 /* Changes of C that have not been added up: C <- decay C + sum_r weight_r y_r y_r^T, one change a generation. A
  * negative weight still has to be rescaled by d / |C^(-1/2) y|^2. */

@@ -1,7 +1,7 @@
 /* CMA-ES options, recombination weights and learning rates. */
-#include "cma.h"
+#include "optim/cma.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Covariance matrices: sharing, eigendecomposition and products with their roots. */
-#include "covariance.h"
+#include "optim/covariance.h"
 
-#include "lapack.h"
-#include "memory.h"
+#include "optim/lapack.h"
+#include "base/memory.h"
 
 #include <float.h>
 #include <math.h>

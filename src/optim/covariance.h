@@ -7,7 +7,7 @@
 #ifndef FBT_OPTIM_COVARIANCE_H
 #define FBT_OPTIM_COVARIANCE_H
 
-#include "cma.h"
+#include "optim/cma.h"
 
 #include <stdatomic.h>
 

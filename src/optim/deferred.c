@@ -1,7 +1,7 @@
 /* The lazy covariance matrix: rank-one terms are kept until someone needs their sum. */
-#include "cma_internal.h"
+#include "optim/cma_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
  * nobody can ask it about: it starts a thread for every processor, each with 128 MB of address space, and where there
  * is no room for such a buffer (a limit of address space, strict overcommit) it tries again for ever, at the end of the
  * process too. */
-#include "lapack.h"
+#include "optim/lapack.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <dlfcn.h>
 #include <lapacke.h>

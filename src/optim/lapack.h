@@ -2,7 +2,7 @@
 #ifndef FBT_OPTIM_LAPACK_H
 #define FBT_OPTIM_LAPACK_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

@@ -6,9 +6,9 @@
  * variances and axes, which cannot be had from each other without rounding; dense: lower triangle, row by row); decay
  *           [n_updates]; weight [n_rows]; rows [n_rows, d].
  * The base's factor is made again on import: the same matrix has the same factor. */
-#include "cma_internal.h"
+#include "optim/cma_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

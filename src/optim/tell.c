@@ -1,7 +1,7 @@
 /* CMA-ES: one update of mean, step size and covariance matrix from ranked solutions. */
-#include "cma_internal.h"
+#include "optim/cma_internal.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

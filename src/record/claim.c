@@ -26,12 +26,12 @@
  * itself, by its own monotonic clock, waited for longer than a beat without a sign of life where the last one is old,
  * and for FBT_CLAIM_STALE_S where its time says nothing, because it lies ahead.
  */
-#include "claim.h"
+#include "record/claim.h"
 
-#include "claim_file.h"
-#include "log.h"
-#include "memory.h"
-#include "real_path.h"
+#include "record/claim_file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "record/real_path.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -10,7 +10,7 @@
 #ifndef FBT_RECORD_CLAIM_H
 #define FBT_RECORD_CLAIM_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
-#include "claim_file.h"
+#include "record/claim_file.h"
 
-#include "claim.h"
-#include "timer.h"
+#include "record/claim.h"
+#include "base/timer.h"
 
 #include <errno.h>
 #include <fcntl.h>

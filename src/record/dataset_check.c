@@ -1,6 +1,6 @@
-#include "dataset_check.h"
+#include "record/dataset_check.h"
 
-#include "utf8.h"
+#include "base/utf8.h"
 
 #include <stdbool.h>
 #include <stdio.h>

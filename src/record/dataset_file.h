@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_DATASET_FILE_H
 #define FBT_RECORD_DATASET_FILE_H
 
-#include "dataset.h"
-#include "status.h"
+#include "data/dataset.h"
+#include "base/status.h"
 
 /* Reads the whole file and checks it: attributes present, offsets rising, tokens inside the vocabulary, labels inside the label
  * list, readout inside its sample. `dataset` is zero-initialised by the caller; on failure it is empty. Rank-local. Errors:

@@ -1,8 +1,8 @@
-#include "hdf5_util.h"
+#include "record/hdf5_util.h"
 
-#include "memory.h"
-#include "seal.h"
-#include "utf8.h"
+#include "base/memory.h"
+#include "record/seal.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>

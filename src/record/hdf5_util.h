@@ -2,7 +2,7 @@
 #ifndef FBT_RECORD_HDF5_UTIL_H
 #define FBT_RECORD_HDF5_UTIL_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <hdf5.h>
 #include <stdbool.h>

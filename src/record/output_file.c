@@ -1,10 +1,10 @@
-#include "output_file.h"
+#include "record/output_file.h"
 
-#include "claim.h"
-#include "claim_file.h"
-#include "memory.h"
-#include "real_path.h"
-#include "seal.h"
+#include "record/claim.h"
+#include "record/claim_file.h"
+#include "base/memory.h"
+#include "record/real_path.h"
+#include "record/seal.h"
 
 #include <dirent.h>
 #include <errno.h>

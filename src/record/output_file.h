@@ -2,7 +2,7 @@
 #ifndef FBT_RECORD_OUTPUT_FILE_H
 #define FBT_RECORD_OUTPUT_FILE_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "real_path.h"
+#include "record/real_path.h"
 
 #include <errno.h>
 #include <limits.h>

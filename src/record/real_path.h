@@ -2,7 +2,7 @@
 #ifndef FBT_RECORD_REAL_PATH_H
 #define FBT_RECORD_REAL_PATH_H
 
-#include "status.h"
+#include "base/status.h"
 
 /* *folder: the real folder, which exists, of the file that is written when `path` is; *file: the same with the file's name. All
  * links are followed, also the last one where what it names is yet to be made, so that paths of one file are told to be that.

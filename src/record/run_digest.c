@@ -1,9 +1,9 @@
 /* The digest of a run file's results. */
-#include "run_reader.h"
+#include "record/run_reader.h"
 
-#include "hdf5_util.h"
-#include "memory.h"
-#include "run_rounds.h"
+#include "record/hdf5_util.h"
+#include "base/memory.h"
+#include "record/run_rounds.h"
 
 #include <math.h>
 #include <stdlib.h>

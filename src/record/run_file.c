@@ -1,9 +1,9 @@
-#include "run_file.h"
+#include "record/run_file.h"
 
-#include "build_info.h"
-#include "memory.h"
-#include "run_file_internal.h"
-#include "timer.h"
+#include "base/build_info.h"
+#include "base/memory.h"
+#include "record/run_file_internal.h"
+#include "base/timer.h"
 
 #include <stdlib.h>
 #include <string.h>

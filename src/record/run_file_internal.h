@@ -3,10 +3,10 @@
 #ifndef FBT_RECORD_RUN_FILE_INTERNAL_H
 #define FBT_RECORD_RUN_FILE_INTERNAL_H
 
-#include "hdf5_util.h"
-#include "output_file.h"
-#include "run_file.h"
-#include "run_layout.h"
+#include "record/hdf5_util.h"
+#include "record/output_file.h"
+#include "record/run_file.h"
+#include "record/run_layout.h"
 
 #include <hdf5.h>
 

@@ -1,4 +1,4 @@
-#include "run_layout.h"
+#include "record/run_layout.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef FBT_RECORD_RUN_LAYOUT_H
 #define FBT_RECORD_RUN_LAYOUT_H
 
-#include "run_file.h"
+#include "record/run_file.h"
 
 #include <stddef.h>
 #include <stdint.h>

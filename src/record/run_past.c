@@ -1,8 +1,8 @@
 /* Where a run stands, as its file tells. */
-#include "run_file_internal.h"
+#include "record/run_file_internal.h"
 
-#include "memory.h"
-#include "run_rounds.h"
+#include "base/memory.h"
+#include "record/run_rounds.h"
 
 #include <stdlib.h>
 #include <string.h>

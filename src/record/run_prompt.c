@@ -1,8 +1,8 @@
-#include "run_prompt.h"
+#include "record/run_prompt.h"
 
-#include "hdf5_util.h"
-#include "memory.h"
-#include "run_rounds.h"
+#include "record/hdf5_util.h"
+#include "base/memory.h"
+#include "record/run_rounds.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_RUN_PROMPT_H
 #define FBT_RECORD_RUN_PROMPT_H
 
-#include "digest.h"
-#include "status.h"
+#include "base/digest.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* Going on with a run file: where it stands, and whether what goes on fits it. */
-#include "run_file_internal.h"
+#include "record/run_file_internal.h"
 
-#include "memory.h"
-#include "run_rounds.h"
+#include "base/memory.h"
+#include "record/run_rounds.h"
 
 #include <errno.h>
 #include <stdlib.h>

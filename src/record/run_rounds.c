@@ -1,7 +1,7 @@
-#include "run_rounds.h"
+#include "record/run_rounds.h"
 
-#include "hdf5_util.h"
-#include "memory.h"
+#include "record/hdf5_util.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdlib.h>

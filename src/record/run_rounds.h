@@ -2,9 +2,9 @@
 #ifndef FBT_RECORD_RUN_ROUNDS_H
 #define FBT_RECORD_RUN_ROUNDS_H
 
-#include "digest.h"
-#include "run_layout.h"
-#include "status.h"
+#include "base/digest.h"
+#include "record/run_layout.h"
+#include "base/status.h"
 
 #include <hdf5.h>
 #include <stdbool.h>

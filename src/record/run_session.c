@@ -1,7 +1,7 @@
 /* Who writes a run file: the settings in force, and where and when each of the programs ran that wrote its rounds. */
-#include "run_file_internal.h"
+#include "record/run_file_internal.h"
 
-#include "build_info.h"
+#include "base/build_info.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -1,8 +1,8 @@
 /* A run file as text for people. */
-#include "run_reader.h"
+#include "record/run_reader.h"
 
-#include "hdf5_util.h"
-#include "run_rounds.h"
+#include "record/hdf5_util.h"
+#include "record/run_rounds.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-#include "run_summary.h"
+#include "record/run_summary.h"
 
-#include "hdf5_util.h"
-#include "run_layout.h"
-#include "run_rounds.h"
+#include "record/hdf5_util.h"
+#include "record/run_layout.h"
+#include "record/run_rounds.h"
 
 #include <errno.h>
 #include <math.h>

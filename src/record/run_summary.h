@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_RUN_SUMMARY_H
 #define FBT_RECORD_RUN_SUMMARY_H
 
-#include "run_file.h"
-#include "status.h"
+#include "record/run_file.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* The scores of single samples, written by evaluate. */
-#include "run_reader.h"
+#include "record/run_reader.h"
 
-#include "hdf5_util.h"
-#include "output_file.h"
+#include "record/hdf5_util.h"
+#include "record/output_file.h"
 
 #include <stdlib.h>
 

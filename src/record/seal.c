@@ -1,6 +1,6 @@
-#include "seal.h"
+#include "record/seal.h"
 
-#include "digest.h"
+#include "base/digest.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #ifndef FBT_RECORD_SEAL_H
 #define FBT_RECORD_SEAL_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdint.h>
 

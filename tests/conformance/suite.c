@@ -1,7 +1,7 @@
 /* Helpers of the conformance tests. */
 #include "suite.h"
-#include "memory.h"
-#include "rng.h"
+#include "base/memory.h"
+#include "base/rng.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

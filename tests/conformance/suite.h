@@ -6,7 +6,7 @@
 #ifndef FBT_TESTS_SUITE_H
 #define FBT_TESTS_SUITE_H
 
-#include "backend.h"
+#include "kernels/backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

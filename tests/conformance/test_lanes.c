@@ -2,7 +2,7 @@
  * what is told within operations. */
 #include "suite.h"
 
-#include "timer.h"
+#include "base/timer.h"
 
 #include <string.h>
 

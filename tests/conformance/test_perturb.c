@@ -1,7 +1,7 @@
 /* Conformance: random replacement of tokens, integer for integer. */
 #include "suite.h"
 
-#include "rng.h"
+#include "base/rng.h"
 
 #include <string.h>
 

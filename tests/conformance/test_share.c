@@ -2,7 +2,7 @@
  */
 #include "suite.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

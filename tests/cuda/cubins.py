@@ -20,7 +20,8 @@ ARCHES = ("sm_80", "sm_90", "sm_100")
 CODE_FLAGS = ("-std=c++17", "-DNDEBUG", "-ftz=true")  # what of the preset's flags decides the machine code
 FLAGS = (*CODE_FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v")
 COMPILERS_OWN = "$__internal_"  # rare cases of division and square root, called from a branch that is hardly ever taken
-INCLUDES = (ROOT / "kernels", ROOT / "src" / "base")
+INCLUDES = (ROOT, ROOT / "src")
+HEADERS = (ROOT / "kernels", ROOT / "src" / "base")
 
 
 class CompileError(Exception):
@@ -67,7 +68,7 @@ def cache_folder() -> Path:
 @cache
 def headers_digest() -> str:
     digest = hashlib.sha256()
-    for folder in (KERNELS, *INCLUDES):
+    for folder in (KERNELS, *HEADERS):
         for path in sorted([*folder.glob("*.h"), *folder.glob("*.cuh")]):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

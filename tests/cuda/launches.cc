@@ -3,7 +3,7 @@
  *
  * Usage: launches N_SEQUENCES LENGTH N_DIM N_HEADS N_INNER N_VOCABULARY N_LABELS
  */
-#include "cuda/kernels.h"
+#include "kernels/cuda/kernels.h"
 
 #include <cstdio>
 #include <cstdlib>

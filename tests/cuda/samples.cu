@@ -1,5 +1,5 @@
 /* Kernels with one fault each, and one without any: what test_checks.py looks for them in. */
-#include "cuda/device.cuh"
+#include "kernels/cuda/device.cuh"
 
 __global__ void good(uint4 *y, const __nv_bfloat16 *x, int n_tiles)
 {

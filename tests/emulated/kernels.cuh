@@ -2,7 +2,7 @@
 #ifndef FBT_TESTS_EMULATED_KERNELS_H
 #define FBT_TESTS_EMULATED_KERNELS_H
 
-#include "cuda/device.cuh"
+#include "kernels/cuda/device.cuh"
 
 /* sums[block] = sum of the block's part of x, by halving. `barrier` = false: the mistake. */
 template <bool barrier> __global__ void sum_kernel(float *sums, const float *x)

@@ -127,13 +127,13 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(CUDA, folder, ignore=shutil.ignore_patterns("emulated", "*.c", "*.txt"))
+        shutil.copytree(CUDA, folder, ignore=shutil.ignore_patterns("*.c", "*.txt"))
 
     def sources(self) -> list[Path]:
         return [*sorted(self.folder.glob("*.cu")), *(self.folder / header for header in HEADERS)]
 
     def _includes(self, path: Path, name: str) -> bool:
-        taken = re.findall(r'#include "cuda/(\w+\.cuh)"', path.read_text())
+        taken = re.findall(r'#include "kernels/cuda/(\w+\.cuh)"', path.read_text())
         return name in taken or any(self._includes(self.folder / header, name) for header in taken)
 
     def affected(self, file: str) -> list[str]:
@@ -158,7 +158,7 @@ class Build:
                 words = shlex.split(entry["command"])
                 words[words.index("-o") + 1] = self._moved(output, work)
                 words[words.index("-c") + 1] = str(work / "kernels" / "cuda" / name)
-                words.insert(1, f"-I{work / 'kernels'}")
+                words.insert(1, f"-I{work}")
                 told = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
                 if told.returncode != 0:
                     return told.stderr

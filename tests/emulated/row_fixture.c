@@ -1,6 +1,6 @@
 /* Device memory and random inputs of the row kernels' tests. */
 #include "row_fixture.h"
-#include "rng.h"
+#include "base/rng.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

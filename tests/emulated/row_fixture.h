@@ -6,7 +6,7 @@
 #ifndef FBT_TESTS_ROW_FIXTURE_H
 #define FBT_TESTS_ROW_FIXTURE_H
 
-#include "cuda/kernels.h"
+#include "kernels/cuda/kernels.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Row kernels: layer normalisation, embedding, bias and activation, perturbation. */
-#include "rng_block.h"
+#include "base/rng_block.h"
 #include "row_fixture.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "backend.h"
+#include "kernels/backend.h"
 
 /* As in kernels/backend.c, which would bring all backends with it. */
 size_t fbt_dtype_bytes(fbt_dtype dtype)

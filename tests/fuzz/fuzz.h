@@ -4,7 +4,7 @@
 #ifndef FBT_FUZZ_H
 #define FBT_FUZZ_H
 
-#include "status.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* The lock file of a run file. The input's first 12 bytes are the time of its last sign of life, the rest its text. */
 #include "fuzz.h"
 
-#include "claim.h"
-#include "claim_file.h"
+#include "record/claim.h"
+#include "record/claim_file.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* config.json of a model. */
 #include "fuzz.h"
 
-#include "model.h"
+#include "model/model.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
 #include "fuzz.h"
 #include "hdf5_changes.h"
 
-#include "dataset_file.h"
-#include "hdf5_util.h"
+#include "record/dataset_file.h"
+#include "record/hdf5_util.h"
 
 #include <string.h>
 

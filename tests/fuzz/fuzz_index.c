@@ -1,7 +1,7 @@
 /* model.safetensors.index.json: which file holds which tensor, beside two files that are sound. */
 #include "fuzz.h"
 
-#include "safetensors.h"
+#include "model/safetensors.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,12 +2,12 @@
 #include "fuzz.h"
 #include "hdf5_changes.h"
 
-#include "hdf5_util.h"
-#include "run_compare.h"
-#include "run_file.h"
-#include "run_prompt.h"
-#include "run_reader.h"
-#include "run_summary.h"
+#include "record/hdf5_util.h"
+#include "record/run_compare.h"
+#include "record/run_file.h"
+#include "record/run_prompt.h"
+#include "record/run_reader.h"
+#include "record/run_summary.h"
 #include "test_record_fixture.h"
 
 #include <jansson.h>

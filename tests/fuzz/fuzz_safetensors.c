@@ -1,7 +1,7 @@
 /* model.safetensors: the header of a file of tensors, and the tensors that it promises. */
 #include "fuzz.h"
 
-#include "safetensors.h"
+#include "model/safetensors.h"
 
 #include <jansson.h>
 #include <stdlib.h>

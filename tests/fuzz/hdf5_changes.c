@@ -1,6 +1,6 @@
 #include "hdf5_changes.h"
 
-#include "hdf5_util.h"
+#include "record/hdf5_util.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #include "settings_checks.h"
 
 #include "fuzz.h"
-#include "options.h"
+#include "config/options.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "fixture.h"
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* CMA-ES constants and weights against recorded ones (make_pycma_constants.py): pycma's, and the tutorial's. Broken by
  * any change to a formula, and by the presets exchanging one. */
-#include "cma.h"
+#include "optim/cma.h"
 
 #include <jansson.h>
 #include <math.h>

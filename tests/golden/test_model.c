@@ -1,7 +1,7 @@
 /* Model: label logits against Hugging Face's, in float64, for small random models of every kind. */
 #include "fixture.h"
-#include "memory.h"
-#include "prompt.h"
+#include "base/memory.h"
+#include "model/prompt.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
  * computing, but it says that it has two lanes, fills what is read only when it is waited for, and looks at passes:
  * nothing but operations within them, the same operations with the same arguments for the same key. */
 #include "fixture.h"
-#include "rng.h"
+#include "base/rng.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

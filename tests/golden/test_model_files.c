@@ -1,7 +1,7 @@
 /* Model files: what is not a model, or is a damaged one, ends in one sentence that names the file, never in a crash. */
 #include "fixture.h"
-#include "memory.h"
-#include "safetensors.h"
+#include "base/memory.h"
+#include "model/safetensors.h"
 
 #include <ftw.h>
 #include <jansson.h>

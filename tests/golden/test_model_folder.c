@@ -1,7 +1,7 @@
 /* What a model folder says in several files: which weights are the model's, and how a sentence encoder pools. What
  * contradicts itself or is not computed is refused with a sentence that names the file and the value. */
-#include "describe.h"
-#include "safetensors.h"
+#include "model/describe.h"
+#include "model/safetensors.h"
 
 #include <ftw.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
 #ifndef FBT_TESTS_MPI_TEST_H
 #define FBT_TESTS_MPI_TEST_H
 
-#include "comm.h"
+#include "comm/comm.h"
 
 #include <stdio.h>
 

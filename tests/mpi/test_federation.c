@@ -1,7 +1,7 @@
 /* Whole federations with the toy model, on any number of ranks: the same numbers as on one, and no hang when one rank
  * fails alone. Failures are counted, and the job's count is every rank's exit status. */
-#include "cma.h"
-#include "memory.h"
+#include "optim/cma.h"
+#include "base/memory.h"
 #include "mpi_test.h"
 #include "toy.h"
 

@@ -1,7 +1,7 @@
 /* A federation that goes on from a checkpoint, on another number of ranks, makes the rounds of one that never stopped;
  * a checkpoint that is damaged is refused by all ranks alike. Failures are counted, and the job's count is every rank's
  * exit status. */
-#include "memory.h"
+#include "base/memory.h"
 #include "mpi_test.h"
 #include "toy.h"
 

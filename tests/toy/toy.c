@@ -1,7 +1,7 @@
 #include "toy.h"
 
-#include "memory.h"
-#include "rng.h"
+#include "base/memory.h"
+#include "base/rng.h"
 
 #include <math.h>
 #include <stdio.h>

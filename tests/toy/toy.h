@@ -3,7 +3,7 @@
 #ifndef FBT_TESTS_TOY_H
 #define FBT_TESTS_TOY_H
 
-#include "federation.h"
+#include "fed/federation.h"
 
 #include <stdint.h>
 

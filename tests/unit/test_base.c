@@ -1,10 +1,10 @@
 /* Base: the random streams, the digest and the error sentence. */
-#include "digest.h"
-#include "memory.h"
-#include "progress.h"
-#include "rng.h"
-#include "status.h"
-#include "utf8.h"
+#include "base/digest.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/rng.h"
+#include "base/status.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <math.h>

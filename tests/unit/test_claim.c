@@ -1,7 +1,7 @@
 /* Claims: one holder at a time, whoever dies when. */
-#include "claim.h"
-#include "log.h"
-#include "status.h"
+#include "record/claim.h"
+#include "base/log.h"
+#include "base/status.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* Settings: what is read, what is refused and in which words, and that printing and reading are inverse. */
-#include "backend.h"
-#include "cma.h"
-#include "options.h"
-#include "prompt.h"
-#include "settings.h"
-#include "status.h"
+#include "kernels/backend.h"
+#include "optim/cma.h"
+#include "config/options.h"
+#include "model/prompt.h"
+#include "config/settings.h"
+#include "base/status.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

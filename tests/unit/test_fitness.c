@@ -1,6 +1,6 @@
 /* Fitness of candidates. In one dimension the toy model's loss of tokens 0 is 1 + label / 4 + z^2, so that labels set
  * the losses. A perturbation at rate 1 with a vocabulary of one word makes tokens 0 of any. */
-#include "client.h"
+#include "fed/client.h"
 #include "toy.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Scores of a split, by hand. */
-#include "metrics.h"
+#include "fed/metrics.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Data: which samples are used and who gets them. Statistical bounds are on fixed seeds: they hold or fail for good. */
-#include "memory.h"
-#include "partition.h"
+#include "base/memory.h"
+#include "data/partition.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Federation: which rank works for which client. */
-#include "placement.h"
+#include "fed/placement.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Quotas of control groups, on made-up trees of /proc/self/cgroup and /sys/fs/cgroup. */
-#include "cpu/quota.h"
+#include "kernels/cpu/quota.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 #include "test_record_fixture.h"
 
-#include "seal.h"
-#include "status.h"
+#include "record/seal.h"
+#include "base/status.h"
 
 #include <dirent.h>
 #include <fcntl.h>

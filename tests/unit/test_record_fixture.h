@@ -2,7 +2,7 @@
 #ifndef TEST_RECORD_FIXTURE_H
 #define TEST_RECORD_FIXTURE_H
 
-#include "run_file.h"
+#include "record/run_file.h"
 
 #include <hdf5.h>
 #include <stdint.h>

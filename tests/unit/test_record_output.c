@@ -1,9 +1,9 @@
 /* Output files: what is refused before a run starts, and what a full disk, a limit or a second run do to a file. */
 #include "test_record_fixture.h"
 
-#include "output_file.h"
-#include "run_reader.h"
-#include "status.h"
+#include "record/output_file.h"
+#include "record/run_reader.h"
+#include "base/status.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* Reading run files: the digest, the table, JSON, and z of a chosen round. */
 #include "test_record_fixture.h"
 
-#include "run_reader.h"
-#include "status.h"
+#include "record/run_reader.h"
+#include "base/status.h"
 
 #include <jansson.h>
 #include <math.h>

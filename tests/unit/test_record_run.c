@@ -1,8 +1,8 @@
 /* The run file: what it holds, read with HDF5 alone, and what survives failures and kills. */
 #include "test_record_fixture.h"
 
-#include "build_info.h"
-#include "status.h"
+#include "base/build_info.h"
+#include "base/status.h"
 
 #include <math.h>
 #include <setjmp.h>

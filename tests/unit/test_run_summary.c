@@ -1,8 +1,8 @@
 /* The line that a sweep tells of a run file. */
 #include "test_record_fixture.h"
 
-#include "run_summary.h"
-#include "status.h"
+#include "record/run_summary.h"
+#include "base/status.h"
 
 #include <math.h>
 #include <setjmp.h>

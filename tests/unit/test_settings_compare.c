@@ -1,6 +1,6 @@
 /* Which settings may differ between the sessions of one run. */
-#include "options.h"
-#include "status.h"
+#include "config/options.h"
+#include "base/status.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* Sweeps: which runs a file makes, what they are called, and which files are refused in which words. */
-#include "settings.h"
-#include "status.h"
-#include "sweep.h"
+#include "config/settings.h"
+#include "base/status.h"
+#include "config/sweep.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

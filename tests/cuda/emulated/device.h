@@ -6,9 +6,9 @@
 #ifndef FBT_CUDA_EMULATED_DEVICE_H
 #define FBT_CUDA_EMULATED_DEVICE_H
 
-#include "cuda/emulated/kernel.h"
-#include "cuda/emulated/runtime.h"
-#include "cuda/emulated/warp.h"
+#include "kernel.h"
+#include "runtime.h"
+#include "warp.h"
 
 #include <math.h>
 #include <string.h>
