@@ -372,9 +372,9 @@ static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, c
     fbt_model_plan plan;
     FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
     FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
-    FBT_TRY(fbt_comm_agree(comm, check_address_space(settings, &plan)));
     status = fbt_device_check_memory(inputs->device, inputs->backend, &plan, limits->n_rows);
     FBT_TRY(fbt_comm_agree(comm, status));
+    FBT_TRY(fbt_comm_agree(comm, check_address_space(settings, &plan)));
     FBT_TRY(fbt_device_open_shared(comm, inputs->device, inputs->backend, open_weights, &(opening){inputs, settings}));
     FBT_TRY(fbt_comm_agree(comm, set_key(&inputs->key, settings, comm)));
 done:

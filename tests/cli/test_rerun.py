@@ -126,6 +126,7 @@ def test_running_and_killed(mask: Study) -> None:
     assert read_rounds(path)[0] == "running"
     made = int(re.search(r"rounds 0 to (\d+)", live.out).group(1))
     assert made < len(read_rounds(path)[1]) - 1, "the run made no rounds meanwhile: the test shows nothing"
+    path.with_name(f".{path.name}.lock").unlink()  # the killed run's, which sealing would respect
     with edited(path) as file:  # so that the second rerun is a short one
         shorten(file, 4)
     other(path, "all rounds are the same", "checkpoint")

@@ -505,7 +505,7 @@ def test_a_search_that_collapses(mask: Study, protocol: str) -> None:
     """A covariance beyond the condition limit is reset, counted and told once; breaks if ranks without participants keep theirs."""
     changes = {"fed__protocol": protocol, "fed__rounds": 6, "fed__participation": 0.4}
     path = stopped(mask, **changes)
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         file["checkpoint/server_reals"][-36:] *= 1e9  # the last solutions that C is yet to learn from
     paths = [path, mask.output()]
     shutil.copyfile(*paths)
@@ -523,7 +523,7 @@ def test_a_search_that_collapses(mask: Study, protocol: str) -> None:
 def test_a_file_of_an_earlier_version(mask: Study) -> None:
     """It lacks the columns and settings that came later: none of its results depends on them."""
     path = stopped(mask)
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         del file["rounds/resets"]
         resolved = file["config"].attrs["resolved"]
         later = [line for line in resolved.splitlines() if line.strip() == "scale_by_sigma: true"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import PROGRAM, ROOT, SANITIZED, Study, call, environment
+from conftest import PROGRAM, ROOT, SANITIZED, Study, call, edited, environment
 
 
 def checked(path: Path) -> dict[str, object]:
@@ -84,7 +84,7 @@ def test_names_of_files(mask: Study) -> None:
 def test_files_of_an_earlier_version(mask: Study) -> None:
     """Their texts may be anything: every reader reads them."""
     path = mask.finished()
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         for group, name in (("config", "given"), ("inputs", "task"), ("environment", "hosts")):
             del file[group].attrs[name]
             file[group].attrs.create(name, b"\xff\xfea\xe9", dtype=h5py.string_dtype("utf-8"))

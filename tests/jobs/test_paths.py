@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from fedbpt_analysis.cli import write_text
+from fedbpt_analysis.output import write_text
 from staging import writer
 from staging.errors import UserError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import h5py
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 from fedbpt_analysis import seal
 from staging import writer
-from staging.encode import Encoded
+from staging.encode import Block
 
 
 def write(path: Path) -> Path:
-    sample = Encoded(tokens=[2, 5, 4, 3], frozen=[1, 0, 1, 1], readout=2, label=0, row=7, truncated=False)
+    sample = Block(array("i", [2, 5, 4, 3]), bytearray([1, 0, 1, 1]), array("q", [4]), array("i", [0]), array("i", [2]), array("q", [7]))
     writer.write(path, {"format_version": writer.FORMAT_VERSION, "label_words": ["good", "bad"]}, {"train": writer.collect([sample])}, [])
     return path
 
