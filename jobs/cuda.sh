@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A CUDA toolkit: the machine's own where it is recent enough, else NVIDIA's Python packages in .venv. Sourced by jobs/setup.sh.
 #
 #   fbt_cuda_toolkit    finds or installs it; exports CUDA_HOME, CUDACXX and CUDAToolkit_ROOT, from which CMake takes it

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
-
 from staging import errors
 from staging.corpora import CORPORA, load_corpus
 from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
@@ -31,6 +29,7 @@ from staging.splits import find_splits, unused
 from staging.task import EMPTY, MODES, Task, load_task
 from staging.tokenizer import TaskTokenizer
 from staging.writer import FORMAT_VERSION, Table, collect, write
+from tqdm import tqdm
 
 CORPUS_TEST_SIZE, SEED = 1000, 42
 

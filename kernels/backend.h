@@ -2,11 +2,11 @@
  *
  * A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and one
  * thread of control. Promises that every backend keeps, checked by tests/conformance:
- *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for any
- *     number of threads. No reduction's order depends on the number of rows, sequences or threads.
+ *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for
+ * any number of threads. No reduction's order depends on the number of rows, sequences or threads.
  *   - fp32 accumulation; normalisation, softmax, loss and readout in fp32 whatever the precision.
- *   - Operations are asynchronous: they are queued in call order on the current lane and may return before they ran; only
- *     .sync waits. An error of a queued operation is reported by its own call or by the lane's next .sync.
+ *   - Operations are asynchronous: they are queued in call order on the current lane and may return before they ran;
+ * only .sync waits. An error of a queued operation is reported by its own call or by the lane's next .sync.
  *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
  *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
  *     memory.
@@ -26,7 +26,13 @@ typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
 
 /* tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone). */
 typedef enum fbt_precision { FBT_PRECISION_FP32, FBT_PRECISION_BF16, FBT_PRECISION_TF32 } fbt_precision;
-typedef enum fbt_activation { FBT_ACT_NONE, FBT_ACT_GELU_ERF, FBT_ACT_GELU_TANH, FBT_ACT_RELU, FBT_ACT_TANH } fbt_activation;
+typedef enum fbt_activation {
+    FBT_ACT_NONE,
+    FBT_ACT_GELU_ERF,
+    FBT_ACT_GELU_TANH,
+    FBT_ACT_RELU,
+    FBT_ACT_TANH
+} fbt_activation;
 typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
 
 /* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"). */
@@ -43,11 +49,11 @@ typedef struct fbt_table fbt_table;   /* constant [n_rows, n_dim] lookup table  
 typedef struct fbt_backend fbt_backend;
 
 typedef struct fbt_backend_options {
-    const char *name;        /* "cpu" or "cuda"; borrowed during fbt_backend_open                                     */
-    const char *precision;   /* "auto", "fp32", "tf32" or "bf16"; borrowed likewise. auto: bf16 where fast            */
-    int n_threads;           /* threads of this rank; 0: the processors this rank may use, shared among local ranks   */
-    int local_rank;          /* this rank's number on its node, and how many ranks the node has:                      */
-    int n_local_ranks;       /*   which processors or device are its own                                              */
+    const char *name;      /* "cpu" or "cuda"; borrowed during fbt_backend_open                                     */
+    const char *precision; /* "auto", "fp32", "tf32" or "bf16"; borrowed likewise. auto: bf16 where fast            */
+    int n_threads;         /* threads of this rank; 0: the processors this rank may use, shared among local ranks   */
+    int local_rank;        /* this rank's number on its node, and how many ranks the node has:                      */
+    int n_local_ranks;     /*   which processors or device are its own                                              */
 } fbt_backend_options;
 
 /* What was chosen, for the log and the run file. Strings live as long as the backend. */
@@ -59,8 +65,8 @@ typedef struct fbt_backend_info {
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
     fbt_precision precision;
     int n_threads;
-    int n_lanes;      /* lanes that may be selected: what is queued on two lanes runs side by side                    */
-    int can_share;    /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
+    int n_lanes;   /* lanes that may be selected: what is queued on two lanes runs side by side                    */
+    int can_share; /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
     int64_t size_multiple; /* rows and heads have a multiple of so many elements, else FBT_ERR_UNSUPPORTED; */
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
     int64_t max_head_dim;  /*   heads at most so many                                                       */
@@ -78,7 +84,8 @@ typedef struct fbt_share {
 } fbt_share;
 
 /* Sequences packed end to end without padding. Sequence s is rows offsets[s] .. offsets[s+1]-1 of every [n_rows, ...]
- * buffer. In modes cat and input a sequence's first n_prompt_tokens rows are its prompt's, and tokens there are ignored. */
+ * buffer. In modes cat and input a sequence's first n_prompt_tokens rows are its prompt's, and tokens there are
+ * ignored. */
 typedef struct fbt_packed {
     const fbt_buffer *tokens;       /* int32 [n_rows]                                              */
     const fbt_buffer *offsets;      /* int32 [n_sequences + 1]                                     */
@@ -86,20 +93,20 @@ typedef struct fbt_packed {
     const int32_t *host_offsets;    /* the same offsets on the host, borrowed during the call      */
     int64_t n_sequences;
     int64_t n_rows;
-    int64_t max_length;             /* longest sequence, rows                                      */
+    int64_t max_length; /* longest sequence, rows                                      */
 } fbt_packed;
 
-/* Layer normalisation (Ba, Kiros, Hinton 2016, arXiv 1607.06450): LN(x) = gamma * (x - mean) / sqrt(var + epsilon) + beta,
- * mean and var of each row. */
+/* Layer normalisation (Ba, Kiros, Hinton 2016, arXiv 1607.06450): LN(x) = gamma * (x - mean) / sqrt(var + epsilon) +
+ * beta, mean and var of each row. */
 typedef struct fbt_norm {
     const fbt_buffer *gamma; /* float [n_dim] */
     const fbt_buffer *beta;  /* float [n_dim] */
     float epsilon;
 } fbt_norm;
 
-/* Random replacement of tokens (Sun et al. 2023, section 3.3: against overfitting). Token t of a sequence takes words 2t and
- * 2t+1 of the stream (seed, FBT_RNG_PERTURB, round, client, candidate = sample) of rng.h: it is replaced when word 2t <
- * rate * 2^32, then by (word 2t+1 * vocab_size) >> 32. So a token's fate depends on its place alone. */
+/* Random replacement of tokens (Sun et al. 2023, section 3.3: against overfitting). Token t of a sequence takes words
+ * 2t and 2t+1 of the stream (seed, FBT_RNG_PERTURB, round, client, candidate = sample) of rng.h: it is replaced when
+ * word 2t < rate * 2^32, then by (word 2t+1 * vocab_size) >> 32. So a token's fate depends on its place alone. */
 typedef struct fbt_perturbation {
     uint64_t seed;
     double rate;   /* r_p: probability that a token is replaced, 0 .. 1                              */
@@ -141,10 +148,10 @@ typedef struct fbt_heads {
 typedef struct fbt_attention {
     fbt_heads q, k, v;
     const fbt_packed *packed;
-    int one_query;      /* 0: q and y are [n_rows, ...]; 1: q and y are [n_sequences, ...] */
+    int one_query; /* 0: q and y are [n_rows, ...]; 1: q and y are [n_sequences, ...] */
     int64_t n_heads;
     int64_t head_dim;
-    float scale;        /* usually 1 / sqrt(head_dim) */
+    float scale; /* usually 1 / sqrt(head_dim) */
 } fbt_attention;
 
 enum { FBT_PASS_KEY_BYTES = 256, FBT_MAX_STAMPS = 1024 };
@@ -153,29 +160,30 @@ typedef struct fbt_backend_ops {
     void (*close)(fbt_backend *b);
     void (*info)(const fbt_backend *b, fbt_backend_info *info);
 
-    /* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where that
-     * is less. */
+    /* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where
+     * that is less. */
     fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
 
-    /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer that two
-     * lanes use at once must not be written by either. */
+    /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer
+     * that two lanes use at once must not be written by either. */
     void (*select_lane)(fbt_backend *b, int lane);
 
-    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills the
-     * host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes. buffer_free(NULL),
-     * matrix_free(NULL), table_free(NULL) do nothing; freeing waits for all lanes. sync waits for the current lane. */
+    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills
+     * the host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes.
+     * buffer_free(NULL), matrix_free(NULL), table_free(NULL) do nothing; freeing waits for all lanes. sync waits for
+     * the current lane. */
     fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
     void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
     fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
     fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
     fbt_status (*sync)(fbt_backend *b);
 
-    /* A pass is a series of operations (from `perturb` on in this list) that the caller repeats. pass_begin names it by the bytes
-     * of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the same arguments
-     * (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole pass again; the caller leaves the
-     * operations out and does not call pass_end. Otherwise the caller queues them and calls pass_end with its status so
-     * far, which returns that or its own error. No memory may be made, freed, written or read and no lane selected
-     * within a pass. Freeing a buffer makes the backend forget its passes. */
+    /* A pass is a series of operations (from `perturb` on in this list) that the caller repeats. pass_begin names it by
+     * the bytes of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the
+     * same arguments (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole pass again;
+     * the caller leaves the operations out and does not call pass_end. Otherwise the caller queues them and calls
+     * pass_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
+     * read and no lane selected within a pass. Freeing a buffer makes the backend forget its passes. */
     fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
     fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
 
@@ -184,14 +192,14 @@ typedef struct fbt_backend_ops {
     fbt_status (*stamp)(fbt_backend *b, int64_t index);
     fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
 
-    /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it, where one
-     * does, and return its error. NULL (at first): they do not. */
+    /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it,
+     * where one does, and return its error. NULL (at first): they do not. */
     void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 
-    /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and tables, it
-     * exports; the others import before they make any, and then make the same ones in the same order, whose contents are
-     * taken for granted. The exporting backend must be closed last. An import that the device refuses returns
-     * FBT_ERR_UNSUPPORTED and leaves the backend as if it had not been tried. */
+    /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and
+     * tables, it exports; the others import before they make any, and then make the same ones in the same order, whose
+     * contents are taken for granted. The exporting backend must be closed last. An import that the device refuses
+     * returns FBT_ERR_UNSUPPORTED and leaves the backend as if it had not been tried. */
     fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
     fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
 
@@ -201,14 +209,14 @@ typedef struct fbt_backend_ops {
                              int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
     void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
 
-    /* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of a
-     * copy: the memory must stay valid and unchanged until table_free. */
+    /* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of
+     * a copy: the memory must stay valid and unchanged until table_free. */
     fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                             fbt_table **table);
     void (*table_free)(fbt_backend *b, fbt_table *table);
 
-    /* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins: fbt_origin
-     * [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
+    /* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins:
+     * fbt_origin [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
     fbt_status (*perturb)(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                           const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 
@@ -217,11 +225,11 @@ typedef struct fbt_backend_ops {
 
     /* y = activation(x W^T + bias).  x: [n_rows, n_in]; y: [n_rows, n_out] in the activation type of the matrix's
      * precision; x and y do not overlap. */
-    fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
-                         int64_t n_rows);
+    fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                         fbt_activation activation, int64_t n_rows);
 
-    /* y = LN(x W^T + bias + residual).  x: [n_rows, n_in]; y, residual: [n_rows, n_out], activation type; residual may be y
-     * itself; x and y do not overlap. */
+    /* y = LN(x W^T + bias + residual).  x: [n_rows, n_in]; y, residual: [n_rows, n_out], activation type; residual may
+     * be y itself; x and y do not overlap. */
     fbt_status (*linear_norm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                               const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
 
@@ -238,13 +246,14 @@ typedef struct fbt_backend_ops {
 
     /* y[s] = m / |m|_2 with m the mean of sequence s's rows.  x: [n_rows, n_dim], activation type; y: float
      * [n_sequences, n_dim]. */
-    fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim);
+    fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
+                            int64_t n_dim);
 
-    /* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16); labels:
-     * float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
+    /* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16);
+     * labels: float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
     fbt_status (*label_logits)(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
-                               const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n, int64_t n_labels,
-                               int64_t n_dim);
+                               const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
+                               int64_t n_labels, int64_t n_dim);
 
     /* Per sample: loss and predicted label (the first largest logit).  ce: -log softmax(logits)[y]; hinge:
      * sum_{c != y} max(0, 2 - logits[y] + logits[c]) (Sun et al. 2022); accuracy: -1 when right, 0 when wrong.
@@ -252,8 +261,9 @@ typedef struct fbt_backend_ops {
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
-    /* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the vendor's
-     * library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a first. Waits. */
+    /* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
+     * vendor's library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a
+     * first. Waits. */
     fbt_status (*library_product)(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
                                   double *best_s);
 

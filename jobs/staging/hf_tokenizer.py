@@ -25,9 +25,9 @@ NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 # Names under which transformers knows the same class; a final "Fast" is dropped first.
-SAME_CLASS = {name: "BertTokenizer" for name in ("ElectraTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer", "SqueezeBertTokenizer")}
+SAME_CLASS = dict.fromkeys(("ElectraTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer", "SqueezeBertTokenizer"), "BertTokenizer")
 SAME_CLASS |= {"DistilBertTokenizer": "BertTokenizer", "BartTokenizer": "RobertaTokenizer", "LongformerTokenizer": "RobertaTokenizer"}
-SAME_CLASS |= {name: "TokenizersBackend" for name in ("PreTrainedTokenizer", "PythonBackend")}
+SAME_CLASS |= dict.fromkeys(("PreTrainedTokenizer", "PythonBackend"), "TokenizersBackend")
 OF_MODEL_TYPE = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer", "xlm-roberta": "XLMRobertaTokenizer"}
 AS_IT_IS = "TokenizersBackend"
 

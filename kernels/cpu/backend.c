@@ -2,9 +2,9 @@
  * one lane is all there is. */
 #include "kernels/cpu/cpu.h"
 
-#include "kernels/checks.h"
 #include "base/memory.h"
 #include "base/timer.h"
+#include "kernels/checks.h"
 
 #include <omp.h>
 #include <stdio.h>

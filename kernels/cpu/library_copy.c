@@ -1,6 +1,6 @@
 /* The other yardstick of `fedbpt bench`: a copy from memory to memory, all threads. */
-#include "kernels/cpu/cpu.h"
 #include "base/timer.h"
+#include "kernels/cpu/cpu.h"
 
 #include <omp.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* The yardstick of `fedbpt bench`: a plain large product as oneDNN does it by itself, all threads, its own layouts. */
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/onednn.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/onednn.h"
 
 #include <stdlib.h>
 #include <string.h>

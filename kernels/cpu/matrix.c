@@ -1,7 +1,7 @@
 /* Matrices: weights laid out as oneDNN or the tiles want them, and oneDNN's primitives. */
 #include "kernels/cpu/matrix.h"
-#include "kernels/cpu/tiles.h"
 #include "base/memory.h"
+#include "kernels/cpu/tiles.h"
 
 #include <omp.h>
 #include <stdlib.h>

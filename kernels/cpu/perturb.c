@@ -1,8 +1,8 @@
 /* Random replacement of tokens: sequences over threads. */
 #include "kernels/cpu/cpu.h"
 
-#include "kernels/checks.h"
 #include "base/rng.h"
+#include "kernels/checks.h"
 
 enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
 

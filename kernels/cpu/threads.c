@@ -1,7 +1,7 @@
 /* How many threads this rank has, and which processor each runs on. */
+#include "base/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quota.h"
-#include "base/memory.h"
 
 #include <omp.h>
 #include <pthread.h>

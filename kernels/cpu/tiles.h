@@ -1,9 +1,9 @@
 /* Matrix products in bfloat16 on AMX tiles (Intel, from Sapphire Rapids on).
  *
  * Why not oneDNN 2.6: on tiles it plans its sums by the number of rows and threads; held to a fixed number of rows it
- * reached half of its own best rate over a whole layer. Here a result of 32 x 32 stays in four tiles over the whole sum,
- * and the bias, activation and residual of the result before it are worked off by the vector units meanwhile. A row's sum
- * runs over its pairs of elements in order, whatever the other rows.
+ * reached half of its own best rate over a whole layer. Here a result of 32 x 32 stays in four tiles over the whole
+ * sum, and the bias, activation and residual of the result before it are worked off by the vector units meanwhile. A
+ * row's sum runs over its pairs of elements in order, whatever the other rows.
  *
  * Both operands are laid out in the order in which tiles are read: rows as blocks of 32, each [n_in / 32 steps][2
  * tiles] [16 rows][32 elements]; weights as blocks of 32 outputs, each [n_in / 32 steps][2 tiles][16 pairs][16

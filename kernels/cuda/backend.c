@@ -1,9 +1,9 @@
 /* The CUDA backend's object: open, close, memory, and what its errors say. */
 #include "kernels/cuda/cuda.h"
 
+#include "base/memory.h"
 #include "kernels/checks.h"
 #include "kernels/cuda/open.h"
-#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,14 +1,14 @@
-/* Launchers of the CUDA kernels: what the C files of the backend call. Pointers are device memory; sizes have been checked.
- * Indices in device memory (prompt_index, rows) are in range: the model checks every batch on the host before it is written.
- * Tokens and positions are checked by the kernel that looks them up, labels by the one of the losses.
+/* Launchers of the CUDA kernels: what the C files of the backend call. Pointers are device memory; sizes have been
+ * checked. Indices in device memory (prompt_index, rows) are in range: the model checks every batch on the host before
+ * it is written. Tokens and positions are checked by the kernel that looks them up, labels by the one of the losses.
  *
  * Every launcher queues its kernel on `stream` and returns what the launch returned; nothing waits. n_rows = 0 and
- * n_sequences = 0 do nothing. "Activation type" is float where `precision` is fp32 or tf32, __nv_bfloat16 where it is bf16.
- * Arrays are 16-byte aligned and n_dim is a multiple of 8. Shapes and formulas: backend.h.
+ * n_sequences = 0 do nothing. "Activation type" is float where `precision` is fp32 or tf32, __nv_bfloat16 where it is
+ * bf16. Arrays are 16-byte aligned and n_dim is a multiple of 8. Shapes and formulas: backend.h.
  *
  * Batch invariance: what a block computes for a row, or for a (sequence, head), is a function of that row or sequence
- * alone, with sums in an order that only n_dim, or the sequence's length, decides. Sums are made within a warp or a block,
- * never by atomics.
+ * alone, with sums in an order that only n_dim, or the sequence's length, decides. Sums are made within a warp or a
+ * block, never by atomics.
  */
 #ifndef FBT_CUDA_KERNELS_H
 #define FBT_CUDA_KERNELS_H
@@ -22,7 +22,8 @@
 extern "C" {
 #endif
 
-/* What a kernel may find wrong with its input. Written to *error with a plain store: whichever writes last is reported. */
+/* What a kernel may find wrong with its input. Written to *error with a plain store: whichever writes last is reported.
+ */
 typedef enum fbt_cuda_error {
     FBT_CUDA_ERROR_NONE,
     FBT_CUDA_ERROR_TOKEN,    /* a token outside the vocabulary    */
@@ -57,7 +58,8 @@ typedef struct fbt_cuda_embed_args {
 } fbt_cuda_embed_args;
 cudaError_t fbt_cuda_launch_embed(cudaStream_t stream, const fbt_cuda_embed_args *args);
 
-/* y = LN(x + bias + residual); bias (float [n_dim]) and residual (activation type) may be NULL; y may be x or residual. */
+/* y = LN(x + bias + residual); bias (float [n_dim]) and residual (activation type) may be NULL; y may be x or residual.
+ */
 typedef struct fbt_cuda_norm_args {
     void *y;
     const void *x, *residual;
@@ -72,8 +74,8 @@ cudaError_t fbt_cuda_launch_norm(cudaStream_t stream, const fbt_cuda_norm_args *
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
                                             fbt_precision precision, int64_t n_rows, int64_t n_dim);
 
-/* Softmax attention. q, k, v point at head 0's first column; strides in elements, multiples of 8. head_dim: a multiple of
- * 8 up to 128 (padded to 32, 64 or 128 in shared memory). */
+/* Softmax attention. q, k, v point at head 0's first column; strides in elements, multiples of 8. head_dim: a multiple
+ * of 8 up to 128 (padded to 32, 64 or 128 in shared memory). */
 typedef struct fbt_cuda_attention_args {
     void *y; /* [n_rows or n_sequences, n_heads * head_dim] */
     const void *q, *k, *v;

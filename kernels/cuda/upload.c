@@ -1,9 +1,9 @@
 /* Constants and random operands on their way to the device. */
 #include "kernels/cuda/cuda.h"
 
-#include "kernels/cuda/convert.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "kernels/cuda/convert.h"
 
 #include <math.h>
 #include <stdlib.h>

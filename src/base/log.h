@@ -5,8 +5,8 @@
 /* Names the rank that this process is; call once at start. Until then the rank is 0. */
 void fbt_log_set_rank(int rank);
 
-/* `[rank] elapsed module: text`, from rank 0 alone: the other ranks would say the same. Errors are not logged but kept and
- * reported once (status.h). */
+/* `[rank] elapsed module: text`, from rank 0 alone: the other ranks would say the same. Errors are not logged but kept
+ * and reported once (status.h). */
 void fbt_log_info(const char *module, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -18,8 +18,8 @@ void fbt_progress_add_round(fbt_progress *progress, double seconds);
 /* The file had so many bytes. */
 void fbt_progress_add_write(fbt_progress *progress, double seconds, int64_t n_bytes);
 
-/* Seconds that n_rounds more rounds and n_writes more writes will take: rounds as long as those before on average, files that grow as
- * they did, written at the same rate. 0 before the first round. */
+/* Seconds that n_rounds more rounds and n_writes more writes will take: rounds as long as those before on average,
+ * files that grow as they did, written at the same rate. 0 before the first round. */
 double fbt_progress_left_s(const fbt_progress *progress, int64_t n_rounds, int64_t n_writes);
 
 #endif

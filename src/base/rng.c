@@ -2,8 +2,8 @@
 
 typedef struct rng_state {
     fbt_rng_stream stream;
-    uint32_t block;    /* the next block */
-    uint32_t n_left;   /* unread words of `words` */
+    uint32_t block;  /* the next block */
+    uint32_t n_left; /* unread words of `words` */
     uint32_t words[4];
 } rng_state;
 

@@ -1,8 +1,8 @@
 /* Status codes and the one sentence that explains a failure.
  *
- * Every function that can fail returns fbt_status and describes the failure once, where it arises, with FBT_FAIL: what is
- * wrong, where (file, line, key, rank-independent), and what the user can do. Callers pass the status up through FBT_TRY
- * and a `done:` label. The program prints the sentence once, at the top (src/cli/main.c).
+ * Every function that can fail returns fbt_status and describes the failure once, where it arises, with FBT_FAIL: what
+ * is wrong, where (file, line, key, rank-independent), and what the user can do. Callers pass the status up through
+ * FBT_TRY and a `done:` label. The program prints the sentence once, at the top (src/cli/main.c).
  */
 #ifndef FBT_BASE_STATUS_H
 #define FBT_BASE_STATUS_H
@@ -31,8 +31,9 @@ typedef enum fbt_status {
 /* Short English text of a code; never NULL. */
 const char *fbt_status_text(fbt_status status);
 
-/* What a failed call of the system is: FBT_ERR_STORAGE where the file system or the machine as a whole is to blame, for all who use it,
- * and may be mended (full, over quota, read-only, lost, out of file handles), FBT_ERR_IO for all other values of errno. */
+/* What a failed call of the system is: FBT_ERR_STORAGE where the file system or the machine as a whole is to blame, for
+ * all who use it, and may be mended (full, over quota, read-only, lost, out of file handles), FBT_ERR_IO for all other
+ * values of errno. */
 fbt_status fbt_status_of_system(int error);
 
 /* Keeps the formatted sentence as this thread's explanation and returns `status`. A sentence already kept stays: the

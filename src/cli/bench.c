@@ -1,13 +1,13 @@
 /* fedbpt bench */
 #include "cli/bench.h"
-#include "kernels/backend.h"
-#include "data/batch.h"
-#include "cli/cli.h"
 #include "base/memory.h"
-#include "model/model.h"
-#include "model/prompt.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "cli/cli.h"
+#include "data/batch.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "model/prompt.h"
 
 #include <argp.h>
 #include <errno.h>

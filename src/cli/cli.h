@@ -2,8 +2,8 @@
 #ifndef FBT_CLI_CLI_H
 #define FBT_CLI_CLI_H
 
-#include "comm/comm.h"
 #include "base/status.h"
+#include "comm/comm.h"
 
 #include <argp.h>
 
@@ -23,15 +23,16 @@ typedef struct fbt_cli_assignments {
 /* Appends one; too many is a usage error, which ends the program. */
 void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state);
 
-/* A path beside a run file: "runs/a.h5" and ".npz" make "runs/a.npz". Release *path with free(). Errors: FBT_ERR_MEMORY. */
+/* A path beside a run file: "runs/a.h5" and ".npz" make "runs/a.npz". Release *path with free(). Errors:
+ * FBT_ERR_MEMORY. */
 fbt_status fbt_cli_beside(const char *run, const char *ending, char **path);
 
-/* That a folder which is there, or has just been made, is one: mkdir takes a file, or a link that leads nowhere, for one, too.
- * Errors: FBT_ERR_IO. */
+/* That a folder which is there, or has just been made, is one: mkdir takes a file, or a link that leads nowhere, for
+ * one, too. Errors: FBT_ERR_IO. */
 fbt_status fbt_cli_check_folder(const char *path);
 
-/* Ends a collective command: prints the sentence of a failure once, and stops MPI. world is NULL when MPI could not be started.
- * Collective over world; all ranks get the same class of status. */
+/* Ends a collective command: prints the sentence of a failure once, and stops MPI. world is NULL when MPI could not be
+ * started. Collective over world; all ranks get the same class of status. */
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status);
 
 int fbt_cli_run(int argc, char **argv);

@@ -2,10 +2,10 @@
 #ifndef FBT_CLI_DEVICE_H
 #define FBT_CLI_DEVICE_H
 
-#include "kernels/backend.h"
-#include "comm/comm.h"
-#include "model/model.h"
 #include "base/status.h"
+#include "comm/comm.h"
+#include "kernels/backend.h"
+#include "model/model.h"
 
 #include <stdbool.h>
 

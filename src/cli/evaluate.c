@@ -1,16 +1,16 @@
 /* fedbpt evaluate */
-#include "cli/cli.h"
-#include "comm/comm.h"
-#include "fed/evaluator.h"
-#include "cli/inputs.h"
-#include "cli/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/inputs.h"
+#include "cli/limits.h"
+#include "comm/comm.h"
+#include "config/settings.h"
+#include "data/partition.h"
+#include "fed/evaluator.h"
 #include "fed/metrics.h"
 #include "record/output_file.h"
-#include "data/partition.h"
 #include "record/run_reader.h"
-#include "config/settings.h"
 
 #include <argp.h>
 #include <jansson.h>
@@ -34,7 +34,8 @@ typedef struct arguments {
 static const struct argp_option options[] = {
     {"model", 'm', "FOLDER", 0, "the model; default: the run's", 0},
     {"data", 'd', "FILE", 0, "the data set file; default: the run's", 0},
-    {"split", 'p', "NAME", 0, "train, dev or test (default); of a run without --data: the samples that the run itself scored", 0},
+    {"split", 'p', "NAME", 0,
+     "train, dev or test (default); of a run without --data: the samples that the run itself scored", 0},
     {"run", 'r', "RUN.h5", 0, "score a prompt of this run; default: none (z = 0)", 0},
     {"round", 'n', "N|best|last", 0, "which round of the run (default: best, chosen on its dev samples)", 0},
     {"logits", 'l', "OUT.h5", 0, "write logits [n, n_labels], predictions and labels [n] to this file", 0},
@@ -99,7 +100,8 @@ static const struct argp parser = {
            "  fedbpt evaluate --run runs/quickstart.h5\n"
            "  fedbpt evaluate --run runs/quickstart.h5 --round last --split dev\n"
            "  fedbpt evaluate --model models/minilm --data datasets/bbc.h5 --logits s.h5\n\n"
-           "Without a run, z = 0: the untuned model. 'data.test_limit' of the run counts here too; --set data.test_limit=0 scores "
+           "Without a run, z = 0: the untuned model. 'data.test_limit' of the run counts here too; --set "
+           "data.test_limit=0 scores "
            "all test samples.",
 };
 
@@ -107,9 +109,9 @@ static const struct argp parser = {
 typedef struct job {
     fbt_settings settings;
     fbt_inputs inputs;
-    double *z;             /* [d] */
+    double *z; /* [d] */
     int64_t d;
-    int64_t round;         /* of the run; -1: none */
+    int64_t round; /* of the run; -1: none */
     const char *split_name;
     const fbt_split *split;
     fbt_partition partition; /* of the run, when its own samples are scored */
@@ -137,8 +139,10 @@ static fbt_status check_assignment(const char *assignment)
             return FBT_OK;
         }
     }
-    return fbt_fail(FBT_ERR_USAGE, "--set %.100s: with --run only model., data., objective. and backend. settings can be changed; "
-                    "the others belong to the recorded prompt", assignment);
+    return fbt_fail(FBT_ERR_USAGE,
+                    "--set %.100s: with --run only model., data., objective. and backend. settings can be changed; "
+                    "the others belong to the recorded prompt",
+                    assignment);
 }
 
 /* A run's settings and z, then what the command line changes. */
@@ -162,8 +166,8 @@ static fbt_status read_settings(job *j, const arguments *a)
     }
     FBT_TRY(fbt_settings_check(&j->settings));
     if (a->run != NULL && j->d != j->settings.cma.dimension) {
-        FBT_FAIL(FBT_ERR_DATA, "%s: its z has %lld entries, its setting cma.dimension is %lld; the file is damaged", a->run,
-                 (long long)j->d, (long long)j->settings.cma.dimension);
+        FBT_FAIL(FBT_ERR_DATA, "%s: its z has %lld entries, its setting cma.dimension is %lld; the file is damaged",
+                 a->run, (long long)j->d, (long long)j->settings.cma.dimension);
     }
 done:
     free(config);
@@ -257,7 +261,8 @@ static fbt_status open_job(job *j, const arguments *a, const fbt_comm *world)
     fbt_status status = FBT_OK;
     const int64_t *rows;
     j->split_name = a->split == NULL ? "test" : a->split;
-    if (strcmp(j->split_name, "train") != 0 && strcmp(j->split_name, "dev") != 0 && strcmp(j->split_name, "test") != 0) {
+    if (strcmp(j->split_name, "train") != 0 && strcmp(j->split_name, "dev") != 0 &&
+        strcmp(j->split_name, "test") != 0) {
         FBT_FAIL(FBT_ERR_USAGE, "--split is '%s'; it must be train, dev or test", j->split_name);
     }
     FBT_TRY(read_settings(j, a));
@@ -288,8 +293,8 @@ static fbt_status write_logits(const job *j, const arguments *a)
     for (int64_t i = 0; i < n; i++) {
         predictions[i] = (int32_t)j->predictions[i];
     }
-    FBT_TRY(fbt_scores_write(a->logits, a->overwrite, logits, predictions, j->labels, n, n_labels,
-                             j->settings.data.path));
+    FBT_TRY(
+        fbt_scores_write(a->logits, a->overwrite, logits, predictions, j->labels, n, n_labels, j->settings.data.path));
 done:
     free(logits);
     free(predictions);
@@ -299,9 +304,9 @@ done:
 static void print_json(const job *j, const arguments *a, const fbt_metrics *m)
 {
     json_t *object = json_pack("{s:s?, s:o, s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "run", a->run, "round",
-                               j->round < 0 ? json_null() : json_integer(j->round), "model", j->settings.model.path, "data",
-                               j->settings.data.path, "split", j->split_name, "samples", (json_int_t)j->n, "loss", m->loss,
-                               "accuracy", m->accuracy, "f1", m->f1);
+                               j->round < 0 ? json_null() : json_integer(j->round), "model", j->settings.model.path,
+                               "data", j->settings.data.path, "split", j->split_name, "samples", (json_int_t)j->n,
+                               "loss", m->loss, "accuracy", m->accuracy, "f1", m->f1);
     json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     printf("\n");
     json_decref(object);
@@ -319,8 +324,8 @@ static void print_scores(const job *j, const arguments *a)
     } else {
         printf("prompt: none (z = 0)\n");
     }
-    printf("data: %s, %s split, %lld samples\nloss %.6f\naccuracy %.6f\nF1 %.6f\n", j->settings.data.path, j->split_name,
-           (long long)j->n, m.loss, m.accuracy, m.f1);
+    printf("data: %s, %s split, %lld samples\nloss %.6f\naccuracy %.6f\nF1 %.6f\n", j->settings.data.path,
+           j->split_name, (long long)j->n, m.loss, m.accuracy, m.f1);
 }
 
 static fbt_status evaluate(job *j, const arguments *a, const fbt_comm *world)

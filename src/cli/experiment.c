@@ -2,14 +2,14 @@
 #include "cli/experiment.h"
 
 #include "base/build_info.h"
-#include "cli/device.h"
-#include "fed/federation.h"
-#include "cli/limits.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/timer.h"
+#include "cli/device.h"
+#include "cli/limits.h"
 #include "cli/recorder.h"
 #include "cli/stop.h"
-#include "base/timer.h"
+#include "fed/federation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ typedef struct session {
     int64_t n_made;          /* rounds that this session has made                        */
     double round_s, score_s; /* longest so far: a round but for its scores, its scores   */
     fbt_progress progress;
-    int stop;                /* as agreed on last                                        */
+    int stop; /* as agreed on last                                        */
 } session;
 
 static const char *label(const session *s)

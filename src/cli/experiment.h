@@ -3,13 +3,13 @@
 #ifndef FBT_CLI_EXPERIMENT_H
 #define FBT_CLI_EXPERIMENT_H
 
-#include "comm/comm.h"
+#include "base/status.h"
 #include "cli/inputs.h"
+#include "comm/comm.h"
+#include "config/settings.h"
 #include "data/partition.h"
 #include "fed/placement.h"
 #include "record/run_file.h"
-#include "config/settings.h"
-#include "base/status.h"
 
 #include <stdbool.h>
 
@@ -26,8 +26,9 @@ typedef struct fbt_experiment_plan {
     const char *sweep_name; /* for the run file's environment; NULL outside a sweep */
     const char *sweep_run;
     const char *sweep_axes;
-    const char *rerun_of;   /* likewise: the run file whose run is made again; NULL: none */
-    int64_t n_rows;         /* the run ends, as if interrupted, when its file has so many rows of /rounds; 0: after fed.rounds */
+    const char *rerun_of; /* likewise: the run file whose run is made again; NULL: none */
+    int64_t
+        n_rows; /* the run ends, as if interrupted, when its file has so many rows of /rounds; 0: after fed.rounds */
     /* Called on every rank when the model is open, before the first round; a failure ends the run. NULL: nothing. */
     fbt_status (*opened)(const struct fbt_experiment *experiment, void *user);
     void *user;
@@ -46,7 +47,7 @@ typedef struct fbt_experiment {
     int64_t *work; /* [K]: tokens of one forward pass over a client's samples */
     fbt_placement placement;
     char *hosts;
-    char *devices; /* fbt_device_list */
+    char *devices;      /* fbt_device_list */
     bool resumed;       /* the file at run.output is gone on with */
     bool finished;      /* that file has all rounds that are asked for: there is nothing to run */
     fbt_run_past past;  /* where a resumed run stands; the checkpoint on rank 0 alone */
@@ -70,8 +71,8 @@ fbt_status fbt_experiment_describe(fbt_experiment *experiment);
 
 /* Opens the model, runs all rounds that are left and writes the run file after each. Says so if there is nothing to do.
  * *interrupted: something of stop.h or run.max_seconds ended the run before the last round that is asked for; the run
- * file says so and the run can be resumed. Collective over comm, with the same errors as above; after a failure the finished rounds are
- * kept. */
+ * file says so and the run can be resumed. Collective over comm, with the same errors as above; after a failure the
+ * finished rounds are kept. */
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted);
 
 void fbt_experiment_close(fbt_experiment *experiment);

@@ -1,13 +1,13 @@
 /* fedbpt export */
 #include "export/export.h"
 
-#include "cli/cli.h"
-#include "comm/comm.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/cli.h"
+#include "comm/comm.h"
+#include "config/settings.h"
 #include "record/output_file.h"
 #include "record/run_prompt.h"
-#include "config/settings.h"
 
 #include <argp.h>
 #include <errno.h>

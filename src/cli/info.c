@@ -1,9 +1,9 @@
 /* fedbpt info */
-#include "kernels/backend.h"
 #include "base/build_info.h"
 #include "cli/cli.h"
-#include "comm/comm.h"
 #include "cli/info_model.h"
+#include "comm/comm.h"
+#include "kernels/backend.h"
 
 #include <argp.h>
 #include <stdbool.h>

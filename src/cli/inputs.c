@@ -1,9 +1,9 @@
 #include "cli/inputs.h"
 
-#include "record/dataset_file.h"
-#include "cli/device.h"
 #include "base/memory.h"
+#include "cli/device.h"
 #include "model/prompt.h"
+#include "record/dataset_file.h"
 
 #include <errno.h>
 #include <limits.h>

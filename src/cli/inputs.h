@@ -2,13 +2,13 @@
 #ifndef FBT_CLI_INPUTS_H
 #define FBT_CLI_INPUTS_H
 
-#include "comm/comm.h"
-#include "data/dataset.h"
-#include "model/model.h"
-#include "data/partition.h"
-#include "record/run_file.h"
-#include "config/settings.h"
 #include "base/status.h"
+#include "comm/comm.h"
+#include "config/settings.h"
+#include "data/dataset.h"
+#include "data/partition.h"
+#include "model/model.h"
+#include "record/run_file.h"
 
 #include <stdbool.h>
 
@@ -31,8 +31,8 @@ typedef struct fbt_inputs_key {
     double embedding_scale;
 } fbt_inputs_key;
 
-/* Zero-initialise before, close after. What is open serves any number of runs one after another: each opens what it needs, and
- * what is open already and fits is kept. */
+/* Zero-initialise before, close after. What is open serves any number of runs one after another: each opens what it
+ * needs, and what is open already and fits is kept. */
 typedef struct fbt_inputs {
     fbt_dataset dataset;
     fbt_inputs_file dataset_file; /* path NULL: none is open */
@@ -48,16 +48,18 @@ typedef struct fbt_inputs {
 /* Reads the data set that the settings name. Rank-local. */
 fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings);
 
-/* SHA-256 of what the settings' numbers rest on, for the run file. Of the data set: of the file's bytes. Of the model: of what
- * `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order; and, where a
- * sentence encoder's folder asks for it, of a line "pooling cls". Reads all of it. Rank-local; rank 0 is enough. */
+/* SHA-256 of what the settings' numbers rest on, for the run file. Of the data set: of the file's bytes. Of the model:
+ * of what `sha256sum config.json *.safetensors` prints in its folder, in the C locale's order; and, where a sentence
+ * encoder's folder asks for it, of a line "pooling cls". Reads all of it. Rank-local; rank 0 is enough. */
 fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
 
-/* Takes the digests and checks that they are those of the run in the file `run`. what_to_do ends the sentence. Errors: FBT_ERR_DATA. */
-fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_past *past, const char *run,
-                                 const char *what_to_do);
+/* Takes the digests and checks that they are those of the run in the file `run`. what_to_do ends the sentence. Errors:
+ * FBT_ERR_DATA. */
+fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_past *past,
+                                 const char *run, const char *what_to_do);
 
-/* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local. */
+/* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local.
+ */
 fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings);
 
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */

@@ -58,8 +58,8 @@ done:
     return status;
 }
 
-/* How texts are pooled is part of the model where it is not by the mean. A folder whose pooling is refused is read at the
- * mask alone. */
+/* How texts are pooled is part of the model where it is not by the mean. A folder whose pooling is refused is read at
+ * the mask alone. */
 static fbt_status add_pooling(fbt_digest *digest, const char *folder)
 {
     static const char cls[] = "pooling cls\n";

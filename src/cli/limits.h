@@ -2,12 +2,12 @@
 #ifndef FBT_CLI_LIMITS_H
 #define FBT_CLI_LIMITS_H
 
-#include "data/dataset.h"
-#include "fed/evaluator.h"
-#include "model/model.h"
-#include "data/partition.h"
-#include "fed/placement.h"
 #include "config/settings.h"
+#include "data/dataset.h"
+#include "data/partition.h"
+#include "fed/evaluator.h"
+#include "fed/placement.h"
+#include "model/model.h"
 
 /* What this rank's clients search with, and its part of the scores. */
 void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,

@@ -96,7 +96,8 @@ static void print_usage(FILE *stream)
                     "  fedbpt run configs/quickstart.yaml --dry-run\n"
                     "  mpirun -n 4 fedbpt run configs/quickstart.yaml --set run.output=runs/a.h5\n"
                     "  fedbpt show runs/a.h5\n\n"
-                    "'fedbpt COMMAND --help' explains one command. A file whose name begins with '-' is given as ./-NAME or after --.\n");
+                    "'fedbpt COMMAND --help' explains one command. A file whose name begins with '-' is given as "
+                    "./-NAME or after --.\n");
 }
 
 int main(int argc, char **argv)

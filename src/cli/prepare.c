@@ -2,11 +2,11 @@
  * there, and the description of all that. */
 #include "cli/experiment.h"
 
+#include "base/memory.h"
+#include "base/timer.h"
 #include "cli/device.h"
 #include "cli/limits.h"
-#include "base/memory.h"
 #include "fed/protocol.h"
-#include "base/timer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,10 +2,10 @@
 #ifndef FBT_CLI_RECORDER_H
 #define FBT_CLI_RECORDER_H
 
+#include "base/status.h"
 #include "cli/experiment.h"
 #include "fed/federation.h"
 #include "record/run_file.h"
-#include "base/status.h"
 
 /* Zero-initialise before fbt_recorder_open. On other ranks than 0 every call succeeds and does nothing. */
 typedef struct fbt_recorder {
@@ -28,8 +28,8 @@ fbt_status fbt_recorder_begin(fbt_recorder *recorder, fbt_run_status run_status)
 fbt_status fbt_recorder_add(fbt_recorder *recorder, fbt_federation *federation, const fbt_run_round *row,
                             fbt_run_status run_status);
 
-/* Ends the recording; after a failure the file on the disk is marked as failed, with the rounds that it has, or, where a full disk or
- * the like is to blame, as interrupted, if there is room again. */
+/* Ends the recording; after a failure the file on the disk is marked as failed, with the rounds that it has, or, where
+ * a full disk or the like is to blame, as interrupted, if there is room again. */
 void fbt_recorder_close(fbt_recorder *recorder, fbt_status status);
 
 #endif

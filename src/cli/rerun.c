@@ -1,12 +1,12 @@
 /* fedbpt rerun */
 #include "base/build_info.h"
-#include "cli/cli.h"
-#include "cli/experiment.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/experiment.h"
+#include "cli/stop.h"
 #include "record/run_compare.h"
 #include "record/run_reader.h"
-#include "cli/stop.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* fedbpt run */
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/experiment.h"
-#include "base/log.h"
 #include "cli/stop.h"
 
 #include <argp.h>
@@ -17,11 +17,11 @@ enum { KEY_SET = 's', KEY_DRY_RUN = 'n', KEY_OVERWRITE = 'f', KEY_RESUME = 'r', 
 
 static const struct argp_option options[] = {
     {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "change one setting; may be repeated", 0},
-    {"dry-run", KEY_DRY_RUN, NULL, 0, "check everything, print the settings in force, the clients and their ranks, and stop", 0},
+    {"dry-run", KEY_DRY_RUN, NULL, 0,
+     "check everything, print the settings in force, the clients and their ranks, and stop", 0},
     {"overwrite", KEY_OVERWRITE, NULL, 0, "replace an existing run file: short for --set run.overwrite=true", 0},
     {"resume", KEY_RESUME, NULL, 0,
-     "go on with the run file at run.output; start anew where there is none; nothing to do where it is finished",
-     0},
+     "go on with the run file at run.output; start anew where there is none; nothing to do where it is finished", 0},
     {"options", KEY_OPTIONS, NULL, 0, "print every setting with its type, range, default and meaning, and stop", 0},
     {0},
 };
@@ -69,20 +69,25 @@ static const struct argp parser = {
     .options = options,
     .parser = parse,
     .args_doc = "CONFIG.yaml",
-    .doc = "Runs a federated experiment and writes its run file (HDF5), complete after every round."
-           "\vExamples:\n"
-           "  fedbpt run configs/quickstart.yaml --dry-run\n"
-           "  mpirun -n 4 fedbpt run my.yaml --set run.output=runs/a.h5\n"
-           "  srun --mpi=pmix fedbpt run my.yaml --resume\n\n"
-           "The result does not depend on the number of ranks or threads, nor on how often the run was stopped and resumed. "
-           "A resumed run must have the settings, data and model that it began with, as far as they decide numbers; others "
-           "may change: run.output (a moved file), run.max_seconds, run.stop_margin_seconds, backend.threads, "
-           "backend.batch_tokens, model.path and data.path (moved inputs), and fed.rounds may grow.\n\n"
-           "SIGTERM, SIGINT or SIGUSR1 to any rank, run.max_seconds, and the end of a batch job (SLURM_JOB_END_TIME) stop a "
-           "run between two rounds; the last two before a round that would not end in time. mpirun passes SIGUSR1 on; "
-           "SIGTERM and SIGINT to mpirun itself end all ranks within two seconds, which costs the round in progress.\n\n"
-           "Exit codes: 0 finished, also when it was so already; 75 stopped; 1 failed. Whatever the end, the run file holds "
-           "all rounds up to it, and --resume goes on.",
+    .doc =
+        "Runs a federated experiment and writes its run file (HDF5), complete after every round."
+        "\vExamples:\n"
+        "  fedbpt run configs/quickstart.yaml --dry-run\n"
+        "  mpirun -n 4 fedbpt run my.yaml --set run.output=runs/a.h5\n"
+        "  srun --mpi=pmix fedbpt run my.yaml --resume\n\n"
+        "The result does not depend on the number of ranks or threads, nor on how often the run was stopped and "
+        "resumed. "
+        "A resumed run must have the settings, data and model that it began with, as far as they decide numbers; "
+        "others "
+        "may change: run.output (a moved file), run.max_seconds, run.stop_margin_seconds, backend.threads, "
+        "backend.batch_tokens, model.path and data.path (moved inputs), and fed.rounds may grow.\n\n"
+        "SIGTERM, SIGINT or SIGUSR1 to any rank, run.max_seconds, and the end of a batch job (SLURM_JOB_END_TIME) stop "
+        "a "
+        "run between two rounds; the last two before a round that would not end in time. mpirun passes SIGUSR1 on; "
+        "SIGTERM and SIGINT to mpirun itself end all ranks within two seconds, which costs the round in progress.\n\n"
+        "Exit codes: 0 finished, also when it was so already; 75 stopped; 1 failed. Whatever the end, the run file "
+        "holds "
+        "all rounds up to it, and --resume goes on.",
 };
 
 int fbt_cli_run(int argc, char **argv)

@@ -1,13 +1,13 @@
 #include "cli/sweep_crew.h"
 
-#include "cli/cli.h"
-#include "cli/experiment.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/timer.h"
+#include "cli/cli.h"
+#include "cli/experiment.h"
 #include "cli/stop.h"
 #include "cli/sweep_queue.h"
 #include "cli/sweep_state.h"
-#include "base/timer.h"
 
 #include <errno.h>
 #include <math.h>

@@ -2,8 +2,8 @@
 #ifndef FBT_CLI_SWEEP_CREW_H
 #define FBT_CLI_SWEEP_CREW_H
 
-#include "comm/comm.h"
 #include "base/status.h"
+#include "comm/comm.h"
 #include "config/sweep.h"
 
 #include <stdbool.h>
@@ -19,8 +19,8 @@ typedef struct fbt_sweep_job {
 } fbt_sweep_job;
 
 /* Makes runs until none is left that this job could make, or the time is up, or a signal asks to stop. Groups of
- * ranks_per_run ranks take runs by themselves; one that fails is noted, told, and does not stop the others. Collective over
- * world; the size of world is a multiple of ranks_per_run. Errors, agreed: what concerns the sweep as a whole. */
+ * ranks_per_run ranks take runs by themselves; one that fails is noted, told, and does not stop the others. Collective
+ * over world; the size of world is a multiple of ranks_per_run. Errors, agreed: what concerns the sweep as a whole. */
 fbt_status fbt_sweep_make_runs(const fbt_sweep_job *job, const fbt_comm *world);
 
 #endif

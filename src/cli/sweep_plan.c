@@ -2,8 +2,8 @@
 #include "cli/sweep_queue.h"
 
 #include "base/memory.h"
-#include "model/model.h"
 #include "cli/sweep_state.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>

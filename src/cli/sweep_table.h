@@ -3,8 +3,8 @@
 #define FBT_CLI_SWEEP_TABLE_H
 
 #include "base/status.h"
-#include "config/sweep.h"
 #include "cli/sweep_state.h"
+#include "config/sweep.h"
 
 #include <stdint.h>
 

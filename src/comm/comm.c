@@ -1,7 +1,7 @@
 #include "comm/comm.h"
 
-#include "comm/leaks.h"
 #include "base/memory.h"
+#include "comm/leaks.h"
 
 #include <mpi.h>
 #include <stdio.h>

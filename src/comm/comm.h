@@ -52,8 +52,8 @@ fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local);
 
 /* Collective over comm, at the program's end: the sentence of the lowest rank that failed for a reason of its own is
  * printed once, on standard error, with its rank unless all ranks failed for reasons of their own; nothing when all
- * succeeded. Returns the status to exit with, the same on every rank: of the rank that spoke; FBT_ERR_PEER where all only
- * know of another's failure, told as such. */
+ * succeeded. Returns the status to exit with, the same on every rank: of the rank that spoke; FBT_ERR_PEER where all
+ * only know of another's failure, told as such. */
 fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local);
 
 /* values[i] summed over the ranks, in place, the result on all. Exact where at most one rank contributes a non-zero

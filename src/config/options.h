@@ -21,10 +21,10 @@ typedef enum fbt_option_kind {
 } fbt_option_kind;
 
 typedef struct fbt_option {
-    const char *key;            /* "section.name"; the options of a section follow each other */
+    const char *key; /* "section.name"; the options of a section follow each other */
     fbt_option_kind kind;
-    size_t offset;              /* of its member in fbt_settings                              */
-    const char *default_text;   /* NULL: the user must give it                                */
+    size_t offset;            /* of its member in fbt_settings                              */
+    const char *default_text; /* NULL: the user must give it                                */
     const char *meaning;
     int64_t int_min, int_max;   /* INT: both bounds included                                  */
     double real_min, real_max;  /* REAL: the upper bound included ...                         */
@@ -36,8 +36,8 @@ typedef struct fbt_option {
 typedef struct fbt_option_input {
     const char *where; /* "run.yaml:12: " or "--set: "                       */
     const char *text;
-    size_t n_bytes;    /* of text: a zero byte inside is an error            */
-    bool quoted;       /* quoted in the file, so that it cannot be a number  */
+    size_t n_bytes; /* of text: a zero byte inside is an error            */
+    bool quoted;    /* quoted in the file, so that it cannot be a number  */
 } fbt_option_input;
 
 /* The table; *n is its length. */

@@ -1,4 +1,5 @@
-/* The settings of a run: one plain struct, one table of options (options.c) that parses, checks, prints and documents it. */
+/* The settings of a run: one plain struct, one table of options (options.c) that parses, checks, prints and documents
+ * it. */
 #ifndef FBT_CONFIG_SETTINGS_H
 #define FBT_CONFIG_SETTINGS_H
 
@@ -23,36 +24,36 @@ typedef enum fbt_fitness_kind { FBT_FITNESS_RATIO_OF_MEANS, FBT_FITNESS_SUM_OF_R
 /* Strings are owned. Zero-initialise, then fbt_settings_defaults; free with fbt_settings_clear. */
 typedef struct fbt_settings {
     struct {
-        char *output;        /* path of the run file                                       */
+        char *output; /* path of the run file                                       */
         int64_t seed;
-        bool overwrite;      /* replace an existing run file                               */
-        double max_seconds;  /* stop before the round that would pass this; 0: no limit    */
+        bool overwrite;             /* replace an existing run file                               */
+        double max_seconds;         /* stop before the round that would pass this; 0: no limit    */
         double stop_margin_seconds; /* stop so long before the end of the batch job        */
-        bool client_means;   /* record every client's mean each round ([K, d] a round)     */
+        bool client_means;          /* record every client's mean each round ([K, d] a round)     */
     } run;
     struct {
-        char *path;          /* Hugging Face folder                                        */
+        char *path;             /* Hugging Face folder                                        */
         double embedding_scale; /* embedding readout: logit = scale * cosine               */
     } model;
     struct {
-        char *path;          /* data set file                                              */
-        int64_t shots;       /* training samples per class, over all clients; 0: all       */
-        int64_t dev_shots;   /* dev samples per class; 0: none                             */
-        int64_t test_limit;  /* first n test samples; 0: all                               */
+        char *path;         /* data set file                                              */
+        int64_t shots;      /* training samples per class, over all clients; 0: all       */
+        int64_t dev_shots;  /* dev samples per class; 0: none                             */
+        int64_t test_limit; /* first n test samples; 0: all                               */
     } data;
     struct {
-        int mode;            /* add, cat, input: fbt_prompt_mode less FBT_PROMPT_ADD       */
-        int64_t tokens;      /* P                                                          */
-        int projection;      /* fbt_projection_kind                                        */
+        int mode;       /* add, cat, input: fbt_prompt_mode less FBT_PROMPT_ADD       */
+        int64_t tokens; /* P                                                          */
+        int projection; /* fbt_projection_kind                                        */
     } prompt;
     struct {
-        int protocol;        /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
-        int64_t clients;     /* K                                                          */
+        int protocol;    /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */
-        int partition;       /* fbt_partition_kind                                         */
+        int partition;        /* fbt_partition_kind                                         */
         double dirichlet_alpha;
-        int client_seeds;    /* fbt_client_seeds                                           */
+        int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
     } fed;
     struct {
@@ -66,20 +67,20 @@ typedef struct fbt_settings {
         int constants;       /* fbt_cma_constants: tutorial, pycma                         */
     } cma;
     struct {
-        double rate;         /* r_p; 0: no perturbation                                    */
-        int scope;           /* fbt_perturb_scope                                          */
-        int fitness;         /* fbt_fitness_kind                                           */
+        double rate; /* r_p; 0: no perturbation                                    */
+        int scope;   /* fbt_perturb_scope                                          */
+        int fitness; /* fbt_fitness_kind                                           */
     } perturb;
     struct {
-        int loss;            /* fbt_loss                                                   */
+        int loss; /* fbt_loss                                                   */
     } objective;
     struct {
-        int64_t every;       /* score train, dev and test every so many rounds (and the first and last) */
+        int64_t every; /* score train, dev and test every so many rounds (and the first and last) */
     } eval;
     struct {
         char *name;
-        char *precision;     /* auto, fp32, tf32, bf16                                     */
-        int64_t threads;     /* per rank; 0: the processors available, shared among the ranks of a node */
+        char *precision;      /* auto, fp32, tf32, bf16                                     */
+        int64_t threads;      /* per rank; 0: the processors available, shared among the ranks of a node */
         int64_t batch_tokens; /* rows of one forward pass at most; never changes a result  */
     } backend;
 } fbt_settings;
@@ -88,9 +89,9 @@ typedef struct fbt_settings {
 fbt_status fbt_settings_defaults(fbt_settings *settings);
 void fbt_settings_clear(fbt_settings *settings);
 
-/* Reads a YAML file of sections and keys into settings; keys that it does not give keep their values. Unknown or repeated
- * keys, wrong types and values out of range are errors that name file, line and key, and the nearest known key.
- * *text: the file's text (free()), or NULL if it is not wanted. Errors: FBT_ERR_CONFIG, FBT_ERR_IO. */
+/* Reads a YAML file of sections and keys into settings; keys that it does not give keep their values. Unknown or
+ * repeated keys, wrong types and values out of range are errors that name file, line and key, and the nearest known
+ * key. *text: the file's text (free()), or NULL if it is not wanted. Errors: FBT_ERR_CONFIG, FBT_ERR_IO. */
 fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char **text);
 
 /* The same for text already in memory; `name` stands for the file in messages. */
@@ -114,10 +115,11 @@ typedef struct fbt_settings_difference {
     const char *key;
     char now[64], before[64]; /* values, cut to fit */
 } fbt_settings_difference;
-fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_settings *before, fbt_settings_difference *difference);
+fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_settings *before,
+                                        fbt_settings_difference *difference);
 
-/* Whether a run with the settings `before`, kept in the file `path`, may go on with the settings `now`: those that decide a number
- * must be equal, fed.rounds may grow. Errors: FBT_ERR_CONFIG, with the setting and both values. */
+/* Whether a run with the settings `before`, kept in the file `path`, may go on with the settings `now`: those that
+ * decide a number must be equal, fed.rounds may grow. Errors: FBT_ERR_CONFIG, with the setting and both values. */
 fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *before, const char *path);
 
 /* Why the option `key` changes no number of a run with these settings; NULL: it may well. The text is constant. */

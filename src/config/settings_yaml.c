@@ -92,8 +92,8 @@ static fbt_status read_sections(reader *r, const yaml_node_t *root)
         FBT_TRY(fbt_yaml_check_once(r->yaml, root, p, "section"));
         const yaml_node_pair_t *last = section->data.mapping.pairs.top;
         for (const yaml_node_pair_t *q = section->data.mapping.pairs.start; q < last; q++) {
-            FBT_TRY(read_option(r, fbt_yaml_text(key), fbt_yaml_node(r->yaml, q->key),
-                                fbt_yaml_node(r->yaml, q->value)));
+            FBT_TRY(
+                read_option(r, fbt_yaml_text(key), fbt_yaml_node(r->yaml, q->key), fbt_yaml_node(r->yaml, q->value)));
         }
     }
 done:

@@ -20,15 +20,15 @@
  *     exclude:                           # runs that match all settings of an entry are left out
  *       - {fed.protocol: paper, cma.alpha: [0.5, 2]}
  *
- * The runs are the product of the grid's settings, the sets, the draws and the seeds, in this order, the last one changing
- * fastest; combinations that are equal are one run. A run's name, and so its file, follows from its own values on these axes
- * alone: from neither their order nor the other runs.
+ * The runs are the product of the grid's settings, the sets, the draws and the seeds, in this order, the last one
+ * changing fastest; combinations that are equal are one run. A run's name, and so its file, follows from its own values
+ * on these axes alone: from neither their order nor the other runs.
  */
 #ifndef FBT_CONFIG_SWEEP_H
 #define FBT_CONFIG_SWEEP_H
 
-#include "config/settings.h"
 #include "base/status.h"
+#include "config/settings.h"
 
 #include <stdint.h>
 
@@ -38,14 +38,15 @@ enum {
 };
 
 typedef struct fbt_sweep_run {
-    char name[FBT_SWEEP_NAME_BYTES]; /* "protocol=paper,alpha=1.5-3f2a9164": short names and a digest of the whole ones */
+    char name[FBT_SWEEP_NAME_BYTES]; /* "protocol=paper,alpha=1.5-3f2a9164": short names and a digest of the whole ones
+                                      */
     char *output;                    /* path of the run file: output folder, name, ".h5"                      */
     const char **values;             /* [n_axes]: as text; NULL where the run leaves the base's value         */
-    const char **idle;               /* [n_axes]: why the value changes nothing in this run (fbt_settings_idle), or NULL */
-    char **assignments;              /* [n_assignments]: "section.key=value", on top of the base: all of its own  */
+    const char **idle;  /* [n_axes]: why the value changes nothing in this run (fbt_settings_idle), or NULL */
+    char **assignments; /* [n_assignments]: "section.key=value", on top of the base: all of its own  */
     int n_assignments;
-    char *axes;                      /* "fed.protocol=paper cma.alpha=1.5"                                    */
-    double evaluations;              /* candidates on a client's samples, over all rounds                     */
+    char *axes;         /* "fed.protocol=paper cma.alpha=1.5"                                    */
+    double evaluations; /* candidates on a client's samples, over all rounds                     */
 } fbt_sweep_run;
 
 /* Owned by the caller: zero-initialise, fbt_sweep_clear. */
@@ -53,7 +54,7 @@ typedef struct fbt_sweep {
     char *name;
     char *base_path;
     char *base_text;
-    char *output; /* folder */
+    char *output;                            /* folder */
     double max_seconds, stop_margin_seconds; /* of the base and --set: they concern the whole call */
     int64_t n_axes;
     const char **axes; /* [n_axes]: "section.key", in the order of the file */

@@ -26,8 +26,8 @@ typedef struct fbt_sweep_dimension {
 
 typedef struct fbt_sweep_spec {
     const fbt_yaml *yaml;
-    fbt_settings base;    /* with `settings` and --set */
-    fbt_settings scratch; /* where values are tried out */
+    fbt_settings base;     /* with `settings` and --set */
+    fbt_settings scratch;  /* where values are tried out */
     fbt_sweep_items fixed; /* `settings` */
     int64_t n_axes;
     const fbt_option **axes; /* [n_axes], in the order of the file; room for all options */

@@ -2,8 +2,8 @@
 #ifndef FBT_CONFIG_YAML_TEXT_H
 #define FBT_CONFIG_YAML_TEXT_H
 
-#include "config/options.h"
 #include "base/status.h"
+#include "config/options.h"
 
 #include <stdbool.h>
 #include <stddef.h>

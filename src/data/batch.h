@@ -2,8 +2,8 @@
 #ifndef FBT_DATA_BATCH_H
 #define FBT_DATA_BATCH_H
 
-#include "kernels/backend.h"
 #include "base/status.h"
+#include "kernels/backend.h"
 
 #include <stdint.h>
 

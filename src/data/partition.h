@@ -2,8 +2,8 @@
 #ifndef FBT_DATA_PARTITION_H
 #define FBT_DATA_PARTITION_H
 
-#include "data/dataset.h"
 #include "base/status.h"
+#include "data/dataset.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 #include "export/export.h"
 
-#include "export/array.h"
 #include "base/memory.h"
+#include "export/array.h"
 
 #include <errno.h>
 #include <iconv.h>

@@ -1,8 +1,8 @@
 #include "export/export.h"
 
-#include "export/array.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "export/array.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_FED_CLIENT_H
 #define FBT_FED_CLIENT_H
 
-#include "fed/evaluator.h"
-#include "data/partition.h"
 #include "config/settings.h"
+#include "data/partition.h"
+#include "fed/evaluator.h"
 
 #include <stdbool.h>
 

@@ -2,11 +2,11 @@
 #ifndef FBT_FED_EVALUATOR_H
 #define FBT_FED_EVALUATOR_H
 
-#include "data/batch.h"
+#include "base/status.h"
 #include "comm/comm.h"
+#include "data/batch.h"
 #include "data/dataset.h"
 #include "model/model.h"
-#include "base/status.h"
 
 #include <stdint.h>
 

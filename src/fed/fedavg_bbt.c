@@ -1,7 +1,7 @@
 /* Federated averaging of black-box tuning (the baseline FedAvg-BBT of Sun et al. 2023): the server takes the unweighted
  * mean of the clients' means, step sizes and covariances. */
-#include "fed/local_search.h"
 #include "base/memory.h"
+#include "fed/local_search.h"
 #include "fed/protocol.h"
 
 #include <stdlib.h>

@@ -1,13 +1,13 @@
 #include "fed/federation.h"
 
-#include "fed/evaluator.h"
-#include "fed/local_search.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "fed/protocol.h"
 #include "base/rng.h"
-#include "fed/scorer.h"
 #include "base/timer.h"
+#include "fed/evaluator.h"
+#include "fed/local_search.h"
+#include "fed/protocol.h"
+#include "fed/scorer.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

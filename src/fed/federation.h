@@ -7,15 +7,15 @@
 #ifndef FBT_FED_FEDERATION_H
 #define FBT_FED_FEDERATION_H
 
-#include "optim/cma.h"
+#include "base/status.h"
 #include "comm/comm.h"
+#include "config/settings.h"
 #include "data/dataset.h"
-#include "model/model.h"
 #include "data/partition.h"
 #include "fed/placement.h"
+#include "model/model.h"
+#include "optim/cma.h"
 #include "record/run_file.h"
-#include "config/settings.h"
-#include "base/status.h"
 
 typedef struct fbt_federation fbt_federation;
 

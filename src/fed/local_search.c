@@ -1,9 +1,9 @@
 #include "fed/local_search.h"
 
 #include "base/memory.h"
-#include "fed/placement.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "fed/placement.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,12 +5,12 @@
 #ifndef FBT_FED_PROTOCOL_H
 #define FBT_FED_PROTOCOL_H
 
-#include "fed/client.h"
-#include "optim/cma.h"
-#include "comm/comm.h"
-#include "fed/federation.h"
-#include "config/settings.h"
 #include "base/status.h"
+#include "comm/comm.h"
+#include "config/settings.h"
+#include "fed/client.h"
+#include "fed/federation.h"
+#include "optim/cma.h"
 
 /* The server's whole state; every rank keeps an equal copy. */
 typedef struct fbt_server {

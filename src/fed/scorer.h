@@ -2,9 +2,9 @@
 #ifndef FBT_FED_SCORER_H
 #define FBT_FED_SCORER_H
 
+#include "data/partition.h"
 #include "fed/evaluator.h"
 #include "fed/metrics.h"
-#include "data/partition.h"
 
 typedef struct fbt_scorer fbt_scorer;
 

@@ -1,11 +1,11 @@
 /* All clients score the same population, so that one CMA-ES searches the whole federation's objective: candidate i of
  * generation g is made from (seed, round, g, i) alone, a client sends its lambda losses, and their n_k-weighted mean is
  * the fitness. No drift of clients, nothing to rank across clients; related: FedES, FedKSeed. */
-#include "fed/local_search.h"
 #include "base/memory.h"
-#include "fed/protocol.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "fed/local_search.h"
+#include "fed/protocol.h"
 
 #include <stdlib.h>
 #include <string.h>

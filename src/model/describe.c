@@ -1,7 +1,7 @@
 #include "model/describe.h"
 
-#include "model/json_file.h"
 #include "base/memory.h"
+#include "model/json_file.h"
 #include "model/weights.h"
 
 #include <stdio.h>

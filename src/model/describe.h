@@ -2,8 +2,8 @@
 #ifndef FBT_MODEL_DESCRIBE_H
 #define FBT_MODEL_DESCRIBE_H
 
-#include "model/model.h"
 #include "base/status.h"
+#include "model/model.h"
 
 #include <stdbool.h>
 #include <stdint.h>

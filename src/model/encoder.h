@@ -3,11 +3,11 @@
 #ifndef FBT_MODEL_ENCODER_H
 #define FBT_MODEL_ENCODER_H
 
-#include "kernels/backend.h"
+#include "base/status.h"
 #include "data/batch.h"
+#include "kernels/backend.h"
 #include "model/model.h"
 #include "model/profile.h"
-#include "base/status.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 

@@ -2,10 +2,10 @@
 #ifndef FBT_MODEL_MODEL_H
 #define FBT_MODEL_MODEL_H
 
-#include "kernels/backend.h"
+#include "base/status.h"
 #include "data/batch.h"
 #include "data/dataset.h"
-#include "base/status.h"
+#include "kernels/backend.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_MODEL_PROFILE_H
 #define FBT_MODEL_PROFILE_H
 
+#include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "base/status.h"
 
 #include <stdint.h>
 

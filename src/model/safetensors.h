@@ -12,8 +12,8 @@
 #ifndef FBT_MODEL_SAFETENSORS_H
 #define FBT_MODEL_SAFETENSORS_H
 
-#include "kernels/backend.h"
 #include "base/status.h"
+#include "kernels/backend.h"
 
 #include <stdint.h>
 

@@ -5,8 +5,8 @@
 #ifndef FBT_MODEL_WEIGHT_FILES_H
 #define FBT_MODEL_WEIGHT_FILES_H
 
-#include "model/json_file.h"
 #include "base/status.h"
+#include "model/json_file.h"
 
 #include <stdint.h>
 

@@ -3,10 +3,10 @@
 #ifndef FBT_MODEL_WEIGHTS_H
 #define FBT_MODEL_WEIGHTS_H
 
+#include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/safetensors.h"
-#include "base/status.h"
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /* CMA-ES: life cycle, sampling, explicit changes and what can be read. */
 #include "optim/cma_internal.h"
 
-#include "optim/lapack.h"
 #include "base/memory.h"
+#include "optim/lapack.h"
 
 #include <gsl/gsl_randist.h>
 #include <math.h>

@@ -102,22 +102,22 @@ void fbt_cma_free(fbt_cma *cma);
 /* Makes `local` a fresh search (zero paths and counters, nothing deferred) around the server's mean with the server's C
  * and the given step size; its own options stay. As pycma's `_copy_light`, it samples from the server's *current* C:
  * where terms are deferred they are added up and decomposed once, on the server's account, for all local searches that
- * follow (fbt_cma_settle); the server's own lazily updated factor stays as it is. C and its factor are shared, not copied, and stay
- * alive as long as anyone uses them: the server may be told, changed or freed in any order. Cost O(d), but for that
- * decomposition. `server` changes only by that. Errors: FBT_ERR_ARG (dimensions differ, step size, the server's C is
- * not what local's covariance option can hold: any -> full, diagonal -> separable, identity -> isotropic),
- * FBT_ERR_MEMORY. */
+ * follow (fbt_cma_settle); the server's own lazily updated factor stays as it is. C and its factor are shared, not
+ * copied, and stay alive as long as anyone uses them: the server may be told, changed or freed in any order. Cost O(d),
+ * but for that decomposition. `server` changes only by that. Errors: FBT_ERR_ARG (dimensions differ, step size, the
+ * server's C is not what local's covariance option can hold: any -> full, diagonal -> separable, identity ->
+ * isotropic), FBT_ERR_MEMORY. */
 fbt_status fbt_cma_restart_from(fbt_cma *local, fbt_cma *server, double step_size);
 
-/* Where C cannot be decomposed any more (condition above the limit, not positive definite, not finite, dsyevd fails) or sigma
- * vanishes, a search has collapsed. It then goes on as a new one from its mean with its last step size: C = identity, zero
- * paths. [H] (B.3) and [C] end such a search and restart it; here it is one client's part of a round, or the server of a
- * federation, and the others go on. ask, tell, restart_from and settle reset by themselves; fbt_cma_health counts. Errors:
- * FBT_ERR_MEMORY. */
+/* Where C cannot be decomposed any more (condition above the limit, not positive definite, not finite, dsyevd fails) or
+ * sigma vanishes, a search has collapsed. It then goes on as a new one from its mean with its last step size: C =
+ * identity, zero paths. [H] (B.3) and [C] end such a search and restart it; here it is one client's part of a round, or
+ * the server of a federation, and the others go on. ask, tell, restart_from and settle reset by themselves;
+ * fbt_cma_health counts. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cma_reset(fbt_cma *cma);
 
-/* Adds up what is deferred and decomposes it, for local searches to restart from; resets where that is not possible. All ranks
- * that hold the same server must do so together. Errors: FBT_ERR_MEMORY. */
+/* Adds up what is deferred and decomposes it, for local searches to restart from; resets where that is not possible.
+ * All ranks that hold the same server must do so together. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cma_settle(fbt_cma *cma);
 
 /* x = m + sigma C^(1/2) n with the symmetric root and n: d draws of gsl_ran_gaussian_ziggurat from rng, which the
@@ -127,8 +127,8 @@ fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
 
 /* One update from the n = population candidates that were asked for. x: [n, d] in the order of their candidate numbers,
  * fitness: [n], smaller is better; equal fitness ranks by index; +infinity is a legal worst. Errors: FBT_ERR_ARG (n is
- * not the population), FBT_ERR_NUMERIC (a fitness is NaN, an x not finite, sigma overflows), FBT_ERR_MEMORY; on an error
- * the optimiser is as it was before, but for deferred work. */
+ * not the population), FBT_ERR_NUMERIC (a fitness is NaN, an x not finite, sigma overflows), FBT_ERR_MEMORY; on an
+ * error the optimiser is as it was before, but for deferred work. */
 fbt_status fbt_cma_tell(fbt_cma *cma, int64_t n, const double *x, const double *fitness);
 
 /* The same for solutions from elsewhere: solutions i with is_foreign[i] (NULL: all) are first moved towards m until
@@ -157,8 +157,8 @@ const fbt_cma_parameters *fbt_cma_parameters_of(const fbt_cma *cma);
 fbt_status fbt_cma_covariance_full(fbt_cma *cma, double *covariance);
 fbt_status fbt_cma_covariance_diagonal(fbt_cma *cma, double *diagonal);
 
-/* The covariance matrix's condition number may not exceed this, where C is decomposed (after each tell when separable), and the
- * step size may not shrink below that: see fbt_cma_reset. */
+/* The covariance matrix's condition number may not exceed this, where C is decomposed (after each tell when separable),
+ * and the step size may not shrink below that: see fbt_cma_reset. */
 #define FBT_CMA_CONDITION_LIMIT 1e14
 #define FBT_CMA_STEP_SIZE_MIN 1e-100
 

@@ -1,8 +1,8 @@
 /* Covariance matrices: sharing, eigendecomposition and products with their roots. */
 #include "optim/covariance.h"
 
-#include "optim/lapack.h"
 #include "base/memory.h"
+#include "optim/lapack.h"
 
 #include <float.h>
 #include <math.h>

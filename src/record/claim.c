@@ -28,9 +28,9 @@
  */
 #include "record/claim.h"
 
-#include "record/claim_file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "record/claim_file.h"
 #include "record/real_path.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "record/claim_file.h"
 
-#include "record/claim.h"
 #include "base/timer.h"
+#include "record/claim.h"
 
 #include <errno.h>
 #include <fcntl.h>

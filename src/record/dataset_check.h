@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_DATASET_CHECK_H
 #define FBT_RECORD_DATASET_CHECK_H
 
-#include "data/dataset.h"
 #include "base/status.h"
+#include "data/dataset.h"
 
 /* CSR offsets: from 0, rising by at least one each, up to n_tokens. `what` names the split, `item` its elements. */
 fbt_status fbt_dataset_check_offsets(const char *path, const char *what, const char *item, const int64_t *offsets,

@@ -1,8 +1,8 @@
 #include "record/dataset_file.h"
 
+#include "base/memory.h"
 #include "record/dataset_check.h"
 #include "record/hdf5_util.h"
-#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 #include "record/hdf5_util.h"
 
 #include "base/memory.h"
-#include "record/seal.h"
 #include "base/utf8.h"
+#include "record/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>

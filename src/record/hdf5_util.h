@@ -32,17 +32,17 @@ fbt_status fbt_hdf5_name_file(const char *path, fbt_status status);
 void fbt_hdf5_close(hid_t id);
 
 /* Opens an existing file for reading, without a lock (files are replaced as a whole, and some cluster file systems have
- * no locks), after its seal has been checked (seal.h); a missing, an unreadable, a truncated and a damaged file are told apart.
- * Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
+ * no locks), after its seal has been checked (seal.h); a missing, an unreadable, a truncated and a damaged file are
+ * told apart. Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_hdf5_open(const char *path, hid_t *file);
 
-/* A file that lives in memory alone, with room for a seal: empty, or with all that the file `from` has (attributes of its root must be texts or
- * numbers), but without the holes that rewriting has left there. */
+/* A file that lives in memory alone, with room for a seal: empty, or with all that the file `from` has (attributes of
+ * its root must be texts or numbers), but without the holes that rewriting has left there. */
 fbt_status fbt_hdf5_new_in_memory(hid_t *file);
 fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file);
 
-/* The bytes that a file would have on disk, sealed. Zero-initialise; keep it for the next image of a growing file, whose memory
- * is then used again; release `bytes` with free(). */
+/* The bytes that a file would have on disk, sealed. Zero-initialise; keep it for the next image of a growing file,
+ * whose memory is then used again; release `bytes` with free(). */
 typedef struct fbt_hdf5_bytes {
     void *bytes;
     int64_t n_bytes;
@@ -58,8 +58,8 @@ fbt_status fbt_hdf5_write_texts(hid_t object, const char *name, const char *cons
 fbt_status fbt_hdf5_write_int(hid_t object, const char *name, int64_t value);
 fbt_status fbt_hdf5_write_real(hid_t object, const char *name, double value);
 
-/* Attributes read: texts of fixed or variable length, and integers of any size. Release texts with free() (each, and the
- * list). Errors: FBT_ERR_DATA when the attribute is missing or of another type. */
+/* Attributes read: texts of fixed or variable length, and integers of any size. Release texts with free() (each, and
+ * the list). Errors: FBT_ERR_DATA when the attribute is missing or of another type. */
 fbt_status fbt_hdf5_read_text(hid_t object, const char *name, char **text);
 fbt_status fbt_hdf5_read_texts(hid_t object, const char *name, char ***texts, int64_t *n);
 fbt_status fbt_hdf5_read_int(hid_t object, const char *name, int64_t *value);
@@ -72,7 +72,7 @@ bool fbt_hdf5_has(hid_t object, const char *path);
 /* How a new data set is kept. */
 typedef struct fbt_hdf5_array {
     const char *name;
-    hid_t type;            /* on disk and in memory                                             */
+    hid_t type; /* on disk and in memory                                             */
     int rank;
     const hsize_t *dims;   /* [rank]; the first is 0 for an extendible one                      */
     hsize_t chunk_rows;    /* > 0: extendible along the first dimension, chunks of so many rows */
@@ -84,8 +84,8 @@ typedef struct fbt_hdf5_array {
 /* Creates a data set; values may be NULL (none are written). *dataset is the caller's to close; dataset may be NULL. */
 fbt_status fbt_hdf5_create(hid_t group, const fbt_hdf5_array *array, const void *values, hid_t *dataset);
 
-/* Number of a data set's values. A damaged header may claim any: FBT_ERR_IO where they are more than the bytes that the file keeps
- * of it can be. `name` is for the message. */
+/* Number of a data set's values. A damaged header may claim any: FBT_ERR_IO where they are more than the bytes that the
+ * file keeps of it can be. `name` is for the message. */
 fbt_status fbt_hdf5_count(hid_t dataset, const char *name, int64_t *n);
 
 /* Makes an extendible data set n_rows long; writes the last row when row is not NULL. */

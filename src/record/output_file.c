@@ -1,8 +1,8 @@
 #include "record/output_file.h"
 
+#include "base/memory.h"
 #include "record/claim.h"
 #include "record/claim_file.h"
-#include "base/memory.h"
 #include "record/real_path.h"
 #include "record/seal.h"
 

@@ -1,4 +1,5 @@
-/* A file that is replaced as a whole, so that whoever opens it at any instant sees all of the old or all of the new one. */
+/* A file that is replaced as a whole, so that whoever opens it at any instant sees all of the old or all of the new
+ * one. */
 #ifndef FBT_RECORD_OUTPUT_FILE_H
 #define FBT_RECORD_OUTPUT_FILE_H
 
@@ -10,17 +11,22 @@
 typedef struct fbt_output_file fbt_output_file;
 
 /* What a file is to hold, by which an overwrite knows the files that it may replace. */
-typedef enum fbt_output_format { FBT_OUTPUT_HDF5, FBT_OUTPUT_SAFETENSORS, FBT_OUTPUT_ZIP, FBT_OUTPUT_JSON } fbt_output_format;
+typedef enum fbt_output_format {
+    FBT_OUTPUT_HDF5,
+    FBT_OUTPUT_SAFETENSORS,
+    FBT_OUTPUT_ZIP,
+    FBT_OUTPUT_JSON
+} fbt_output_format;
 
 /* Claims `path` for this process: finds out whether the folder can be written, whether the file exists (an error unless
- * overwrite, which replaces files of this format only), and claims it (claim.h: `.<name>.lock` beside it), so that another process is
- * refused the same path. Temporary files that killed runs left behind are removed. An existing file stays as it is until
- * the first replacement. Errors: FBT_ERR_IO, FBT_ERR_STORAGE with what to do. */
+ * overwrite, which replaces files of this format only), and claims it (claim.h: `.<name>.lock` beside it), so that
+ * another process is refused the same path. Temporary files that killed runs left behind are removed. An existing file
+ * stays as it is until the first replacement. Errors: FBT_ERR_IO, FBT_ERR_STORAGE with what to do. */
 fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool overwrite, fbt_output_file **file);
 
-/* Writes bytes to a temporary file in the same folder, syncs it, renames it over the path and syncs the folder. On failure
- * (full disk, quota, the claim is lost) what was there before is untouched and the temporary file is gone. Errors: FBT_ERR_IO, FBT_ERR_STORAGE
- * (fbt_status_of_system). */
+/* Writes bytes to a temporary file in the same folder, syncs it, renames it over the path and syncs the folder. On
+ * failure (full disk, quota, the claim is lost) what was there before is untouched and the temporary file is gone.
+ * Errors: FBT_ERR_IO, FBT_ERR_STORAGE (fbt_status_of_system). */
 fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes);
 
 /* The path as it was given, for messages. */

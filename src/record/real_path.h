@@ -4,10 +4,10 @@
 
 #include "base/status.h"
 
-/* *folder: the real folder, which exists, of the file that is written when `path` is; *file: the same with the file's name. All
- * links are followed, also the last one where what it names is yet to be made, so that paths of one file are told to be that.
- * Release both with free(); NULL on failure. Errors: FBT_ERR_IO (no such folder, a loop of links, the path of a folder),
- * FBT_ERR_MEMORY. */
+/* *folder: the real folder, which exists, of the file that is written when `path` is; *file: the same with the file's
+ * name. All links are followed, also the last one where what it names is yet to be made, so that paths of one file are
+ * told to be that. Release both with free(); NULL on failure. Errors: FBT_ERR_IO (no such folder, a loop of links, the
+ * path of a folder), FBT_ERR_MEMORY. */
 fbt_status fbt_real_path(const char *path, char **folder, char **file);
 
 #endif

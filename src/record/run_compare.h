@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_RUN_COMPARE_H
 #define FBT_RECORD_RUN_COMPARE_H
 
-#include "record/run_layout.h"
 #include "base/status.h"
+#include "record/run_layout.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* The digest of a run file's results. */
 #include "record/run_reader.h"
 
-#include "record/hdf5_util.h"
 #include "base/memory.h"
+#include "record/hdf5_util.h"
 #include "record/run_rounds.h"
 
 #include <math.h>

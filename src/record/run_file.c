@@ -2,8 +2,8 @@
 
 #include "base/build_info.h"
 #include "base/memory.h"
-#include "record/run_file_internal.h"
 #include "base/timer.h"
+#include "record/run_file_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* The run file: everything a run was and did, in one HDF5 file that is only ever replaced as a whole.
  *
- * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced and
- * renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of whole
- * rounds. Layout: ARCHITECTURE.md, "The run file". Used by rank 0 alone; nothing here is collective.
+ * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced
+ * and renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of
+ * whole rounds. Layout: ARCHITECTURE.md, "The run file". Used by rank 0 alone; nothing here is collective.
  */
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
@@ -25,46 +25,46 @@ typedef struct fbt_run_text {
 
 /* What is known before the first round. Borrowed during fbt_run_file_create and fbt_run_file_continue. */
 typedef struct fbt_run_header {
-    const char *config_given;    /* the file as given, and the command line's settings as comments at its end */
-    const char *config_resolved; /* all settings                                                             */
+    const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
+    const char *config_resolved;     /* all settings                                                             */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
-    int64_t n_clients;           /* K */
-    int64_t dimension;           /* d */
-    int64_t n_generations;       /* I: step sizes that a client uploads each round */
+    int64_t n_clients;               /* K */
+    int64_t dimension;               /* d */
+    int64_t n_generations;           /* I: step sizes that a client uploads each round */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
-    int64_t n_prompt_values[2];  /* shape of the soft prompt: P, hidden size */
-    bool client_means;           /* keep /rounds/client/mean */
-    const char *const *phases;   /* names of the timed phases, which do not overlap: a round's time is their sum */
+    int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
+    bool client_means;              /* keep /rounds/client/mean */
+    const char *const *phases;      /* names of the timed phases, which do not overlap: a round's time is their sum */
     int64_t n_phases;
     const int64_t *sample_offsets; /* [K + 1]: the training samples of each client ...      */
     const int64_t *sample_index;   /* [sample_offsets[K]]: ... as rows of the train split   */
     const int64_t *dev_index;      /* [n_dev]: rows of the train split (or of the dev split if the data set has one) */
     int64_t n_dev;
-    const int64_t *class_count;    /* [K, n_labels] */
+    const int64_t *class_count; /* [K, n_labels] */
 } fbt_run_header;
 
-/* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores that
- * were not taken in a round are NaN. */
+/* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores
+ * that were not taken in a round are NaN. */
 typedef struct fbt_run_round {
-    int64_t index;             /* 0: before tuning; r: after round r */
-    const double *z;           /* [d] server mean */
-    double step_size;          /* the server's */
-    double step_size_local;    /* with which clients start the next round */
+    int64_t index;          /* 0: before tuning; r: after round r */
+    const double *z;        /* [d] server mean */
+    double step_size;       /* the server's */
+    double step_size_local; /* with which clients start the next round */
     double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
-    double condition_number, axis_ratio, path_sigma_norm; /* of the server's covariance and |p_sigma| */
-    const uint8_t *participants; /* [K] 0 or 1 */
+    double condition_number, axis_ratio, path_sigma_norm;               /* of the server's covariance and |p_sigma| */
+    const uint8_t *participants;                                        /* [K] 0 or 1 */
     const double *client_fitness, *client_loss, *client_loss_perturbed; /* [K] */
-    const double *client_step_size;     /* [K, I] */
-    const double *client_mean;          /* [K, d] or NULL */
-    const double *client_condition;     /* [K] */
-    const int64_t *client_evaluations;  /* [K] */
-    const double *phase_s;              /* [n_phases] seconds, largest over ranks */
-    int64_t n_resets;                   /* searches of this round that collapsed and began anew, the server's included */
-    int64_t bytes_up, bytes_down;       /* that a real deployment would send this round, all clients together */
-    int64_t n_tokens;                   /* tokens through the model this round, all ranks */
-    int64_t peak_memory_bytes;          /* largest over ranks */
+    const double *client_step_size;                                     /* [K, I] */
+    const double *client_mean;                                          /* [K, d] or NULL */
+    const double *client_condition;                                     /* [K] */
+    const int64_t *client_evaluations;                                  /* [K] */
+    const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
+    int64_t n_resets;             /* searches of this round that collapsed and began anew, the server's included */
+    int64_t bytes_up, bytes_down; /* that a real deployment would send this round, all clients together */
+    int64_t n_tokens;             /* tokens through the model this round, all ranks */
+    int64_t peak_memory_bytes;    /* largest over ranks */
 } fbt_run_round;
 
 /* A named array of the checkpoint; a list ends with name == NULL. */
@@ -77,22 +77,22 @@ typedef struct fbt_run_array {
 
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
-    int64_t best_round;        /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
+    int64_t best_round; /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
     int64_t last_round;
-    const double *best_z;      /* [d] */
-    const double *last_z;      /* [d] */
-    const float *best_prompt;  /* [P, H] */
-    const float *last_prompt;  /* [P, H] */
+    const double *best_z;     /* [d] */
+    const double *last_z;     /* [d] */
+    const float *best_prompt; /* [P, H] */
+    const float *last_prompt; /* [P, H] */
 } fbt_run_result;
 
-/* Finds out now whether a run file could be written at this path: folder there and writable, no other run writing it, no
- * existing file unless overwrite. Errors: FBT_ERR_IO with what to do. */
+/* Finds out now whether a run file could be written at this path: folder there and writable, no other run writing it,
+ * no existing file unless overwrite. Errors: FBT_ERR_IO with what to do. */
 fbt_status fbt_run_file_check(const char *path, bool overwrite);
 
-/* Starts a run file. Writes no run file before the first fbt_run_file_commit, but finds out now whether it could: folder
- * missing or read-only, file exists and overwrite is false (with overwrite, only an HDF5 file is replaced). Until
- * fbt_run_file_free it is claimed (claim.h), so that another process is refused the same path. Temporary files that
- * killed runs of that name left behind are removed. Errors: FBT_ERR_IO with what to do. */
+/* Starts a run file. Writes no run file before the first fbt_run_file_commit, but finds out now whether it could:
+ * folder missing or read-only, file exists and overwrite is false (with overwrite, only an HDF5 file is replaced).
+ * Until fbt_run_file_free it is claimed (claim.h), so that another process is refused the same path. Temporary files
+ * that killed runs of that name left behind are removed. Errors: FBT_ERR_IO with what to do. */
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file);
 
 /* What made the rounds from first_round on: one start of the program. "" where the file does not tell. */
@@ -106,43 +106,45 @@ typedef struct fbt_run_maker {
 typedef struct fbt_run_past {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
-    int64_t best_round;        /* -1: no dev set */
+    int64_t best_round;              /* -1: no dev set */
     double best_accuracy, best_loss; /* of the best round, on dev */
     char *config_resolved;
-    char *model_sha256, *data_sha256;             /* of /inputs                       */
-    char *precision, *device, *instruction_set;   /* of /environment: the last session's */
-    fbt_run_maker *makers;     /* [n_makers], the first first */
+    char *model_sha256, *data_sha256;           /* of /inputs                       */
+    char *precision, *device, *instruction_set; /* of /environment: the last session's */
+    fbt_run_maker *makers;                      /* [n_makers], the first first */
     int64_t n_makers;
-    fbt_run_array *checkpoint; /* as it was set last; of fbt_run_file_open alone */
+    fbt_run_array *checkpoint;          /* as it was set last; of fbt_run_file_open alone */
     char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
 } fbt_run_past;
 void fbt_run_past_clear(fbt_run_past *past);
 
-/* Reads it and leaves the file alone. Errors: FBT_ERR_IO (not readable, truncated), FBT_ERR_DATA (not a run file, or one that lacks
- * something). */
+/* Reads it and leaves the file alone. Errors: FBT_ERR_IO (not readable, truncated), FBT_ERR_DATA (not a run file, or
+ * one that lacks something). */
 fbt_status fbt_run_past_read(const char *path, fbt_run_past *past);
 
 /* Opens the run file at `path` to go on with it: takes its lock, as fbt_run_file_create does, loads all of it and tells
- * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file NULL.
- * Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a run file, or one
- * that lacks something). */
+ * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file
+ * NULL. Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a
+ * run file, or one that lacks something). */
 fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past);
 
-/* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and records
- * the header's settings and environment as those of another session, which begins after the last round. inputs are not written
- * again. Errors: FBT_ERR_DATA. */
+/* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and
+ * records the header's settings and environment as those of another session, which begins after the last round. inputs
+ * are not written again. Errors: FBT_ERR_DATA. */
 fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *header);
 
 /* Appends a round, in memory: rounds come in rising order of index; client_mean may be NULL only when the header's
  * client_means is false. On failure the rounds before are as they were. */
 fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round);
 
-/* Replaces the checkpoint / the result, in memory. The checkpoint belongs to the last round added (attribute `round`). */
+/* Replaces the checkpoint / the result, in memory. The checkpoint belongs to the last round added (attribute `round`).
+ */
 fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *arrays);
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result);
 
-/* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On failure
- * (full disk, quota) the file of the previous commit is untouched and the temporary one is removed. FBT_ERR_IO, FBT_ERR_STORAGE. */
+/* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On
+ * failure (full disk, quota) the file of the previous commit is untouched and the temporary one is removed. FBT_ERR_IO,
+ * FBT_ERR_STORAGE. */
 fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status);
 
 /* Size of the file that was committed last; 0 before. */

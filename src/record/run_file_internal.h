@@ -37,7 +37,8 @@ void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header);
 fbt_status fbt_run_file_group(hid_t parent, const char *name, hid_t *group);
 
 /* Makes the data set of a column, without rows, in the group /rounds. */
-fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header, hid_t *dataset);
+fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header,
+                                    hid_t *dataset);
 
 /* On disk, and in memory. */
 hid_t fbt_run_file_type(fbt_run_type type);

@@ -1,9 +1,9 @@
 /* A run file as one JSON object. */
 #include "record/run_reader.h"
 
+#include "base/utf8.h"
 #include "record/hdf5_util.h"
 #include "record/run_rounds.h"
-#include "base/utf8.h"
 
 #include <jansson.h>
 #include <math.h>

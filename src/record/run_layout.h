@@ -26,11 +26,11 @@ typedef struct fbt_run_column {
     const char *name;
     fbt_run_type type;
     fbt_run_shape shape;
-    size_t offset;     /* in fbt_run_round: of the value (scalars) or of a pointer to the values */
+    size_t offset; /* in fbt_run_round: of the value (scalars) or of a pointer to the values */
     bool deflate;
     const char *long_name;
     const char *unit;
-    bool optional;     /* files of earlier versions lack it */
+    bool optional; /* files of earlier versions lack it */
 } fbt_run_column;
 
 /* The table; *n is its length. */

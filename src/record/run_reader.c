@@ -1,7 +1,7 @@
 #include "record/run_reader.h"
 
-#include "record/hdf5_util.h"
 #include "base/memory.h"
+#include "record/hdf5_util.h"
 #include "record/run_rounds.h"
 
 #include <errno.h>

@@ -9,8 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* SHA-256 over all result data sets: everything that promise 1 says is equal however the work is cut, i.e. all of /rounds,
- * /partition, /result and /checkpoint but timings and memory. Names, types, shapes and values, in alphabetical order. */
+/* SHA-256 over all result data sets: everything that promise 1 says is equal however the work is cut, i.e. all of
+ * /rounds, /partition, /result and /checkpoint but timings and memory. Names, types, shapes and values, in alphabetical
+ * order. */
 fbt_status fbt_run_reader_digest(const char *path, char text[FBT_DIGEST_TEXT_BYTES]);
 
 /* Settings, environment and the table of rounds for people. */
@@ -19,12 +20,13 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream);
 /* The same as one JSON object. */
 fbt_status fbt_run_reader_show_json(const char *path, FILE *stream);
 
-/* What evaluate needs: the resolved settings (free()), and z [*dimension] (free()) of a round. `which` is "best", "last" or a
- * round number. *round is the round's index. */
-fbt_status fbt_run_reader_load_z(const char *path, const char *which, char **config_resolved, double **z, int64_t *dimension,
-                                 int64_t *round);
+/* What evaluate needs: the resolved settings (free()), and z [*dimension] (free()) of a round. `which` is "best",
+ * "last" or a round number. *round is the round's index. */
+fbt_status fbt_run_reader_load_z(const char *path, const char *which, char **config_resolved, double **z,
+                                 int64_t *dimension, int64_t *round);
 
-/* Writes `logits` float [n, n_labels] and `predictions`, `labels` int32 [n] to an HDF5 file (temporary file, then renamed). */
+/* Writes `logits` float [n, n_labels] and `predictions`, `labels` int32 [n] to an HDF5 file (temporary file, then
+ * renamed). */
 fbt_status fbt_scores_write(const char *path, bool overwrite, const float *logits, const int32_t *predictions,
                             const int32_t *labels, int64_t n, int64_t n_labels, const char *source);
 

@@ -1,7 +1,7 @@
 #include "record/run_rounds.h"
 
-#include "record/hdf5_util.h"
 #include "base/memory.h"
+#include "record/hdf5_util.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -60,8 +60,8 @@ done:
     return status;
 }
 
-/* Integers are kept as double, which holds those below 2^53 exactly. Whoever looks for a round takes the first that has its
- * index. */
+/* Integers are kept as double, which holds those below 2^53 exactly. Whoever looks for a round takes the first that has
+ * its index. */
 static fbt_status check_integers(const char *path, const double *values, int64_t n, bool is_index)
 {
     for (int64_t r = 0; r < n; r++) {
@@ -91,7 +91,8 @@ static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
             }
             FBT_TRY(read_column(file, path, rounds->n_rounds, &rounds->scalars[i]));
             if (columns[i].type == FBT_RUN_INTEGER) {
-                FBT_TRY(check_integers(path, rounds->scalars[i], rounds->n_rounds, i == 0)); /* the first column is the index */
+                FBT_TRY(check_integers(path, rounds->scalars[i], rounds->n_rounds,
+                                       i == 0)); /* the first column is the index */
             }
         }
     }

@@ -2,8 +2,8 @@
 #ifndef FBT_RECORD_RUN_SUMMARY_H
 #define FBT_RECORD_RUN_SUMMARY_H
 
-#include "record/run_file.h"
 #include "base/status.h"
+#include "record/run_file.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,9 +14,9 @@ typedef struct fbt_run_summary {
     fbt_run_status run_status; /* as it was written last: `running` also when the run was killed                */
     char *config_resolved;
     int64_t last_round;
-    int64_t best_round;        /* on dev; -1: no dev samples                                                    */
-    double dev_accuracy;       /* of the best round; NaN: none                                                  */
-    double test_accuracy;      /* of the best round, or of the last where there is no best; NaN: not scored     */
+    int64_t best_round;   /* on dev; -1: no dev samples                                                    */
+    double dev_accuracy;  /* of the best round; NaN: none                                                  */
+    double test_accuracy; /* of the best round, or of the last where there is no best; NaN: not scored     */
 } fbt_run_summary;
 
 /* No file at `path`: FBT_OK with exists false. Errors: FBT_ERR_IO, FBT_ERR_DATA. */

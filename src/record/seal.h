@@ -1,8 +1,9 @@
-/* The seal of an HDF5 file: the SHA-256 of all that follows, in a block before it (HDF5's user block, which every HDF5 library passes
- * over), so that a damaged file is told before the library reads it. HDF5 1.10 may crash on damaged metadata.
+/* The seal of an HDF5 file: the SHA-256 of all that follows, in a block before it (HDF5's user block, which every HDF5
+ * library passes over), so that a damaged file is told before the library reads it. HDF5 1.10 may crash on damaged
+ * metadata.
  *
- * The block is FBT_SEAL_BYTES long: one line, `fedbpt-seal 1 sha256 DIGEST N`, and zeros. N: how many bytes follow the block. Python
- * writes and checks the same in analysis/fedbpt_analysis/seal.py.
+ * The block is FBT_SEAL_BYTES long: one line, `fedbpt-seal 1 sha256 DIGEST N`, and zeros. N: how many bytes follow the
+ * block. Python writes and checks the same in analysis/fedbpt_analysis/seal.py.
  */
 #ifndef FBT_RECORD_SEAL_H
 #define FBT_RECORD_SEAL_H
@@ -19,8 +20,8 @@ enum { FBT_HDF5_SIGNATURE_BYTES = 8 };
 /* Makes the block for the bytes that will follow it. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_seal_make(const void *rest, int64_t n_bytes, char block[FBT_SEAL_BYTES]);
 
-/* Reads the file from its beginning and compares. An HDF5 file without a seal, as earlier versions wrote, passes. path: for
- * messages. Errors: FBT_ERR_IO (not an HDF5 file, truncated, changed), FBT_ERR_STORAGE. */
+/* Reads the file from its beginning and compares. An HDF5 file without a seal, as earlier versions wrote, passes. path:
+ * for messages. Errors: FBT_ERR_IO (not an HDF5 file, truncated, changed), FBT_ERR_STORAGE. */
 fbt_status fbt_seal_check(const char *path, int descriptor);
 
 #endif

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from conftest import call
 
 SMALL = ("--shape", "minilm-l6", "--samples", 2, "--candidates", 3, "--copies", 2, "--length", 9, "--prompt-mode", "input",

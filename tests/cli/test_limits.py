@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 import pytest
-from conftest import SANITIZED, LOG_LINE, Result, Study
+from conftest import LOG_LINE, SANITIZED, Result, Study
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers reserve terabytes of address space")
 

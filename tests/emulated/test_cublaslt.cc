@@ -2,7 +2,7 @@
  */
 #include "device_array.h"
 
-#include "cuda/emulated/kernel.h"
+#include "tests/cuda/emulated/kernel.h"
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>

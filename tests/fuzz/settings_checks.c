@@ -1,7 +1,7 @@
 #include "settings_checks.h"
 
-#include "fuzz.h"
 #include "config/options.h"
+#include "fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,9 @@
 #ifndef FBT_TESTS_FIXTURE_H
 #define FBT_TESTS_FIXTURE_H
 
+#include "base/status.h"
 #include "data/batch.h"
 #include "model/model.h"
-#include "base/status.h"
 
 #include <stdint.h>
 

@@ -74,7 +74,7 @@ def embedding(hidden):
 def logits_of(model, base, case, about):
     p_all = prompts(case["n_prompt_tokens"], model.config.hidden_size, case["z"], about["projection_scale"], case["offset"])
     rows = []
-    for tokens, readout, index in zip(case["sequences"], case["readout"], case["prompt_index"]):
+    for tokens, readout, index in zip(case["sequences"], case["readout"], case["prompt_index"], strict=True):
         p = p_all[index] if case["n_prompt_tokens"] else None
         hidden = last_hidden(base, tokens, case["mode"], p)
         if about["readout"] == "mask":
@@ -96,7 +96,7 @@ def make_cases(model, about, draw, specials, lengths, n_vocab, p_tokens):
         n_prompt = 0 if mode == "none" else p_tokens
         case = {"mode": mode, "n_prompt_tokens": n_prompt, "offset": has_offset, "sequences": [], "readout": [],
                 "prompt_index": [], "z": (draw.integers(-96, 97, (N_PROMPTS, N_SEARCH)) / 64.0).tolist()}
-        for s, length in enumerate(lengths):
+        for length in lengths:
             length = max(length, p_tokens + 3)
             tokens = [bos] + draw.integers(low, n_vocab, length - 2).tolist() + [eos]
             readout = int(draw.integers(0, length))

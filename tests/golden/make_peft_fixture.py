@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import peft
 import peft_cases
-import toy
 import torch
+import toy
 import transformers as hf
 
 PROGRAM = os.environ.get("FEDBPT", "build/release/bin/fedbpt")

@@ -4,8 +4,8 @@
  * going on from our own state, so differences would add up. Broken by: a factor that is refreshed a generation too
  * early or late, paths that survive a restart or do not survive a round, a restart from the server's outdated factor,
  * mirrors that count as bad directions, unclipped foreign solutions, any wrong constant. */
-#include "optim/cma.h"
 #include "base/rng.h"
+#include "optim/cma.h"
 #include "trace.h"
 
 #include <stdio.h>

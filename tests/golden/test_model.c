@@ -1,6 +1,6 @@
 /* Model: label logits against Hugging Face's, in float64, for small random models of every kind. */
-#include "fixture.h"
 #include "base/memory.h"
+#include "fixture.h"
 #include "model/prompt.h"
 
 #include <math.h>

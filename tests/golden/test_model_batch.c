@@ -1,7 +1,7 @@
 /* Model: a sequence's logits are the same bits whatever else is in the batch and however many threads work; prompts
  * likewise; batches that make no sense are refused. */
-#include "fixture.h"
 #include "base/memory.h"
+#include "fixture.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* Model: what it asks of a backend keeps backend.h's word, seen by a backend that watches. The processor's does the
  * computing, but it says that it has two lanes, fills what is read only when it is waited for, and looks at passes:
  * nothing but operations within them, the same operations with the same arguments for the same key. */
-#include "fixture.h"
 #include "base/rng.h"
+#include "fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Model files: what is not a model, or is a damaged one, ends in one sentence that names the file, never in a crash. */
-#include "fixture.h"
 #include "base/memory.h"
+#include "fixture.h"
 #include "model/safetensors.h"
 
 #include <ftw.h>

@@ -6,8 +6,8 @@
  * that does not start from the server's C or the handed-out step size, an upload in another client's slot, the best
  * half as parents, sigma' over other counts, another ratio for the next step size, a server below 6 clients without
  * the damping of mirrored sampling. */
-#include "fed/local_search.h"
 #include "base/rng.h"
+#include "fed/local_search.h"
 #include "trace.h"
 
 #include <stdio.h>

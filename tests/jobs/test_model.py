@@ -18,7 +18,6 @@ from staging import archives, model, program
 from staging.archives import Archive
 from staging.errors import UserError
 
-
 HIDDEN, WIDE = int(str(SIZES["hidden_size"])), int(str(SIZES["intermediate_size"]))
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 LAST = "encoder.layer.0.output.LayerNorm.bias"

@@ -14,8 +14,8 @@ from staging.hf_tokenizer import assemble
 from staging.layout import make_layout
 from staging.task import load_task
 from staging.tokenizer import TaskTokenizer
-from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 from test_tokens import prepare, samples
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 PLAIN, LLAMA = {"tokenizer_class": "PreTrainedTokenizerFast"}, {"tokenizer_class": "LlamaTokenizer"}
 # Type of tokenizer -> how to make it, model type, its special tokens, tokenizer_config.json.

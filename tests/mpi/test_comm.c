@@ -1,7 +1,7 @@
 /* Communication, on any number of ranks. Failures are counted, and the job's count is every rank's exit status: no rank
  * may leave early, or the others would wait for it. */
-#include "comm/comm.h"
 #include "base/memory.h"
+#include "comm/comm.h"
 
 #include <math.h>
 #include <mpi.h>

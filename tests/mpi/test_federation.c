@@ -1,8 +1,8 @@
 /* Whole federations with the toy model, on any number of ranks: the same numbers as on one, and no hang when one rank
  * fails alone. Failures are counted, and the job's count is every rank's exit status. */
-#include "optim/cma.h"
 #include "base/memory.h"
 #include "mpi_test.h"
+#include "optim/cma.h"
 #include "toy.h"
 
 #include <stdlib.h>

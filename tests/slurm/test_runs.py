@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from job import ENDLESS, ROOT, Job, cli, environment_in, lasting, last_round, wait_until
+from job import ENDLESS, ROOT, Job, cli, environment_in, last_round, lasting, wait_until
 from slurm_cluster import environment_of
 
 

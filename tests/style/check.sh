@@ -2,7 +2,7 @@
 # Checks how the sources are written.
 #
 #   bash tests/style/check.sh            all checks
-#   bash tests/style/check.sh TOOL...    clang-format, shellcheck, ruff, cppcheck
+#   bash tests/style/check.sh TOOL...    clang-format, shellcheck, ruff
 #
 # Exit code 77: the tool is missing, or is of another version than the one that the sources are written for.
 set -euo pipefail
@@ -36,13 +36,7 @@ check_ruff() {
     .venv/bin/ruff check --no-cache analysis jobs tests
 }
 
-check_cppcheck() {
-    command -v cppcheck >/dev/null || skip "there is no cppcheck; jobs/setup.sh --tests installs it"
-    sources 'src/*.c' 'kernels/*.c' | xargs cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance \
-        --inline-suppr --suppressions-list=tests/style/cppcheck.txt --error-exitcode=1 -j 2 -I src -I . -D_GNU_SOURCE
-}
-
-[ $# -gt 0 ] || set -- clang-format shellcheck ruff cppcheck
+[ $# -gt 0 ] || set -- clang-format shellcheck ruff
 for tool in "$@"; do
     "check_${tool//-/_}"
 done

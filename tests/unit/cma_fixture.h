@@ -2,8 +2,8 @@
 #ifndef FBT_TEST_CMA_FIXTURE_H
 #define FBT_TEST_CMA_FIXTURE_H
 
-#include "optim/cma.h"
 #include "base/rng.h"
+#include "optim/cma.h"
 
 #include <math.h>
 #include <setjmp.h>

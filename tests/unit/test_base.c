@@ -149,8 +149,8 @@ static void failed_writes_are_told_apart(void **state)
     }
 }
 
-/* A run of 1,000 rounds of 10 ms whose file has 1 MB and grows by 100 kB a round, written at 100 MB/s. Broken by an estimate that takes
- * all rounds for equal: after 100 rounds it said 63 s of 514 s. */
+/* A run of 1,000 rounds of 10 ms whose file has 1 MB and grows by 100 kB a round, written at 100 MB/s. Broken by an
+ * estimate that takes all rounds for equal: after 100 rounds it said 63 s of 514 s. */
 static void what_is_left_knows_that_files_grow(void **state)
 {
     (void)state;
@@ -176,14 +176,10 @@ static void what_is_left_knows_that_files_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(failed_writes_are_told_apart),
-        cmocka_unit_test(what_is_left_knows_that_files_grow),
-        cmocka_unit_test(philox_known_answer),
-        cmocka_unit_test(streams_are_keyed),
-        cmocka_unit_test(digest_known_answer),
-        cmocka_unit_test(first_error_is_kept),
-        cmocka_unit_test(memory_refuses_absurd_sizes),
-        cmocka_unit_test(utf8),
+        cmocka_unit_test(failed_writes_are_told_apart), cmocka_unit_test(what_is_left_knows_that_files_grow),
+        cmocka_unit_test(philox_known_answer),          cmocka_unit_test(streams_are_keyed),
+        cmocka_unit_test(digest_known_answer),          cmocka_unit_test(first_error_is_kept),
+        cmocka_unit_test(memory_refuses_absurd_sizes),  cmocka_unit_test(utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Data: packing sequences into a batch, and the data set in memory. */
+#include "base/memory.h"
 #include "data/batch.h"
 #include "data/dataset.h"
-#include "base/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Claims: one holder at a time, whoever dies when. */
-#include "record/claim.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "record/claim.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,7 +24,8 @@
 
 static char folder[64], path[128], lock[128];
 
-/* The program's clock and its pauses, which this test makes up where it says so: the linker puts these in their place. */
+/* The program's clock and its pauses, which this test makes up where it says so: the linker puts these in their place.
+ */
 static double ahead_s;
 static int n_pauses;
 static void (*at_pause)(void); /* NULL: nothing; no pause is real */
@@ -268,8 +269,8 @@ static void sign_at_the_fifth_pause(void)
     }
 }
 
-/* As when a server's clock was set back, or a folder restored: broken where times of files alone decide, by which this claim would be
- * held for an hour and two minutes. */
+/* As when a server's clock was set back, or a folder restored: broken where times of files alone decide, by which this
+ * claim would be held for an hour and two minutes. */
 static void signs_of_life_ahead_of_the_clock_go_stale(void **state)
 {
     (void)state;
@@ -286,8 +287,8 @@ static void signs_of_life_ahead_of_the_clock_go_stale(void **state)
     unlink(lock);
 }
 
-/* As when a server's clock was set forwards: the next sign of life looks as old as the last. Broken where the time of the last alone
- * decides: a run that lives would lose its file. */
+/* As when a server's clock was set forwards: the next sign of life looks as old as the last. Broken where the time of
+ * the last alone decides: a run that lives would lose its file. */
 static void old_sign_at_the_fifth_pause(void)
 {
     if (n_pauses == 5) {
@@ -346,7 +347,8 @@ static void a_held_claim_is_described(void **state)
     write_claim(lock, DEAD_IDENTITY "5", "elsewhere", 4711, "77", 0, 90);
     assert_int_equal(fbt_claim_look(path, &holder), FBT_OK);
     snprintf(expected, sizeof expected,
-             "process 4711 on elsewhere, job 77, last sign of life %%d s ago; lock %s, free in %%d s if there is no other sign",
+             "process 4711 on elsewhere, job 77, last sign of life %%d s ago; lock %s, free in %%d s if there is no "
+             "other sign",
              lock);
     assert_int_equal(sscanf(holder.held, expected, &age_s, &left_s), 2);
     assert_true(age_s >= 90 && age_s < 100 && age_s + left_s == FBT_CLAIM_STALE_S);

@@ -6,8 +6,8 @@
  * median of 11 runs has to be within 15% of pycma's median (start 3 and step size 2, Rosenbrock 0 and 0.1; default
  * population; no tolerances), and every run has to get there. Broken by a wrong weight, learning rate, damping, path or
  * negative update that costs or saves more than that on any function. optim.cmake says what is run in which build. */
-#include "optim/cma.h"
 #include "base/rng.h"
+#include "optim/cma.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,10 +1,10 @@
 /* Settings: what is read, what is refused and in which words, and that printing and reading are inverse. */
-#include "kernels/backend.h"
-#include "optim/cma.h"
-#include "config/options.h"
-#include "model/prompt.h"
-#include "config/settings.h"
 #include "base/status.h"
+#include "config/options.h"
+#include "config/settings.h"
+#include "kernels/backend.h"
+#include "model/prompt.h"
+#include "optim/cma.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -563,7 +563,8 @@ static void giants_are_refused(void **state)
     fbt_settings_clear(&s);
 }
 
-/* Breaks if brackets are counted that open nothing: settings given by --set could then not be read back from the run file. */
+/* Breaks if brackets are counted that open nothing: settings given by --set could then not be read back from the run
+ * file. */
 static void brackets_in_texts_are_texts(void **state)
 {
     (void)state;

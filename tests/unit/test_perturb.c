@@ -1,7 +1,7 @@
 /* Perturbed tokens, as the processor's backend makes them; others are held to the same bits by the conformance suite.
  * Statistical bounds are 5 standard deviations on fixed seeds: they hold or fail for good. */
-#include "kernels/backend.h"
 #include "base/rng.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* The protocols by themselves: server updates on uploads made up by hand, and whole rounds against the same search
  * written out with nothing but the optimiser and the toy model's closed form. */
-#include "fed/local_search.h"
 #include "base/rng.h"
+#include "fed/local_search.h"
 #include "toy.h"
 
 #include <math.h>

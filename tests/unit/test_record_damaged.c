@@ -2,12 +2,12 @@
  */
 #include "test_record_fixture.h"
 
+#include "base/status.h"
 #include "record/hdf5_util.h"
 #include "record/run_compare.h"
 #include "record/run_prompt.h"
 #include "record/run_reader.h"
 #include "record/run_summary.h"
-#include "base/status.h"
 
 #include <math.h>
 #include <setjmp.h>

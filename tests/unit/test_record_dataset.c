@@ -1,9 +1,9 @@
 /* Data set files: what is read, that every inconsistency is found and named, and that damaged files do no harm. */
 #include "test_record_fixture.h"
 
+#include "base/status.h"
 #include "record/dataset_file.h"
 #include "record/hdf5_util.h"
-#include "base/status.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

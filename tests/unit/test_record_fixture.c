@@ -1,7 +1,7 @@
 #include "test_record_fixture.h"
 
-#include "record/seal.h"
 #include "base/status.h"
+#include "record/seal.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -44,8 +44,8 @@ void fixture_set_result(fixture *f, fbt_run_file *file, int64_t best_round, int6
 /* A finished run file of n_rounds rounds. */
 void fixture_write(fixture *f, const char *path, int64_t n_rounds, double noise);
 
-/* Setup and teardown of a test: a new empty folder below /tmp (or TMPDIR), HDF5 without its own messages; the folder goes
- * with all in it. fixture_path joins the folder and a name. */
+/* Setup and teardown of a test: a new empty folder below /tmp (or TMPDIR), HDF5 without its own messages; the folder
+ * goes with all in it. fixture_path joins the folder and a name. */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 const char *fixture_path(const char *name);
@@ -57,8 +57,8 @@ int fixture_count_files_but(const char *prefix);
 /* Seals an HDF5 file as it is now: one that a test has changed, or that was written without a seal. */
 void fixture_seal(const char *path);
 
-/* Reads a sealed file with some hundred of its bits flipped, one at a time, by `read`, which must fail each time with a sentence that
- * begins with the path; then truncated and with bytes appended. The file is as it was in the end. */
+/* Reads a sealed file with some hundred of its bits flipped, one at a time, by `read`, which must fail each time with a
+ * sentence that begins with the path; then truncated and with bytes appended. The file is as it was in the end. */
 void fixture_assert_damage_is_told(const char *path, fbt_status (*read)(const char *path));
 
 /* Fails the test unless the kept sentence contains `part`; forgets the sentence. */

@@ -1,9 +1,9 @@
 /* Output files: what is refused before a run starts, and what a full disk, a limit or a second run do to a file. */
 #include "test_record_fixture.h"
 
+#include "base/status.h"
 #include "record/output_file.h"
 #include "record/run_reader.h"
-#include "base/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,8 +68,8 @@ static void paths_that_cannot_be_written(void **state)
     assert_int_equal(fixture_count_files(), 1);
 }
 
-/* A name that leaves no room for that of a right to succeed (`.name.lock.IDENTITY`) made a run that could not be gone on with: its dead
- * holder could not be taken over from. */
+/* A name that leaves no room for that of a right to succeed (`.name.lock.IDENTITY`) made a run that could not be gone
+ * on with: its dead holder could not be taken over from. */
 static void names_leave_room_for_locks(void **state)
 {
     (void)state;
@@ -81,7 +81,8 @@ static void names_leave_room_for_locks(void **state)
     for (int i = 0; i < 2; i++) {
         pid_t child = fork();
         if (child == 0) {
-            _exit(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file) == FBT_OK ? 0 : 1); /* and dies */
+            _exit(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file) == FBT_OK ? 0
+                                                                                                    : 1); /* and dies */
         }
         int how;
         assert_int_equal(waitpid(child, &how, 0), child);

@@ -1,8 +1,8 @@
 /* Reading run files: the digest, the table, JSON, and z of a chosen round. */
 #include "test_record_fixture.h"
 
-#include "record/run_reader.h"
 #include "base/status.h"
+#include "record/run_reader.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -187,7 +187,8 @@ static void storage_does_not_count(void **state)
     assert_true(H5Ovisit2(source, H5_INDEX_NAME, H5_ITER_DEC, copy_plainly, &target, H5O_INFO_BASIC) >= 0);
     H5Fclose(target);
     H5Fclose(source);
-    assert_string_equal(digest_of(fixture_path("a.h5")), digest_of(fixture_path("b.h5"))); /* nor does it that b has no seal */
+    assert_string_equal(digest_of(fixture_path("a.h5")),
+                        digest_of(fixture_path("b.h5"))); /* nor does it that b has no seal */
     fixture_seal(fixture_path("b.h5"));
     assert_string_equal(digest_of(fixture_path("a.h5")), digest_of(fixture_path("b.h5")));
 }

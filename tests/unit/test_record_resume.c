@@ -1,8 +1,8 @@
 /* Going on with a run file: what is found in it, what is added, and what is refused. */
 #include "test_record_fixture.h"
 
-#include "record/run_reader.h"
 #include "base/status.h"
+#include "record/run_reader.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

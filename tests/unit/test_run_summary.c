@@ -1,8 +1,8 @@
 /* The line that a sweep tells of a run file. */
 #include "test_record_fixture.h"
 
-#include "record/run_summary.h"
 #include "base/status.h"
+#include "record/run_summary.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -78,7 +78,8 @@ static void no_file_is_no_failure_and_a_damaged_one_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_best_round_on_dev_is_told_with_its_test_score, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(the_best_round_on_dev_is_told_with_its_test_score, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(without_dev_samples_the_last_round_is_told, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(no_file_is_no_failure_and_a_damaged_one_is, fixture_setup, fixture_teardown),
     };

@@ -1,6 +1,6 @@
 /* Which settings may differ between the sessions of one run. */
-#include "config/options.h"
 #include "base/status.h"
+#include "config/options.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Sweeps: which runs a file makes, what they are called, and which files are refused in which words. */
-#include "config/settings.h"
 #include "base/status.h"
+#include "config/settings.h"
 #include "config/sweep.h"
 
 #include <setjmp.h>
@@ -94,7 +94,8 @@ static void runs_are_the_product_of_all_axes(void **state)
     assert_int_equal(s.n_axes, 6);
     assert_string_equal(s.axes[0], "fed.protocol");
     assert_string_equal(s.axes[5], "run.seed");
-    assert_non_null(strstr(axes_of(&s, 0), "fed.protocol=nvflare cma.sigma=1 cma.population=5 fed.local_generations=8"));
+    assert_non_null(
+        strstr(axes_of(&s, 0), "fed.protocol=nvflare cma.sigma=1 cma.population=5 fed.local_generations=8"));
     assert_non_null(strstr(axes_of(&s, 1), "run.seed=2")); /* the last axis changes fastest */
     assert_non_null(strstr(axes_of(&s, 8), "cma.sigma=2.5"));
     assert_non_null(strstr(axes_of(&s, 47), "fed.protocol=paper cma.sigma=10 cma.population=20 cma.alpha="));
@@ -111,11 +112,13 @@ static void a_run_has_its_settings(void **state)
     fbt_settings settings = {0};
     char output[512];
     const char *const assignments[] = {"fed.rounds=6", "data.path=a=b.h5"};
-    const char *text = "settings: {fed.rounds: 99, cma.alpha: 0.5, run.seed: 70}\ngrid: {cma.sigma: [3]}\nsets: [{cma.active: false}]\n";
+    const char *text = "settings: {fed.rounds: 99, cma.alpha: 0.5, run.seed: 70}\ngrid: {cma.sigma: [3]}\nsets: "
+                       "[{cma.active: false}]\n";
     assert_int_equal(read_with(text, assignments, 2, &s), FBT_OK);
     assert_string_equal(s.runs[0].axes, "cma.sigma=3 cma.active=false"); /* what all have in common is in no name */
     assert_int_equal(fbt_sweep_settings(&s, &s.runs[0], &settings), FBT_OK);
-    assert_true(settings.fed.rounds == 6 && settings.cma.alpha == 0.5 && settings.run.seed == 70 && !settings.cma.active);
+    assert_true(settings.fed.rounds == 6 && settings.cma.alpha == 0.5 && settings.run.seed == 70 &&
+                !settings.cma.active);
     fbt_settings_clear(&settings);
     fbt_sweep_clear(&s);
     assert_int_equal(read_with("grid: {cma.sigma: [3]}\nrepeats: 2\n", assignments, 2, &s), FBT_OK);
@@ -138,7 +141,8 @@ static void a_run_has_its_settings(void **state)
 static void names_say_what_varies(void **state)
 {
     (void)state;
-    fbt_sweep s = sweep_of("grid:\n  fed.protocol: [paper]\n  cma.sigma: [1.50]\n  data.path: ['some where/my data.h5']\n");
+    fbt_sweep s =
+        sweep_of("grid:\n  fed.protocol: [paper]\n  cma.sigma: [1.50]\n  data.path: ['some where/my data.h5']\n");
     const char *readable = "sigma=1.5,path=my_data.h5,protocol=paper-"; /* in the order of the whole keys */
     assert_memory_equal(s.runs[0].name, readable, strlen(readable));
     assert_int_equal(strlen(s.runs[0].name), strlen(readable) + 8);
@@ -177,11 +181,12 @@ static void names_differ(void **state)
 {
     (void)state;
     /* the readable parts are equal in pairs, or cut */
-    fbt_sweep s = sweep_of("grid:\n  data.path: [a/x.h5, b/x.h5, 'a b', a_b, cccccccccccccccccccccccccccccccccccc1,"
-                           " cccccccccccccccccccccccccccccccccccc2]\n  model.path: [m, n/]\n"
-                           "  cma.population: [10, 11]\n  cma.covariance: [separable, isotropic]\n"
-                           "  fed.local_generations: [11, 12]\n  perturb.fitness: [ratio_of_means, sum_of_ratios]\n"
-                           "  perturb.scope: [text, all]\n  prompt.projection: [normal]\n  cma.constants: [tutorial]\n");
+    fbt_sweep s =
+        sweep_of("grid:\n  data.path: [a/x.h5, b/x.h5, 'a b', a_b, cccccccccccccccccccccccccccccccccccc1,"
+                 " cccccccccccccccccccccccccccccccccccc2]\n  model.path: [m, n/]\n"
+                 "  cma.population: [10, 11]\n  cma.covariance: [separable, isotropic]\n"
+                 "  fed.local_generations: [11, 12]\n  perturb.fitness: [ratio_of_means, sum_of_ratios]\n"
+                 "  perturb.scope: [text, all]\n  prompt.projection: [normal]\n  cma.constants: [tutorial]\n");
     assert_int_equal(s.n_runs, 6 * 64);
     for (int64_t i = 0; i < s.n_runs; i++) {
         assert_true(strlen(s.runs[i].name) < FBT_SWEEP_NAME_BYTES - 1);
@@ -204,7 +209,8 @@ static void matching_runs_are_left_out(void **state)
     assert_non_null(find(&s, "fed.protocol=nvflare cma.sigma=3"));
     fbt_sweep_clear(&s);
     /* a set that leaves a setting out has the base's value of it */
-    s = sweep_of("sets: [{cma.sigma: 2}, {cma.population: 9}, {cma.population: 5, cma.sigma: 3}]\nexclude: [{cma.population: 5}]\n");
+    s = sweep_of("sets: [{cma.sigma: 2}, {cma.population: 9}, {cma.population: 5, cma.sigma: 3}]\nexclude: "
+                 "[{cma.population: 5}]\n");
     assert_int_equal(s.n_runs, 1);
     assert_non_null(find(&s, "cma.population=9"));
     fbt_sweep_clear(&s);
@@ -318,7 +324,9 @@ static void wrong_files_are_refused_by_line(void **state)
         {"grid:\n  cma.sigmas: [1]", ":5: unknown key 'cma.sigmas'", {"did you mean cma.sigma?"}},
         {"grid:\n  sigma: [1]", ":5: unknown key 'sigma'", {"did you mean cma.sigma?"}},
         {"grid:\n  [a, b]: [1]", ":5: a key must be one word", {NULL}},
-        {"grid:\n  cma.sigma:\n    - 1\n    - -2", ":7: cma.sigma: expected a number above 0", {"'-2'", "out of range"}},
+        {"grid:\n  cma.sigma:\n    - 1\n    - -2",
+         ":7: cma.sigma: expected a number above 0",
+         {"'-2'", "out of range"}},
         {"grid:\n  cma.sigma: [1, [2]]", ":5: cma.sigma: expected one value, not a list", {NULL}},
         {"grid:\n  cma.population: [1.5]", ":5: cma.population: expected an integer", {"'1.5'"}},
         {"grid:\n  fed.protocol: [papers]", ":5: fed.protocol: expected nvflare", {"'papers'"}},
@@ -336,7 +344,9 @@ static void wrong_files_are_refused_by_line(void **state)
         {"settings: {cma.sigma: 0}", ":4: cma.sigma: expected a number", {"'0'"}},
         {"settings:\n  run.output: a", ":5: run.output: a sweep's run files", {NULL}},
         {"settings:\n  cma.sigma: 1\n  cma.sigma: 2", ":6: key cma.sigma is repeated", {NULL}},
-        {"settings:\n  cma.sigma: 1\ngrid:\n  cma.sigma: [2]", ":7: cma.sigma varies, but settings give it to all runs (line 5)", {NULL}},
+        {"settings:\n  cma.sigma: 1\ngrid:\n  cma.sigma: [2]",
+         ":7: cma.sigma varies, but settings give it to all runs (line 5)",
+         {NULL}},
         {"sets: {cma.sigma: 1}", ":4: sets: expected a list", {NULL}},
         {"sets: [1]", ":4: sets: expected settings", {NULL}},
         {"sets:\n  - {cma.sigma: 1, cma.sigma: 2}", ":5: key cma.sigma is repeated", {NULL}},
@@ -353,23 +363,46 @@ static void wrong_files_are_refused_by_line(void **state)
         {"random: {draws: -2, seed: 1, settings: {}}", ":4: random.draws: expected an integer from 1", {"'-2'"}},
         {"random: {draws: 2, seed: x, settings: {}}", ":4: random.seed: expected an integer from 0", {"'x'"}},
         {"random: {draws: 2, seed: 1, settings: {}}", ":4: random.settings: expected settings", {NULL}},
-        {"random:\n  draws: 2\n  seed: 1\n  settings:\n    cma.sigma: [1, 2]", ":8: cma.sigma: expected one of {uniform", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {normal: [0, 1]}}}", ":4: cma.sigma: unknown distribution 'normal'", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {uniform: [1]}}}", ":4: cma.sigma: uniform needs two bounds", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {uniform: [2, 1]}}}", ":4: cma.sigma: the lower bound 2", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {perturb.rate: {uniform: [0, 2]}}}", ":4: perturb.rate: expected a number", {"'2'"}},
-        {"random: {draws: 2, seed: 1, settings: {perturb.rate: {log_uniform: [0, 1]}}}", ":4: perturb.rate: log_uniform needs", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {integer: [1, 2]}}}", ":4: cma.sigma: integer draws integers", {NULL}},
-        {"random: {draws: 2, seed: 1, settings: {cma.population: {uniform: [3, 9]}}}", ":4: cma.population: uniform draws numbers", {"use integer"}},
-        {"random: {draws: 2, seed: 1, settings: {fed.protocol: {uniform: [paper, nvflare]}}}", ":4: fed.protocol: uniform draws", {"use choice"}},
+        {"random:\n  draws: 2\n  seed: 1\n  settings:\n    cma.sigma: [1, 2]",
+         ":8: cma.sigma: expected one of {uniform",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {normal: [0, 1]}}}",
+         ":4: cma.sigma: unknown distribution 'normal'",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {uniform: [1]}}}",
+         ":4: cma.sigma: uniform needs two bounds",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {uniform: [2, 1]}}}",
+         ":4: cma.sigma: the lower bound 2",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {perturb.rate: {uniform: [0, 2]}}}",
+         ":4: perturb.rate: expected a number",
+         {"'2'"}},
+        {"random: {draws: 2, seed: 1, settings: {perturb.rate: {log_uniform: [0, 1]}}}",
+         ":4: perturb.rate: log_uniform needs",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {cma.sigma: {integer: [1, 2]}}}",
+         ":4: cma.sigma: integer draws integers",
+         {NULL}},
+        {"random: {draws: 2, seed: 1, settings: {cma.population: {uniform: [3, 9]}}}",
+         ":4: cma.population: uniform draws numbers",
+         {"use integer"}},
+        {"random: {draws: 2, seed: 1, settings: {fed.protocol: {uniform: [paper, nvflare]}}}",
+         ":4: fed.protocol: uniform draws",
+         {"use choice"}},
         {"seeds: [1]\nexclude: {run.seed: 1}", ":5: exclude: expected a list", {NULL}},
         {"seeds: [1, 2]\nexclude: [{cma.sigma: 1}]", ":5: exclude: cma.sigma is the same in all runs", {NULL}},
         {"seeds: [1, 2]\nexclude: [{run.sed: 1}]", ":5: unknown key 'run.sed'", {"run.seed"}},
         {"seeds: [1, 2]\nexclude: [{run.seed: [1, x]}]", ":5: run.seed: expected an integer", {"'x'"}},
         {"seeds: [1, 2]\nexclude: [{run.seed: [1, 2]}]", ": exclude leaves no run", {NULL}},
-        {"grid:\n  fed.protocol: [nvflare]\n  fed.clients: [2, 1]", ":5: the run fed.protocol=nvflare fed.clients=1 cannot be: fed.clients:", {"only one takes part"}},
+        {"grid:\n  fed.protocol: [nvflare]\n  fed.clients: [2, 1]",
+         ":5: the run fed.protocol=nvflare fed.clients=1 cannot be: fed.clients:",
+         {"only one takes part"}},
         {"grid: {cma.dimension: [20000]}", ":4: the run cma.dimension=20000 cannot be: cma.dimension:", {NULL}},
-        {"repeats: 1001\ngrid: {cma.sigma: [1]}\nrandom: {draws: 1000, seed: 1, settings: {cma.alpha: {uniform: [1, 2]}}}", ": more than 1000000 combinations", {NULL}},
+        {"repeats: 1001\ngrid: {cma.sigma: [1]}\nrandom: {draws: 1000, seed: 1, settings: {cma.alpha: {uniform: [1, "
+         "2]}}}",
+         ": more than 1000000 combinations",
+         {NULL}},
         {"grid: {cma.sigma: [1}", ":4: not valid YAML", {NULL}},
         {"seeds: [1]\n---\nseeds: [2]", ":6: a second YAML document", {NULL}},
     };
@@ -407,13 +440,18 @@ static void missing_parts_are_named(void **state)
     assert_whole_file_refused("base: base.yaml\noutput: o\nseeds: [1]\n", FBT_ERR_CONFIG, "`name` is missing");
     assert_whole_file_refused("name: n\noutput: o\nseeds: [1]\n", FBT_ERR_CONFIG, "`base` is missing");
     assert_whole_file_refused("name: n\nbase: base.yaml\nseeds: [1]\n", FBT_ERR_CONFIG, "`output` is missing");
-    assert_whole_file_refused("name: [n]\nbase: base.yaml\noutput: o\n", FBT_ERR_CONFIG, "w.yaml:1: name: expected one value");
-    assert_whole_file_refused("name: ''\nbase: base.yaml\noutput: o\n", FBT_ERR_CONFIG, "w.yaml:1: name: expected a text");
-    assert_whole_file_refused("name: n\nbase: none.yaml\noutput: o\nseeds: [1]\n", FBT_ERR_IO, "none.yaml cannot be opened");
+    assert_whole_file_refused("name: [n]\nbase: base.yaml\noutput: o\n", FBT_ERR_CONFIG,
+                              "w.yaml:1: name: expected one value");
+    assert_whole_file_refused("name: ''\nbase: base.yaml\noutput: o\n", FBT_ERR_CONFIG,
+                              "w.yaml:1: name: expected a text");
+    assert_whole_file_refused("name: n\nbase: none.yaml\noutput: o\nseeds: [1]\n", FBT_ERR_IO,
+                              "none.yaml cannot be opened");
     write_file("bad.yaml", "cma:\n  sigma: x\n", path);
-    assert_whole_file_refused("name: n\nbase: bad.yaml\noutput: o\nseeds: [1]\n", FBT_ERR_CONFIG, "bad.yaml:2: cma.sigma");
+    assert_whole_file_refused("name: n\nbase: bad.yaml\noutput: o\nseeds: [1]\n", FBT_ERR_CONFIG,
+                              "bad.yaml:2: cma.sigma");
     write_file("late.yaml", "run: {seed: 9223372036854775806}\nmodel: {path: m}\ndata: {path: d}\n", path);
-    assert_whole_file_refused("name: n\nbase: late.yaml\noutput: o\nrepeats: 3\n", FBT_ERR_CONFIG, "w.yaml:4: repeats: there are not 3 seeds");
+    assert_whole_file_refused("name: n\nbase: late.yaml\noutput: o\nrepeats: 3\n", FBT_ERR_CONFIG,
+                              "w.yaml:4: repeats: there are not 3 seeds");
     fbt_error_clear();
     assert_int_equal(fbt_sweep_read("/nowhere/s.yaml", NULL, 0, &s), FBT_ERR_IO);
     assert_non_null(strstr(fbt_error_message(), "a sweep file"));
@@ -422,7 +460,8 @@ static void missing_parts_are_named(void **state)
 static void assignments_leave_axes_alone(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"cma.sigma=2", "run.output=a.h5", "run.overwrite=true", "cma.sgima=1", "cma.alpha"};
+    static const char *const wrong[] = {"cma.sigma=2", "run.output=a.h5", "run.overwrite=true", "cma.sgima=1",
+                                        "cma.alpha"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         fbt_sweep s = {0};
         assert_int_equal(read_with("grid: {cma.sigma: [1, 2]}\n", &wrong[i], 1, &s), FBT_ERR_CONFIG);
