@@ -1,10 +1,9 @@
 /* What kernels are written with: warp sums, 16-byte accesses, tensor core fragments, asynchronous copies, launching.
  *
- * Everything that plain C++ lacks goes through this header. nvcc compiles it to instructions; with FBT_CUDA_EMULATED a
- * C++ compiler takes tests/cuda/emulated/device.h instead, which runs every thread as a fiber on the host. Rules that
- * keep a kernel the same under both:
- *   - shared memory is one dynamic block per launch, got by fbt_shared() and cut up by the kernel (no __shared__
- * variables);
+ * Everything that plain C++ lacks goes through this header. nvcc compiles it to instructions; with FBT_CUDA_EMULATED a C++
+ * compiler takes tests/cuda/emulated/device.h instead, which runs every thread as a fiber on the host. Rules that keep a kernel the
+ * same under both:
+ *   - shared memory is one dynamic block per launch, got by fbt_shared() and cut up by the kernel (no __shared__ variables);
  *   - launches go through FBT_LAUNCH;
  *   - no PTX outside this file;
  *   - warp operations are called by all 32 threads of a warp.
@@ -23,13 +22,14 @@ enum { FBT_WARP = 32 };
 #include "tests/cuda/emulated/device.h"
 #else
 
-/* Queues kernel<<<grid, block, shared_bytes, stream>>>(...) and yields what cudaGetLastError returns. More than 48 KB
- * of shared memory must have been allowed with fbt_allow_shared. */
+/* Queues kernel<<<grid, block, shared_bytes, stream>>>(...) and yields what cudaGetLastError returns. More than 48 KB of
+ * shared memory must have been allowed with fbt_allow_shared. */
 #define FBT_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                     \
-    ((kernel) < < < (grid), (block), (shared_bytes), (stream) >>> (__VA_ARGS__), cudaGetLastError())
+    ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaGetLastError())
 
 /* Lets a kernel use `shared_bytes` of dynamic shared memory. */
-template <typename Kernel> inline cudaError_t fbt_allow_shared(Kernel *kernel, int shared_bytes)
+template <typename Kernel>
+inline cudaError_t fbt_allow_shared(Kernel *kernel, int shared_bytes)
 {
     return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 shared_bytes);
@@ -72,15 +72,14 @@ __device__ __forceinline__ void fbt_ldmatrix_trans(uint32_t (&r)[4], const void 
                  : "memory");
 }
 
-/* Starts copying 16 bytes from global to shared memory, both 16-byte aligned; writes zeros (and reads nothing) where
- * not `valid`. The copies since the last commit form a group; wait<n> returns when all but the thread's n latest groups
- * have landed; other threads see them after a barrier that follows. */
+/* Starts copying 16 bytes from global to shared memory, both 16-byte aligned; writes zeros (and reads nothing) where not
+ * `valid`. The copies since the last commit form a group; wait<n> returns when all but the thread's n latest groups have
+ * landed; other threads see them after a barrier that follows. */
 __device__ __forceinline__ void fbt_copy_async(void *shared, const void *global, bool valid)
 {
     uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
     int n_bytes = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(global), "r"(n_bytes)
-                 : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(global), "r"(n_bytes) : "memory");
 }
 
 __device__ __forceinline__ void fbt_copy_commit()
@@ -88,7 +87,8 @@ __device__ __forceinline__ void fbt_copy_commit()
     asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
 
-template <int n> __device__ __forceinline__ void fbt_copy_wait()
+template <int n>
+__device__ __forceinline__ void fbt_copy_wait()
 {
     asm volatile("cp.async.wait_group %0;\n" ::"n"(n) : "memory");
 }

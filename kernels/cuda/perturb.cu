@@ -1,6 +1,6 @@
 /* Random replacement of tokens, by place. */
-#include "base/rng_block.h"
 #include "kernels/cuda/rows.cuh"
+#include "base/rng_block.h"
 
 enum { PERTURB_BLOCK = 128 };
 
