@@ -348,6 +348,12 @@ done:
     return status;
 }
 
+/* Whether batches take most of the memory: fbt_device_check_memory then tells how small they must be. */
+static bool is_mostly_batches(const fbt_model_plan *plan)
+{
+    return plan->n_lanes * plan->workspace > plan->weights + plan->tables + plan->projection;
+}
+
 /* Of the processor's memory: a limit of address space shows here, not as a crash in a library. */
 static fbt_status check_address_space(const fbt_settings *settings, const fbt_model_plan *plan)
 {
@@ -372,6 +378,7 @@ static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, c
     fbt_model_plan plan;
     FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
     FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
+    FBT_TRY(fbt_comm_agree(comm, is_mostly_batches(&plan) ? FBT_OK : check_address_space(settings, &plan)));
     status = fbt_device_check_memory(inputs->device, inputs->backend, &plan, limits->n_rows);
     FBT_TRY(fbt_comm_agree(comm, status));
     FBT_TRY(fbt_comm_agree(comm, check_address_space(settings, &plan)));
