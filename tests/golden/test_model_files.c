@@ -3,7 +3,6 @@
 #include "fixture.h"
 #include "model/safetensors.h"
 
-#include <ftw.h>
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -17,45 +16,13 @@
 
 #include <cmocka.h>
 
-enum { PATH_BYTES = 1100 };
-static char folder[64]; /* temporary, per test */
+#include "golden/temporary_folder.h"
 
 static void must(fbt_status status)
 {
     if (status != FBT_OK) {
         fail_msg("%s: %s", fbt_status_text(status), fbt_error_message());
     }
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/fbt-model-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *place)
-{
-    (void)about;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static void write_bytes(const char *name, const void *bytes, size_t n_bytes)
-{
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
-    assert_int_equal(fclose(file), 0);
 }
 
 /* Changes one byte in place: rewriting whole files thousands of times would keep the disk busy. */
@@ -102,7 +69,7 @@ static void write_safetensors(const char *name, const char *header, const void *
     if (n_bytes > 0) {
         memcpy(content + 8 + length, data, n_bytes);
     }
-    write_bytes(name, content, 8 + length + n_bytes);
+    write_file(name, content, 8 + length + n_bytes);
 }
 
 static void refuse_files(const char *said, const char *context)
@@ -155,7 +122,7 @@ static void malformed_headers_are_refused(void **state)
         refuse_files(bad[i].said, bad[i].header);
     }
     static const unsigned char huge[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{', '}'};
-    write_bytes("model.safetensors", huge, sizeof huge);
+    write_file("model.safetensors", huge, sizeof huge);
     refuse_files("header", "a huge header");
 }
 
@@ -255,9 +222,9 @@ static void malformed_indexes_are_refused(void **state)
     };
     refuse_files("neither", "an empty folder");
     write_safetensors("one.safetensors", "{" T("a", "F32", "[1]", "0", "4") "}", "0123", 4);
-    write_bytes("bad.safetensors", "bad", 3);
+    write_file("bad.safetensors", "bad", 3);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        write_bytes("model.safetensors.index.json", bad[i].index, strlen(bad[i].index));
+        write_file("model.safetensors.index.json", bad[i].index, strlen(bad[i].index));
         refuse_files(bad[i].said, bad[i].index);
     }
 }
@@ -291,11 +258,11 @@ static void open_subject(subject *s)
     char path[PATH_BYTES];
     size_t n_config;
     unsigned char *config = read_bytes(subject_name, "config.json", &n_config);
-    write_bytes("config.json", config, n_config);
+    write_file("config.json", config, n_config);
     free(config);
     s->bytes = read_bytes(subject_name, "model.safetensors", &s->n_bytes);
     s->n_header = 8 + (s->bytes[0] | (size_t)s->bytes[1] << 8);
-    write_bytes("model.safetensors", s->bytes, s->n_bytes);
+    write_file("model.safetensors", s->bytes, s->n_bytes);
     snprintf(path, sizeof path, "%s/hf_%s/cases.json", FBT_TEST_DATA, subject_name);
     must(fixture_read(path, &s->f));
     assert_true((size_t)(s->f.cases[0].batch.n_sequences * s->f.n_labels) <= sizeof s->logits / sizeof s->logits[0]);
@@ -382,7 +349,7 @@ static void check_change(const subject *s, const char *config, const change *c)
         json_object_set_new(object, c->key, value);
     }
     char *text = json_dumps(object, 0);
-    write_bytes("config.json", text, strlen(text));
+    write_file("config.json", text, strlen(text));
     free(text);
     json_decref(object);
     fbt_status status = evaluate(s, logits);
@@ -459,7 +426,7 @@ static void unfit_configs_are_refused(void **state)
         check_change(&s, config, &changes[i]);
     }
     float logits[64];
-    write_bytes("config.json", "{\"a\":", 5);
+    write_file("config.json", "{\"a\":", 5);
     assert_int_equal(evaluate(&s, logits), FBT_ERR_MODEL);
     fbt_error_clear();
     char path[PATH_BYTES];

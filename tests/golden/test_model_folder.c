@@ -3,7 +3,6 @@
 #include "model/describe.h"
 #include "model/safetensors.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,44 +15,9 @@
 
 #include <cmocka.h>
 
-enum { PATH_BYTES = 1100, MAX_FILES = 5 };
-static char folder[64]; /* temporary, per test */
+#include "golden/temporary_folder.h"
 
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/fbt-folder-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *place)
-{
-    (void)about;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* `name` may lie in a folder below. */
-static void write_file(const char *name, const void *bytes, size_t n_bytes)
-{
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    mkdir(path, 0755);
-    *slash = '/';
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
-    assert_int_equal(fclose(file), 0);
-}
+enum { MAX_FILES = 5 };
 
 static void write_text(const char *name, const char *text)
 {
