@@ -27,10 +27,6 @@ void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const s
  * FBT_ERR_MEMORY. */
 fbt_status fbt_cli_beside(const char *run, const char *ending, char **path);
 
-/* That a folder which is there, or has just been made, is one: mkdir takes a file, or a link that leads nowhere, for
- * one, too. Errors: FBT_ERR_IO. */
-fbt_status fbt_cli_check_folder(const char *path);
-
 /* Ends a collective command: prints the sentence of a failure once, and stops MPI. world is NULL when MPI could not be
  * started. Collective over world; all ranks get the same class of status. */
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status);

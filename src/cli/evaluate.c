@@ -2,8 +2,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "cli/inputs.h"
-#include "cli/limits.h"
 #include "comm/comm.h"
 #include "config/settings.h"
 #include "data/partition.h"
@@ -11,6 +9,8 @@
 #include "fed/metrics.h"
 #include "record/output_file.h"
 #include "record/run_reader.h"
+#include "run/inputs.h"
+#include "run/limits.h"
 
 #include <argp.h>
 #include <jansson.h>

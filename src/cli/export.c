@@ -7,6 +7,7 @@
 #include "comm/comm.h"
 #include "config/settings.h"
 #include "record/output_file.h"
+#include "record/real_path.h"
 #include "record/run_prompt.h"
 
 #include <argp.h>
@@ -251,7 +252,7 @@ static fbt_status make_folder(const char *path, bool *made)
         return fbt_fail(FBT_ERR_IO, "%.400s: the folder cannot be made: %s; choose another --output", path,
                         strerror(errno));
     }
-    return fbt_cli_check_folder(path);
+    return fbt_path_check_folder(path);
 }
 
 /* The configuration comes last: without it nobody takes the folder for an adapter. */

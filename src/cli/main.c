@@ -6,7 +6,6 @@
 #include <argp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct command {
@@ -44,19 +43,6 @@ fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path beside the run file");
     }
     return FBT_OK;
-}
-
-fbt_status fbt_cli_check_folder(const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) != 0) {
-        return fbt_fail(FBT_ERR_IO,
-                        "%.400s is a link to a folder that cannot be reached: %s; make that folder first, or remove "
-                        "the link",
-                        path, strerror(errno));
-    }
-    return S_ISDIR(info.st_mode) ? FBT_OK
-                                 : fbt_fail(FBT_ERR_IO, "%.400s is not a folder; choose another, or remove it", path);
 }
 
 fbt_status fbt_cli_report(fbt_comm *world, fbt_status status)

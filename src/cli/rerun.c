@@ -3,10 +3,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "cli/experiment.h"
-#include "cli/stop.h"
 #include "record/run_compare.h"
 #include "record/run_reader.h"
+#include "run/experiment.h"
+#include "run/stop.h"
 
 #include <argp.h>
 #include <errno.h>

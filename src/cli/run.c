@@ -1,8 +1,8 @@
 /* fedbpt run */
 #include "base/log.h"
 #include "cli/cli.h"
-#include "cli/experiment.h"
-#include "cli/stop.h"
+#include "run/experiment.h"
+#include "run/stop.h"
 
 #include <argp.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* fedbpt sweep */
-#include "config/sweep.h"
+#include "sweep/sweep.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "cli/stop.h"
-#include "cli/sweep_crew.h"
-#include "cli/sweep_table.h"
+#include "run/stop.h"
+#include "sweep/sweep_table.h"
+#include "sweep/sweep_workers.h"
 
 #include <argp.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LINKS_MAX = 40 }; /* as Linux itself follows */
@@ -91,4 +92,17 @@ done:
         *folder = *file = NULL;
     }
     return status;
+}
+
+fbt_status fbt_path_check_folder(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return fbt_fail(FBT_ERR_IO,
+                        "%.400s is a link to a folder that cannot be reached: %s; make that folder first, or remove "
+                        "the link",
+                        path, strerror(errno));
+    }
+    return S_ISDIR(info.st_mode) ? FBT_OK
+                                 : fbt_fail(FBT_ERR_IO, "%.400s is not a folder; choose another, or remove it", path);
 }

@@ -10,4 +10,8 @@
  * path of a folder), FBT_ERR_MEMORY. */
 fbt_status fbt_real_path(const char *path, char **folder, char **file);
 
+/* That a folder which is there, or has just been made, is one: mkdir takes a file, or a link that leads nowhere, for
+ * one, too. Errors: FBT_ERR_IO. */
+fbt_status fbt_path_check_folder(const char *path);
+
 #endif

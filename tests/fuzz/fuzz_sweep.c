@@ -1,7 +1,7 @@
 /* A sweep file, beside a base configuration that is sound. */
 #include "fuzz.h"
 
-#include "config/sweep.h"
+#include "sweep/sweep.h"
 
 #include <string.h>
 

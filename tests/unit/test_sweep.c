@@ -1,7 +1,7 @@
 /* Sweeps: which runs a file makes, what they are called, and which files are refused in which words. */
 #include "base/status.h"
 #include "config/settings.h"
-#include "config/sweep.h"
+#include "sweep/sweep.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,42 @@
+/* The ranks that compute on one device: its memory, one copy of the weights where it can be had, and who is where. */
+#ifndef FBT_RUN_DEVICE_H
+#define FBT_RUN_DEVICE_H
+
+#include "base/status.h"
+#include "comm/comm.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+#include <stdbool.h>
+
+/* The ranks of comm on this rank's device, in rank order. Collective over comm. Release *ranks with fbt_comm_free. */
+fbt_status fbt_device_split(const fbt_comm *comm, fbt_backend *b, fbt_comm **ranks);
+
+/* "rank 0: host NAME (GPU-uuid)", a line for every rank, the last without its newline. The same on every rank.
+ * Collective over comm. Release *text with free(). */
+fbt_status fbt_device_list(const fbt_comm *comm, fbt_backend *b, char **text);
+
+/* What the ranks of a device need together, and what it has left. Collective over the device's ranks. */
+typedef struct fbt_device_memory {
+    int64_t constants;  /* weights and tables; once where the ranks can share them */
+    int64_t projection; /* of all ranks */
+    int64_t workspace;  /* of all ranks and lanes */
+    int64_t free;
+} fbt_device_memory;
+fbt_status fbt_device_sum_memory(const fbt_comm *ranks, fbt_backend *b, const fbt_model_plan *plan,
+                                 fbt_device_memory *memory);
+
+/* FBT_ERR_MEMORY with a sentence where the device has too little. n_rows: of this rank's largest batch, as it is
+ * planned. Collective over the device's ranks, all of which get the same. */
+fbt_status fbt_device_check_memory(const fbt_comm *ranks, fbt_backend *b, const fbt_model_plan *plan, int64_t n_rows);
+
+/* Opens the model on all ranks of comm by calling open, which makes the same matrices and tables on each: where the
+ * device's ranks can share them, the first of them makes them and the others use its (is_imported). Logs what is
+ * shared. Collective over comm; errors agreed. What was opened must be closed by fbt_device_close_in_order. */
+fbt_status fbt_device_open_shared(const fbt_comm *comm, const fbt_comm *ranks, fbt_backend *b,
+                                  fbt_status (*open)(void *context, bool is_imported), void *context);
+
+/* Calls close(context) on every rank, on the device's first rank last. Collective over the device's ranks. */
+void fbt_device_close_in_order(const fbt_comm *ranks, void (*close)(void *context), void *context);
+
+#endif

@@ -1,0 +1,19 @@
+/* The largest batch that a run or an evaluation puts through the model on one rank, for planning its memory. */
+#ifndef FBT_RUN_LIMITS_H
+#define FBT_RUN_LIMITS_H
+
+#include "config/settings.h"
+#include "data/dataset.h"
+#include "data/partition.h"
+#include "fed/evaluator.h"
+#include "fed/placement.h"
+#include "model/model.h"
+
+/* What this rank's clients search with, and its part of the scores. */
+void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
+                       const fbt_placement *placement, int rank, fbt_model_limits *limits);
+
+/* Scores of n items. */
+void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, fbt_model_limits *limits);
+
+#endif
