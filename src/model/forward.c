@@ -5,7 +5,7 @@
 /* Bytes of n activations. */
 static double activation_bytes(const fbt_forward *f, double n)
 {
-    return n * (double)fbt_dtype_bytes(fbt_precision_dtype(f->b->precision));
+    return n * (double)fbt_dtype_bytes(fbt_backend_types(f->b)->activations);
 }
 
 /* What a product with w has to do; n_added: further [n_rows, n_out] operands. */
@@ -142,7 +142,7 @@ fbt_status fbt_forward_features(fbt_forward *f, fbt_features *features)
     FBT_TRY(family->forward(f, &hidden));
     if (fbt_readout_scores_words(f->options->readout)) {
         FBT_TRY(family->run_head != NULL ? family->run_head(f, hidden, &hidden) : FBT_OK);
-        *features = (fbt_features){.buffer = hidden, .dtype = fbt_precision_dtype(f->b->precision), .scale = 1};
+        *features = (fbt_features){.buffer = hidden, .dtype = fbt_backend_types(f->b)->activations, .scale = 1};
     } else {
         const bool is_one_row = fbt_model_reads_one_row(f->shape, f->options->readout);
         FBT_TRY(pool(f, hidden, is_one_row ? &f->read_rows : &f->packed));

@@ -221,8 +221,14 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
     for (int i = 0; i < model->n_lanes; i++) {
         model->lanes[i].n_prompts = 0;
     }
-    FBT_TRY(
-        fbt_matrix_new(b, a, FBT_F32, p0, fbt_model_prompt_items(model), d, FBT_PRECISION_FP32, &model->projection));
+    FBT_TRY(fbt_matrix_new(b,
+                           &(fbt_matrix_spec){.weight = a,
+                                              .dtype = FBT_F32,
+                                              .bias = p0,
+                                              .n_out = fbt_model_prompt_items(model),
+                                              .n_in = d,
+                                              .types = fbt_types_find("fp32")},
+                           &model->projection));
     model->n_search = d;
 done:
     return status;
@@ -244,8 +250,10 @@ fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *
 fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limits)
 {
     int64_t bytes[FBT_N_BUFFERS];
-    const fbt_workspace_request request = {
-        .options = &model->options, .precision = model->b->precision, .n_search = model->n_search, .limits = *limits};
+    const fbt_workspace_request request = {.options = &model->options,
+                                           .activations = fbt_backend_types(model->b)->activations,
+                                           .n_search = model->n_search,
+                                           .limits = *limits};
     fbt_workspace_plan(&model->shape, &request, bytes);
     return fbt_workspace_reserve(model->b, &model->lane->workspace, bytes);
 }

@@ -85,8 +85,11 @@ static fbt_status load_dense(loader *l, fbt_dense *dense)
     dense->n_out = w->n_rules * w->rows;
     dense->n_in = w->columns;
     dense->operation = w->rules->operation;
-    FBT_TRY(
-        fbt_matrix_new(l->b, l->weight, FBT_F32, l->bias, dense->n_out, dense->n_in, l->b->precision, &dense->matrix));
+    FBT_TRY(fbt_matrix_new(
+        l->b,
+        &(fbt_matrix_spec){
+            .weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = dense->n_in},
+        &dense->matrix));
 done:
     return status;
 }

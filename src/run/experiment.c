@@ -216,7 +216,7 @@ static void log_start(const session *s)
     fbt_log_info(label(s), "fedbpt %s (%s): %s, %lld clients on %d rank%s of %d thread%s, backend %s %s (%s, %s)",
                  fbt_build_version, fbt_build_commit, fbt_settings_choice_name("fed.protocol", settings->fed.protocol),
                  (long long)settings->fed.clients, n_ranks, n_ranks > 1 ? "s" : "", info.n_threads,
-                 info.n_threads > 1 ? "s" : "", info.name, fbt_precision_name(info.precision), info.device, info.isa);
+                 info.n_threads > 1 ? "s" : "", info.name, info.types->name, info.device, info.isa);
     const char *idle = fbt_settings_idle(settings, "cma.sigma");
     if (idle != NULL && settings->cma.sigma != 1 && e->plan->sweep_name == NULL) { /* the sweep has told */
         fbt_log_info(label(s), "warning: cma.sigma %g changes nothing: %s", settings->cma.sigma, idle);

@@ -233,7 +233,7 @@ static fbt_status describe_memory(const fbt_experiment *e)
         printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
                "%.1f MB for "
                "batches of at most %lld rows\n",
-               fbt_precision_name(inputs->backend->precision), 1e-6 * (double)plan.weights, 1e-6 * (double)plan.tables,
+               fbt_backend_types(inputs->backend)->name, 1e-6 * (double)plan.weights, 1e-6 * (double)plan.tables,
                plan.reads_tables_in_file && fbt_comm_size(inputs->device) == 1 ? " (they stay in the file)" : "",
                1e-6 * (double)plan.projection, plan.n_lanes, 1e-6 * (double)plan.workspace, (long long)limits.n_rows);
         const int64_t all = m.constants + m.projection + m.workspace;

@@ -61,7 +61,7 @@ static fbt_status take_file(fbt_experiment *e)
                                             {"device", info.device},
                                             {"devices", e->devices},
                                             {"instruction_set", info.isa},
-                                            {"precision", fbt_precision_name(info.precision)},
+                                            {"precision", info.types->name},
                                             {"libraries", info.libraries},
                                             {"compiler", fbt_build_compiler},
                                             {"sweep_name", e->plan->sweep_name},
@@ -114,7 +114,7 @@ static fbt_status check_backend(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_backend_info info;
     fbt_backend_get_info(e->inputs->backend, &info);
-    const char *precision = fbt_precision_name(info.precision);
+    const char *precision = info.types->name;
     if (strcmp(precision, e->past.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "

@@ -113,7 +113,7 @@ done:
 
 void fbt_encoder_plan(const fbt_model_shape *shape, const fbt_workspace_request *request, int64_t bytes[FBT_N_BUFFERS])
 {
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(request->precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(request->activations);
     const int64_t n = request->limits.n_rows, h = shape->n_hidden;
     const int64_t wide = shape->n_intermediate > 3 * h ? shape->n_intermediate : 3 * h;
     const int64_t n_read = fbt_model_reads_one_row(shape, request->options->readout) ? request->limits.n_sequences : 0;
