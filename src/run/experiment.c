@@ -212,7 +212,7 @@ static void log_start(const session *s)
     const fbt_experiment *e = s->e;
     const fbt_settings *settings = &e->settings;
     const int n_ranks = fbt_comm_size(e->comm);
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     fbt_log_info(label(s), "fedbpt %s (%s): %s, %lld clients on %d rank%s of %d thread%s, backend %s %s (%s, %s)",
                  fbt_build_version, fbt_build_commit, fbt_settings_choice_name("fed.protocol", settings->fed.protocol),
                  (long long)settings->fed.clients, n_ranks, n_ranks > 1 ? "s" : "", info.n_threads,

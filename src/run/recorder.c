@@ -49,7 +49,7 @@ static fbt_status take_file(fbt_experiment *e)
     const fbt_model *model = e->inputs->model;
     const fbt_partition *p = &e->partition;
     texts environment = {0}, inputs = {0};
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     snprintf(ranks, sizeof ranks, "%d", fbt_comm_size(e->comm));
     snprintf(threads, sizeof threads, "%d", info.n_threads);
     snprintf(parameters, sizeof parameters, "%lld", (long long)fbt_model_n_parameters(model));
@@ -113,7 +113,7 @@ static fbt_status check_backend(const fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = fbt_precision_name(info.precision);
     if (strcmp(precision, e->past.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
