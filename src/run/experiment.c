@@ -279,7 +279,7 @@ static fbt_status check_backend(const fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = fbt_precision_name(info.precision);
     if (strcmp(precision, e->past.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
@@ -328,7 +328,7 @@ static fbt_status open_session(session *s)
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
     FBT_TRY(fbt_experiment_list_devices(e, &(const char *){NULL}));
     FBT_TRY(fbt_comm_agree(comm, s->records ? open_recorder(s) : FBT_OK));
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     tell_start(s, &info);
     if (e->plan->opened != NULL) {
         FBT_TRY(fbt_comm_agree(comm, e->plan->opened(&info, e->plan->user)));

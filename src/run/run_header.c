@@ -85,7 +85,7 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
     const fbt_partition *p = &e->partition;
     const fbt_dataset *dataset = &e->inputs->dataset;
     *text = (fbt_run_header_text){0};
-    e->inputs->backend->ops->info(e->inputs->backend, &text->info);
+    fbt_backend_get_info(e->inputs->backend, &text->info);
     list_environment(e, text);
     list_inputs(e, text);
     text->header =
