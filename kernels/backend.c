@@ -20,14 +20,13 @@ fbt_dtype fbt_precision_dtype(fbt_precision precision)
 
 const char *fbt_precision_name(fbt_precision precision)
 {
-    return precision == FBT_PRECISION_BF16 ? "bf16" : precision == FBT_PRECISION_TF32 ? "tf32" : "fp32";
+    return fbt_precision_names[precision];
 }
 
 static fbt_status check_precision(const fbt_backend_options *options)
 {
     const char *precision = options->precision;
-    if (strcmp(precision, "auto") != 0 && strcmp(precision, "fp32") != 0 && strcmp(precision, "tf32") != 0 &&
-        strcmp(precision, "bf16") != 0) {
+    if (strcmp(precision, "auto") != 0 && fbt_choice_find(fbt_precision_names, precision) < 0) {
         return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be auto, fp32, tf32 or bf16", precision);
     }
     if (strcmp(precision, "tf32") == 0 && strcmp(options->name, "cuda") != 0) {

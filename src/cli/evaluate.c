@@ -178,7 +178,7 @@ done:
 /* Without a run: z = 0 under the data set's own prompt mode and length. */
 static fbt_status use_no_prompt(job *j)
 {
-    j->settings.prompt.mode = (int)j->inputs.dataset.prompt_mode - FBT_PROMPT_ADD;
+    j->settings.prompt.mode = (int)j->inputs.dataset.prompt_mode;
     j->settings.prompt.tokens = j->inputs.dataset.n_prompt_tokens;
     j->d = j->settings.cma.dimension;
     return fbt_memory_alloc(&j->z, j->d, sizeof *j->z);

@@ -1,6 +1,7 @@
 #include "run/inputs.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "model/prompt.h"
 #include "record/dataset_file.h"
 #include "run/device.h"
@@ -61,19 +62,9 @@ done:
     return status;
 }
 
-static fbt_prompt_mode prompt_mode(const fbt_settings *settings)
-{
-    return (fbt_prompt_mode)(FBT_PROMPT_ADD + settings->prompt.mode);
-}
-
-static int64_t prompt_rows_in_front(const fbt_settings *settings)
-{
-    return prompt_mode(settings) == FBT_PROMPT_INPUT ? settings->prompt.tokens : 0;
-}
-
 static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *settings)
 {
-    fbt_prompt_mode mode = prompt_mode(settings);
+    const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
     if (dataset->prompt_mode == FBT_PROMPT_NONE && mode != FBT_PROMPT_NONE) {
         return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for no prompt: prepare it again",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path);
@@ -82,7 +73,7 @@ static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *s
         return fbt_fail(FBT_ERR_CONFIG,
                         "prompt.mode is %s, but %s was prepared for %s: prepare it again, or change prompt.mode",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path,
-                        fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode - FBT_PROMPT_ADD));
+                        fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode));
     }
     if (mode == FBT_PROMPT_ADD && dataset->n_prompt_tokens != settings->prompt.tokens) {
         return fbt_fail(FBT_ERR_CONFIG,
@@ -101,7 +92,9 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
     } splits[] = {{"train", &dataset->train}, {"dev", &dataset->dev}, {"test", &dataset->test}};
     for (int i = 0; i < 3; i++) {
         int64_t longest = fbt_split_max_length(splits[i].split);
-        int64_t in_front = prompt_rows_in_front(settings);
+        const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
+        const int64_t in_front = fbt_prompt_rows_in_front(mode, settings->prompt.tokens) -
+                                 fbt_prompt_rows_without_position(mode, settings->prompt.tokens);
         if (longest + in_front > shape->n_positions) {
             return fbt_fail(
                 FBT_ERR_CONFIG,
@@ -316,7 +309,7 @@ static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_setti
 {
     const fbt_dataset *dataset = &inputs->dataset;
     return (fbt_model_options){.readout = dataset->readout,
-                               .prompt_mode = prompt_mode(settings),
+                               .prompt_mode = (fbt_prompt_mode)settings->prompt.mode,
                                .n_prompt_tokens = settings->prompt.tokens,
                                .n_labels = dataset->n_labels,
                                .label_token_ids = dataset->label_token_ids,

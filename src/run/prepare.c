@@ -3,6 +3,7 @@
 #include "run/experiment_internal.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "base/timer.h"
 #include "run/limits.h"
 
@@ -54,12 +55,12 @@ static fbt_status estimate_work(fbt_experiment *e)
     fbt_status status = FBT_OK;
     const fbt_split *train = &e->inputs->dataset.train;
     const fbt_partition *p = &e->partition;
-    bool in_front = e->inputs->dataset.prompt_mode != FBT_PROMPT_ADD;
+    const int64_t in_front = fbt_prompt_rows_in_front(e->inputs->dataset.prompt_mode, e->settings.prompt.tokens);
     FBT_TRY(fbt_memory_alloc(&e->work, p->n_clients, sizeof *e->work));
     for (int64_t k = 0; k < p->n_clients; k++) {
         for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
             int64_t row = p->sample_index[i];
-            e->work[k] += train->offsets[row + 1] - train->offsets[row] + (in_front ? e->settings.prompt.tokens : 0);
+            e->work[k] += train->offsets[row + 1] - train->offsets[row] + in_front;
         }
     }
 done:
