@@ -54,18 +54,25 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise RunError(f"{path}: is damaged, or not a run file ({' '.join(str(error).split())})") from error
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """An attribute as text that can be written anywhere: bytes that are not UTF-8, which older files may have, become U+FFFD."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def texts_of(value: Any) -> list[str]:
+    """An attribute of several texts."""
+    return [text_of(one) for one in np.atleast_1d(value)]
+
+
 def _texts(group: h5py.Group) -> dict[str, str]:
-    return {name: ", ".join(map(_text, value)) if isinstance(value, np.ndarray) else _text(value) for name, value in group.attrs.items()}
+    return {name: ", ".join(texts_of(value)) if isinstance(value, np.ndarray) else text_of(value) for name, value in group.attrs.items()}
 
 
 def _words(group: h5py.Group) -> list[str]:
     """The label words that a run's /inputs, or a data set, records."""
-    return [str(word).strip() for word in np.atleast_1d(group.attrs.get("label_words", []))]
+    return [word.strip() for word in texts_of(group.attrs.get("label_words", []))]
 
 
 def _round_or_none(value: Any) -> int | None:
@@ -129,11 +136,11 @@ class Run:
             self.created = str(attributes["created"])
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
-            self.settings_text, self.settings_given = (_text(file["config"].attrs[name]) for name in ("resolved", "given"))
+            self.settings_text, self.settings_given = (text_of(file["config"].attrs[name]) for name in ("resolved", "given"))
             inputs = file["inputs"].attrs
-            self.task = _text(inputs.get("task", ""))
-            self.origins = {name: _text(inputs[name]) for name in schema.ORIGINS if name in inputs}
-            self.sweep = {name.removeprefix("sweep_"): _text(file["environment"].attrs[name])
+            self.task = text_of(inputs.get("task", ""))
+            self.origins = {name: text_of(inputs[name]) for name in schema.ORIGINS if name in inputs}
+            self.sweep = {name.removeprefix("sweep_"): text_of(file["environment"].attrs[name])
                           for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
             index = file["rounds/index"][:]
             best = file["result"].attrs.get("best_round") if "result" in file else None
