@@ -16,11 +16,13 @@ import safetensors.numpy
 
 from . import output, program
 from .errors import AnalysisError
+from .files import RunError, opened, text_of, texts_of
 from .output import Part
-from .run import Run, RunError, opened, text_of, texts_of
+from .settings import parse
 
 TENSOR = "prompt_embeddings"  # what PEFT calls it
 ROUNDS = ("best", "last")
+ATTEMPTS = 10
 # Of /inputs; files of earlier versions lack some.
 INPUTS = ("model", "model_sha256", "model_family", "tokenizer_sha256", "task", "template")
 Fact = str | int | list[str]
@@ -38,39 +40,44 @@ class Prompt:
 
 
 def read(path: Path, which: str, fedbpt: str) -> Prompt:
-    """The prompt of the round `which`. The program makes the digest; where a run goes on meanwhile, both are read again."""
-    while True:
-        before = path.stat() if path.is_file() else None
+    """The prompt of the round `which`; the program makes the digest. Where a run has gone on meanwhile, both are read once more."""
+    for _ in range(ATTEMPTS):
+        before = _stamp(path)
         digest = program.call(fedbpt, "show", "--digest", program.file_argument(path), named=False).strip()
-        prompt = _read(Run(path), which, digest)
-        after = path.stat()
-        if before is not None and (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+        with opened(path) as file:
+            prompt = _read(file, which, digest)
+        if _stamp(path) == before:
             return prompt
+    raise RunError(f"{path}: the run writes it faster than it can be read; export it when the run has ended")
 
 
-def _read(run: Run, which: str, digest: str) -> Prompt:
-    with opened(run.path) as file:
-        result, inputs = file["result"], file["inputs"].attrs
-        round_ = int(result.attrs[f"{which}_round"])
-        if round_ < 0:
-            raise RunError(f"{run.path}: there is no best round, because the run had no dev samples; take the last with --round last")
-        z = _array(run.path, result[f"{which}_z"], 1, np.float64)
-        vectors = _array(run.path, result[f"{which}_prompt"], 2, np.float32)
-        mode = str(run.settings["prompt.mode"])
-        facts: dict[str, Fact] = {"prompt_mode": mode, "seed": run.seed, "round": round_, "run_digest": digest}
-        facts |= {name: text_of(inputs[name]) for name in INPUTS if name in inputs}
-        if "label_words" in inputs:
-            facts["label_words"] = texts_of(inputs["label_words"])
-    facts |= {"program_version": run.program_version, "git_commit": run.git_commit}
-    return Prompt(round_, z, vectors, mode, facts)
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes whenever the file is replaced."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
-def _array(path: Path, dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
+def _read(file: h5py.File, which: str, digest: str) -> Prompt:
+    result, inputs = file["result"], file["inputs"].attrs
+    round_ = int(result.attrs[f"{which}_round"])
+    if round_ < 0:
+        raise RunError(f"{file.filename}: there is no best round, because the run had no dev samples; take the last with --round last")
+    settings = parse(text_of(file["config"].attrs["resolved"]))
+    mode, seed = str(settings["prompt.mode"]), int(settings["run.seed"])
+    facts: dict[str, Fact] = {"prompt_mode": mode, "seed": seed, "round": round_, "run_digest": digest}
+    facts |= {name: text_of(inputs[name]) for name in INPUTS if name in inputs}
+    if "label_words" in inputs:
+        facts["label_words"] = texts_of(inputs["label_words"])
+    facts |= {name: text_of(file.attrs[name]) for name in ("program_version", "git_commit")}
+    return Prompt(round_, _array(result[f"{which}_z"], 1, np.float64), _array(result[f"{which}_prompt"], 2, np.float32), mode, facts)
+
+
+def _array(dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
     if len(dataset.shape) != rank:
-        raise RunError(f"{path}: {dataset.name} has the wrong shape; the file is damaged")
+        raise RunError(f"{dataset.file.filename}: {dataset.name} has the wrong shape; the file is damaged")
     values = np.asarray(dataset[...], dtype=kind)
     if not np.isfinite(values).all():
-        raise RunError(f"{path}: {dataset.name} holds values that are not finite; no model can use it")
+        raise RunError(f"{dataset.file.filename}: {dataset.name} holds values that are not finite; no model can use it")
     return values
 
 

@@ -94,8 +94,8 @@ static bool has_package(const char *python)
         "from importlib.util import find_spec as f\n"
         "from os.path import dirname, exists\n"
         "s = f('fedbpt_analysis')\n"
-        "raise SystemExit(not (s and exists(dirname(s.origin) + '/export.py') and all(map(f, ('h5py', 'pandas', "
-        "'safetensors', 'yaml')))))";
+        "raise SystemExit(not (s and exists(dirname(s.origin) + '/export.py') and all(map(f, ('h5py', 'safetensors', "
+        "'yaml')))))";
     const char *const words[] = {python, "-P", "-c", question, NULL};
     posix_spawn_file_actions_t quiet;
     pid_t process;

@@ -14,7 +14,9 @@ import h5py
 import numpy as np
 import pytest
 from conftest import PROGRAM, ROOT, Result, Study, call, digest_of, environment
-from fedbpt_analysis import seal
+from fedbpt_analysis import program, seal
+from fedbpt_analysis.export import read as read_prompt
+from fedbpt_analysis.files import RunError
 from safetensors import safe_open
 from toy import Toy, settings, write, write_settings
 
@@ -207,6 +209,32 @@ def test_place_of_a_run_that_goes_on(mask: Study) -> None:
     lock.unlink()
     made.lock(place, **made.dead_process())
     export(path, "npz", "--output", place).good()
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_run_that_goes_on(mask: Study, often: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken by a prompt of one round with the digest of another."""
+    path, later = mask.finished(), mask.finished(run__seed=4)
+    expected, content = digest_of(later), later.read_bytes()
+    with h5py.File(later) as file:
+        vectors = file["result/last_prompt"][:]
+    call_program, calls = program.call, []
+
+    def call_and_replace(*words: str, named: bool) -> str:
+        found = call_program(*words, named=named)
+        if often or not calls:
+            later.write_bytes(content)
+            os.replace(later, path)
+        calls.append(found)
+        return found
+
+    monkeypatch.setattr(program, "call", call_and_replace)
+    if often:
+        with pytest.raises(RunError, match="faster than it can be read"):
+            read_prompt(path, "last", PROGRAM)
+    else:
+        prompt = read_prompt(path, "last", PROGRAM)
+        assert prompt.facts["run_digest"] == expected != calls[0] and np.array_equal(prompt.vectors, vectors)
 
 
 # ---- The Python that does it ----
