@@ -252,7 +252,7 @@ static fbt_status check_logits(const arguments *a, const fbt_comm *world)
     if (a->logits == NULL || fbt_comm_rank(world) != 0) {
         return FBT_OK;
     }
-    fbt_status status = fbt_output_file_open(a->logits, FBT_OUTPUT_HDF5, a->overwrite, &file);
+    fbt_status status = fbt_output_file_open(a->logits, a->overwrite, &file);
     fbt_output_file_close(file);
     return status;
 }
