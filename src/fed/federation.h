@@ -14,7 +14,6 @@
 #include "data/partition.h"
 #include "fed/placement.h"
 #include "model/model.h"
-#include "optim/cma.h"
 #include "record/run_file.h"
 
 typedef struct fbt_federation fbt_federation;
