@@ -134,7 +134,7 @@ done:
 static fbt_status run_rounds(study *s)
 {
     fbt_status status = FBT_OK;
-    fbt_run_round row;
+    fbt_round_row row;
     const fbt_federation_parts parts = {.settings = &s->settings,
                                         .dataset = &s->inputs.dataset,
                                         .partition = &s->partition,

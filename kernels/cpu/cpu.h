@@ -2,7 +2,7 @@
 #ifndef FBT_CPU_CPU_H
 #define FBT_CPU_CPU_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_ops.h"
 #include "kernels/cpu/constants.h"
 #include "kernels/cpu/rows.h"
 

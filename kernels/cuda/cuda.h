@@ -7,7 +7,7 @@
 #ifndef FBT_CUDA_CUDA_H
 #define FBT_CUDA_CUDA_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_ops.h"
 #include "kernels/cuda/kernels.h"
 
 #include <cublasLt.h>

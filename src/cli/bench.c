@@ -248,7 +248,7 @@ static void close_subject(subject *s)
     free(s->z);
     free(s->losses);
     if (s->b != NULL) {
-        s->b->ops->close(s->b);
+        fbt_backend_close(s->b);
     }
 }
 
@@ -291,7 +291,7 @@ static fbt_status time_copy(fbt_backend *b, fbt_bench_result *m)
     enum { COPY_BYTES = 1 << 28, N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
     m->copy_rate = fmax(m->copy_rate, 2.0 * COPY_BYTES / best_s);
 done:
     return status;
@@ -308,7 +308,7 @@ static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
     enum { N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
     *flops_per_s = product_flops(peak_sizes[i]) / best_s;
 done:
     return status;
@@ -411,7 +411,7 @@ static fbt_status bench_precision(const fbt_bench_arguments *a, const char *prec
     double begin_s = fbt_timer_now_s();
     FBT_TRY(fbt_backend_open(&backend_options, &s.b));
     FBT_TRY(open_subject(&s));
-    s.b->ops->info(s.b, &m.info);
+    fbt_backend_get_info(s.b, &m.info);
     m.load_s = fbt_timer_now_s() - begin_s;
     m.shape = *fbt_model_get_shape(s.model);
     m.n_parameters = fbt_model_n_parameters(s.model);

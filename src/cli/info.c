@@ -70,10 +70,10 @@ static fbt_status print_cpu(void)
     fbt_backend *b = NULL;
     fbt_backend_info info;
     FBT_TRY(open_backend("cpu", 0, &b));
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     printf("backend: %s on %s\ninstruction set: %s\nprecision (auto): %s\nthreads: %d\nlibraries: %s\n", info.name,
            info.device, info.isa, fbt_precision_name(info.precision), info.n_threads, info.libraries);
-    b->ops->close(b);
+    fbt_backend_close(b);
 done:
     return status;
 }
@@ -82,13 +82,13 @@ static void print_cuda_device(fbt_backend *b, int number)
 {
     fbt_backend_info info;
     fbt_backend_memory memory = {0, 0};
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     if (number == 0) {
         printf("backend: %s\nlibraries: %s\n", info.name, info.libraries);
     }
     printf("device %d: %s (%s), %s, precision (auto): %s", number, info.device, info.device_id, info.isa,
            fbt_precision_name(info.precision));
-    if (b->ops->memory(b, &memory) == FBT_OK) {
+    if (fbt_backend_get_memory(b, &memory) == FBT_OK) {
         printf(", %.1f of %.1f GB free", 1e-9 * (double)memory.free, 1e-9 * (double)memory.total);
     }
     fbt_error_clear();
@@ -107,7 +107,7 @@ static void print_cuda(void)
             fbt_error_clear();
             return;
         }
-        b->ops->info(b, &info);
+        fbt_backend_get_info(b, &info);
         const bool seen = i > 0 && strcmp(info.device_id, first) == 0;
         if (i == 0) {
             snprintf(first, sizeof first, "%s", info.device_id);
@@ -115,7 +115,7 @@ static void print_cuda(void)
         if (!seen) {
             print_cuda_device(b, i);
         }
-        b->ops->close(b);
+        fbt_backend_close(b);
         if (seen) {
             return;
         }

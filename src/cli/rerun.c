@@ -265,7 +265,7 @@ static fbt_status tell_changes(const fbt_experiment *experiment, void *user)
     fbt_status status = FBT_OK;
     job *j = user;
     fbt_backend_info info;
-    experiment->inputs->backend->ops->info(experiment->inputs->backend, &info);
+    fbt_backend_get_info(experiment->inputs->backend, &info);
     FBT_TRY(fbt_memory_alloc(&j->changes, j->past.n_makers, sizeof *j->changes));
     for (int64_t i = 0; i < j->past.n_makers; i++) { /* on rank 0; the others have read none */
         const fbt_run_maker *maker = &j->past.makers[i];

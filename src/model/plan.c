@@ -21,7 +21,7 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     const int64_t n_rows = shape->vocab_size + shape->n_positions + shape->position_offset + shape->n_types;
     int64_t room_bytes[FBT_N_ROOMS];
     fbt_backend_info info;
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     *plan = (fbt_model_plan){
         .weights = weight_bytes(shape, options, (int64_t)fbt_dtype_bytes(fbt_precision_dtype(info.precision))),
         .tables = n_rows * shape->n_hidden * (int64_t)sizeof(float),

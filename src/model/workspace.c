@@ -40,10 +40,10 @@ fbt_status fbt_workspace_reserve(fbt_backend *b, fbt_workspace *w, const int64_t
     fbt_status status = FBT_OK;
     for (int i = 0; i < FBT_N_ROOMS; i++) {
         if (room_bytes[i] > w->room_bytes[i]) {
-            b->ops->buffer_free(b, w->rooms[i]);
+            fbt_buffer_free(b, w->rooms[i]);
             w->rooms[i] = NULL;
             w->room_bytes[i] = 0;
-            FBT_TRY(b->ops->buffer_new(b, room_bytes[i], &w->rooms[i]));
+            FBT_TRY(fbt_buffer_new(b, room_bytes[i], &w->rooms[i]));
             w->room_bytes[i] = room_bytes[i];
         }
     }
@@ -54,7 +54,7 @@ done:
 void fbt_workspace_clear(fbt_backend *b, fbt_workspace *w)
 {
     for (int i = 0; i < FBT_N_ROOMS; i++) {
-        b->ops->buffer_free(b, w->rooms[i]);
+        fbt_buffer_free(b, w->rooms[i]);
     }
     *w = (fbt_workspace){{NULL}, {0}};
 }

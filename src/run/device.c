@@ -34,7 +34,7 @@ fbt_status fbt_device_split(const fbt_comm *comm, fbt_backend *b, fbt_comm **ran
     fbt_comm *node = NULL;
     char *ids = NULL;
     *ranks = NULL;
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     FBT_TRY(fbt_comm_split_node(comm, &node));
     FBT_TRY(fbt_comm_lines(node, info.device_id, &ids));
     FBT_TRY(fbt_comm_split(node, first_equal(ids, fbt_comm_rank(node)), ranks));
@@ -49,7 +49,7 @@ fbt_status fbt_device_list(const fbt_comm *comm, fbt_backend *b, char **text)
     fbt_status status = FBT_OK;
     fbt_backend_info info;
     char host[HOST_NAME_MAX + 1] = "", line[LINE_BYTES];
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     gethostname(host, sizeof host - 1);
     const bool has_id = info.device_id[0] != '\0';
     snprintf(line, sizeof line, "rank %d: %s %s%s%s%s", fbt_comm_rank(comm), host, info.device, has_id ? " (" : "",
@@ -67,8 +67,8 @@ fbt_status fbt_device_sum_memory(const fbt_comm *ranks, fbt_backend *b, const fb
     fbt_backend_info info;
     fbt_backend_memory device = {0, 0};
     const bool first = fbt_comm_rank(ranks) == 0;
-    b->ops->info(b, &info);
-    status = first ? b->ops->memory(b, &device) : FBT_OK;
+    fbt_backend_get_info(b, &info);
+    status = first ? fbt_backend_get_memory(b, &device) : FBT_OK;
     FBT_TRY(fbt_comm_agree(ranks, status));
     const bool tables_count = !plan->reads_tables_in_file || fbt_comm_size(ranks) > 1;
     const int64_t constants = plan->weights + (tables_count ? plan->tables : 0);
@@ -108,7 +108,7 @@ fbt_status fbt_device_check_memory(const fbt_comm *ranks, fbt_backend *b, const 
     if (fixed + m.workspace <= m.free) {
         goto done;
     }
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     snprintf(what, sizeof what,
              "%d rank%s on one device (%s) would take %.0f MB of memory (weights %.0f, projection %.0f, batches of "
              "%lld rows %.0f), "
@@ -152,7 +152,7 @@ static fbt_status open_first(opening *o)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(o->open(o->context, false));
-    status = o->b->ops->share_export(o->b, &o->share);
+    status = fbt_share_export(o->b, &o->share);
     if (status != FBT_OK) {
         o->share.n_bytes = 0;
     }
@@ -167,7 +167,7 @@ static fbt_status open_other(opening *o, int rank)
     char who[64];
     snprintf(who, sizeof who, "rank %d loads weights of its own", rank);
     if (o->share.n_bytes > 0) {
-        status = o->b->ops->share_import(o->b, &o->share);
+        status = fbt_share_import(o->b, &o->share);
         o->n_sharing = status == FBT_OK;
     }
     FBT_TRY(note_refusal(o, status, who));
@@ -201,7 +201,7 @@ fbt_status fbt_device_open_shared(const fbt_comm *comm, const fbt_comm *ranks, f
     fbt_backend_info info;
     opening o = {.b = b, .open = open, .context = context};
     const bool first = fbt_comm_rank(ranks) == 0;
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     if (!info.can_share || fbt_comm_size(ranks) == 1) {
         status = open(context, false);
     } else {

@@ -35,7 +35,7 @@ static const char *label(const session *s)
 }
 
 /* "loss train 1.2345 dev 1.3456, accuracy dev 0.500": a run without dev or test samples has no such numbers. */
-static void describe_scores(const fbt_run_round *row, char *text, size_t n_bytes)
+static void describe_scores(const fbt_round_row *row, char *text, size_t n_bytes)
 {
     const struct {
         const char *format;
@@ -75,7 +75,7 @@ static void describe_time_left(const session *s, int64_t round, char *text, size
     }
 }
 
-static void log_round(const session *s, const fbt_run_round *row, double seconds)
+static void log_round(const session *s, const fbt_round_row *row, double seconds)
 {
     const int64_t n_rounds = fbt_experiment_last_round(s->e);
     char scores[160];
@@ -138,7 +138,7 @@ static fbt_run_status status_after(const session *s, int64_t round)
     return s->stop != 0 || round >= fbt_experiment_last_round(s->e) ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
 }
 
-static void note_time(session *s, const fbt_run_round *row, double seconds)
+static void note_time(session *s, const fbt_round_row *row, double seconds)
 {
     const double score_s = row->phase_s[FBT_PHASE_SCORE];
     s->round_s = fmax(s->round_s, seconds - score_s);
@@ -146,7 +146,7 @@ static void note_time(session *s, const fbt_run_round *row, double seconds)
 }
 
 /* What follows a round, the one before the first included. Collective. */
-static fbt_status end_round(session *s, const fbt_run_round *row, double start_s)
+static fbt_status end_round(session *s, const fbt_round_row *row, double start_s)
 {
     fbt_status status = FBT_OK;
     const double round_s = fbt_timer_now_s() - start_s;
@@ -171,7 +171,7 @@ done:
 static fbt_status begin(session *s)
 {
     fbt_status status = FBT_OK;
-    fbt_run_round row;
+    fbt_round_row row;
     const double start_s = fbt_timer_now_s();
     if (!s->e->resumed) {
         FBT_TRY(fbt_federation_start(s->f, &row));
@@ -189,7 +189,7 @@ static fbt_status run_rounds(session *s)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *settings = &s->e->settings;
-    fbt_run_round row;
+    fbt_round_row row;
     int64_t round = s->e->resumed ? s->e->past.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
@@ -212,7 +212,7 @@ static void log_start(const session *s)
     const fbt_experiment *e = s->e;
     const fbt_settings *settings = &e->settings;
     const int n_ranks = fbt_comm_size(e->comm);
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     fbt_log_info(label(s), "fedbpt %s (%s): %s, %lld clients on %d rank%s of %d thread%s, backend %s %s (%s, %s)",
                  fbt_build_version, fbt_build_commit, fbt_settings_choice_name("fed.protocol", settings->fed.protocol),
                  (long long)settings->fed.clients, n_ranks, n_ranks > 1 ? "s" : "", info.n_threads,

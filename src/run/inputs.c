@@ -239,7 +239,7 @@ static void close_backend(void *context)
     fbt_inputs *inputs = context;
     fbt_model_close(inputs->model);
     if (inputs->backend != NULL) {
-        inputs->backend->ops->close(inputs->backend);
+        fbt_backend_close(inputs->backend);
     }
 }
 

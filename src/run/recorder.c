@@ -49,7 +49,7 @@ static fbt_status take_file(fbt_experiment *e)
     const fbt_model *model = e->inputs->model;
     const fbt_partition *p = &e->partition;
     texts environment = {0}, inputs = {0};
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     snprintf(ranks, sizeof ranks, "%d", fbt_comm_size(e->comm));
     snprintf(threads, sizeof threads, "%d", info.n_threads);
     snprintf(parameters, sizeof parameters, "%lld", (long long)fbt_model_n_parameters(model));
@@ -113,7 +113,7 @@ static fbt_status check_backend(const fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
-    e->inputs->backend->ops->info(e->inputs->backend, &info);
+    fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = fbt_precision_name(info.precision);
     if (strcmp(precision, e->past.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
@@ -159,7 +159,7 @@ fbt_status fbt_recorder_begin(fbt_recorder *recorder, fbt_run_status run_status)
 }
 
 /* Best on dev: largest accuracy, then smallest loss, then earliest. The test set has no say. */
-static bool is_best(const fbt_recorder *r, const fbt_run_round *row)
+static bool is_best(const fbt_recorder *r, const fbt_round_row *row)
 {
     if (isnan(row->dev_accuracy)) {
         return false;
@@ -171,7 +171,7 @@ static bool is_best(const fbt_recorder *r, const fbt_run_round *row)
 }
 
 /* What an earlier round was best with stays in the file as it is. */
-static fbt_status set_result(fbt_recorder *r, const fbt_run_round *row)
+static fbt_status set_result(fbt_recorder *r, const fbt_round_row *row)
 {
     fbt_status status = FBT_OK;
     fbt_model *model = r->e->inputs->model;
@@ -193,11 +193,11 @@ done:
     return status;
 }
 
-fbt_status fbt_recorder_add(fbt_recorder *recorder, fbt_federation *federation, const fbt_run_round *row,
+fbt_status fbt_recorder_add(fbt_recorder *recorder, fbt_federation *federation, const fbt_round_row *row,
                             fbt_run_status run_status)
 {
     fbt_status status = FBT_OK;
-    const fbt_run_array *checkpoint;
+    const fbt_array *checkpoint;
     fbt_run_file *file = recorder->e->file;
     const double start_s = fbt_timer_now_s();
     if (!recorder->writes) {

@@ -25,7 +25,7 @@ fbt_status fbt_recorder_open(fbt_recorder *recorder, fbt_experiment *experiment)
 fbt_status fbt_recorder_begin(fbt_recorder *recorder, fbt_run_status run_status);
 
 /* Adds the row, the result so far and the checkpoint, and replaces the file on the disk. */
-fbt_status fbt_recorder_add(fbt_recorder *recorder, fbt_federation *federation, const fbt_run_round *row,
+fbt_status fbt_recorder_add(fbt_recorder *recorder, fbt_federation *federation, const fbt_round_row *row,
                             fbt_run_status run_status);
 
 /* Ends the recording; after a failure the file on the disk is marked as failed, with the rounds that it has, or, where

@@ -91,7 +91,7 @@ static void check_attention(suite *s, const attention_case *c)
                           &want[q * width + h], &tolerance[q * width + h]);
         }
     }
-    suite_ok(s->b->ops->attention(s->b, y, &attention));
+    suite_ok(fbt_attend(s->b, y, &attention));
     suite_compare("attention", suite_read(s, y, n, dtype), want, tolerance, n);
 }
 
@@ -131,20 +131,20 @@ static void attention_refuses(void **state)
                        .n_heads = 2,
                        .head_dim = head_dim,
                        .scale = 0.5f};
-    suite_ok(s->b->ops->attention(s->b, y, &a));
+    suite_ok(fbt_attend(s->b, y, &a));
     a.v.column = 2 * width + 1;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.v.column = 2 * width;
     a.q.stride = 3 * width + head_dim;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.q.stride = 3 * width;
     a.n_heads = 0;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.n_heads = 2;
     packed.max_length = 3;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     packed.n_sequences = packed.n_rows = 0;
-    suite_ok(s->b->ops->attention(s->b, y, &a));
+    suite_ok(fbt_attend(s->b, y, &a));
 }
 
 int run_attention_tests(void)

@@ -68,7 +68,7 @@ static void check_linear(suite *s, const linear_case *c, fbt_precision precision
                            &want[r * c->n_out + o], &tolerance[r * c->n_out + o]);
         }
     }
-    suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, c->activation, c->n_rows));
+    suite_ok(fbt_linear(s->b, yb, xb, matrix, c->activation, c->n_rows));
     suite_compare("linear", suite_read(s, yb, n, dtype), want, tolerance, n);
 }
 
@@ -132,7 +132,7 @@ static void activations_at_extremes(void **state)
             want[i] = activate((fbt_activation)a, x[i]);
             tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + (1e-6 + error) * fmin(fabs(x[i]), 8);
         }
-        suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, (fbt_activation)a, n_rows));
+        suite_ok(fbt_linear(s->b, yb, xb, matrix, (fbt_activation)a, n_rows));
         suite_compare("activation", suite_read(s, yb, N, dtype), want, tolerance, N);
     }
 }
@@ -162,10 +162,10 @@ static void weights_of_every_type(void **state)
         fbt_buffer *y[2] = {suite_poisoned(s, N_ROWS * N_OUT, dtype), suite_poisoned(s, N_ROWS * N_OUT, dtype)};
         for (int k = 0; k < 2; k++) {
             fbt_matrix *matrix;
-            suite_ok(s->b->ops->matrix_new(s->b, k ? wide : typed, k ? FBT_F32 : types[t], NULL, N_OUT, N_IN,
-                                           s->b->precision, &matrix));
-            suite_ok(s->b->ops->linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, N_ROWS));
-            s->b->ops->matrix_free(s->b, matrix);
+            suite_ok(fbt_matrix_new(s->b, k ? wide : typed, k ? FBT_F32 : types[t], NULL, N_OUT, N_IN, s->b->precision,
+                                    &matrix));
+            suite_ok(fbt_linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, N_ROWS));
+            fbt_matrix_free(s->b, matrix);
         }
         const double *a = suite_read(s, y[0], N_ROWS * N_OUT, dtype), *c = suite_read(s, y[1], N_ROWS * N_OUT, dtype);
         assert_memory_equal(a, c, N_ROWS * N_OUT * sizeof *a);
@@ -181,11 +181,11 @@ static void weights_are_copied(void **state)
     const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
     fbt_matrix *matrix;
     fbt_buffer *y = suite_poisoned(s, 2, dtype);
-    suite_ok(s->b->ops->matrix_new(s->b, weight, FBT_F32, bias, 2, 3, s->b->precision, &matrix));
+    suite_ok(fbt_matrix_new(s->b, weight, FBT_F32, bias, 2, 3, s->b->precision, &matrix));
     memset(weight, 0xff, sizeof weight);
     memset(bias, 0xff, sizeof bias);
-    suite_ok(s->b->ops->linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, 1));
-    s->b->ops->matrix_free(s->b, matrix);
+    suite_ok(fbt_linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, 1));
+    fbt_matrix_free(s->b, matrix);
     const double *got = suite_read(s, y, 2, dtype);
     assert_true(got[0] == 16 && got[1] == 35);
 }
@@ -198,10 +198,10 @@ static void linear_refuses(void **state)
     fbt_matrix *matrix = suite_matrix(s, w, NULL, 3, 4, s->b->precision);
     fbt_buffer *xb = suite_buffer(s, x, 8, dtype), *yb = suite_poisoned(s, 6, dtype),
                *small = suite_poisoned(s, 5, dtype);
-    suite_ok(s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 0));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, 3));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, -1));
+    suite_ok(fbt_linear(s->b, small, xb, matrix, FBT_ACT_NONE, 0));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, small, xb, matrix, FBT_ACT_NONE, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, yb, xb, matrix, FBT_ACT_NONE, 3));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, yb, xb, matrix, FBT_ACT_NONE, -1));
 }
 
 typedef enum residual_kind { RESIDUAL_OTHER, RESIDUAL_SAME, N_RESIDUALS } residual_kind;
@@ -245,7 +245,7 @@ static void check_linear_norm(suite *s, const linear_case *c, residual_kind kind
         sum_row(s, c, x + r * c->n_in, w, bias, residual + r * c->n_out, sum, error);
         suite_norm_row(s, sum, error, gamma, beta, c->n_out, epsilon, want + r * c->n_out, tolerance + r * c->n_out);
     }
-    suite_ok(s->b->ops->linear_norm(s->b, yb, xb, matrix, rb, &norm, c->n_rows));
+    suite_ok(fbt_linear_norm(s->b, yb, xb, matrix, rb, &norm, c->n_rows));
     suite_compare("linear_norm", suite_read(s, yb, n, dtype), want, tolerance, n);
     if (kind == RESIDUAL_OTHER) {
         assert_memory_equal(suite_read(s, rb, n, dtype), residual, (size_t)n * sizeof *residual);
@@ -278,11 +278,11 @@ static void linear_norm_refuses(void **state)
     fbt_buffer *x = suite_buffer(s, suite_random(s, 8, 1, 0), 8, dtype);
     fbt_buffer *y = suite_poisoned(s, 2 * n_out, dtype), *small = suite_poisoned(s, 2 * n_out - 1, dtype);
     const fbt_norm norm = suite_norm(s, NULL, NULL, n_out, 1e-5f), narrow = suite_norm(s, NULL, NULL, n_out - 1, 1e-5f);
-    suite_ok(s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 0));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, small, x, matrix, y, &norm, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, small, &norm, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &narrow, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 3));
+    suite_ok(fbt_linear_norm(s->b, y, x, matrix, y, &norm, 0));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, small, x, matrix, y, &norm, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, small, &norm, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, y, &narrow, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, y, &norm, 3));
 }
 
 int run_linear_tests(void)

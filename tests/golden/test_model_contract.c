@@ -3,6 +3,7 @@
  * nothing but operations within them, the same operations with the same arguments for the same key. */
 #include "base/rng.h"
 #include "fixture.h"
+#include "kernels/backend_ops.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -259,7 +260,7 @@ static fbt_backend *open_watched(void)
 static void close_watched(fbt_backend *b)
 {
     b->ops = watch.real;
-    b->ops->close(b);
+    fbt_backend_close(b);
 }
 
 static void open_fixture(const char *name, char folder[1024], fixture *f)

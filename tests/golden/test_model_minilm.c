@@ -45,7 +45,7 @@ static fbt_status check_precision(const fixture *f, const char *precision, doubl
         status = check_case(b, f, &f->cases[i], bound);
     }
     if (b != NULL) {
-        b->ops->close(b);
+        fbt_backend_close(b);
     }
     return status;
 }

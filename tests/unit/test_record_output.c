@@ -306,7 +306,7 @@ static void full_disk(void **state)
     fbt_status before = fbt_run_file_commit(run, FBT_RUN_RUNNING);
     fbt_status digested = fbt_run_reader_digest(path, one);
     static double big[50000];
-    const fbt_run_array arrays[] = {{.name = "big", .values = big, .n_values = 50000}, {.name = NULL}};
+    const fbt_array arrays[] = {{.name = "big", .values = big, .n_values = 50000}, {.name = NULL}};
     fbt_status set = fbt_run_file_set_checkpoint(run, arrays);
     fbt_status full = fbt_run_file_commit(run, FBT_RUN_RUNNING);
     bool told = strstr(fbt_error_message(), "No space left on device; what was saved before is kept") != NULL;
