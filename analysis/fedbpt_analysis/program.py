@@ -9,19 +9,19 @@ from pathlib import Path
 
 from .errors import AnalysisError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[2]  # or PREFIX/share/fedbpt of an installed copy
 BUILT = Path("build", "release", "bin", "fedbpt")
 
 
 def find(given: str | None) -> str | None:
-    """The program: as given, of the environment variable FEDBPT, on PATH, or built in the current folder or in the checkout that
-    this package lies in. None if there is none; a given one must be there."""
+    """The program: as given, of the environment variable FEDBPT, on PATH, built in the current folder or in the checkout that this
+    package lies in, or installed with it. None if there is none; a given one must be there."""
     if given is not None:
         found = shutil.which(given)
         if found is None:
             raise AnalysisError(f"--program {given}: there is no such program")
         return found
-    candidates = [os.environ.get("FEDBPT", ""), "fedbpt", str(BUILT.absolute()), str(CHECKOUT / BUILT)]
+    candidates = [os.environ.get("FEDBPT", ""), "fedbpt", str(BUILT.absolute()), str(CHECKOUT / BUILT), str(CHECKOUT / "bin" / "fedbpt")]
     return next((found for found in (shutil.which(name) for name in candidates if name) if found), None)
 
 

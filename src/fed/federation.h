@@ -16,7 +16,6 @@
 #include "fed/placement.h"
 #include "fed/round_row.h"
 #include "model/model.h"
-#include "optim/cma.h"
 
 typedef struct fbt_federation fbt_federation;
 
