@@ -295,7 +295,7 @@ static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
     enum { N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(fbt_library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_product(b, fbt_backend_types(b), peak_sizes[i], N_REPEATS, &best_s));
     *flops_per_s = product_flops(peak_sizes[i]) / best_s;
 done:
     return status;
@@ -421,17 +421,14 @@ done:
 static fbt_status bench(const fbt_bench_arguments *a, json_t *results)
 {
     fbt_status status = FBT_OK;
-    bool is_cuda = strcmp(a->backend, "cuda") == 0;
-    if (a->precision != NULL) {
-        return bench_precision(a, a->precision, results);
+    const fbt_backend_driver *driver = fbt_backend_find(a->backend);
+    if (a->precision != NULL || driver == NULL || driver->missing != NULL) {
+        return bench_precision(a, a->precision != NULL ? a->precision : "auto", results);
     }
-    for (int i = 0; fbt_precision_names[i] != NULL; i++) {
-        if (!is_cuda && strcmp(fbt_precision_names[i], "tf32") == 0) {
-            continue;
-        }
-        status = bench_precision(a, fbt_precision_names[i], results);
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        status = bench_precision(a, driver->types[i], results);
         if (status == FBT_ERR_CONFIG && i > 0) {
-            fprintf(stderr, "fedbpt: %s is left out: %s\n", fbt_precision_names[i], fbt_error_message());
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_message());
             fbt_error_clear();
             status = FBT_OK;
         }

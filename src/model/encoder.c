@@ -9,7 +9,7 @@
 /* Bytes of n activations. */
 static double activation_bytes(const fbt_encoder *e, double n)
 {
-    return n * (double)fbt_dtype_bytes(fbt_precision_dtype(e->b->precision));
+    return n * (double)fbt_dtype_bytes(fbt_backend_types(e->b)->activations);
 }
 
 fbt_work fbt_encoder_product(const fbt_encoder *e, const fbt_dense *w, int64_t n_rows, int64_t n_added)

@@ -81,7 +81,7 @@ typedef struct fbt_experiment_memory {
     fbt_device_memory device;
     int64_t n_rows; /* of the largest batch */
     int n_ranks;    /* that share the device */
-    fbt_precision precision;
+    const char *precision; /* "fp32"; lives as long as the program */
 } fbt_experiment_memory;
 fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment_memory *memory);
 

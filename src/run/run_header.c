@@ -48,7 +48,7 @@ static void list_environment(const fbt_experiment *e, fbt_run_header_text *t)
                                   {"device", t->info.device},
                                   {"devices", e->devices},
                                   {"instruction_set", t->info.isa},
-                                  {"precision", fbt_precision_name(t->info.precision)},
+                                  {"precision", t->info.types->name},
                                   {"libraries", t->info.libraries},
                                   {"compiler", fbt_build_compiler},
                                   {"sweep_name", e->plan->sweep_name},
