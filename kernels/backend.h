@@ -18,6 +18,7 @@
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
 
+#include "base/choices.h" /* fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
 #include "base/status.h"
 
 #include <stddef.h>
@@ -47,15 +48,6 @@ typedef enum fbt_activation {
     FBT_ACT_RELU,
     FBT_ACT_TANH
 } fbt_activation;
-typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
-
-/* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"). */
-typedef enum fbt_prompt_mode {
-    FBT_PROMPT_NONE,  /* no prompt                                                                                  */
-    FBT_PROMPT_ADD,   /* added to rows 1..P after the embedding LayerNorm                                           */
-    FBT_PROMPT_CAT,   /* rows 0..P-1 are p as it is: no position or type embedding, no LayerNorm                    */
-    FBT_PROMPT_INPUT, /* rows 0..P-1 are p in place of word embeddings: position, type and LayerNorm as any token's */
-} fbt_prompt_mode;
 
 typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
 typedef struct fbt_matrix fbt_matrix; /* constant [n_out, n_in] matrix with optional bias, laid out for the backend   */

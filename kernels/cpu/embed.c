@@ -1,6 +1,7 @@
 /* Embedding of tokens and prompts: sequences over threads. */
 #include "kernels/cpu/cpu.h"
 
+#include "base/prompt_mode.h"
 #include "kernels/checks.h"
 
 #include <omp.h>
@@ -88,9 +89,10 @@ done:
 static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
     const int32_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
-    const int64_t n_front = e->mode == FBT_PROMPT_CAT || e->mode == FBT_PROMPT_INPUT ? e->n_prompt_tokens : 0;
+    const int64_t n_front = fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens);
     const int64_t n_needed = e->mode == FBT_PROMPT_ADD ? e->n_prompt_tokens + 1 : n_front;
-    const int64_t n_positions = e->position_offset + length - (e->mode == FBT_PROMPT_CAT ? n_front : 0);
+    const int64_t n_positions =
+        e->position_offset + length - fbt_prompt_rows_without_position(e->mode, e->n_prompt_tokens);
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
     if (length < n_needed) {
         return fbt_fail(FBT_ERR_ARG, "sequence %lld has %d rows, too few for a prompt of %lld tokens", (long long)s,

@@ -61,14 +61,13 @@ static void print_operations(const fbt_bench_result *m)
 
 void fbt_bench_print(const fbt_bench_arguments *a, const fbt_bench_result *m)
 {
-    static const char *const modes[] = {"none", "add", "cat", "input"};
     printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
            m->info.name, m->info.types->name, a->model != NULL ? a->model : a->shape, m->shape.n_layers,
            m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
     printf("%s, %s, %s, %d threads\n", m->info.device, m->info.isa, m->info.libraries, m->info.n_threads);
     printf("%" PRId64 " samples x %" PRId64 " candidates x %" PRId64 " copies = %" PRId64 " sequences, %" PRId64
            " rows; prompt mode %s\n\n",
-           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, modes[a->mode]);
+           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[a->mode]);
     print_operations(m);
     printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, a->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
