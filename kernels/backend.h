@@ -22,6 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
 
 /* tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone). */
@@ -289,5 +293,9 @@ fbt_dtype fbt_precision_dtype(fbt_precision precision);
 
 /* "fp32", "bf16", "tf32". */
 const char *fbt_precision_name(fbt_precision precision);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Choices are kept as the index of their name in the option's list; the enums follow those lists. */
 typedef enum fbt_protocol_kind {
     FBT_PROTOCOL_NVFLARE,
@@ -133,5 +137,9 @@ fbt_status fbt_settings_print_reference(FILE *stream);
 
 /* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none. */
 const char *fbt_settings_choice_name(const char *key, int value);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

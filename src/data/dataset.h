@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_readout { FBT_READOUT_MASK, FBT_READOUT_EMBEDDING, FBT_READOUT_LAST } fbt_readout;
 typedef enum fbt_metric { FBT_METRIC_ACCURACY, FBT_METRIC_F1 } fbt_metric;
 
@@ -47,5 +51,9 @@ void fbt_dataset_clear(fbt_dataset *dataset);
 
 /* Longest sample of a split in tokens; 0 when it is empty. */
 int64_t fbt_split_max_length(const fbt_split *split);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

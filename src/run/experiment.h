@@ -13,6 +13,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct fbt_experiment;
 
 /* What is to be run. Borrowed until fbt_experiment_close. */
@@ -76,5 +80,9 @@ fbt_status fbt_experiment_describe(fbt_experiment *experiment);
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted);
 
 void fbt_experiment_close(fbt_experiment *experiment);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
