@@ -37,13 +37,13 @@ def file_argument(path: str | Path) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def call(program: str, *arguments: str) -> str:
-    """What the program prints; its own sentence as the error if it fails."""
+def call(program: str, *arguments: str, named: bool = True) -> str:
+    """What the program prints; its own sentence as the error if it fails, with its name before it unless `named` is False."""
     mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
     result = subprocess.run([program, *arguments], capture_output=True, encoding="utf-8", errors="backslashreplace", check=False,
                             env=os.environ | mpi)
     if result.returncode != 0:
         lines = [line for line in result.stderr.splitlines() if line.strip()] or [f"ended with exit code {result.returncode}"]
         said = next((line for line in lines if "error: " in line), lines[-1])
-        raise AnalysisError(f"{Path(program).name} {arguments[0]}: {said.removeprefix('fedbpt: error: ')}")
+        raise AnalysisError((f"{Path(program).name} {arguments[0]}: " if named else "") + said.removeprefix("fedbpt: error: "))
     return result.stdout

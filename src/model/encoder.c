@@ -1,6 +1,7 @@
 #include "model/encoder.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 /* Bytes of n activations. */
 static double activation_bytes(const fbt_encoder *e, double n)
 {
-    return n * (double)fbt_dtype_bytes(fbt_precision_dtype(e->b->precision));
+    return n * (double)fbt_dtype_bytes(fbt_backend_types(e->b)->activations);
 }
 
 fbt_work fbt_encoder_product(const fbt_encoder *e, const fbt_dense *w, int64_t n_rows, int64_t n_added)
@@ -281,8 +282,8 @@ static double embedding_bytes(const fbt_encoder *e, const fbt_packed *packed, fb
 {
     const fbt_weights *w = &e->weights;
     const double h = (double)e->shape.n_hidden, n_rows = (double)packed->n_rows;
-    const double n_prompt = mode == FBT_PROMPT_NONE ? 0 : (double)(packed->n_sequences * e->n_prompt_tokens);
-    const double n_words = mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? n_rows - n_prompt : n_rows;
+    const double n_prompt = (double)(packed->n_sequences * fbt_prompt_rows(mode, e->n_prompt_tokens));
+    const double n_words = n_rows - (double)(packed->n_sequences * fbt_prompt_rows_in_front(mode, e->n_prompt_tokens));
     return h * (n_words * (double)w->word_bytes + (double)packed->max_length * (double)w->position_bytes +
                 n_prompt * sizeof(float)) +
            activation_bytes(e, h * n_rows);
@@ -299,7 +300,7 @@ static fbt_status embed(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mod
         .norm = norm_of(e, &e->weights.embedding_norm),
         .n_dim = e->shape.n_hidden,
         .mode = mode,
-        .n_prompt_tokens = mode == FBT_PROMPT_NONE ? 0 : e->n_prompt_tokens,
+        .n_prompt_tokens = fbt_prompt_rows(mode, e->n_prompt_tokens),
         .prompts = mode == FBT_PROMPT_NONE ? NULL : e->w->rooms[FBT_ROOM_PROMPTS],
     };
     FBT_TRY(fbt_embed(e->b, e->w->rooms[FBT_ROOM_X], &embedding, packed));

@@ -87,7 +87,7 @@ static fbt_status make_logits(fbt_model *model, int64_t n, const fbt_buffer *fea
     fbt_encoder *e = &model->encoder;
     const fbt_head *head = &e->weights.head;
     int is_mask = model->options.readout == FBT_READOUT_MASK;
-    fbt_dtype dtype = is_mask ? fbt_precision_dtype(e->b->precision) : FBT_F32;
+    fbt_dtype dtype = is_mask ? fbt_backend_types(e->b)->activations : FBT_F32;
     float scale = is_mask ? 1.0f : model->options.embedding_scale;
     FBT_TRY(fbt_label_logits(e->b, e->w->rooms[FBT_ROOM_LOGITS], features, dtype, head->labels, head->bias, scale, n,
                              model->options.n_labels, e->shape.n_hidden));
@@ -99,7 +99,7 @@ static fbt_work readout_work(const fbt_model *model, int64_t n)
 {
     const double h = (double)model->encoder.shape.n_hidden, labels = (double)model->options.n_labels;
     const size_t item = model->options.readout == FBT_READOUT_MASK
-                            ? fbt_dtype_bytes(fbt_precision_dtype(model->encoder.b->precision))
+                            ? fbt_dtype_bytes(fbt_backend_types(model->encoder.b)->activations)
                             : sizeof(float);
     return (fbt_work){.bytes = (double)n * h * (double)item + sizeof(float) * labels * (h + (double)n)};
 }

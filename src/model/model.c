@@ -230,8 +230,14 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
     for (int i = 0; i < model->n_lanes; i++) {
         model->lanes[i].n_prompts = 0;
     }
-    FBT_TRY(
-        fbt_matrix_new(b, a, FBT_F32, p0, fbt_model_prompt_items(model), d, FBT_PRECISION_FP32, &model->projection));
+    FBT_TRY(fbt_matrix_new(b,
+                           &(fbt_matrix_spec){.weight = a,
+                                              .dtype = FBT_F32,
+                                              .bias = p0,
+                                              .n_out = fbt_model_prompt_items(model),
+                                              .n_in = d,
+                                              .types = fbt_types_find("fp32")},
+                           &model->projection));
     model->n_search = d;
 done:
     return status;
@@ -254,7 +260,8 @@ fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limi
 {
     const fbt_encoder *e = &model->encoder;
     int64_t room_bytes[FBT_N_ROOMS];
-    fbt_workspace_size(&e->shape, &model->options, e->b->precision, model->n_search, limits, room_bytes);
+    fbt_workspace_size(&e->shape, &model->options, fbt_backend_types(e->b)->activations, model->n_search, limits,
+                       room_bytes);
     return fbt_workspace_reserve(e->b, e->w, room_bytes);
 }
 

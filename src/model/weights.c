@@ -150,7 +150,10 @@ static fbt_status load_dense(loader *l, const char *const *names, int64_t n_name
     if (l->b == NULL) {
         goto done;
     }
-    FBT_TRY(fbt_matrix_new(l->b, l->weight, FBT_F32, l->bias, dense->n_out, n_in, l->b->precision, &dense->matrix));
+    FBT_TRY(fbt_matrix_new(
+        l->b,
+        &(fbt_matrix_spec){.weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = n_in},
+        &dense->matrix));
     l->weights->n_parameters += dense->n_out * (n_in + 1);
 done:
     return status;

@@ -79,7 +79,7 @@ static double pruning_bound(const fbt_backend *b, const precision *p)
 {
     fbt_backend_info info;
     fbt_backend_get_info(b, &info);
-    return strcmp(info.name, "cuda") == 0 && info.precision == FBT_PRECISION_BF16 ? p->bound : p->pruning_bound;
+    return strcmp(info.name, "cuda") == 0 && info.types->compute == FBT_COMPUTE_BF16 ? p->bound : p->pruning_bound;
 }
 
 static double check_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
