@@ -235,7 +235,7 @@ static void close_subject(subject *s)
     free(s->z);
     free(s->losses);
     if (s->b != NULL) {
-        s->b->ops->close(s->b);
+        fbt_backend_close(s->b);
     }
 }
 
@@ -278,7 +278,7 @@ static fbt_status time_copy(fbt_backend *b, fbt_bench_result *m)
     enum { COPY_BYTES = 1 << 28, N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
     m->copy_rate = fmax(m->copy_rate, 2.0 * COPY_BYTES / best_s);
 done:
     return status;
@@ -295,7 +295,7 @@ static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
     enum { N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_product(b, fbt_backend_types(b), peak_sizes[i], N_REPEATS, &best_s));
     *flops_per_s = product_flops(peak_sizes[i]) / best_s;
 done:
     return status;
@@ -398,7 +398,7 @@ static fbt_status bench_precision(const fbt_bench_arguments *a, const char *prec
     double begin_s = fbt_timer_now_s();
     FBT_TRY(fbt_backend_open(&backend_options, &s.b));
     FBT_TRY(open_subject(&s));
-    s.b->ops->info(s.b, &m.info);
+    fbt_backend_get_info(s.b, &m.info);
     m.load_s = fbt_timer_now_s() - begin_s;
     m.shape = *fbt_model_get_shape(s.model);
     m.n_parameters = fbt_model_n_parameters(s.model);
@@ -421,17 +421,14 @@ done:
 static fbt_status bench(const fbt_bench_arguments *a, json_t *results)
 {
     fbt_status status = FBT_OK;
-    bool is_cuda = strcmp(a->backend, "cuda") == 0;
-    if (a->precision != NULL) {
-        return bench_precision(a, a->precision, results);
+    const fbt_backend_driver *driver = fbt_backend_find(a->backend);
+    if (a->precision != NULL || driver == NULL || driver->missing != NULL) {
+        return bench_precision(a, a->precision != NULL ? a->precision : "auto", results);
     }
-    for (int i = 0; fbt_precision_names[i] != NULL; i++) {
-        if (!is_cuda && strcmp(fbt_precision_names[i], "tf32") == 0) {
-            continue;
-        }
-        status = bench_precision(a, fbt_precision_names[i], results);
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        status = bench_precision(a, driver->types[i], results);
         if (status == FBT_ERR_CONFIG && i > 0) {
-            fprintf(stderr, "fedbpt: %s is left out: %s\n", fbt_precision_names[i], fbt_error_message());
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_message());
             fbt_error_clear();
             status = FBT_OK;
         }

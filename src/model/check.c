@@ -10,7 +10,7 @@ fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *sh
 {
     fbt_backend_info info;
     const int64_t head_dim = shape->n_hidden / shape->n_heads;
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     if (shape->n_hidden % info.size_multiple != 0 || shape->n_intermediate % info.size_multiple != 0 ||
         head_dim % info.size_multiple != 0 || shape->n_hidden > info.max_dim || head_dim > info.max_head_dim) {
         return fbt_fail(FBT_ERR_UNSUPPORTED,

@@ -107,7 +107,7 @@ static void check_case(const char *precision, const char *folder, const fixture 
         }
         check_orders(model, f, c, reference);
         fbt_model_close(model);
-        b->ops->close(b);
+        fbt_backend_close(b);
     }
 }
 
@@ -172,7 +172,7 @@ static void prompts_do_not_matter_to_each_other(void **state)
     free(a);
     free(p0);
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -235,7 +235,7 @@ static void impossible_batches_are_refused(void **state)
     must(fbt_batch_append(batch, &text, 4, 0));
     refuse(model, batch, "sequence 1 has 39 tokens, the model has 38 positions");
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -280,7 +280,7 @@ static void impossible_options_are_refused(void **state)
     assert_int_equal(fbt_model_set_projection(model, NULL, NULL, 3), FBT_ERR_ARG);
     fbt_error_clear();
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -330,7 +330,7 @@ static void random_models_run(void **state)
     assert_true(fabs(logits[0][1]) <= 20.001 && fabs(logits[0][0]) <= 20.001);
     fbt_model_close(model);
     fbt_batch_clear(&batch);
-    b->ops->close(b);
+    fbt_backend_close(b);
 }
 
 int main(void)
