@@ -74,7 +74,7 @@ static fbt_status open_study(study *s, char **argv)
     FBT_TRY(fbt_comm_agree(s->world, fbt_inputs_check(&s->inputs, &s->settings)));
     FBT_TRY(fbt_comm_agree(s->world, deal_out(s)));
     fbt_limits_of_run(&s->settings, &s->inputs.dataset, &s->partition, &s->placement, fbt_comm_rank(s->world), &limits);
-    FBT_TRY(fbt_inputs_open_model(&s->inputs, &s->settings, &limits, s->world));
+    FBT_TRY(fbt_inputs_open_model(&s->inputs, &s->settings, &limits, NULL, s->world));
 done:
     return status;
 }
