@@ -32,7 +32,6 @@ fbt_need_module(GSL "GSL" gsl 2.7 libgsl-dev gsl)
 fbt_need_module(LAPACKE "LAPACKE" lapacke 3.9 liblapacke-dev "netlib-lapack +lapacke")
 fbt_need_module(YAML "libyaml" yaml-0.1 0.2 libyaml-dev libyaml)
 fbt_need_module(JANSSON "Jansson" jansson 2.13 libjansson-dev jansson)
-fbt_need_module(ZIP "libzip" libzip 1.7 libzip-dev libzip)
 
 find_path(RANDOM123_INCLUDE_DIR Random123/philox.h DOC "Folder of Random123/philox.h")
 fbt_need("${RANDOM123_INCLUDE_DIR}" "Random123 (headers)" librandom123-dev random123 ", or name its folder with -DRANDOM123_INCLUDE_DIR=...")

@@ -55,12 +55,7 @@ const char *fbt_settings_choice_name(const char *key, int value)
     if (option == NULL || option->kind != FBT_OPTION_CHOICE) {
         return NULL;
     }
-    for (int i = 0; option->choices[i] != NULL; i++) {
-        if (i == value) {
-            return option->choices[i];
-        }
-    }
-    return NULL;
+    return value < option->first_choice ? NULL : fbt_choice_name(option->choices, value);
 }
 
 int64_t fbt_settings_participants(const fbt_settings *settings)

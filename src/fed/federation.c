@@ -51,8 +51,7 @@ struct fbt_federation {
     bool told_of_resets;
     row_arrays row;
     fbt_cma_state state; /* exported for the checkpoint */
-    double *state_integers;
-    fbt_run_array checkpoint[4];
+    fbt_array checkpoint[4];
 };
 
 static bool perturbs(const fbt_settings *settings)
@@ -206,7 +205,6 @@ void fbt_federation_free(fbt_federation *federation)
     free(f->slot_of);
     free_row(&f->row);
     fbt_cma_state_clear(&f->state);
-    free(f->state_integers);
     free(f);
 }
 
@@ -273,7 +271,7 @@ static void fill_row(fbt_federation *f)
 }
 
 /* The server's part of a row, and what only all ranks together know. Collective. */
-static void fill_server(fbt_federation *f, int64_t index, fbt_run_round *row)
+static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 {
     fbt_cma_health health;
     int64_t n_tokens = fbt_evaluator_n_tokens(f->evaluator) - f->n_tokens_reported;
@@ -283,7 +281,7 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_run_round *row)
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
     fbt_cma_health_get(f->server.cma, &health);
-    *row = (fbt_run_round){.index = index,
+    *row = (fbt_round_row){.index = index,
                            .z = fbt_cma_mean(f->server.cma),
                            .step_size = fbt_cma_step_size(f->server.cma),
                            .step_size_local = f->server.step_size_local,
@@ -338,7 +336,7 @@ static fbt_status score(fbt_federation *f, bool scored, fbt_split_scores *scores
     return status;
 }
 
-static void set_scores(const fbt_split_scores *scores, fbt_run_round *row)
+static void set_scores(const fbt_split_scores *scores, fbt_round_row *row)
 {
     row->train_loss = scores->train.loss;
     row->train_accuracy = scores->train.accuracy;
@@ -356,7 +354,7 @@ static void begin_phases(fbt_federation *f)
     memset(f->pending_phase_s, 0, sizeof f->pending_phase_s);
 }
 
-fbt_status fbt_federation_start(fbt_federation *federation, fbt_run_round *row)
+fbt_status fbt_federation_start(fbt_federation *federation, fbt_round_row *row)
 {
     fbt_status status = FBT_OK;
     fbt_split_scores scores;
@@ -390,7 +388,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round)
     return fbt_comm_agree(f->parts.world, f->protocol->round(&context, &f->server, &f->uploads));
 }
 
-fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_run_round *row)
+fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row)
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
@@ -416,84 +414,96 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
     federation->pending_phase_s[phase] += seconds;
 }
 
-fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_array **arrays)
+fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays)
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
     fbt_cma_state_clear(&f->state);
-    free(f->state_integers);
-    f->state_integers = NULL;
     FBT_TRY(fbt_cma_state_export(f->server.cma, &f->state));
-    FBT_TRY(fbt_memory_alloc(&f->state_integers, f->state.n_integers, sizeof *f->state_integers));
-    for (int64_t i = 0; i < f->state.n_integers; i++) {
-        f->state_integers[i] = (double)f->state.integers[i];
-    }
-    f->checkpoint[0] = (fbt_run_array){"server_integers", f->state_integers, f->state.n_integers,
-                                       "server optimiser, counters and options"};
-    f->checkpoint[1] = (fbt_run_array){"server_reals", f->state.reals, f->state.n_reals,
-                                       "server optimiser, mean, covariance, paths, step size"};
-    f->checkpoint[2] = (fbt_run_array){"step_size_local", &f->server.step_size_local, 1,
-                                       "step size with which clients start the next round"};
-    f->checkpoint[3] = (fbt_run_array){0};
+    f->checkpoint[0] = (fbt_array){"server_integers", FBT_ARRAY_INT64, f->state.n_integers, f->state.integers,
+                                   "server optimiser, counters and options"};
+    f->checkpoint[1] = (fbt_array){"server_reals", FBT_ARRAY_FLOAT64, f->state.n_reals, f->state.reals,
+                                   "server optimiser, mean, covariance, paths, step size"};
+    f->checkpoint[2] = (fbt_array){"step_size_local", FBT_ARRAY_FLOAT64, 1, &f->server.step_size_local,
+                                   "step size with which clients start the next round"};
+    f->checkpoint[3] = (fbt_array){0};
     *arrays = f->checkpoint;
 done:
     return status;
 }
 
-/* Rank 0: the values of one array of the checkpoint, copied. */
-static fbt_status find_array(const fbt_run_array *checkpoint, const char *name, double **values, int64_t *n)
+/* Rank 0: one array of the checkpoint with its values copied. */
+static fbt_status copy_array(const fbt_array *checkpoint, const char *name, fbt_array *copy, void **values)
 {
     fbt_status status = FBT_OK;
-    const fbt_run_array *a = checkpoint;
-    while (a->name != NULL && strcmp(a->name, name) != 0) {
-        a++;
-    }
-    if (a->name == NULL) {
+    const fbt_array *found = fbt_array_find(checkpoint, name);
+    if (found == NULL) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint has no %s: the file is damaged", name);
     }
-    FBT_TRY(fbt_memory_alloc(values, a->n_values, sizeof **values));
-    memcpy(*values, a->values, (size_t)a->n_values * sizeof **values);
-    *n = a->n_values;
+    *copy = (fbt_array){.name = name, .type = found->type, .n_values = found->n_values};
+    FBT_TRY(fbt_memory_alloc(values, found->n_values, FBT_ARRAY_VALUE_BYTES));
+    memcpy(*values, found->values, (size_t)(found->n_values * FBT_ARRAY_VALUE_BYTES));
 done:
     return status;
 }
 
-/* The same array on every rank. *values is the caller's, after a failure too. Collective. */
-static fbt_status share_array(const fbt_federation *f, const fbt_run_array *checkpoint, const char *name,
-                              double **values, int64_t *n)
+/* The same array on every rank. Its values are the caller's, after a failure too. Collective. */
+static fbt_status share_array(const fbt_federation *f, const fbt_array *checkpoint, const char *name, fbt_array *array)
 {
     fbt_status status = FBT_OK;
     const fbt_comm *world = f->parts.world;
+    void *values = NULL;
     if (fbt_comm_rank(world) == 0) {
-        status = find_array(checkpoint, name, values, n);
+        status = copy_array(checkpoint, name, array, &values);
     }
     FBT_TRY(fbt_comm_agree(world, status));
-    fbt_comm_broadcast(world, n, sizeof *n);
+    fbt_comm_broadcast(world, &array->type, sizeof array->type);
+    fbt_comm_broadcast(world, &array->n_values, sizeof array->n_values);
     if (fbt_comm_rank(world) != 0) {
-        status = fbt_memory_alloc(values, *n, sizeof **values);
+        status = fbt_memory_alloc(&values, array->n_values, FBT_ARRAY_VALUE_BYTES);
     }
     FBT_TRY(fbt_comm_agree(world, status));
-    fbt_comm_broadcast(world, *values, *n * (int64_t)sizeof **values);
+    fbt_comm_broadcast(world, values, array->n_values * FBT_ARRAY_VALUE_BYTES);
+done:
+    array->values = values;
+    return status;
+}
+
+/* The array's values as integers; files of earlier versions keep them as doubles. *integers is the caller's. */
+static fbt_status to_integers(const fbt_array *array, int64_t **integers)
+{
+    fbt_status status = FBT_OK;
+    const double *reals = array->values;
+    FBT_TRY(fbt_memory_alloc(integers, array->n_values, sizeof **integers));
+    if (array->type == FBT_ARRAY_INT64) {
+        memcpy(*integers, array->values, (size_t)array->n_values * sizeof **integers);
+        return FBT_OK;
+    }
+    for (int64_t i = 0; i < array->n_values; i++) {
+        if (!(fabs(reals[i]) <= 0x1p53)) {
+            FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_integers are damaged");
+        }
+        (*integers)[i] = (int64_t)reals[i];
+    }
 done:
     return status;
 }
 
 /* What every rank does with the arrays by itself. */
-static fbt_status import_server(fbt_server *server, double *integers, int64_t n_integers, double *reals,
-                                int64_t n_reals, const double *step_size_local, int64_t n_step_sizes)
+static fbt_status import_server(fbt_server *server, const fbt_array *integers, const fbt_array *reals,
+                                const fbt_array *step_size)
 {
     fbt_status status = FBT_OK;
-    fbt_cma_state state = {.n_integers = n_integers, .n_reals = n_reals, .reals = reals};
-    if (n_step_sizes != 1 || !(step_size_local[0] > 0 && isfinite(step_size_local[0]))) {
+    fbt_cma_state state = {
+        .n_integers = integers->n_values, .n_reals = reals->n_values, .reals = (double *)(uintptr_t)reals->values};
+    if (reals->type != FBT_ARRAY_FLOAT64 || step_size->type != FBT_ARRAY_FLOAT64) {
+        FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_reals or step_size_local are integers: the file is damaged");
+    }
+    const double *step_size_local = step_size->values;
+    if (step_size->n_values != 1 || !(step_size_local[0] > 0 && isfinite(step_size_local[0]))) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's step_size_local is not one positive number: the file is damaged");
     }
-    FBT_TRY(fbt_memory_alloc(&state.integers, n_integers, sizeof *state.integers));
-    for (int64_t i = 0; i < n_integers; i++) {
-        if (!(fabs(integers[i]) <= 0x1p53)) {
-            FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_integers are damaged");
-        }
-        state.integers[i] = (int64_t)integers[i];
-    }
+    FBT_TRY(to_integers(integers, &state.integers));
     FBT_TRY(fbt_cma_state_import(server->cma, &state));
     server->step_size_local = step_size_local[0];
 done:
@@ -501,20 +511,18 @@ done:
     return status;
 }
 
-fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_run_array *checkpoint)
+fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint)
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
-    double *integers = NULL, *reals = NULL, *step_size = NULL;
-    int64_t n_integers = 0, n_reals = 0, n_step_sizes = 0;
-    FBT_TRY(share_array(f, checkpoint, "server_integers", &integers, &n_integers));
-    FBT_TRY(share_array(f, checkpoint, "server_reals", &reals, &n_reals));
-    FBT_TRY(share_array(f, checkpoint, "step_size_local", &step_size, &n_step_sizes));
-    status = import_server(&f->server, integers, n_integers, reals, n_reals, step_size, n_step_sizes);
-    FBT_TRY(fbt_comm_agree(f->parts.world, status));
+    fbt_array integers = {0}, reals = {0}, step_size = {0};
+    FBT_TRY(share_array(f, checkpoint, "server_integers", &integers));
+    FBT_TRY(share_array(f, checkpoint, "server_reals", &reals));
+    FBT_TRY(share_array(f, checkpoint, "step_size_local", &step_size));
+    FBT_TRY(fbt_comm_agree(f->parts.world, import_server(&f->server, &integers, &reals, &step_size)));
 done:
-    free(integers);
-    free(reals);
-    free(step_size);
+    free((void *)(uintptr_t)integers.values);
+    free((void *)(uintptr_t)reals.values);
+    free((void *)(uintptr_t)step_size.values);
     return status;
 }

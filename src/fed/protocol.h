@@ -68,10 +68,9 @@ typedef struct fbt_protocol {
     int64_t (*floats_down)(const fbt_settings *settings);
 } fbt_protocol;
 
-extern const fbt_protocol fbt_protocol_nvflare;
-extern const fbt_protocol fbt_protocol_paper;
-extern const fbt_protocol fbt_protocol_fedavg_bbt;
-extern const fbt_protocol fbt_protocol_synchronous;
+#define FBT_PROTOCOL_DECLARE(value, name, object) extern const fbt_protocol object;
+FBT_PROTOCOL_LIST(FBT_PROTOCOL_DECLARE)
+#undef FBT_PROTOCOL_DECLARE
 
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind);
 

@@ -3,10 +3,9 @@
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
 {
     static const fbt_protocol *const protocols[] = {
-        [FBT_PROTOCOL_NVFLARE] = &fbt_protocol_nvflare,
-        [FBT_PROTOCOL_PAPER] = &fbt_protocol_paper,
-        [FBT_PROTOCOL_FEDAVG_BBT] = &fbt_protocol_fedavg_bbt,
-        [FBT_PROTOCOL_SYNCHRONOUS] = &fbt_protocol_synchronous,
+#define FBT_PROTOCOL_OBJECT(value, name, object) [value] = &(object),
+        FBT_PROTOCOL_LIST(FBT_PROTOCOL_OBJECT)
+#undef FBT_PROTOCOL_OBJECT
     };
     return protocols[kind];
 }

@@ -1,6 +1,8 @@
 /* Whether a model makes sense to the backend, and a batch to the model. */
 #include "model/model_internal.h"
 
+#include "base/prompt_mode.h"
+
 #include <inttypes.h>
 
 /* Fields of a random stream (rng.h). */
@@ -10,7 +12,7 @@ fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *sh
 {
     fbt_backend_info info;
     const int64_t head_dim = shape->n_hidden / shape->n_heads;
-    b->ops->info(b, &info);
+    fbt_backend_get_info(b, &info);
     if (shape->n_hidden % info.size_multiple != 0 || shape->n_intermediate % info.size_multiple != 0 ||
         head_dim % info.size_multiple != 0 || shape->n_hidden > info.max_dim || head_dim > info.max_head_dim) {
         return fbt_fail(FBT_ERR_UNSUPPORTED,
@@ -53,8 +55,8 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
     fbt_status status = FBT_OK;
     const fbt_model_shape *shape = &model->encoder.shape;
     int64_t length = (int64_t)batch->offsets[s + 1] - batch->offsets[s];
-    int64_t n_prompt = mode == FBT_PROMPT_NONE ? 0 : model->options.n_prompt_tokens;
-    int64_t n_rows_without_position = mode == FBT_PROMPT_CAT ? n_prompt : 0;
+    int64_t n_prompt = fbt_prompt_rows(mode, model->options.n_prompt_tokens);
+    int64_t n_rows_without_position = fbt_prompt_rows_without_position(mode, n_prompt);
     if (length < 1 || length <= n_prompt || length > batch->max_length) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " rows, %" PRId64 " of them for the prompt", s,
                  length, n_prompt);
@@ -63,7 +65,7 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " tokens, the model has %" PRId64 " positions", s,
                  length - n_rows_without_position, shape->n_positions);
     }
-    FBT_TRY(check_tokens(shape, batch, s, mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? n_prompt : 0));
+    FBT_TRY(check_tokens(shape, batch, s, fbt_prompt_rows_in_front(mode, n_prompt)));
     if (mode != FBT_PROMPT_NONE && (batch->prompt_index[s] < 0 || batch->prompt_index[s] >= model->lane->n_prompts)) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " asks for prompt %d of %" PRId64, s, batch->prompt_index[s],
                  model->lane->n_prompts);

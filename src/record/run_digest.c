@@ -29,6 +29,12 @@ static fbt_status add_text(fbt_digest *digest, const char *text)
     return fbt_digest_add(digest, text, strlen(text) + 1);
 }
 
+/* Files of earlier versions keep the checkpoint's counters as doubles: they count as such in every file. */
+static bool counts_as_real(const char *path)
+{
+    return strncmp(path, "checkpoint/", strlen("checkpoint/")) == 0;
+}
+
 /* The type in which values are hashed: the file's own class, size and sign in this machine's byte order. */
 static fbt_status add_type(fbt_digest *digest, const char *path, hid_t type, size_t *n_bytes)
 {
@@ -125,7 +131,8 @@ static fbt_status add_dataset(walk *w, const char *path)
     FBT_HDF5(dataset = H5Dopen2(w->file, path, H5P_DEFAULT), "%s is damaged", path);
     FBT_TRY(fbt_hdf5_count(dataset, path, &n)); /* so that rows and their sizes multiply without overflow */
     FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
-    FBT_HDF5(file_type = H5Dget_type(dataset), "%s is damaged", path);
+    FBT_HDF5(file_type = counts_as_real(path) ? H5Tcopy(H5T_NATIVE_DOUBLE) : H5Dget_type(dataset), "%s is damaged",
+             path);
     FBT_TRY(add_text(w->digest, path));
     FBT_TRY(add_type(w->digest, path, file_type, &n_bytes));
     FBT_HDF5(type = H5Tget_native_type(file_type, H5T_DIR_ASCEND), "%s has an unknown type", path);

@@ -9,6 +9,8 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/typed_array.h"
+#include "fed/round_row.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,36 +46,6 @@ typedef struct fbt_run_header {
     int64_t n_dev;
     const int64_t *class_count; /* [K, n_labels] */
 } fbt_run_header;
-
-/* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores
- * that were not taken in a round are NaN. */
-typedef struct fbt_run_round {
-    int64_t index;          /* 0: before tuning; r: after round r */
-    const double *z;        /* [d] server mean */
-    double step_size;       /* the server's */
-    double step_size_local; /* with which clients start the next round */
-    double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
-    double condition_number, axis_ratio, path_sigma_norm;               /* of the server's covariance and |p_sigma| */
-    const uint8_t *participants;                                        /* [K] 0 or 1 */
-    const double *client_fitness, *client_loss, *client_loss_perturbed; /* [K] */
-    const double *client_step_size;                                     /* [K, I] */
-    const double *client_mean;                                          /* [K, d] or NULL */
-    const double *client_condition;                                     /* [K] */
-    const int64_t *client_evaluations;                                  /* [K] */
-    const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
-    int64_t n_resets;             /* searches of this round that collapsed and began anew, the server's included */
-    int64_t bytes_up, bytes_down; /* that a real deployment would send this round, all clients together */
-    int64_t n_tokens;             /* tokens through the model this round, all ranks */
-    int64_t peak_memory_bytes;    /* largest over ranks */
-} fbt_run_round;
-
-/* A named array of the checkpoint; a list ends with name == NULL. */
-typedef struct fbt_run_array {
-    const char *name;
-    const double *values;
-    int64_t n_values;
-    const char *long_name; /* one line on what it is; NULL: the name */
-} fbt_run_array;
 
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
@@ -113,7 +85,7 @@ typedef struct fbt_run_past {
     char *precision, *device, *instruction_set; /* of /environment: the last session's */
     fbt_run_maker *makers;                      /* [n_makers], the first first */
     int64_t n_makers;
-    fbt_run_array *checkpoint;          /* as it was set last; of fbt_run_file_open alone */
+    fbt_array *checkpoint;              /* as it was set last; of fbt_run_file_open alone */
     char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
 } fbt_run_past;
 void fbt_run_past_clear(fbt_run_past *past);
@@ -135,11 +107,11 @@ fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *heade
 
 /* Appends a round, in memory: rounds come in rising order of index; client_mean may be NULL only when the header's
  * client_means is false. On failure the rounds before are as they were. */
-fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round);
+fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round);
 
 /* Replaces the checkpoint / the result, in memory. The checkpoint belongs to the last round added (attribute `round`).
  */
-fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *arrays);
+fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_array *arrays);
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result);
 
 /* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On

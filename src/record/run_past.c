@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void free_arrays(fbt_run_array *arrays)
+static void free_arrays(fbt_array *arrays)
 {
-    for (fbt_run_array *a = arrays; a != NULL && a->name != NULL; a++) {
+    for (fbt_array *a = arrays; a != NULL && a->name != NULL; a++) {
         free((char *)(uintptr_t)a->name);
-        free((double *)(uintptr_t)a->values);
+        free((void *)(uintptr_t)a->values);
     }
     free(arrays);
 }

@@ -173,7 +173,7 @@ typedef struct alone {
     fbt_placement placement;
     fbt_model *model;
     fbt_federation *federation;
-    fbt_run_round row;
+    fbt_round_row row;
 } alone;
 
 static void start(alone *a, const char *const *assignments, const fbt_comm *world)

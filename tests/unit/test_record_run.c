@@ -251,7 +251,7 @@ static void checkpoints_replace_each_other(void **state)
     fbt_run_file *run;
     const double a[3] = {1, 2, 3};
     double got[3];
-    const fbt_run_array arrays[] = {
+    const fbt_array arrays[] = {
         {.name = "mean", .values = a, .n_values = 3}, {.name = "empty", .values = a, .n_values = 0}, {.name = NULL}};
     fixture_init(&f);
     assert_int_equal(fbt_run_file_create(path, false, &f.header, &run), FBT_OK);
