@@ -70,7 +70,7 @@ static fbt_status take_file(fbt_experiment *e)
                                             {"rerun_of", e->plan->rerun_of}};
     const fbt_run_text run_inputs[] = {{"model", s->model.path},
                                        {"model_sha256", e->inputs->model_sha256},
-                                       {"model_family", fbt_model_get_shape(model)->family},
+                                       {"model_family", fbt_model_family_name(fbt_model_get_shape(model))},
                                        {"model_parameters", parameters},
                                        {"data", s->data.path},
                                        {"data_sha256", e->inputs->data_sha256},
