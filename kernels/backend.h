@@ -11,19 +11,39 @@
  *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
  *     memory.
  *
- * Shapes are row-major. "Activation type" is float in fp32 and bfloat16 in bf16. Sizes must be at least 1 unless said
+ * Shapes are row-major. "Activation type" is types->activations of the backend or, for
+ * the operands of a matrix, of the matrix. Sizes must be at least 1 unless said
  * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
  */
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
 
-#include "base/choices.h" /* fbt_precision, fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
+#include "base/choices.h" /* fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
 #include "base/status.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
+
+/* What a product multiplies; its sums are fp32. tf32: float operands of which 10 bits of each significand are read. */
+typedef enum fbt_compute { FBT_COMPUTE_FP32, FBT_COMPUTE_TF32, FBT_COMPUTE_BF16 } fbt_compute;
+
+/* The types of a computation: one row of the table in types.c for each word of backend.precision but auto. Rows are
+ * compared by their address. */
+typedef struct fbt_types {
+    const char *name;    /* the word: "bf16"                                                                         */
+    fbt_dtype weights;   /* in which matrices are stored                                                             */
+    fbt_compute compute; /* in which products are made                                                               */
+    fbt_dtype activations; /* of a product's operand and result, and of all that passes from one operation to another */
+} fbt_types;
+
+/* The row called `name`; NULL: there is none. */
+const fbt_types *fbt_types_find(const char *name);
 
 typedef enum fbt_activation {
     FBT_ACT_NONE,
@@ -53,7 +73,7 @@ typedef struct fbt_backend_info {
     const char *device_id; /* what tells two devices of one node apart, e.g. "GPU-1f2e..."; "" for the processor      */
     const char *isa;       /* instruction set in use, e.g. "avx512_core_bf16", "sm_90" */
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
-    fbt_precision precision;
+    const fbt_types *types; /* of the activations and, unless a matrix says otherwise, of the products */
     int n_threads;
     int n_lanes;   /* lanes that may be selected: what is queued on two lanes runs side by side                    */
     int can_share; /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
@@ -61,6 +81,15 @@ typedef struct fbt_backend_info {
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
     int64_t max_head_dim;  /*   heads at most so many                                                       */
 } fbt_backend_info;
+
+/* What a matrix is made from. */
+typedef struct fbt_matrix_spec {
+    const void *weight; /* [n_out, n_in] on the host in `dtype`     */
+    fbt_dtype dtype;    /* F32, F16 or BF16                         */
+    const float *bias;  /* [n_out] or NULL                          */
+    int64_t n_out, n_in;
+    const fbt_types *types; /* may be fp32's on a bf16 backend (the prompt projection); NULL: the backend's */
+} fbt_matrix_spec;
 
 /* Memory of the device, bytes. */
 typedef struct fbt_backend_memory {
@@ -151,6 +180,9 @@ typedef struct fbt_backend_ops fbt_backend_ops; /* of a backend: kernels/backend
 void fbt_backend_close(fbt_backend *b);
 void fbt_backend_get_info(const fbt_backend *b, fbt_backend_info *info);
 
+/* info.types */
+const fbt_types *fbt_backend_types(const fbt_backend *b);
+
 /* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where
  * that is less. */
 fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory);
@@ -194,10 +226,8 @@ void fbt_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), voi
 fbt_status fbt_share_export(fbt_backend *b, fbt_share *share);
 fbt_status fbt_share_import(fbt_backend *b, const fbt_share *share);
 
-/* weight: [n_out, n_in] on the host in `dtype`, copied; bias: float [n_out] or NULL, copied. The matrix computes in
- * `precision`, which may be fp32 on a bf16 backend (the prompt projection). */
-fbt_status fbt_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                          int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+/* Copies what the spec points to. */
+fbt_status fbt_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
 void fbt_matrix_free(fbt_backend *b, fbt_matrix *matrix);
 
 /* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of
@@ -254,19 +284,41 @@ fbt_status fbt_losses(fbt_backend *b, fbt_buffer *losses, fbt_buffer *prediction
 /* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
  * vendor's library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a
  * first. Waits. */
-fbt_status fbt_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                double *best_s);
 
 /* The other yardstick: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
 fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
-/* Every backend's object starts with this. */
-struct fbt_backend {
-    const fbt_backend_ops *ops;
-    fbt_precision precision; /* of the activations and, unless a matrix says otherwise, of the products */
-};
+/* A kind of backend: what of it is seen before it is opened. */
+enum { FBT_MAX_TYPES = 8 };
+typedef struct fbt_backend_driver {
+    const char *name;                 /* word of backend.name                                                       */
+    const char *summary;              /* what it computes on and with                                               */
+    int priority;                     /* lists begin with the greatest; nothing is chosen by it                     */
+    const char *types[FBT_MAX_TYPES]; /* words of backend.precision that it knows beside auto, as far as not NULL   */
+    const char *missing; /* NULL, or what to do to have it: this build does not, and what follows is NULL */
 
-/* Opens the backend called options->name and decides its precision. Errors: FBT_ERR_CONFIG (no such backend in this
+    /* Whether this machine has what it needs; opens nothing. NULL: it always has. Errors: FBT_ERR_BACKEND, and why. */
+    fbt_status (*probe)(void);
+
+    /* types: NULL: the backend's choice (auto), else one that it knows. See fbt_backend_open. */
+    fbt_status (*open)(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b);
+} fbt_backend_driver;
+
+/* The backends that this program knows, i from 0, the greatest priority first; NULL behind the last. */
+const fbt_backend_driver *fbt_backend_driver_at(int i);
+
+/* The driver of backend.name; NULL: there is none. */
+const fbt_backend_driver *fbt_backend_find(const char *name);
+
+/* Whether the driver knows such types. */
+int fbt_backend_has_types(const fbt_backend_driver *driver, const char *name);
+
+/* Whether the backend can be opened here. Errors: FBT_ERR_CONFIG (not in this build), those of driver->probe. */
+fbt_status fbt_backend_probe(const fbt_backend_driver *driver);
+
+/* Opens the backend called options->name and decides its types. Errors: FBT_ERR_CONFIG (no such backend in this
  * build; a precision that the processor or device lacks), FBT_ERR_MEMORY, FBT_ERR_BACKEND (no driver, no device). Close
  * with fbt_backend_close(b). */
 fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b);
@@ -274,10 +326,8 @@ fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
 /* Bytes of one element. */
 size_t fbt_dtype_bytes(fbt_dtype dtype);
 
-/* Activation type of a precision: FBT_F32 or FBT_BF16. */
-fbt_dtype fbt_precision_dtype(fbt_precision precision);
-
-/* "fp32", "bf16", "tf32". */
-const char *fbt_precision_name(fbt_precision precision);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,7 +8,6 @@
 
 struct fbt_backend_ops {
     void (*close)(fbt_backend *b);
-    void (*info)(const fbt_backend *b, fbt_backend_info *info);
     fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
     void (*select_lane)(fbt_backend *b, int lane);
     fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
@@ -23,8 +22,7 @@ struct fbt_backend_ops {
     void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
     fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
     fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
-    fbt_status (*matrix_new)(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                             int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+    fbt_status (*matrix_new)(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
     void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
     fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                             fbt_table **table);
@@ -48,9 +46,35 @@ struct fbt_backend_ops {
                                int64_t n_labels, int64_t n_dim);
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
-    fbt_status (*library_product)(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+    fbt_status (*library_product)(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                   double *best_s);
     fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
+};
+
+/* Every backend's object starts with this. */
+struct fbt_backend {
+    const fbt_backend_ops *ops;
+    fbt_backend_info info; /* filled in when it is opened */
+
+    /* What follows is the interface's. */
+    const fbt_backend_driver *driver;
+};
+
+/* A backend makes these three, and may put members of its own behind them. */
+struct fbt_buffer {
+    void *data;
+    int64_t n_bytes;
+};
+
+struct fbt_table {
+    void *rows; /* [n_rows, n_dim]; never written to */
+    fbt_dtype dtype;
+    int64_t n_rows, n_dim;
+};
+
+struct fbt_matrix {
+    int64_t n_out, n_in;
+    const fbt_types *types;
 };
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "kernels/backend_ops.h"
 
+static const int64_t MOST_ITEMS = INT64_MAX / 16; /* of a matrix or table: their bytes can be counted */
+
 void fbt_backend_close(fbt_backend *b)
 {
     b->ops->close(b);
@@ -10,7 +12,12 @@ void fbt_backend_close(fbt_backend *b)
 
 void fbt_backend_get_info(const fbt_backend *b, fbt_backend_info *info)
 {
-    b->ops->info(b, info);
+    *info = b->info;
+}
+
+const fbt_types *fbt_backend_types(const fbt_backend *b)
+{
+    return b->info.types;
 }
 
 fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory)
@@ -83,10 +90,24 @@ fbt_status fbt_share_import(fbt_backend *b, const fbt_share *share)
     return b->ops->share_import(b, share);
 }
 
-fbt_status fbt_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                          int64_t n_in, fbt_precision precision, fbt_matrix **matrix)
+fbt_status fbt_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix)
 {
-    return b->ops->matrix_new(b, weight, dtype, bias, n_out, n_in, precision, matrix);
+    fbt_status status = FBT_OK;
+    fbt_matrix_spec whole = *spec;
+    int64_t n_items;
+    *matrix = NULL;
+    whole.types = spec->types != NULL ? spec->types : b->info.types;
+    if (spec->weight == NULL || spec->dtype == FBT_I32 || spec->n_out < 1 || spec->n_in < 1 ||
+        __builtin_mul_overflow(spec->n_out, spec->n_in, &n_items) || n_items > MOST_ITEMS) {
+        FBT_FAIL(FBT_ERR_ARG, "a matrix cannot have %lld x %lld weights", (long long)spec->n_out,
+                 (long long)spec->n_in);
+    }
+    if (b->driver != NULL && !fbt_backend_has_types(b->driver, whole.types->name)) {
+        FBT_FAIL(FBT_ERR_ARG, "backend %s has no %s matrices", b->info.name, whole.types->name);
+    }
+    FBT_TRY(b->ops->matrix_new(b, &whole, matrix));
+done:
+    return status;
 }
 
 void fbt_matrix_free(fbt_backend *b, fbt_matrix *matrix)
@@ -163,10 +184,10 @@ fbt_status fbt_losses(fbt_backend *b, fbt_buffer *losses, fbt_buffer *prediction
     return b->ops->loss(b, losses, predictions, logits, labels, kind, n, n_labels);
 }
 
-fbt_status fbt_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                double *best_s)
 {
-    return b->ops->library_product(b, precision, size, n_repeats, best_s);
+    return b->ops->library_product(b, types, size, n_repeats, best_s);
 }
 
 fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s)

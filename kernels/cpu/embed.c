@@ -44,7 +44,7 @@ static const void *table_row(const fbt_table *table, int64_t row)
 
 static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_embed_row *row, float *scratch)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(cpu->base.precision);
+    const fbt_dtype dtype = cpu->base.info.types->activations;
     fbt_row_terms terms = {.dtypes = {FBT_F32, e->position->dtype, FBT_F32}};
     if (row->is_copied) {
         cpu->rows->convert(x, dtype, row->prompt, FBT_F32, e->n_dim);
@@ -136,7 +136,7 @@ done:
 
 static void embed_sequence(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(cpu->base.precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(cpu->base.info.types->activations);
     const int64_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
     float *scratch = cpu->scratch[omp_get_thread_num()].data;
@@ -155,7 +155,7 @@ fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, 
 {
     fbt_status status = FBT_OK;
     fbt_cpu *cpu = fbt_cpu_of(b);
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(b->info.types->activations);
     FBT_TRY(check_embedding(e));
     FBT_TRY(check_batch(e, packed));
     FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, e->n_dim * item, "embed, x"));

@@ -22,7 +22,7 @@ static const char *const readouts[] = {"mask", "embedding", NULL}; /* of random 
 
 static const fbt_cli_option options[] = {
     FBT_OPTION_TEXT(plan.shape, "shape", 's', "NAME",
-                    "random weights: roberta-large (default), roberta-base, bert-base or minilm-l6"),
+                    "random weights: roberta-large (default), roberta-base, bert-base, minilm-l6 or distilbert-base"),
     FBT_OPTION_TEXT(plan.backend, "backend", 'b', "NAME", "cpu (default) or cuda"),
     FBT_OPTION_CHOICE(precision, "precision", 'p', "fp32|tf32|bf16",
                       "default: one after the other, of those that the backend has", fbt_precision_names),
@@ -81,17 +81,14 @@ done:
 static fbt_status bench_all(arguments *a, json_t *results)
 {
     fbt_status status = FBT_OK;
-    const bool is_cuda = strcmp(a->plan.backend, "cuda") == 0;
-    if (a->precision != NULL) {
-        return bench_precision(a, a->precision, results);
+    const fbt_backend_driver *driver = fbt_backend_find(a->plan.backend);
+    if (a->precision != NULL || driver == NULL || driver->missing != NULL) {
+        return bench_precision(a, a->precision != NULL ? a->precision : "auto", results);
     }
-    for (int i = 0; fbt_precision_names[i] != NULL; i++) {
-        if (!is_cuda && strcmp(fbt_precision_names[i], "tf32") == 0) {
-            continue;
-        }
-        status = bench_precision(a, fbt_precision_names[i], results);
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        status = bench_precision(a, driver->types[i], results);
         if (status == FBT_ERR_CONFIG && i > 0) {
-            fprintf(stderr, "fedbpt: %s is left out: %s\n", fbt_precision_names[i], fbt_error_message());
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_message());
             fbt_error_clear();
             status = FBT_OK;
         }

@@ -260,7 +260,7 @@ static void tell_start(const session *s, const fbt_backend_info *info)
                       fbt_build_version, fbt_build_commit,
                       fbt_settings_choice_name("fed.protocol", settings->fed.protocol), settings->fed.clients, n_ranks,
                       n_ranks > 1 ? "s" : "", info->n_threads, info->n_threads > 1 ? "s" : "", info->name,
-                      fbt_precision_name(info->precision), info->device, info->isa);
+                      info->types->name, info->device, info->isa);
     const char *idle = fbt_settings_idle(settings, "cma.sigma");
     if (idle != NULL && settings->cma.sigma != 1 && e->plan->sweep_name == NULL) { /* the sweep has told */
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
@@ -280,7 +280,7 @@ static fbt_status check_backend(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_backend_info info;
     fbt_backend_get_info(e->inputs->backend, &info);
-    const char *precision = fbt_precision_name(info.precision);
+    const char *precision = info.types->name;
     if (strcmp(precision, e->past.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "

@@ -235,7 +235,7 @@ fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment
     FBT_TRY(fbt_comm_agree(e->comm, status));
     memory->n_rows = limits.n_rows;
     memory->n_ranks = fbt_comm_size(inputs->device);
-    memory->precision = inputs->backend->precision;
+    memory->precision = fbt_backend_types(inputs->backend)->name;
 done:
     return status;
 }

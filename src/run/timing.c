@@ -178,7 +178,7 @@ static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
     enum { N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(fbt_library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_product(b, fbt_backend_types(b), peak_sizes[i], N_REPEATS, &best_s));
     *flops_per_s = product_flops(peak_sizes[i]) / best_s;
 done:
     return status;

@@ -43,8 +43,8 @@ static int find_backend(void)
         return 1;
     }
     fbt_backend_get_info(b, &info);
-    printf("%s, %s: %s, %s, %s; --seed %lu\n", info.name, fbt_precision_name(info.precision), info.device, info.isa,
-           info.libraries, suite_seed);
+    printf("%s, %s: %s, %s, %s; --seed %lu\n", info.name, info.types->name, info.device, info.isa, info.libraries,
+           suite_seed);
     fbt_backend_close(b);
     return 0;
 }

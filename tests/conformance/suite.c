@@ -190,14 +190,28 @@ double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtyp
     return values;
 }
 
-fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision)
+const fbt_types *suite_types(const suite *s)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    return fbt_backend_types(s->b);
+}
+
+fbt_dtype suite_dtype(const suite *s)
+{
+    return suite_types(s)->activations;
+}
+
+fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, const fbt_types *types)
+{
+    const fbt_dtype dtype = types->activations;
     const void *typed = suite_typed(s, weight, n_out * n_in, dtype);
     const float *typed_bias = bias != NULL ? suite_typed(s, bias, n_out, FBT_F32) : NULL;
     fbt_matrix *matrix;
     assert_true(s->n_matrices < SUITE_ITEMS);
-    suite_ok(fbt_matrix_new(s->b, typed, dtype, typed_bias, n_out, n_in, precision, &matrix));
+    suite_ok(fbt_matrix_new(
+        s->b,
+        &(fbt_matrix_spec){
+            .weight = typed, .dtype = dtype, .bias = typed_bias, .n_out = n_out, .n_in = n_in, .types = types},
+        &matrix));
     s->matrices[s->n_matrices++] = matrix;
     return matrix;
 }
@@ -275,7 +289,7 @@ void suite_norm_row(const suite *s, const double *x, const double *error, const 
 
 double suite_roundoff(const suite *s)
 {
-    return s->b->precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+    return suite_dtype(s) == FBT_BF16 ? 0x1p-8 : 0x1p-24;
 }
 
 int suite_is_cuda(const suite *s)
@@ -297,15 +311,15 @@ int64_t suite_width(const suite *s, int64_t n)
 
 /* Sums in fp32 of up to 4,096 terms err by a third of 2e-6 of their size. TF32 keeps 10 bits behind the leading one:
  * each operand errs by up to 2^-10, where it is cut off instead of rounded. */
-double suite_product_error(fbt_precision precision)
+double suite_product_error(const fbt_types *types)
 {
-    return precision == FBT_PRECISION_TF32 ? 0x1.1p-9 : 2e-6;
+    return types->compute == FBT_COMPUTE_TF32 ? 0x1.1p-9 : 2e-6;
 }
 
 /* cuBLASLt stores products, and takes biases, in the activation type. */
-double suite_bias_error(const suite *s, fbt_precision precision)
+double suite_bias_error(const suite *s, const fbt_types *types)
 {
-    return suite_is_cuda(s) && precision == FBT_PRECISION_BF16 ? 1.01 * 0x1p-8 : 0;
+    return suite_is_cuda(s) && types->compute == FBT_COMPUTE_BF16 ? 1.01 * 0x1p-8 : 0;
 }
 
 int suite_checks_indices(const suite *s)

@@ -57,7 +57,7 @@ static void attention_row(double *p, const double *q, const double *k, const dou
 
 static void check_attention(suite *s, const attention_case *c)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t width = c->n_heads * c->head_dim, unit = suite_width(s, 1);
     const int64_t stride = 3 * width + 5 * unit; /* columns of padding on either side */
     const int64_t q_column = 2 * unit, k_column = 2 * unit + width, v_column = 3 * unit + 2 * width;
@@ -121,7 +121,7 @@ static void attention_refuses(void **state)
     const int32_t lengths[] = {3, 4};
     int32_t *tokens, *prompts;
     fbt_packed packed = suite_packed(s, lengths, 2, 2, 1, &tokens, &prompts);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t head_dim = suite_width(s, 4), width = 2 * head_dim, n = 7 * 3 * width;
     fbt_buffer *qkv = suite_buffer(s, suite_random(s, n, 1, 0), n, dtype), *y = suite_poisoned(s, 7 * width, dtype);
     fbt_attention a = {.q = {qkv, 3 * width, 0},

@@ -77,7 +77,7 @@ static void check_embed(fbt_prompt_mode mode, int64_t width, fbt_dtype table_dty
 {
     suite *s = suite_begin(2);
     const int64_t n_dim = suite_width(s, width);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const embed_inputs in = make_inputs(s, mode, 4, n_dim, table_dtype, has_type);
     const int64_t n = in.packed.n_rows * n_dim;
     double *want = suite_block(s, n * (int64_t)sizeof *want),
@@ -125,7 +125,7 @@ static void refuse_token(suite *s, embed_inputs *in, fbt_buffer *y, int64_t row,
 static void embed_refuses(void **state)
 {
     suite *s = *state;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     embed_inputs in = make_inputs(s, FBT_PROMPT_INPUT, 4, 16, FBT_F32, 1);
     fbt_buffer *y = suite_poisoned(s, in.packed.n_rows * 16, dtype);
     suite_ok(fbt_embed(s->b, y, &in.e, &in.packed));

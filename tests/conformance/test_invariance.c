@@ -53,13 +53,13 @@ static double *mirrored_rows(suite *s, int64_t n_rows, int64_t n_dim, double sig
  * to bfloat16 hides it in ordinary numbers. */
 static linear_net make_linear_net(suite *s, int64_t n_out, int64_t n_in, int cancels)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
     double *weight =
         cancels ? mirrored_rows(s, n_out, n_in, -1) : suite_random(s, n_out * n_in, 1 / sqrt((double)n_in), 0);
     double *x = cancels ? mirrored_rows(s, N_ROWS, n_in, 1) : suite_random(s, N_ROWS * n_in, 1, 0);
     double *bias = suite_random(s, n_out, 1, 0);
-    return (linear_net){.w = suite_matrix(s, weight, bias, n_out, n_in, s->b->precision),
+    return (linear_net){.w = suite_matrix(s, weight, bias, n_out, n_in, suite_types(s)),
                         .norm = suite_norm(s, NULL, NULL, n_out, 1e-5f),
                         .x = suite_typed(s, x, N_ROWS * n_in, dtype),
                         .residual = suite_typed(s, suite_random(s, N_ROWS * n_out, 1, 0), N_ROWS * n_out, dtype),
@@ -123,7 +123,7 @@ static sequence_net make_net(suite *s)
     net.e.word = suite_table(s, suite_random(s, N_TOKENS * WIDTH, 1, 0), N_TOKENS, WIDTH, FBT_F32);
     net.e.position = suite_table(s, suite_random(s, 80 * WIDTH, 1, 0), 80, WIDTH, FBT_F32);
     net.e.norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
-    net.qkv = suite_matrix(s, suite_random(s, 3 * WIDTH * WIDTH, 0.2, 0), NULL, 3 * WIDTH, WIDTH, s->b->precision);
+    net.qkv = suite_matrix(s, suite_random(s, 3 * WIDTH * WIDTH, 0.2, 0), NULL, 3 * WIDTH, WIDTH, suite_types(s));
     return net;
 }
 
@@ -131,7 +131,7 @@ static sequence_net make_net(suite *s)
 static void run_net(suite *s, const sequence_net *net, const int32_t *tokens[], const int *order, int n,
                     const char *out[N_OUTPUTS][N_SEQUENCES], int64_t sizes[N_OUTPUTS][N_SEQUENCES])
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
     int32_t lengths[N_SEQUENCES], *flat, *prompts;
     for (int i = 0; i < n; i++) {

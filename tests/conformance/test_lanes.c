@@ -23,9 +23,9 @@ static void lanes_do_not_mix(void **state)
 {
     suite *s = *state;
     enum { MOST = 8 };
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t n_bytes = N * (int64_t)fbt_dtype_bytes(dtype);
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_backend_info info;
     fbt_backend_get_info(s->b, &info);
@@ -107,9 +107,9 @@ static void stamps_are_in_order(void **state)
 {
     suite *s = *state;
     enum { N_STAMPS = 5 };
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t indices[N_STAMPS] = {0, 7, 8, 3, FBT_MAX_STAMPS - 1};
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
     double last = 0, seconds;
@@ -156,8 +156,8 @@ static fbt_status product_queued(void *context)
 static void products_are_watched(void **state)
 {
     suite *s = *state;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
     const int n_own = suite_is_cuda(s) ? 1 : 0;
@@ -194,9 +194,9 @@ static void yardsticks_measure(void **state)
     suite *s = *state;
     const int64_t size[3] = {96, 64, 80}, none[3] = {96, 0, 80};
     double seconds = -1, small_s = 0, large_s = 0;
-    suite_ok(fbt_library_product(s->b, s->b->precision, size, 2, &seconds));
+    suite_ok(fbt_library_product(s->b, suite_types(s), size, 2, &seconds));
     assert_true(seconds > 0 && seconds < 10);
-    suite_expect(FBT_ERR_ARG, fbt_library_product(s->b, s->b->precision, none, 2, &seconds));
+    suite_expect(FBT_ERR_ARG, fbt_library_product(s->b, suite_types(s), none, 2, &seconds));
     suite_ok(fbt_library_copy(s->b, 1 << 10, 100, &small_s));
     suite_ok(fbt_library_copy(s->b, 1 << 26, 3, &large_s));
     assert_true(small_s >= 0 && large_s > small_s && large_s < 10);

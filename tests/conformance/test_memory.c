@@ -36,7 +36,14 @@ static void impossible_sizes_are_refused(void **state)
     assert_null(buffer);
     suite_expect(FBT_ERR_MEMORY, fbt_buffer_new(s->b, INT64_MAX / 2, &buffer));
     assert_null(buffer);
-    suite_expect(FBT_ERR_ARG, fbt_matrix_new(s->b, weight, FBT_F32, NULL, 0, 4, FBT_PRECISION_FP32, &matrix));
+    suite_expect(FBT_ERR_ARG, fbt_matrix_new(s->b,
+                                             &(fbt_matrix_spec){.weight = weight,
+                                                                .dtype = FBT_F32,
+
+                                                                .n_out = 0,
+                                                                .n_in = 4,
+                                                                .types = fbt_types_find("fp32")},
+                                             &matrix));
     assert_null(matrix);
     suite_expect(FBT_ERR_ARG, fbt_table_new(s->b, weight, FBT_F32, 1, 0, &table));
     assert_null(table);
@@ -88,8 +95,8 @@ static void opens_as_asked(void **state)
     fbt_backend *b;
     fbt_backend_get_info(s->b, &info);
     assert_string_equal(info.name, suite_backend);
-    assert_string_equal(fbt_precision_name(info.precision), suite_precision);
-    assert_int_equal(info.precision, s->b->precision);
+    assert_string_equal(info.types->name, suite_precision);
+    assert_int_equal(info.types, suite_types(s));
     assert_true(info.n_threads >= 1 && info.device[0] != '\0' && info.isa[0] != '\0' && info.libraries[0] != '\0');
     assert_true(info.n_lanes >= 1 && info.device_id != NULL && (info.device_id[0] != '\0') == suite_is_cuda(s));
     options.name = "abacus";

@@ -7,7 +7,7 @@ enum { PLAIN, IN_PLACE, N_PLACES };
 
 static void check_norm(suite *s, int64_t n_rows, int64_t n_dim, double shift, int place)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t n = n_rows * n_dim;
     const float epsilon = 1e-5f;
     double *x = suite_random(s, n, 1, shift), *gamma = suite_random(s, n_dim, 1, 1),
@@ -45,7 +45,7 @@ static void layernorm_of_constant_row(void **state)
     suite *s = *state;
     enum { N = 40 };
     const int64_t n = suite_width(s, N - 7);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     double x[N], gamma[N], beta[N], tolerance[N];
     for (int i = 0; i < N; i++) {
         x[i] = 3;
@@ -63,7 +63,7 @@ static void layernorm_refuses(void **state)
 {
     suite *s = *state;
     const int64_t d = suite_width(s, 5);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     fbt_buffer *x = suite_poisoned(s, 2 * d, dtype);
     const fbt_norm norm = suite_norm(s, NULL, NULL, d, 1e-5f), narrow = suite_norm(s, NULL, NULL, d - 1, 1e-5f);
     suite_ok(fbt_layernorm(s->b, x, x, &norm, 0, d));

@@ -15,8 +15,8 @@ typedef struct pass_net {
 
 static pass_net make_net(suite *s)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    return (pass_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, s->b->precision),
+    const fbt_dtype dtype = suite_dtype(s);
+    return (pass_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, suite_types(s)),
                       .norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f),
                       .x = suite_poisoned(s, N, dtype),
                       .between = suite_poisoned(s, N, dtype),
@@ -33,7 +33,7 @@ static void queue_operations(suite *s, const pass_net *net)
 /* Writes fresh numbers into x; *want: what y must be for them, from buffers of its own and outside any pass. */
 static void renew_inputs(suite *s, const pass_net *net, char *want)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     double values[N];
     pass_net other = *net;
     for (int i = 0; i < N; i++) {
@@ -116,7 +116,7 @@ static void lanes_have_passes_of_their_own(void **state)
 static void freed_buffers_are_forgotten(void **state)
 {
     suite *s = *state;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     pass_net net = make_net(s);
     for (int round = 0; round < 2; round++) {
         suite_ok(fbt_buffer_new(s->b, net.n_bytes, &net.between));
@@ -127,8 +127,15 @@ static void freed_buffers_are_forgotten(void **state)
         fbt_buffer_free(s->b, net.between);
     }
     fbt_matrix *w;
-    suite_ok(fbt_matrix_new(s->b, suite_typed(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), WIDTH * WIDTH, dtype), dtype,
-                            NULL, WIDTH, WIDTH, s->b->precision, &w));
+    suite_ok(fbt_matrix_new(
+        s->b,
+        &(fbt_matrix_spec){.weight = suite_typed(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), WIDTH * WIDTH, dtype),
+                           .dtype = dtype,
+
+                           .n_out = WIDTH,
+                           .n_in = WIDTH,
+                           .types = suite_types(s)},
+        &w));
     net.between = suite_poisoned(s, N, dtype);
     for (int i = 0; i < N_REPEATS; i++) {
         run_pass(s, &net, "key", 3);

@@ -9,7 +9,7 @@ static void gather_copies_rows(void **state)
     suite *s = *state;
     enum { N_ROWS = 11, N = 6 };
     const int64_t d = suite_width(s, 37);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int32_t rows[N] = {10, 0, 3, 3, 7, 1}, outside[2][1] = {{-1}, {N_ROWS}};
     double *x = suite_random(s, N_ROWS * d, 1, 0);
     fbt_buffer *xb = suite_buffer(s, x, N_ROWS * d, dtype), *y = suite_poisoned(s, N * d, dtype);
@@ -33,7 +33,7 @@ static void mean_pool_matches_reference(void **state)
     suite *s = *state;
     const int32_t lengths[] = {1, 30, 2, 300, 17};
     const int64_t dims[] = {384, suite_width(s, 37), suite_width(s, 1)};
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     for (int k = 0; k < 3; k++) {
         int32_t *tokens, *prompts;
         fbt_packed packed = suite_packed(s, lengths, 5, 2, 1, &tokens, &prompts);

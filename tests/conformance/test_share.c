@@ -28,11 +28,11 @@ static shared_net make_net(suite *s, int is_owner)
     for (int i = 0; i < N_LARGE; i++) {
         double *weight = is_owner ? suite_random(s, large_out * 1024, scale, 0)
                                   : suite_block(s, large_out * 1024 * (int64_t)sizeof *weight);
-        net.large[i] = suite_matrix(s, weight, NULL, large_out, 1024, s->b->precision);
+        net.large[i] = suite_matrix(s, weight, NULL, large_out, 1024, suite_types(s));
     }
     net.word = suite_table(s, suite_random(s, N_TOKENS * WIDTH, scale, 0), N_TOKENS, WIDTH, FBT_F32);
     net.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, scale, 0), suite_random(s, WIDTH, scale, 0), WIDTH, WIDTH,
-                         s->b->precision);
+                         suite_types(s));
     net.position = suite_table(s, suite_random(s, N_TOKENS * WIDTH, scale, 0), N_TOKENS, WIDTH, FBT_F16);
     return net;
 }
@@ -40,7 +40,7 @@ static shared_net make_net(suite *s, int is_owner)
 /* Bytes that depend on the tables, the matrix and its bias. */
 static void compute(suite *s, const shared_net *net, char *bytes)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int32_t length = N_ROWS;
     int32_t *tokens, *prompts;
     double ones[WIDTH], zeros[WIDTH] = {0};
@@ -89,7 +89,7 @@ static void child_computes(void **state)
     const shared_net net = make_net(s, 0);
     /* What is made beyond what was shared is this rank's own. */
     double one = 1, three = 3;
-    fbt_matrix *own = suite_matrix(s, &three, &one, 1, 1, FBT_PRECISION_FP32);
+    fbt_matrix *own = suite_matrix(s, &three, &one, 1, 1, fbt_types_find("fp32"));
     fbt_buffer *x = suite_buffer(s, &one, 1, FBT_F32), *y = suite_poisoned(s, 1, FBT_F32);
     suite_ok(fbt_linear(s->b, y, x, own, FBT_ACT_NONE, 1));
     assert_true(suite_read(s, y, 1, FBT_F32)[0] == 4);
@@ -109,7 +109,9 @@ static void child_makes_others(void **state)
     assert_true(transfer(STDIN_FILENO, &share, sizeof share, 0));
     suite_ok(fbt_share_import(s->b, &share));
     while (status == FBT_OK && n < 100) {
-        status = fbt_matrix_new(s->b, weight, FBT_F32, NULL, 2, 2, FBT_PRECISION_FP32, &matrix);
+        status = fbt_matrix_new(
+            s->b, &(fbt_matrix_spec){.weight = weight, .n_out = 2, .n_in = 2, .types = fbt_types_find("fp32")},
+            &matrix);
         if (status == FBT_OK) {
             s->matrices[s->n_matrices++] = matrix;
         }

@@ -16,8 +16,9 @@
 #include <cmocka.h>
 
 static const char *const names[] = {
-    "hf_roberta_mlm",     "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned", "hf_bert_mlm_sharded",
-    "hf_bert_gamma_bf16", "hf_bert_embedding",     "hf_roberta_embedding",     "st_roberta_cls",
+    "hf_roberta_mlm",       "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned",
+    "hf_bert_mlm_sharded",  "hf_bert_gamma_bf16",    "hf_bert_embedding",
+    "hf_roberta_embedding", "st_roberta_cls",        "hf_distilbert_mlm",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
@@ -79,7 +80,7 @@ static double pruning_bound(const fbt_backend *b, const precision *p)
 {
     fbt_backend_info info;
     fbt_backend_get_info(b, &info);
-    return strcmp(info.name, "cuda") == 0 && info.precision == FBT_PRECISION_BF16 ? p->bound : p->pruning_bound;
+    return strcmp(info.name, "cuda") == 0 && info.types->compute == FBT_COMPUTE_BF16 ? p->bound : p->pruning_bound;
 }
 
 static double check_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,

@@ -24,7 +24,7 @@ static fbt_status check_case(fbt_backend *b, const fixture *f, const fixture_cas
         double mine = fabs(logits[i] - c->logits[i]) / c->largest;
         error = mine <= error ? error : mine; /* NaN becomes the error */
     }
-    printf("mode %d, %s: error %.1e\n", (int)c->mode, fbt_precision_name(b->precision), error);
+    printf("mode %d, %s: error %.1e\n", (int)c->mode, fbt_backend_types(b)->name, error);
     if (!(error <= bound)) {
         FBT_FAIL(FBT_ERR_NUMERIC, "error %g is above %g", error, bound);
     }

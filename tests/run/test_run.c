@@ -154,7 +154,7 @@ static void a_run_is_refused_on_all_ranks(const fbt_comm *world)
 
 static fbt_status refuse(const fbt_backend_info *info, void *user)
 {
-    CHECK(strcmp(info->name, "cpu") == 0 && info->precision == FBT_PRECISION_FP32, "%s", info->name);
+    CHECK(strcmp(info->name, "cpu") == 0 && strcmp(info->types->name, "fp32") == 0, "%s", info->name);
     return rank == *(const int *)user ? fbt_fail(FBT_ERR_USAGE, "not on this machine") : FBT_OK;
 }
 
@@ -176,7 +176,7 @@ static void what_is_known_before_the_first_round(const fbt_comm *world)
     CHECK(!view.resumed && !view.finished && view.past_round == 0 && view.work[0] > 0, "nothing was run");
     CHECK(fbt_experiment_plan_memory(experiment, &memory) == FBT_OK, "%s", fbt_error_message());
     CHECK(memory.n_ranks == size && memory.plan.weights > 0 && memory.device.constants >= memory.plan.weights &&
-              memory.device.free > 0 && memory.precision == FBT_PRECISION_FP32,
+              memory.device.free > 0 && strcmp(memory.precision, "fp32") == 0,
           "%d ranks", memory.n_ranks);
     CHECK(fbt_experiment_list_devices(experiment, &devices) == FBT_OK && strstr(devices, "rank 0: ") == devices, "%s",
           devices);
