@@ -10,7 +10,6 @@
 
 static const char *const prompt_modes[] = {"add", "cat", "input", NULL};
 static const char *const projections[] = {"normal", "uniform", NULL};
-static const char *const protocols[] = {"nvflare", "paper", "fedavg-bbt", "synchronous", NULL};
 static const char *const partitions[] = {"iid", "dirichlet", NULL};
 static const char *const client_seeds[] = {"distinct", "shared", NULL};
 static const char *const covariances[] = {"full", "separable", "isotropic", NULL};
@@ -71,7 +70,10 @@ static const fbt_option table[] = {
     CHOICE("prompt.mode", prompt.mode, "add", prompt_modes, "how the soft prompt enters the input"),
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
     CHOICE("prompt.projection", prompt.projection, "normal", projections, "entries of the random projection A"),
-    CHOICE("fed.protocol", fed.protocol, "nvflare", protocols, "how clients search and the server aggregates"),
+    CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names, "how clients search and the server aggregates"),
+    CHOICE("fed.optimiser", fed.optimiser, "cma", fbt_optimiser_names, "search distribution of clients and server"),
+    CHOICE("fed.wire", fed.wire, "float32", fbt_wire_names,
+           "as what numbers travel between clients and server, both ways: they are used as they arrive"),
     INT("fed.clients", fed.clients, "10", 1, 65535, "K, number of clients"),
     INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),

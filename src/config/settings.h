@@ -3,6 +3,7 @@
 #ifndef FBT_CONFIG_SETTINGS_H
 #define FBT_CONFIG_SETTINGS_H
 
+#include "base/choices.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -10,12 +11,6 @@
 #include <stdio.h>
 
 /* Choices are kept as the index of their name in the option's list; the enums follow those lists. */
-typedef enum fbt_protocol_kind {
-    FBT_PROTOCOL_NVFLARE,
-    FBT_PROTOCOL_PAPER,
-    FBT_PROTOCOL_FEDAVG_BBT,
-    FBT_PROTOCOL_SYNCHRONOUS,
-} fbt_protocol_kind;
 typedef enum fbt_partition_kind { FBT_PARTITION_IID, FBT_PARTITION_DIRICHLET } fbt_partition_kind;
 typedef enum fbt_client_seeds { FBT_CLIENT_SEEDS_DISTINCT, FBT_CLIENT_SEEDS_SHARED } fbt_client_seeds;
 typedef enum fbt_perturb_scope { FBT_PERTURB_TEXT, FBT_PERTURB_ALL } fbt_perturb_scope;
@@ -47,7 +42,9 @@ typedef struct fbt_settings {
         int projection; /* fbt_projection_kind                                        */
     } prompt;
     struct {
-        int protocol;    /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int protocol;    /* fbt_protocol_kind                                          */
+        int optimiser;   /* fbt_optimiser_kind                                         */
+        int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */

@@ -43,6 +43,7 @@ static fbt_status read_settings(fbt_experiment *e)
         FBT_TRY(fbt_settings_set(&e->settings, plan->assignments[i]));
     }
     FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(fbt_protocol_check(&e->settings));
     FBT_TRY(join_given(file_text != NULL ? file_text : plan->config_text, plan, &e->config_given));
     FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
 done:
@@ -276,10 +277,11 @@ static void describe_idle(const fbt_experiment *e)
 static void describe_run(const fbt_experiment *e)
 {
     const fbt_settings *s = &e->settings;
-    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
     const fbt_partition *p = &e->partition;
     double tokens = 0;
     double copies = s->perturb.rate > 0 ? 2 : 1;
+    int64_t bytes_up, bytes_down;
+    fbt_protocol_bytes(s, &bytes_up, &bytes_down);
     for (int64_t k = 0; k < s->fed.clients; k++) {
         tokens += (double)e->work[k];
     }
@@ -294,9 +296,9 @@ static void describe_run(const fbt_experiment *e)
            (long long)p->n_dev, (long long)e->inputs->dataset.test.n_samples);
     describe_clients(e);
     printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
-           "%lld floats up and %lld down per client\n",
+           "%lld bytes up and %lld down per client\n",
            (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
-           (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
+           (long long)bytes_up, (long long)bytes_down);
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
     if (e->finished) {

@@ -3,6 +3,7 @@
 #include "base/build_info.h"
 #include "base/memory.h"
 #include "base/timer.h"
+#include "fed/message.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -93,6 +94,7 @@ static fbt_status take_file(fbt_experiment *e)
                                    .n_clients = s->fed.clients,
                                    .dimension = s->cma.dimension,
                                    .n_generations = s->fed.local_generations,
+                                   .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
                                    .n_labels = dataset->n_labels,
                                    .label_words = (const char *const *)dataset->label_words,
                                    .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(model)->n_hidden},

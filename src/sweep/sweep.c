@@ -2,6 +2,7 @@
 #include "sweep/sweep_internal.h"
 
 #include "base/memory.h"
+#include "fed/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,9 @@ static fbt_status check_run(const fbt_sweep_spec *spec, const combination *c, co
     fbt_status status = fbt_sweep_settings(sweep, run, &settings);
     if (status == FBT_OK) {
         status = fbt_settings_check(&settings);
+    }
+    if (status == FBT_OK) {
+        status = fbt_protocol_check(&settings);
     }
     if (status == FBT_ERR_CONFIG) {
         char reason[1024];
