@@ -8,7 +8,6 @@ pkg_check_modules(GSL REQUIRED IMPORTED_TARGET gsl>=2.7)
 pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
-pkg_check_modules(ZIP REQUIRED IMPORTED_TARGET libzip)
 
 # Only rank 0 writes, so that a serial HDF5 serves; a parallel one does as well.
 set(HDF5_NO_FIND_PACKAGE_CONFIG_FILE TRUE) # not every build of HDF5 has such a file

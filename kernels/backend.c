@@ -1,65 +1,126 @@
-/* From a backend's name to the backend, and small facts about types. */
+/* The list of backends, and the way from a name to an open one. */
 #include "kernels/backend.h"
 
-#include "kernels/cpu/cpu.h"
-#ifdef FBT_HAVE_CUDA
-#include "kernels/cuda/open.h"
-#endif
+#include "kernels/backend_ops.h"
 
+#include <stdio.h>
 #include <string.h>
 
-size_t fbt_dtype_bytes(fbt_dtype dtype)
+/* ---- What this build has: one line for each backend, the greatest priority first. */
+
+extern const fbt_backend_driver fbt_cpu_driver;
+#ifdef FBT_HAVE_CUDA
+extern const fbt_backend_driver fbt_cuda_driver;
+#else
+static const fbt_backend_driver fbt_cuda_driver = {
+    .name = "cuda", .summary = "NVIDIA devices", .priority = 20, .missing = "configure with the preset cuda"};
+#endif
+
+static const fbt_backend_driver *const drivers[] = {
+    &fbt_cuda_driver,
+    &fbt_cpu_driver,
+};
+
+/* ---- */
+
+enum { N_DRIVERS = sizeof drivers / sizeof drivers[0], WORDS_BYTES = 128 };
+
+/* "a, b or c" */
+static void append_word(char text[WORDS_BYTES], const char *word, int is_last)
 {
-    return dtype == FBT_F32 || dtype == FBT_I32 ? 4 : 2;
+    const size_t n = strlen(text);
+    snprintf(text + n, WORDS_BYTES - n, "%s%s", n == 0 ? "" : is_last ? " or " : ", ", word);
 }
 
-fbt_dtype fbt_precision_dtype(fbt_precision precision)
+const fbt_backend_driver *fbt_backend_find(const char *name)
 {
-    return precision == FBT_PRECISION_BF16 ? FBT_BF16 : FBT_F32;
-}
-
-const char *fbt_precision_name(fbt_precision precision)
-{
-    return precision == FBT_PRECISION_BF16 ? "bf16" : precision == FBT_PRECISION_TF32 ? "tf32" : "fp32";
-}
-
-static fbt_status check_precision(const fbt_backend_options *options)
-{
-    const char *precision = options->precision;
-    if (strcmp(precision, "auto") != 0 && strcmp(precision, "fp32") != 0 && strcmp(precision, "tf32") != 0 &&
-        strcmp(precision, "bf16") != 0) {
-        return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be auto, fp32, tf32 or bf16", precision);
+    for (int i = 0; i < N_DRIVERS; i++) {
+        if (strcmp(drivers[i]->name, name) == 0) {
+            return drivers[i];
+        }
     }
-    if (strcmp(precision, "tf32") == 0 && strcmp(options->name, "cuda") != 0) {
-        return fbt_fail(FBT_ERR_CONFIG,
-                        "backend.precision is tf32, which only backend.name cuda has: set it to auto, fp32 or "
-                        "bf16");
-    }
-    return FBT_OK;
+    return NULL;
 }
 
-fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
+int fbt_backend_has_types(const fbt_backend_driver *driver, const char *name)
 {
-    *b = NULL;
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        if (strcmp(driver->types[i], name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static fbt_status refuse_name(const char *name)
+{
+    char names[WORDS_BYTES] = "";
+    for (int i = N_DRIVERS - 1; i >= 0; i--) {
+        append_word(names, drivers[i]->name, i == 0);
+    }
+    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be %s", name, names);
+}
+
+static fbt_status refuse_types(const fbt_backend_driver *driver, const char *precision)
+{
+    char words[WORDS_BYTES] = "auto", others[WORDS_BYTES] = "";
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        append_word(words, driver->types[i], i + 1 == FBT_MAX_TYPES || driver->types[i + 1] == NULL);
+    }
+    if (fbt_types_find(precision) == NULL) {
+        return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be %s", precision, words);
+    }
+    for (int i = 0; i < N_DRIVERS; i++) {
+        if (fbt_backend_has_types(drivers[i], precision)) {
+            append_word(others, drivers[i]->name, 1);
+        }
+    }
+    return fbt_fail(FBT_ERR_CONFIG, "backend.precision is %s, which backend.name %s does not have%s%s%s: set it to %s",
+                    precision, driver->name, others[0] != '\0' ? " (" : "", others, others[0] != '\0' ? " does)" : "",
+                    words);
+}
+
+static fbt_status check_options(const fbt_backend_options *options)
+{
     if (options->n_threads < 0 || options->n_local_ranks < 1 || options->local_rank < 0 ||
         options->local_rank >= options->n_local_ranks) {
         return fbt_fail(FBT_ERR_ARG, "a backend cannot have %d threads on local rank %d of %d", options->n_threads,
                         options->local_rank, options->n_local_ranks);
     }
-    const fbt_status status = check_precision(options);
-    if (status != FBT_OK) {
-        return status;
-    }
-    if (strcmp(options->name, "cpu") == 0) {
-        return fbt_cpu_open(options, b);
-    }
-    if (strcmp(options->name, "cuda") == 0) {
-#ifdef FBT_HAVE_CUDA
-        return fbt_cuda_open(options, b);
-#else
-        return fbt_fail(FBT_ERR_CONFIG,
-                        "backend.name is cuda, which this build does not have: configure with the preset cuda");
-#endif
-    }
-    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be cpu or cuda", options->name);
+    return FBT_OK;
+}
+
+static fbt_status check_presence(const fbt_backend_driver *driver)
+{
+    return driver->missing == NULL ? FBT_OK
+                                   : fbt_fail(FBT_ERR_CONFIG, "backend.name is %s, which this build does not have: %s",
+                                              driver->name, driver->missing);
+}
+
+fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
+{
+    fbt_status status = FBT_OK;
+    const fbt_backend_driver *driver = fbt_backend_find(options->name);
+    const int is_auto = strcmp(options->precision, "auto") == 0;
+    *b = NULL;
+    FBT_TRY(check_options(options));
+    FBT_TRY(driver != NULL ? FBT_OK : refuse_name(options->name));
+    FBT_TRY(check_presence(driver));
+    FBT_TRY(is_auto || fbt_backend_has_types(driver, options->precision) ? FBT_OK
+                                                                         : refuse_types(driver, options->precision));
+    FBT_TRY(driver->open(options, is_auto ? NULL : fbt_types_find(options->precision), b));
+    (*b)->driver = driver;
+done:
+    return status;
+}
+
+const fbt_backend_driver *fbt_backend_driver_at(int i)
+{
+    return i >= 0 && i < N_DRIVERS ? drivers[i] : NULL;
+}
+
+fbt_status fbt_backend_probe(const fbt_backend_driver *driver)
+{
+    fbt_status status = check_presence(driver);
+    return status == FBT_OK && driver->probe != NULL ? driver->probe() : status;
 }

@@ -11,12 +11,14 @@
  *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
  *     memory.
  *
- * Shapes are row-major. "Activation type" is float in fp32 and bfloat16 in bf16. Sizes must be at least 1 unless said
+ * Shapes are row-major. "Activation type" is types->activations of the backend or, for
+ * the operands of a matrix, of the matrix. Sizes must be at least 1 unless said
  * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
  */
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
 
+#include "base/choices.h" /* fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
 #include "base/status.h"
 
 #include <stddef.h>
@@ -24,8 +26,21 @@
 
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
 
-/* tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone). */
-typedef enum fbt_precision { FBT_PRECISION_FP32, FBT_PRECISION_BF16, FBT_PRECISION_TF32 } fbt_precision;
+/* What a product multiplies; its sums are fp32. tf32: float operands of which 10 bits of each significand are read. */
+typedef enum fbt_compute { FBT_COMPUTE_FP32, FBT_COMPUTE_TF32, FBT_COMPUTE_BF16 } fbt_compute;
+
+/* The types of a computation: one row of the table in types.c for each word of backend.precision but auto. Rows are
+ * compared by their address. */
+typedef struct fbt_types {
+    const char *name;    /* the word: "bf16"                                                                         */
+    fbt_dtype weights;   /* in which matrices are stored                                                             */
+    fbt_compute compute; /* in which products are made                                                               */
+    fbt_dtype activations; /* of a product's operand and result, and of all that passes from one operation to another */
+} fbt_types;
+
+/* The row called `name`; NULL: there is none. */
+const fbt_types *fbt_types_find(const char *name);
+
 typedef enum fbt_activation {
     FBT_ACT_NONE,
     FBT_ACT_GELU_ERF,
@@ -33,15 +48,6 @@ typedef enum fbt_activation {
     FBT_ACT_RELU,
     FBT_ACT_TANH
 } fbt_activation;
-typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
-
-/* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"). */
-typedef enum fbt_prompt_mode {
-    FBT_PROMPT_NONE,  /* no prompt                                                                                  */
-    FBT_PROMPT_ADD,   /* added to rows 1..P after the embedding LayerNorm                                           */
-    FBT_PROMPT_CAT,   /* rows 0..P-1 are p as it is: no position or type embedding, no LayerNorm                    */
-    FBT_PROMPT_INPUT, /* rows 0..P-1 are p in place of word embeddings: position, type and LayerNorm as any token's */
-} fbt_prompt_mode;
 
 typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
 typedef struct fbt_matrix fbt_matrix; /* constant [n_out, n_in] matrix with optional bias, laid out for the backend   */
@@ -63,7 +69,7 @@ typedef struct fbt_backend_info {
     const char *device_id; /* what tells two devices of one node apart, e.g. "GPU-1f2e..."; "" for the processor      */
     const char *isa;       /* instruction set in use, e.g. "avx512_core_bf16", "sm_90" */
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
-    fbt_precision precision;
+    const fbt_types *types; /* of the activations and, unless a matrix says otherwise, of the products */
     int n_threads;
     int n_lanes;   /* lanes that may be selected: what is queued on two lanes runs side by side                    */
     int can_share; /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
@@ -71,6 +77,15 @@ typedef struct fbt_backend_info {
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
     int64_t max_head_dim;  /*   heads at most so many                                                       */
 } fbt_backend_info;
+
+/* What a matrix is made from. */
+typedef struct fbt_matrix_spec {
+    const void *weight; /* [n_out, n_in] on the host in `dtype`     */
+    fbt_dtype dtype;    /* F32, F16 or BF16                         */
+    const float *bias;  /* [n_out] or NULL                          */
+    int64_t n_out, n_in;
+    const fbt_types *types; /* may be fp32's on a bf16 backend (the prompt projection); NULL: the backend's */
+} fbt_matrix_spec;
 
 /* Memory of the device, bytes. */
 typedef struct fbt_backend_memory {
@@ -156,139 +171,155 @@ typedef struct fbt_attention {
 
 enum { FBT_PASS_KEY_BYTES = 256, FBT_MAX_STAMPS = 1024 };
 
-typedef struct fbt_backend_ops {
-    void (*close)(fbt_backend *b);
-    void (*info)(const fbt_backend *b, fbt_backend_info *info);
+typedef struct fbt_backend_ops fbt_backend_ops; /* of a backend: kernels/backend_ops.h */
 
-    /* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where
-     * that is less. */
-    fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
+void fbt_backend_close(fbt_backend *b);
+void fbt_backend_get_info(const fbt_backend *b, fbt_backend_info *info);
 
-    /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer
-     * that two lanes use at once must not be written by either. */
-    void (*select_lane)(fbt_backend *b, int lane);
+/* info.types */
+const fbt_types *fbt_backend_types(const fbt_backend *b);
 
-    /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills
-     * the host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes.
-     * buffer_free(NULL), matrix_free(NULL), table_free(NULL) do nothing; freeing waits for all lanes. sync waits for
-     * the current lane. */
-    fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
-    void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
-    fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
-    fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
-    fbt_status (*sync)(fbt_backend *b);
+/* Memory that is free for buffers, matrices and tables now; what a limit of the operating system leaves of it where
+ * that is less. */
+fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory);
 
-    /* A pass is a series of operations (from `perturb` on in this list) that the caller repeats. pass_begin names it by
-     * the bytes of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the
-     * same arguments (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole pass again;
-     * the caller leaves the operations out and does not call pass_end. Otherwise the caller queues them and calls
-     * pass_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
-     * read and no lane selected within a pass. Freeing a buffer makes the backend forget its passes. */
-    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
+/* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer
+ * that two lanes use at once must not be written by either. */
+void fbt_stream_select(fbt_backend *b, int lane);
 
-    /* Times. stamp queues a mark, 0 <= index < FBT_MAX_STAMPS, on the current lane (not within a pass); after a sync,
-     * stamp_seconds tells how long after mark 0 mark `index` was passed. */
-    fbt_status (*stamp)(fbt_backend *b, int64_t index);
-    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+/* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills
+ * the host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes.
+ * fbt_buffer_free(b, NULL), fbt_matrix_free, fbt_table_free do nothing; freeing waits for all lanes. sync waits for
+ * the current lane. */
+fbt_status fbt_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
+void fbt_buffer_free(fbt_backend *b, fbt_buffer *buffer);
+fbt_status fbt_buffer_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
+fbt_status fbt_buffer_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
+fbt_status fbt_stream_sync(fbt_backend *b);
 
-    /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it,
-     * where one does, and return its error. NULL (at first): they do not. */
-    void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
+/* A graph is a series of operations (from fbt_perturb on in this file) that the caller repeats. fbt_graph_begin names
+ * it by the bytes of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the
+ * same arguments (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole graph again;
+ * the caller leaves the operations out and does not call fbt_graph_end. Otherwise the caller queues them and calls
+ * fbt_graph_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
+ * read and no lane selected within a graph. Freeing a buffer makes the backend forget its graphs. */
+fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+fbt_status fbt_graph_end(fbt_backend *b, fbt_status status);
 
-    /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and
-     * tables, it exports; the others import before they make any, and then make the same ones in the same order, whose
-     * contents are taken for granted. The exporting backend must be closed last. An import that the device refuses
-     * returns FBT_ERR_UNSUPPORTED and leaves the backend as if it had not been tried. */
-    fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
-    fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
+/* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_STAMPS, on the current lane (not within a graph); after
+ * a sync, fbt_event_seconds tells how long after event 0 event `index` was passed. */
+fbt_status fbt_event_record(fbt_backend *b, int64_t index);
+fbt_status fbt_event_seconds(fbt_backend *b, int64_t index, double *seconds);
 
-    /* weight: [n_out, n_in] on the host in `dtype`, copied; bias: float [n_out] or NULL, copied. The matrix computes in
-     * `precision`, which may be fp32 on a bf16 backend (the prompt projection). */
-    fbt_status (*matrix_new)(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                             int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
-    void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
+/* For profiles: fbt_linear and fbt_linear_norm call `queued` between their product and another kernel that follows it,
+ * where one does, and return its error. NULL (at first): they do not. */
+void fbt_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 
-    /* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of
-     * a copy: the memory must stay valid and unchanged until table_free. */
-    fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
-                            fbt_table **table);
-    void (*table_free)(fbt_backend *b, fbt_table *table);
+/* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and
+ * tables, it exports; the others import before they make any, and then make the same ones in the same order, whose
+ * contents are taken for granted. The exporting backend must be closed last. An import that the device refuses
+ * returns FBT_ERR_UNSUPPORTED and leaves the backend as if it had not been tried. */
+fbt_status fbt_share_export(fbt_backend *b, fbt_share *share);
+fbt_status fbt_share_import(fbt_backend *b, const fbt_share *share);
 
-    /* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins:
-     * fbt_origin [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
-    fbt_status (*perturb)(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
-                          const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
+/* Copies what the spec points to. */
+fbt_status fbt_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
+void fbt_matrix_free(fbt_backend *b, fbt_matrix *matrix);
 
-    /* x: [n_rows, n_dim], activation type. Errors: FBT_ERR_ARG when a position or token is outside its table. */
-    fbt_status (*embed)(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
+/* rows: [n_rows, n_dim] on the host in `dtype`; a backend that computes on the host may keep the pointer instead of
+ * a copy: the memory must stay valid and unchanged until fbt_table_free. */
+fbt_status fbt_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                         fbt_table **table);
+void fbt_table_free(fbt_backend *b, fbt_table *table);
 
-    /* y = activation(x W^T + bias).  x: [n_rows, n_in]; y: [n_rows, n_out] in the activation type of the matrix's
-     * precision; x and y do not overlap. */
-    fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                         fbt_activation activation, int64_t n_rows);
+/* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins:
+ * fbt_origin [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
+fbt_status fbt_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
+                       const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 
-    /* y = LN(x W^T + bias + residual).  x: [n_rows, n_in]; y, residual: [n_rows, n_out], activation type; residual may
-     * be y itself; x and y do not overlap. */
-    fbt_status (*linear_norm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                              const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+/* x: [n_rows, n_dim], activation type. Errors: FBT_ERR_ARG when a position or token is outside its table. */
+fbt_status fbt_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
 
-    /* y = LN(x).  x, y: [n_rows, n_dim], activation type; y may be x. */
-    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+/* y = activation(x W^T + bias).  x: [n_rows, n_in]; y: [n_rows, n_out] in the activation type of the matrix's
+ * precision; x and y do not overlap. */
+fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                      fbt_activation activation, int64_t n_rows);
+
+/* y = LN(x W^T + bias + residual).  x: [n_rows, n_in]; y, residual: [n_rows, n_out], activation type; residual may
+ * be y itself; x and y do not overlap. */
+fbt_status fbt_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                           const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+
+/* y = LN(x).  x, y: [n_rows, n_dim], activation type; y may be x. */
+fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+                         int64_t n_dim);
+
+/* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
+fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+
+/* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], activation type; rows: int32 [n]. */
+fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
+                           int64_t n_dim);
+
+/* y[s] = m / |m|_2 with m the mean of sequence s's rows.  x: [n_rows, n_dim], activation type; y: float
+ * [n_sequences, n_dim]. */
+fbt_status fbt_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim);
+
+/* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16);
+ * labels: float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
+fbt_status fbt_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                            const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n, int64_t n_labels,
                             int64_t n_dim);
 
-    /* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
-    fbt_status (*attention)(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+/* Per sample: loss and predicted label (the first largest logit).  ce: -log softmax(logits)[y]; hinge:
+ * sum_{c != y} max(0, 2 - logits[y] + logits[c]) (Sun et al. 2022); accuracy: -1 when right, 0 when wrong.
+ * logits: float [n, n_labels]; labels: int32 [n]; losses: float [n]; predictions: int32 [n]. */
+fbt_status fbt_losses(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
+                      const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
-    /* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], activation type; rows: int32 [n]. */
-    fbt_status (*gather_rows)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                              int64_t n_dim);
+/* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
+ * vendor's library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a
+ * first. Waits. */
+fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
+                               double *best_s);
 
-    /* y[s] = m / |m|_2 with m the mean of sequence s's rows.  x: [n_rows, n_dim], activation type; y: float
-     * [n_sequences, n_dim]. */
-    fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
-                            int64_t n_dim);
+/* The other yardstick: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
+fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
-    /* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16);
-     * labels: float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
-    fbt_status (*label_logits)(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
-                               const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
-                               int64_t n_labels, int64_t n_dim);
+/* A kind of backend: what of it is seen before it is opened. */
+enum { FBT_MAX_TYPES = 8 };
+typedef struct fbt_backend_driver {
+    const char *name;                 /* word of backend.name                                                       */
+    const char *summary;              /* what it computes on and with                                               */
+    int priority;                     /* lists begin with the greatest; nothing is chosen by it                     */
+    const char *types[FBT_MAX_TYPES]; /* words of backend.precision that it knows beside auto, as far as not NULL   */
+    const char *missing; /* NULL, or what to do to have it: this build does not, and what follows is NULL */
 
-    /* Per sample: loss and predicted label (the first largest logit).  ce: -log softmax(logits)[y]; hinge:
-     * sum_{c != y} max(0, 2 - logits[y] + logits[c]) (Sun et al. 2022); accuracy: -1 when right, 0 when wrong.
-     * logits: float [n, n_labels]; labels: int32 [n]; losses: float [n]; predictions: int32 [n]. */
-    fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
-                       const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+    /* Whether this machine has what it needs; opens nothing. NULL: it always has. Errors: FBT_ERR_BACKEND, and why. */
+    fbt_status (*probe)(void);
 
-    /* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
-     * vendor's library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a
-     * first. Waits. */
-    fbt_status (*library_product)(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
-                                  double *best_s);
+    /* types: NULL: the backend's choice (auto), else one that it knows. See fbt_backend_open. */
+    fbt_status (*open)(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b);
+} fbt_backend_driver;
 
-    /* The other yardstick: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
-    fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
-} fbt_backend_ops;
+/* The backends that this program knows, i from 0, the greatest priority first; NULL behind the last. */
+const fbt_backend_driver *fbt_backend_driver_at(int i);
 
-/* Every backend's object starts with this. */
-struct fbt_backend {
-    const fbt_backend_ops *ops;
-    fbt_precision precision; /* of the activations and, unless a matrix says otherwise, of the products */
-};
+/* The driver of backend.name; NULL: there is none. */
+const fbt_backend_driver *fbt_backend_find(const char *name);
 
-/* Opens the backend called options->name and decides its precision. Errors: FBT_ERR_CONFIG (no such backend in this
+/* Whether the driver knows such types. */
+int fbt_backend_has_types(const fbt_backend_driver *driver, const char *name);
+
+/* Whether the backend can be opened here. Errors: FBT_ERR_CONFIG (not in this build), those of driver->probe. */
+fbt_status fbt_backend_probe(const fbt_backend_driver *driver);
+
+/* Opens the backend called options->name and decides its types. Errors: FBT_ERR_CONFIG (no such backend in this
  * build; a precision that the processor or device lacks), FBT_ERR_MEMORY, FBT_ERR_BACKEND (no driver, no device). Close
- * with b->ops->close(b). */
+ * with fbt_backend_close(b). */
 fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b);
 
 /* Bytes of one element. */
 size_t fbt_dtype_bytes(fbt_dtype dtype);
-
-/* Activation type of a precision: FBT_F32 or FBT_BF16. */
-fbt_dtype fbt_precision_dtype(fbt_precision precision);
-
-/* "fp32", "bf16", "tf32". */
-const char *fbt_precision_name(fbt_precision precision);
 
 #endif

@@ -13,9 +13,9 @@ import pandas as pd
 from . import axes as axes_module
 from .axes import Axes
 from .errors import AnalysisError
+from .files import RunError
 from .frame import collect_files, limits_of
 from .naming import distinct
-from .run import RunError
 from .schema import ORIGINS
 from .settings import NEVER_DECIDE, SEED
 from .stats import DIFFERENCE, Estimate, estimate

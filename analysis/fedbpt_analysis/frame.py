@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from . import schema
-from .run import Run, RunError, find_run_files
+from .files import RunError
+from .run import Run, find_run_files
 from .stats import FRACTION, Limits
 
 SPLITS, MEASURES = ("train", "dev", "test"), ("loss", "accuracy", "f1")

@@ -13,8 +13,9 @@ import numpy as np
 
 from . import schema
 from .errors import AnalysisError
+from .files import opened
 from .program import call, file_argument
-from .run import Run, opened
+from .run import Run
 
 
 @dataclass(frozen=True)

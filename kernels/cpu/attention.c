@@ -21,7 +21,7 @@ static const char *head_at(const fbt_heads *heads, int64_t row, int64_t head_col
 
 static void attend_head(fbt_cpu *cpu, void *y, const fbt_attention *a, int64_t sequence, int64_t h)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(cpu->base.precision);
+    const fbt_dtype dtype = cpu->base.info.types->activations;
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype), column = h * a->head_dim, width = a->n_heads * a->head_dim;
     const int64_t first = a->packed->host_offsets[sequence];
     const int64_t n_keys = a->packed->host_offsets[sequence + 1] - first;
@@ -65,7 +65,7 @@ fbt_status fbt_cpu_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention 
     fbt_status status = FBT_OK;
     fbt_cpu *cpu = fbt_cpu_of(b);
     const fbt_packed *packed = a->packed;
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision)), width = a->n_heads * a->head_dim;
+    const int64_t item = (int64_t)fbt_dtype_bytes(b->info.types->activations), width = a->n_heads * a->head_dim;
     const int64_t n_queries = a->one_query ? packed->n_sequences : packed->n_rows;
     if (a->n_heads < 1 || a->head_dim < 1 || !(a->scale > 0)) {
         FBT_FAIL(FBT_ERR_ARG, "attention: %lld heads of %lld with scale %g", (long long)a->n_heads,

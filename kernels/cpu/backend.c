@@ -219,23 +219,6 @@ static void cpu_watch_products(fbt_backend *b, fbt_status (*queued)(void *contex
     (void)context;
 }
 
-static void cpu_info(const fbt_backend *b, fbt_backend_info *info)
-{
-    const fbt_cpu *cpu = (const fbt_cpu *)b;
-    *info = (fbt_backend_info){.name = "cpu",
-                               .device = cpu->device,
-                               .device_id = "",
-                               .isa = cpu->isa,
-                               .libraries = cpu->libraries,
-                               .precision = b->precision,
-                               .n_threads = cpu->n_threads,
-                               .n_lanes = 1,
-                               .can_share = 1,
-                               .size_multiple = 1,
-                               .max_dim = INT64_MAX,
-                               .max_head_dim = INT64_MAX};
-}
-
 static void cpu_close(fbt_backend *b)
 {
     fbt_cpu *cpu = fbt_cpu_of(b);
@@ -262,7 +245,6 @@ static void cpu_close(fbt_backend *b)
 
 static const fbt_backend_ops cpu_ops = {
     .close = cpu_close,
-    .info = cpu_info,
     .memory = fbt_cpu_memory,
     .select_lane = cpu_select_lane,
     .buffer_new = cpu_buffer_new,
@@ -314,29 +296,41 @@ static void describe(fbt_cpu *cpu)
     cpu->isa = fbt_cpu_isa_name();
 }
 
-static fbt_status choose_precision(const char *wanted, fbt_precision *precision)
+static fbt_backend_info info_of(const fbt_cpu *cpu, const fbt_types *types)
 {
-    const int has_bf16 = fbt_cpu_has_bf16();
-    if (strcmp(wanted, "bf16") == 0 && !has_bf16) {
-        return fbt_fail(
-            FBT_ERR_CONFIG,
-            "backend.precision is bf16, but this processor (%s) has no bfloat16 instructions: set it to auto "
-            "or fp32",
-            fbt_cpu_isa_name());
+    return (fbt_backend_info){.name = "cpu",
+                              .device = cpu->device,
+                              .device_id = "",
+                              .isa = cpu->isa,
+                              .libraries = cpu->libraries,
+                              .types = types,
+                              .n_threads = cpu->n_threads,
+                              .n_lanes = 1,
+                              .can_share = 1,
+                              .size_multiple = 1,
+                              .max_dim = INT64_MAX,
+                              .max_head_dim = INT64_MAX};
+}
+
+static fbt_status check_types(const fbt_types *types)
+{
+    if (types != NULL && types->compute == FBT_COMPUTE_BF16 && !fbt_cpu_has_bf16()) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "backend.precision is %s, but this processor (%s) has no bfloat16 instructions: set it to auto "
+                        "or fp32",
+                        types->name, fbt_cpu_isa_name());
     }
-    *precision = has_bf16 && strcmp(wanted, "fp32") != 0 ? FBT_PRECISION_BF16 : FBT_PRECISION_FP32;
     return FBT_OK;
 }
 
-fbt_status fbt_cpu_open(const fbt_backend_options *options, fbt_backend **b)
+static fbt_status cpu_open(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b)
 {
     fbt_status status = FBT_OK;
-    fbt_precision precision = FBT_PRECISION_FP32;
     fbt_cpu *cpu = NULL;
     *b = NULL;
-    FBT_TRY(choose_precision(options->precision, &precision));
+    FBT_TRY(check_types(types));
     FBT_TRY(fbt_memory_alloc(&cpu, 1, sizeof *cpu));
-    cpu->base = (fbt_backend){.ops = &cpu_ops, .precision = precision};
+    cpu->base.ops = &cpu_ops;
     cpu->rows = fbt_cpu_row_kernels();
     cpu->has_tiles = fbt_cpu_has_tiles();
     describe(cpu);
@@ -348,6 +342,8 @@ fbt_status fbt_cpu_open(const fbt_backend_options *options, fbt_backend **b)
         FBT_TRY(fbt_cpu_dnnl_status(dnnl_stream_create(&cpu->streams[t], cpu->engine, dnnl_stream_default_flags),
                                     "create a stream"));
     }
+    types = types != NULL ? types : fbt_types_find(fbt_cpu_has_bf16() ? "bf16" : "fp32");
+    cpu->base.info = info_of(cpu, types);
     *b = &cpu->base;
     cpu = NULL;
 done:
@@ -356,3 +352,11 @@ done:
     }
     return status;
 }
+
+const fbt_backend_driver fbt_cpu_driver = {
+    .name = "cpu",
+    .summary = "processors: oneDNN and own kernels, OpenMP threads",
+    .priority = 10,
+    .types = {"fp32", "bf16"},
+    .open = cpu_open,
+};

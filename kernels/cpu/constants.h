@@ -12,7 +12,7 @@
 /* What a matrix or table is; two with the same members hold the same number of bytes on every process of a node. */
 typedef struct fbt_cpu_shape {
     int64_t n_rows, n_columns; /* a matrix's n_out, n_in                    */
-    int32_t type;              /* a matrix's fbt_precision, a table's dtype */
+    int32_t type;              /* a matrix's fbt_compute, a table's dtype */
     int16_t is_table, has_bias;
 } fbt_cpu_shape;
 

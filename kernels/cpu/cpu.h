@@ -2,24 +2,12 @@
 #ifndef FBT_CPU_CPU_H
 #define FBT_CPU_CPU_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_ops.h"
 #include "kernels/cpu/constants.h"
 #include "kernels/cpu/rows.h"
 
 #include <dnnl.h>
 #include <sched.h>
-
-/* One allocation, aligned to 64 bytes. */
-struct fbt_buffer {
-    void *data;
-    int64_t n_bytes;
-};
-
-struct fbt_table {
-    void *rows; /* borrowed, or in the constants' copy; never written to */
-    fbt_dtype dtype;
-    int64_t n_rows, n_dim;
-};
 
 /* Scratch memory of one thread, grown before a parallel region and used inside it. */
 typedef struct fbt_cpu_scratch {
@@ -53,14 +41,11 @@ static inline fbt_cpu *fbt_cpu_of(fbt_backend *b)
     return (fbt_cpu *)b;
 }
 
-/* Opens the CPU backend; see fbt_backend_open. */
-fbt_status fbt_cpu_open(const fbt_backend_options *options, fbt_backend **b);
-
 /* The row kernels for the processor, capped by ONEDNN_MAX_CPU_ISA like oneDNN itself; its name; whether it multiplies
  * bfloat16; whether it does so on AMX tiles; rows of a oneDNN matrix product. */
 const fbt_row_kernels *fbt_cpu_row_kernels(void);
 int fbt_cpu_has_tiles(void);
-int64_t fbt_cpu_block_rows(fbt_precision precision);
+int64_t fbt_cpu_block_rows(fbt_compute compute);
 const char *fbt_cpu_isa_name(void);
 int fbt_cpu_has_bf16(void);
 
@@ -87,8 +72,7 @@ fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what);
 fbt_status fbt_cpu_memory(fbt_backend *b, fbt_backend_memory *memory);
 
 /* The operations, one file each. */
-fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                              int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
 void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
 fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                           fbt_activation activation, int64_t n_rows);
@@ -109,7 +93,7 @@ fbt_status fbt_cpu_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_bu
                                 int64_t n_labels, int64_t n_dim);
 fbt_status fbt_cpu_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                         const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
-fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_cpu_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                    double *best_s);
 fbt_status fbt_cpu_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 

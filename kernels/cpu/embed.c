@@ -1,6 +1,7 @@
 /* Embedding of tokens and prompts: sequences over threads. */
 #include "kernels/cpu/cpu.h"
 
+#include "base/prompt_mode.h"
 #include "kernels/checks.h"
 
 #include <omp.h>
@@ -43,7 +44,7 @@ static const void *table_row(const fbt_table *table, int64_t row)
 
 static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_embed_row *row, float *scratch)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(cpu->base.precision);
+    const fbt_dtype dtype = cpu->base.info.types->activations;
     fbt_row_terms terms = {.dtypes = {FBT_F32, e->position->dtype, FBT_F32}};
     if (row->is_copied) {
         cpu->rows->convert(x, dtype, row->prompt, FBT_F32, e->n_dim);
@@ -88,9 +89,10 @@ done:
 static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
     const int32_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
-    const int64_t n_front = e->mode == FBT_PROMPT_CAT || e->mode == FBT_PROMPT_INPUT ? e->n_prompt_tokens : 0;
+    const int64_t n_front = fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens);
     const int64_t n_needed = e->mode == FBT_PROMPT_ADD ? e->n_prompt_tokens + 1 : n_front;
-    const int64_t n_positions = e->position_offset + length - (e->mode == FBT_PROMPT_CAT ? n_front : 0);
+    const int64_t n_positions =
+        e->position_offset + length - fbt_prompt_rows_without_position(e->mode, e->n_prompt_tokens);
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
     if (length < n_needed) {
         return fbt_fail(FBT_ERR_ARG, "sequence %lld has %d rows, too few for a prompt of %lld tokens", (long long)s,
@@ -134,7 +136,7 @@ done:
 
 static void embed_sequence(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(cpu->base.precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(cpu->base.info.types->activations);
     const int64_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
     float *scratch = cpu->scratch[omp_get_thread_num()].data;
@@ -153,7 +155,7 @@ fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, 
 {
     fbt_status status = FBT_OK;
     fbt_cpu *cpu = fbt_cpu_of(b);
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(b->info.types->activations);
     FBT_TRY(check_embedding(e));
     FBT_TRY(check_batch(e, packed));
     FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, e->n_dim * item, "embed, x"));

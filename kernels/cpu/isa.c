@@ -71,7 +71,7 @@ int fbt_cpu_has_tiles(void)
 /* A block should stay in the second-level cache with what is made of it, and yet be large enough to pay for reading the
  * weights; below AVX-512 oneDNN even packs them anew for each block. Rates of RoBERTa-large's products on a Xeon, in
  * GFLOP/s a core for 64, 128, 192 and 256 rows: fp32 139, 147, 170, 163; bf16 without AMX 101, 107, 105, 104. */
-int64_t fbt_cpu_block_rows(fbt_precision precision)
+int64_t fbt_cpu_block_rows(fbt_compute compute)
 {
-    return isa_has(dnnl_cpu_isa_avx512_core) && precision == FBT_PRECISION_FP32 ? 192 : 128;
+    return isa_has(dnnl_cpu_isa_avx512_core) && compute == FBT_COMPUTE_FP32 ? 192 : 128;
 }

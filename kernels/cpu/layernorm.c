@@ -8,7 +8,7 @@ fbt_status fbt_cpu_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x,
 {
     fbt_status status = FBT_OK;
     const fbt_cpu *cpu = fbt_cpu_of(b);
-    const fbt_dtype dtype = fbt_precision_dtype(b->precision);
+    const fbt_dtype dtype = b->info.types->activations;
     const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(dtype);
     FBT_TRY(fbt_cpu_check_size(x, n_rows, row_bytes, "layernorm, x"));
     FBT_TRY(fbt_cpu_check_size(y, n_rows, row_bytes, "layernorm, y"));

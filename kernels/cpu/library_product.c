@@ -16,9 +16,9 @@ typedef struct plain_product {
     void *data[N_OPERANDS];
 } plain_product;
 
-static fbt_status describe(fbt_cpu *cpu, plain_product *p, fbt_precision precision, const int64_t size[3])
+static fbt_status describe(fbt_cpu *cpu, plain_product *p, const fbt_types *types, const int64_t size[3])
 {
-    const dnnl_data_type_t type = precision == FBT_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
+    const dnnl_data_type_t type = types->compute == FBT_COMPUTE_BF16 ? dnnl_bf16 : dnnl_f32;
     const dnnl_dims_t dims[N_OPERANDS] = {{size[0], size[2]}, {size[2], size[1]}, {size[0], size[1]}};
     fbt_onednn_desc shapes[N_OPERANDS] = {NULL};
     dnnl_status_t code = dnnl_success;
@@ -75,7 +75,7 @@ static fbt_status time_once(fbt_cpu *cpu, const plain_product *p, double *second
     return fbt_cpu_dnnl_status(code, "make a plain matrix product");
 }
 
-fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_cpu_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                    double *best_s)
 {
     fbt_status status = FBT_OK;
@@ -86,7 +86,7 @@ fbt_status fbt_cpu_library_product(fbt_backend *b, fbt_precision precision, cons
         FBT_FAIL(FBT_ERR_ARG, "a product [%lld, %lld] x [%lld, %lld] cannot be timed", (long long)size[0],
                  (long long)size[2], (long long)size[2], (long long)size[1]);
     }
-    FBT_TRY(describe(cpu, &p, precision, size));
+    FBT_TRY(describe(cpu, &p, types, size));
     FBT_TRY(make_operands(cpu, &p));
     FBT_TRY(time_once(cpu, &p, best_s));
     for (int i = 0; i < n_repeats; i++) {

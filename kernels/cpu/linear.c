@@ -7,13 +7,13 @@ static fbt_status multiply(fbt_cpu *cpu, fbt_buffer *y, const fbt_buffer *x, con
 {
     fbt_status status = FBT_OK;
     fbt_linear_call call;
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(w->types->activations);
     if (n_rows == 0) {
         return FBT_OK;
     }
     FBT_TRY(fbt_cpu_check_size(x, n_rows, w->n_in * item, "linear, x"));
     FBT_TRY(fbt_cpu_check_size(y, n_rows, w->n_out * item, "linear, y"));
-    call = (fbt_linear_call){.w = w,
+    call = (fbt_linear_call){.w = fbt_cpu_matrix_of(w),
                              .x = x->data,
                              .y = y->data,
                              .residual = residual != NULL ? residual->data : NULL,
@@ -21,7 +21,7 @@ static fbt_status multiply(fbt_cpu *cpu, fbt_buffer *y, const fbt_buffer *x, con
                              .n_rows = n_rows,
                              .x_row_bytes = w->n_in * item,
                              .y_row_bytes = w->n_out * item};
-    FBT_TRY(w->is_tiled ? fbt_cpu_linear_tiles(cpu, &call) : fbt_cpu_linear_dnnl(cpu, &call));
+    FBT_TRY(call.w->is_tiled ? fbt_cpu_linear_tiles(cpu, &call) : fbt_cpu_linear_dnnl(cpu, &call));
 done:
     return status;
 }
@@ -36,11 +36,11 @@ fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *
                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    if (w->precision != b->precision) {
-        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", fbt_precision_name(w->precision),
-                 fbt_precision_name(b->precision));
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", w->types->name,
+                 b->info.types->name);
     }
-    FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision)),
+    FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(b->info.types->activations),
                                "linear_norm, residual"));
     FBT_TRY(multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows));
     FBT_TRY(fbt_cpu_layernorm(b, y, y, norm, n_rows, w->n_out));

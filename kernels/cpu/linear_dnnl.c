@@ -19,7 +19,7 @@ static int64_t aligned_bytes(int64_t n_bytes)
 
 static dnnl_status_t worker_init(fbt_linear_worker *worker, fbt_cpu *cpu, const fbt_linear_call *call, int thread)
 {
-    const fbt_matrix *w = call->w;
+    const fbt_cpu_matrix *w = call->w;
     *worker = (fbt_linear_worker){.stream = cpu->streams[thread]};
     worker->x_block = cpu->scratch[thread].data;
     worker->y_block = worker->x_block + aligned_bytes(w->block_rows * call->x_row_bytes);
@@ -61,7 +61,7 @@ static dnnl_status_t multiply(const fbt_linear_worker *worker, const fbt_linear_
 static dnnl_status_t multiply_rows(const fbt_linear_worker *worker, const fbt_linear_call *call, const char *x, char *y,
                                    int64_t n)
 {
-    const fbt_matrix *w = call->w;
+    const fbt_cpu_matrix *w = call->w;
     const size_t x_bytes = (size_t)(n * call->x_row_bytes), y_bytes = (size_t)(n * call->y_row_bytes);
     if (n == w->block_rows) {
         return multiply(worker, call, x, y);
@@ -115,9 +115,9 @@ static dnnl_status_t linear_blocks(fbt_cpu *cpu, const fbt_linear_call *call)
 fbt_status fbt_cpu_linear_dnnl(fbt_cpu *cpu, fbt_linear_call *call)
 {
     fbt_status status = FBT_OK;
-    const fbt_matrix *w = call->w;
+    const fbt_cpu_matrix *w = call->w;
     /* A matrix is constant to its user; the products compiled for it are kept with it. */
-    FBT_TRY(fbt_cpu_matrix_product(cpu, (fbt_matrix *)(uintptr_t)w, call->activation, call->residual != NULL,
+    FBT_TRY(fbt_cpu_matrix_product(cpu, (fbt_cpu_matrix *)(uintptr_t)w, call->activation, call->residual != NULL,
                                    &call->product));
     FBT_TRY(fbt_cpu_scratch_need(cpu, aligned_bytes(w->block_rows * call->x_row_bytes) +
                                           aligned_bytes(w->block_rows * call->y_row_bytes) +

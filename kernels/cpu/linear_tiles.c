@@ -22,18 +22,18 @@ static int64_t block_rows(int64_t n_rows, int64_t x_row_bytes, int n_threads)
 
 static void multiply_block(const fbt_linear_call *call, int64_t row, int64_t n_rows, uint16_t *laid_out)
 {
-    const fbt_matrix *w = call->w;
+    const fbt_cpu_matrix *w = call->w;
     const fbt_tile_product product = {
         .x = laid_out,
         .weights = w->weights,
-        .residual = call->residual != NULL ? (const uint16_t *)call->residual + row * w->n_out : NULL,
+        .residual = call->residual != NULL ? (const uint16_t *)call->residual + row * w->base.n_out : NULL,
         .bias = w->bias,
-        .y = (uint16_t *)call->y + row * w->n_out,
+        .y = (uint16_t *)call->y + row * w->base.n_out,
         .n_rows = n_rows,
-        .n_in = w->n_in,
-        .n_out = w->n_out,
+        .n_in = w->base.n_in,
+        .n_out = w->base.n_out,
         .activation = call->activation};
-    fbt_tiles_lay_out_rows(laid_out, (const uint16_t *)call->x + row * w->n_in, n_rows, w->n_in);
+    fbt_tiles_lay_out_rows(laid_out, (const uint16_t *)call->x + row * w->base.n_in, n_rows, w->base.n_in);
     fbt_tiles_multiply(&product);
 }
 
@@ -41,7 +41,7 @@ fbt_status fbt_cpu_linear_tiles(fbt_cpu *cpu, const fbt_linear_call *call)
 {
     const int64_t rows = block_rows(call->n_rows, call->x_row_bytes, cpu->n_threads);
     const fbt_status status =
-        fbt_cpu_scratch_need(cpu, fbt_tiles_count(rows, call->w->n_in) * (int64_t)sizeof(uint16_t));
+        fbt_cpu_scratch_need(cpu, fbt_tiles_count(rows, call->w->base.n_in) * (int64_t)sizeof(uint16_t));
     if (status != FBT_OK) {
         return status;
     }

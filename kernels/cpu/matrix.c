@@ -58,7 +58,7 @@ static fbt_status make_attributes(fbt_activation activation, int accumulates, dn
 }
 
 /* The primitive's description; weights_desc may leave the layout open. */
-static fbt_status describe_product(fbt_cpu *cpu, const fbt_matrix *w, fbt_activation activation, int accumulates,
+static fbt_status describe_product(fbt_cpu *cpu, const fbt_cpu_matrix *w, fbt_activation activation, int accumulates,
                                    dnnl_primitive_desc_t *description)
 {
     fbt_status status = FBT_OK;
@@ -75,7 +75,7 @@ done:
     return status;
 }
 
-fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_matrix *w, fbt_activation activation, int accumulates,
+fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_cpu_matrix *w, fbt_activation activation, int accumulates,
                                   const fbt_matrix_product **product)
 {
     fbt_status status = FBT_OK;
@@ -100,13 +100,13 @@ done:
 }
 
 /* Shapes of a block, and the layout that oneDNN prefers for the weights. */
-static fbt_status choose_layout(fbt_cpu *cpu, fbt_matrix *w)
+static fbt_status choose_layout(fbt_cpu *cpu, fbt_cpu_matrix *w)
 {
     fbt_status status = FBT_OK;
     dnnl_primitive_desc_t description = NULL;
-    const dnnl_data_type_t type = dnnl_type(fbt_precision_dtype(w->precision));
-    const dnnl_dims_t x_dims = {w->block_rows, w->n_in}, y_dims = {w->block_rows, w->n_out};
-    const dnnl_dims_t weight_dims = {w->n_in, w->n_out}, bias_dims = {1, w->n_out};
+    const dnnl_data_type_t type = dnnl_type(w->base.types->activations);
+    const dnnl_dims_t x_dims = {w->block_rows, w->base.n_in}, y_dims = {w->block_rows, w->base.n_out};
+    const dnnl_dims_t weight_dims = {w->base.n_in, w->base.n_out}, bias_dims = {1, w->base.n_out};
     dnnl_status_t code = fbt_onednn_desc_new(&w->x_desc, 2, x_dims, type, dnnl_ab);
     code = code ? code : fbt_onednn_desc_new(&w->y_desc, 2, y_dims, type, dnnl_ab);
     code = code ? code : fbt_onednn_desc_new(&w->weights_desc, 2, weight_dims, type, dnnl_format_tag_any);
@@ -127,14 +127,14 @@ done:
 }
 
 /* Writes the weights, given as [n_out, n_in] of `dtype` (F32 or BF16), in the chosen layout. */
-static fbt_status lay_out(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+static fbt_status lay_out(fbt_cpu *cpu, fbt_cpu_matrix *w, const void *weight, fbt_dtype dtype)
 {
     fbt_status status = FBT_OK;
     fbt_onednn_desc plain = NULL;
     dnnl_memory_t from = NULL, to = NULL;
     dnnl_primitive_desc_t description = NULL;
     dnnl_primitive_t reorder = NULL;
-    const dnnl_dims_t dims = {w->n_in, w->n_out};
+    const dnnl_dims_t dims = {w->base.n_in, w->base.n_out};
     dnnl_status_t code = fbt_onednn_desc_new(&plain, 2, dims, dnnl_type(dtype), dnnl_ba);
     code = code ? code : dnnl_memory_create(&from, plain, cpu->engine, (void *)(uintptr_t)weight);
     code = code ? code : dnnl_memory_create(&to, w->weights_desc, cpu->engine, w->weights);
@@ -158,32 +158,32 @@ done:
 }
 
 /* As lay_out, from any type: oneDNN does not convert all of them. */
-static fbt_status convert_and_lay_out(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+static fbt_status convert_and_lay_out(fbt_cpu *cpu, fbt_cpu_matrix *w, const void *weight, fbt_dtype dtype)
 {
     fbt_status status = FBT_OK;
     float *wide = NULL;
-    if (dtype == FBT_F32 || (dtype == FBT_BF16 && w->precision == FBT_PRECISION_BF16)) {
+    if (dtype == FBT_F32 || (dtype == FBT_BF16 && w->base.types->compute == FBT_COMPUTE_BF16)) {
         return lay_out(cpu, w, weight, dtype);
     }
-    FBT_TRY(fbt_memory_alloc(&wide, w->n_in * w->n_out, sizeof *wide));
-    cpu->rows->convert(wide, FBT_F32, weight, dtype, w->n_in * w->n_out);
+    FBT_TRY(fbt_memory_alloc(&wide, w->base.n_in * w->base.n_out, sizeof *wide));
+    cpu->rows->convert(wide, FBT_F32, weight, dtype, w->base.n_in * w->base.n_out);
     FBT_TRY(lay_out(cpu, w, wide, FBT_F32));
 done:
     free(wide);
     return status;
 }
 
-static fbt_status lay_out_tiles(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype)
+static fbt_status lay_out_tiles(fbt_cpu *cpu, fbt_cpu_matrix *w, const void *weight, fbt_dtype dtype)
 {
     fbt_status status = FBT_OK;
-    const int64_t row_bytes = w->n_in * (int64_t)fbt_dtype_bytes(dtype),
-                  strip = fbt_tiles_count(FBT_TILE_ROWS, w->n_in);
+    const int64_t row_bytes = w->base.n_in * (int64_t)fbt_dtype_bytes(dtype),
+                  strip = fbt_tiles_count(FBT_TILE_ROWS, w->base.n_in);
     uint16_t *rows = NULL;
-    FBT_TRY(fbt_memory_alloc(&rows, FBT_TILE_ROWS * w->n_in, sizeof *rows));
-    for (int64_t o = 0; o < w->n_out; o += FBT_TILE_ROWS) {
-        const int64_t n = w->n_out - o < FBT_TILE_ROWS ? w->n_out - o : FBT_TILE_ROWS;
-        cpu->rows->convert(rows, FBT_BF16, (const char *)weight + o * row_bytes, dtype, n * w->n_in);
-        fbt_tiles_lay_out_weights((uint16_t *)w->weights + o / FBT_TILE_ROWS * strip, rows, n, w->n_in);
+    FBT_TRY(fbt_memory_alloc(&rows, FBT_TILE_ROWS * w->base.n_in, sizeof *rows));
+    for (int64_t o = 0; o < w->base.n_out; o += FBT_TILE_ROWS) {
+        const int64_t n = w->base.n_out - o < FBT_TILE_ROWS ? w->base.n_out - o : FBT_TILE_ROWS;
+        cpu->rows->convert(rows, FBT_BF16, (const char *)weight + o * row_bytes, dtype, n * w->base.n_in);
+        fbt_tiles_lay_out_weights((uint16_t *)w->weights + o / FBT_TILE_ROWS * strip, rows, n, w->base.n_in);
     }
 done:
     free(rows);
@@ -191,16 +191,17 @@ done:
 }
 
 /* How the weights are laid out, and how many bytes that takes. */
-static fbt_status choose(fbt_cpu *cpu, fbt_matrix *w, int64_t *n_bytes)
+static fbt_status choose(fbt_cpu *cpu, fbt_cpu_matrix *w, int64_t *n_bytes)
 {
     fbt_status status = FBT_OK;
-    w->is_tiled = cpu->has_tiles && w->precision == FBT_PRECISION_BF16;
+    w->is_tiled = cpu->has_tiles && w->base.types->compute == FBT_COMPUTE_BF16;
     if (w->is_tiled) {
-        *n_bytes = fbt_tiles_count(w->n_out, w->n_in) * (int64_t)sizeof(uint16_t);
+        *n_bytes = fbt_tiles_count(w->base.n_out, w->base.n_in) * (int64_t)sizeof(uint16_t);
         return FBT_OK;
     }
     /* A matrix so tall is the prompt projection: a few rows come in, and padding them would cost more than they do. */
-    w->block_rows = w->n_out > 32 * w->n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->precision);
+    w->block_rows =
+        w->base.n_out > 32 * w->base.n_in ? FBT_MATRIX_FEW_ROWS : fbt_cpu_block_rows(w->base.types->compute);
     FBT_TRY(choose_layout(cpu, w));
     *n_bytes = (int64_t)dnnl_memory_desc_get_size(w->weights_desc);
 done:
@@ -208,34 +209,38 @@ done:
 }
 
 /* Takes memory for weights and bias, and fills it. */
-static fbt_status fill(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype, const float *bias,
-                       const fbt_cpu_constant *constant)
+static fbt_status fill(fbt_cpu *cpu, fbt_cpu_matrix *w, const fbt_matrix_spec *spec, const fbt_cpu_constant *constant)
 {
     fbt_status status = FBT_OK;
     if (constant->bias_bytes > 0) {
         FBT_TRY(fbt_memory_alloc(&w->bias, constant->bias_bytes, 1));
-        memcpy(w->bias, bias != NULL ? bias : w->bias, bias != NULL ? (size_t)w->n_out * sizeof *bias : 0);
+        memcpy(w->bias, spec->bias != NULL ? spec->bias : w->bias,
+               spec->bias != NULL ? (size_t)w->base.n_out * sizeof *spec->bias : 0);
     }
     FBT_TRY(fbt_cpu_block_new(constant->weight_bytes, &w->weights));
-    FBT_TRY(w->is_tiled ? lay_out_tiles(cpu, w, weight, dtype) : convert_and_lay_out(cpu, w, weight, dtype));
+    FBT_TRY(w->is_tiled ? lay_out_tiles(cpu, w, spec->weight, spec->dtype)
+                        : convert_and_lay_out(cpu, w, spec->weight, spec->dtype));
 done:
     return status;
 }
 
 /* The weights that another process has laid out, or its own. */
-static fbt_status make(fbt_cpu *cpu, fbt_matrix *w, const void *weight, fbt_dtype dtype, const float *bias)
+static fbt_status make(fbt_cpu *cpu, fbt_cpu_matrix *w, const fbt_matrix_spec *spec)
 {
     fbt_status status = FBT_OK;
-    const int64_t n_padded = (w->n_out + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS;
-    fbt_cpu_constant constant = {
-        .shape = {.n_rows = w->n_out, .n_columns = w->n_in, .type = w->precision, .has_bias = bias != NULL},
-        .weights = &w->weights,
-        .bias_bytes = bias != NULL || cpu->has_tiles ? n_padded * (int64_t)sizeof(float) : 0};
+    const int64_t n_padded = (w->base.n_out + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS;
+    fbt_cpu_constant constant = {.shape = {.n_rows = w->base.n_out,
+                                           .n_columns = w->base.n_in,
+                                           .type = (int32_t)w->base.types->compute,
+                                           .has_bias = spec->bias != NULL},
+                                 .weights = &w->weights,
+                                 .bias_bytes =
+                                     spec->bias != NULL || cpu->has_tiles ? n_padded * (int64_t)sizeof(float) : 0};
     FBT_TRY(choose(cpu, w, &constant.weight_bytes));
     FBT_TRY(fbt_cpu_constants_find(&cpu->constants, &constant.shape, constant.weight_bytes, constant.bias_bytes,
                                    &w->weights, &w->bias));
     if (w->weights == NULL) {
-        FBT_TRY(fill(cpu, w, weight, dtype, bias, &constant));
+        FBT_TRY(fill(cpu, w, spec, &constant));
     }
     constant.bias = w->bias != NULL ? &w->bias : NULL;
     FBT_TRY(fbt_cpu_constants_add(&cpu->constants, &constant));
@@ -243,27 +248,24 @@ done:
     return status;
 }
 
-fbt_status fbt_cpu_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                              int64_t n_in, fbt_precision precision, fbt_matrix **matrix)
+fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix)
 {
     fbt_status status = FBT_OK;
     fbt_cpu *cpu = fbt_cpu_of(b);
-    fbt_matrix *w = NULL;
+    fbt_cpu_matrix *w = NULL;
     *matrix = NULL;
-    if (weight == NULL || dtype == FBT_I32 || n_out < 1 || n_in < 1 || n_out > INT32_MAX || n_in > INT32_MAX ||
-        precision == FBT_PRECISION_TF32 || (precision == FBT_PRECISION_BF16 && !fbt_cpu_has_bf16())) {
-        FBT_FAIL(FBT_ERR_ARG, "a %s matrix of %lld x %lld cannot be made", fbt_precision_name(precision),
-                 (long long)n_out, (long long)n_in);
+    if (spec->n_out > INT32_MAX || spec->n_in > INT32_MAX ||
+        (spec->types->compute == FBT_COMPUTE_BF16 && !fbt_cpu_has_bf16())) {
+        FBT_FAIL(FBT_ERR_UNSUPPORTED, "a %s matrix of %lld x %lld cannot be made on this processor", spec->types->name,
+                 (long long)spec->n_out, (long long)spec->n_in);
     }
     FBT_TRY(fbt_memory_alloc(&w, 1, sizeof *w));
-    w->n_out = n_out;
-    w->n_in = n_in;
-    w->precision = precision;
-    FBT_TRY(make(cpu, w, weight, dtype, bias));
-    *matrix = w;
+    w->base = (fbt_matrix){.n_out = spec->n_out, .n_in = spec->n_in, .types = spec->types};
+    FBT_TRY(make(cpu, w, spec));
+    *matrix = &w->base;
     w = NULL;
 done:
-    fbt_cpu_matrix_free(b, w);
+    fbt_cpu_matrix_free(b, w == NULL ? NULL : &w->base);
     return status;
 }
 
@@ -273,8 +275,9 @@ static void product_clear(fbt_matrix_product *product)
     fbt_onednn_desc_free(product->scratch_desc);
 }
 
-void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix)
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w)
 {
+    fbt_cpu_matrix *matrix = (fbt_cpu_matrix *)w;
     int is_mapped;
     if (matrix == NULL) {
         return;

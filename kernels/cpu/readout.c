@@ -10,7 +10,7 @@ fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *
                                int64_t n_dim)
 {
     fbt_status status = FBT_OK;
-    const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(b->info.types->activations);
     const int32_t *index;
     if (n == 0) {
         return FBT_OK;
@@ -36,7 +36,7 @@ fbt_status fbt_cpu_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x,
 {
     fbt_status status = FBT_OK;
     const fbt_cpu *cpu = fbt_cpu_of(b);
-    const fbt_dtype dtype = fbt_precision_dtype(b->precision);
+    const fbt_dtype dtype = b->info.types->activations;
     const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(dtype);
     if (n_dim < 1) {
         FBT_FAIL(FBT_ERR_ARG, "mean_pool: rows of %lld", (long long)n_dim);

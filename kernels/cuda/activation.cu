@@ -100,11 +100,11 @@ static cudaError_t launch_typed(cudaStream_t stream, void *y, const float *bias,
 }
 
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
-                                            fbt_precision precision, int64_t n_rows, int64_t n_dim)
+                                            fbt_dtype dtype, int64_t n_rows, int64_t n_dim)
 {
     if (n_rows == 0) {
         return cudaSuccess;
     }
-    return precision == FBT_PRECISION_BF16 ? launch_typed<__nv_bfloat16>(stream, y, bias, activation, n_rows, n_dim)
+    return dtype == FBT_BF16 ? launch_typed<__nv_bfloat16>(stream, y, bias, activation, n_rows, n_dim)
                                            : launch_typed<float>(stream, y, bias, activation, n_rows, n_dim);
 }

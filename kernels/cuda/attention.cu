@@ -13,5 +13,5 @@ cudaError_t fbt_cuda_launch_attention(cudaStream_t stream, const fbt_cuda_attent
     if (args->one_query) {
         return fbt_attention_one_query(stream, args);
     }
-    return args->precision == FBT_PRECISION_BF16 ? fbt_attention_bf16(stream, args) : fbt_attention_fp32(stream, args);
+    return args->dtype == FBT_BF16 ? fbt_attention_bf16(stream, args) : fbt_attention_fp32(stream, args);
 }

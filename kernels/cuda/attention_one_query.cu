@@ -161,5 +161,5 @@ template <typename T> cudaError_t launch(cudaStream_t stream, const fbt_cuda_att
 
 cudaError_t fbt_attention_one_query(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
-    return args->precision == FBT_PRECISION_BF16 ? launch<__nv_bfloat16>(stream, args) : launch<float>(stream, args);
+    return args->dtype == FBT_BF16 ? launch<__nv_bfloat16>(stream, args) : launch<float>(stream, args);
 }

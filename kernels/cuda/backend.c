@@ -3,7 +3,6 @@
 
 #include "base/memory.h"
 #include "kernels/checks.h"
-#include "kernels/cuda/open.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -152,23 +151,6 @@ static fbt_status cuda_sync(fbt_backend *b)
     return status != FBT_OK ? status : fbt_cuda_lane_sync(cuda->lane);
 }
 
-static void cuda_info(const fbt_backend *b, fbt_backend_info *info)
-{
-    const fbt_cuda *cuda = (const fbt_cuda *)b;
-    *info = (fbt_backend_info){.name = "cuda",
-                               .device = cuda->name,
-                               .device_id = cuda->id,
-                               .isa = cuda->isa,
-                               .libraries = cuda->libraries,
-                               .precision = b->precision,
-                               .n_threads = 1,
-                               .n_lanes = FBT_CUDA_N_LANES,
-                               .can_share = 1,
-                               .size_multiple = FBT_CUDA_WIDTH,
-                               .max_dim = FBT_CUDA_MAX_DIM,
-                               .max_head_dim = FBT_CUDA_MAX_HEAD_DIM};
-}
-
 static void cuda_close(fbt_backend *b)
 {
     fbt_cuda *cuda = fbt_cuda_of(b);
@@ -195,7 +177,6 @@ static void cuda_close(fbt_backend *b)
 
 static const fbt_backend_ops cuda_ops = {
     .close = cuda_close,
-    .info = cuda_info,
     .memory = cuda_memory,
     .select_lane = cuda_select_lane,
     .buffer_new = cuda_buffer_new,
@@ -228,22 +209,32 @@ static const fbt_backend_ops cuda_ops = {
     .library_copy = fbt_cuda_library_copy,
 };
 
-static fbt_precision precision_of(const char *name)
+static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)
 {
-    return strcmp(name, "fp32") == 0   ? FBT_PRECISION_FP32
-           : strcmp(name, "tf32") == 0 ? FBT_PRECISION_TF32
-                                       : FBT_PRECISION_BF16;
+    return (fbt_backend_info){.name = "cuda",
+                              .device = cuda->name,
+                              .device_id = cuda->id,
+                              .isa = cuda->isa,
+                              .libraries = cuda->libraries,
+                              .types = types,
+                              .n_threads = 1,
+                              .n_lanes = FBT_CUDA_N_LANES,
+                              .can_share = 1,
+                              .size_multiple = FBT_CUDA_WIDTH,
+                              .max_dim = FBT_CUDA_MAX_DIM,
+                              .max_head_dim = FBT_CUDA_MAX_HEAD_DIM};
 }
 
-fbt_status fbt_cuda_open(const fbt_backend_options *options, fbt_backend **b)
+static fbt_status cuda_open(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b)
 {
     fbt_status status = FBT_OK;
     fbt_cuda *cuda = NULL;
     *b = NULL;
     FBT_TRY(fbt_memory_alloc(&cuda, 1, sizeof *cuda));
-    cuda->base = (fbt_backend){.ops = &cuda_ops, .precision = precision_of(options->precision)};
+    cuda->base.ops = &cuda_ops;
     cuda->lane = &cuda->lanes[0];
     FBT_TRY(fbt_cuda_device_open(cuda, options->local_rank));
+    cuda->base.info = info_of(cuda, types != NULL ? types : fbt_types_find("bf16"));
     FBT_TRY(fbt_cuda_blas_status(cublasLtCreate(&cuda->blas), "open the device"));
     for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
         FBT_TRY(fbt_cuda_lane_open(cuda, &cuda->lanes[i]));
@@ -256,3 +247,12 @@ done:
     }
     return status;
 }
+
+const fbt_backend_driver fbt_cuda_driver = {
+    .name = "cuda",
+    .summary = "NVIDIA devices from Ampere on: cuBLASLt and own kernels",
+    .priority = 20,
+    .types = {"fp32", "tf32", "bf16"},
+    .probe = fbt_cuda_probe,
+    .open = cuda_open,
+};

@@ -48,7 +48,7 @@ static void close_trial(trial *t)
 static fbt_status open_trial(fbt_cuda *cuda, const fbt_cuda_shape *shape, trial *t)
 {
     fbt_status status = FBT_OK;
-    const fbt_dtype dtype = fbt_precision_dtype(shape->precision);
+    const fbt_dtype dtype = shape->types->activations;
     *t = (trial){.shape = *shape, .item = (int64_t)fbt_dtype_bytes(dtype), .n_rows = trial_rows(cuda, shape->n_out)};
     const int64_t n_x = t->n_rows * shape->n_in, n_y = t->n_rows * shape->n_out, n_weight = shape->n_out * shape->n_in;
     FBT_TRY(fbt_cuda_malloc(cuda, n_x * t->item, &t->x));
@@ -166,7 +166,7 @@ static fbt_status find_algorithm(fbt_cuda *cuda, const fbt_cuda_shape *shape, cu
                  "none of cuBLASLt's %d algorithms for a %s product of %lld x %lld with %s gives a row the same result "
                  "in every "
                  "batch",
-                 n_candidates, fbt_precision_name(shape->precision), (long long)shape->n_out, (long long)shape->n_in,
+                 n_candidates, shape->types->name, (long long)shape->n_out, (long long)shape->n_in,
                  epilogue_name(shape->epilogue));
     }
 done:
@@ -177,7 +177,7 @@ done:
 
 static int same_shape(const fbt_cuda_shape *a, const fbt_cuda_shape *b)
 {
-    return a->n_out == b->n_out && a->n_in == b->n_in && a->precision == b->precision && a->epilogue == b->epilogue;
+    return a->n_out == b->n_out && a->n_in == b->n_in && a->types == b->types && a->epilogue == b->epilogue;
 }
 
 fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const cublasLtMatmulAlgo_t **algorithm)

@@ -11,61 +11,56 @@ static int64_t aligned(int64_t n_bytes)
 }
 
 /* The bias in float and as products want it; zeros where there is none, so that there is one kind of product. */
-static fbt_status fill_bias(fbt_cuda *cuda, const fbt_matrix *matrix, const float *bias)
+static fbt_status fill_bias(fbt_cuda *cuda, const fbt_cuda_matrix *matrix, const float *bias)
 {
     fbt_status status = FBT_OK;
-    const fbt_dtype dtype = fbt_precision_dtype(matrix->precision);
+    const fbt_dtype dtype = matrix->base.types->activations;
     float *zeros = NULL;
     if (bias == NULL) {
-        FBT_TRY(fbt_memory_alloc(&zeros, matrix->n_out, sizeof *zeros));
+        FBT_TRY(fbt_memory_alloc(&zeros, matrix->base.n_out, sizeof *zeros));
         bias = zeros;
     }
-    FBT_TRY(fbt_cuda_upload(cuda, (void *)matrix->bias, FBT_F32, bias, FBT_F32, matrix->n_out));
+    FBT_TRY(fbt_cuda_upload(cuda, (void *)matrix->bias, FBT_F32, bias, FBT_F32, matrix->base.n_out));
     if (dtype != FBT_F32) {
-        FBT_TRY(fbt_cuda_upload(cuda, (void *)matrix->product_bias, dtype, bias, FBT_F32, matrix->n_out));
+        FBT_TRY(fbt_cuda_upload(cuda, (void *)matrix->product_bias, dtype, bias, FBT_F32, matrix->base.n_out));
     }
 done:
     free(zeros);
     return status;
 }
 
-fbt_status fbt_cuda_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                               int64_t n_in, fbt_precision precision, fbt_matrix **matrix)
+fbt_status fbt_cuda_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix)
 {
     fbt_status status = FBT_OK;
     fbt_cuda *cuda = fbt_cuda_of(b);
-    const fbt_dtype device_dtype = fbt_precision_dtype(precision);
-    fbt_matrix *made = NULL;
+    const fbt_dtype dtype = spec->types->weights;
+    const int64_t n_items = spec->n_out * spec->n_in;
+    const int64_t n_bytes = aligned(n_items * (int64_t)fbt_dtype_bytes(dtype));
+    const int64_t bias_bytes = aligned(spec->n_out * (int64_t)sizeof(float));
+    fbt_cuda_matrix *made = NULL;
     int is_filled;
-    int64_t n_items, n_bytes, bias_bytes;
     *matrix = NULL;
-    if (weight == NULL || dtype == FBT_I32 || n_out < 1 || n_in < 1 || __builtin_mul_overflow(n_out, n_in, &n_items) ||
-        n_items > INT64_MAX / 16) {
-        FBT_FAIL(FBT_ERR_ARG, "a matrix cannot have %lld x %lld weights", (long long)n_out, (long long)n_in);
-    }
-    n_bytes = aligned(n_items * (int64_t)fbt_dtype_bytes(device_dtype));
-    bias_bytes = aligned(n_out * (int64_t)sizeof(float));
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
-    *made = (fbt_matrix){.n_out = n_out, .n_in = n_in, .precision = precision};
-    FBT_TRY(fbt_cuda_constant_new(cuda, n_bytes + bias_bytes + (device_dtype == FBT_F32 ? 0 : bias_bytes),
-                                  &made->weight, &is_filled));
+    made->base = (fbt_matrix){.n_out = spec->n_out, .n_in = spec->n_in, .types = spec->types};
+    FBT_TRY(fbt_cuda_constant_new(cuda, n_bytes + bias_bytes + (dtype == FBT_F32 ? 0 : bias_bytes), &made->weight,
+                                  &is_filled));
     made->bias = (const float *)((char *)made->weight + n_bytes);
-    made->product_bias = (const char *)made->bias + (device_dtype == FBT_F32 ? 0 : bias_bytes);
+    made->product_bias = (const char *)made->bias + (dtype == FBT_F32 ? 0 : bias_bytes);
     if (!is_filled) {
-        FBT_TRY(fbt_cuda_upload(cuda, made->weight, device_dtype, weight, dtype, n_items));
-        FBT_TRY(fill_bias(cuda, made, bias));
+        FBT_TRY(fbt_cuda_upload(cuda, made->weight, dtype, spec->weight, spec->dtype, n_items));
+        FBT_TRY(fill_bias(cuda, made, spec->bias));
     }
-    *matrix = made;
+    *matrix = &made->base;
     made = NULL;
 done:
-    fbt_cuda_matrix_free(b, made);
+    fbt_cuda_matrix_free(b, made == NULL ? NULL : &made->base);
     return status;
 }
 
 void fbt_cuda_matrix_free(fbt_backend *b, fbt_matrix *matrix)
 {
     if (matrix != NULL) {
-        fbt_cuda_constant_free(fbt_cuda_of(b), matrix->weight);
+        fbt_cuda_constant_free(fbt_cuda_of(b), fbt_cuda_matrix_of(matrix)->weight);
         free(matrix);
     }
 }

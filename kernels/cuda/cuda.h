@@ -7,7 +7,7 @@
 #ifndef FBT_CUDA_CUDA_H
 #define FBT_CUDA_CUDA_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_ops.h"
 #include "kernels/cuda/kernels.h"
 
 #include <cublasLt.h>
@@ -24,25 +24,13 @@ enum {
     FBT_CUDA_MAX_HEAD_DIM = 128,
 };
 
-struct fbt_buffer {
-    void *data;
-    int64_t n_bytes;
-};
-
-struct fbt_table {
-    void *rows; /* constant memory */
-    fbt_dtype dtype;
-    int64_t n_rows, n_dim;
-};
-
 /* One piece of constant memory: the weights, the bias in float, and the bias as products add it. */
-struct fbt_matrix {
-    void *weight;             /* [n_out, n_in], activation type of `precision`; start of the piece     */
+typedef struct fbt_cuda_matrix {
+    fbt_matrix base;
+    void *weight;             /* [n_out, n_in], types->weights; start of the piece                     */
     const float *bias;        /* [n_out]; zeros where there is none                                    */
     const void *product_bias; /* [n_out], the bias in the activation type, which cuBLASLt insists on   */
-    int64_t n_out, n_in;
-    fbt_precision precision;
-};
+} fbt_cuda_matrix;
 
 /* ---- Constant memory (arena.c): pieces of few large allocations, so that few handles share all of it. */
 
@@ -119,7 +107,7 @@ typedef enum fbt_cuda_epilogue {
 /* What one algorithm serves, whatever the number of rows. */
 typedef struct fbt_cuda_shape {
     int64_t n_out, n_in;
-    fbt_precision precision;
+    const fbt_types *types;
     fbt_cuda_epilogue epilogue;
 } fbt_cuda_shape;
 
@@ -172,9 +160,17 @@ static inline fbt_cuda *fbt_cuda_of(fbt_backend *b)
     return (fbt_cuda *)b;
 }
 
+static inline const fbt_cuda_matrix *fbt_cuda_matrix_of(const fbt_matrix *w)
+{
+    return (const fbt_cuda_matrix *)w;
+}
+
 /* FBT_ERR_MEMORY or FBT_ERR_BACKEND with a sentence, unless `code` is success. `what` completes "... could not ...". */
 fbt_status fbt_cuda_status(cudaError_t code, const char *what);
 fbt_status fbt_cuda_blas_status(cublasStatus_t code, const char *what);
+
+/* Whether there is a device. Errors: FBT_ERR_BACKEND (no driver, no device). */
+fbt_status fbt_cuda_probe(void);
 
 /* Chooses this rank's device, makes it current, describes it. Errors: FBT_ERR_BACKEND (no driver, no device, old). */
 fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank);
@@ -247,8 +243,7 @@ fbt_status fbt_cuda_stamp_seconds(fbt_backend *b, int64_t index, double *seconds
 void fbt_cuda_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 fbt_status fbt_cuda_share_export(fbt_backend *b, fbt_share *share);
 fbt_status fbt_cuda_share_import(fbt_backend *b, const fbt_share *share);
-fbt_status fbt_cuda_matrix_new(fbt_backend *b, const void *weight, fbt_dtype dtype, const float *bias, int64_t n_out,
-                               int64_t n_in, fbt_precision precision, fbt_matrix **matrix);
+fbt_status fbt_cuda_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
 void fbt_cuda_matrix_free(fbt_backend *b, fbt_matrix *matrix);
 fbt_status fbt_cuda_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                               fbt_table **table);
@@ -272,7 +267,7 @@ fbt_status fbt_cuda_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_b
                                  int64_t n_labels, int64_t n_dim);
 fbt_status fbt_cuda_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                          const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
-fbt_status fbt_cuda_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_cuda_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                     double *best_s);
 fbt_status fbt_cuda_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 

@@ -59,15 +59,24 @@ static void describe(fbt_cuda *cuda, const struct cudaDeviceProp *properties)
              blas % 100);
 }
 
+static fbt_status count_devices(int *n)
+{
+    const cudaError_t code = cudaGetDeviceCount(n);
+    return code != cudaSuccess || *n < 1 ? explain_no_device(code) : FBT_OK;
+}
+
+fbt_status fbt_cuda_probe(void)
+{
+    int n_devices = 0;
+    return count_devices(&n_devices);
+}
+
 fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank)
 {
     fbt_status status = FBT_OK;
     int n_devices = 0;
     struct cudaDeviceProp properties;
-    const cudaError_t code = cudaGetDeviceCount(&n_devices);
-    if (code != cudaSuccess || n_devices < 1) {
-        return explain_no_device(code);
-    }
+    FBT_TRY(count_devices(&n_devices));
     cuda->device = local_rank % n_devices;
     FBT_TRY(fbt_cuda_status(cudaGetDeviceProperties(&properties, cuda->device), "describe its device"));
     if (properties.major < OLDEST_MAJOR) {

@@ -123,6 +123,6 @@ cudaError_t fbt_cuda_launch_embed(cudaStream_t stream, const fbt_cuda_embed_args
     if (args->packed.n_rows == 0) {
         return cudaSuccess;
     }
-    return args->precision == FBT_PRECISION_BF16 ? launch_embed<__nv_bfloat16>(stream, *args)
+    return args->dtype == FBT_BF16 ? launch_embed<__nv_bfloat16>(stream, *args)
                                                  : launch_embed<float>(stream, *args);
 }

@@ -3,8 +3,8 @@
  * it is written. Tokens and positions are checked by the kernel that looks them up, labels by the one of the losses.
  *
  * Every launcher queues its kernel on `stream` and returns what the launch returned; nothing waits. n_rows = 0 and
- * n_sequences = 0 do nothing. "Activation type" is float where `precision` is fp32 or tf32, __nv_bfloat16 where it is
- * bf16. Arrays are 16-byte aligned and n_dim is a multiple of 8. Shapes and formulas: backend.h.
+ * n_sequences = 0 do nothing. "Activation type" is float where `dtype` is F32, __nv_bfloat16 where it is
+ * BF16. Arrays are 16-byte aligned and n_dim is a multiple of 8. Shapes and formulas: backend.h.
  *
  * Batch invariance: what a block computes for a row, or for a (sequence, head), is a function of that row or sequence
  * alone, with sums in an order that only n_dim, or the sequence's length, decides. Sums are made within a warp or a
@@ -44,7 +44,7 @@ typedef struct fbt_cuda_packed {
 
 typedef struct fbt_cuda_embed_args {
     void *x; /* activation type */
-    fbt_precision precision;
+    fbt_dtype dtype;
     fbt_cuda_lookup word, position, type;
     int64_t position_offset;
     const float *gamma, *beta;
@@ -65,14 +65,14 @@ typedef struct fbt_cuda_norm_args {
     const void *x, *residual;
     const float *bias, *gamma, *beta;
     float epsilon;
-    fbt_precision precision;
+    fbt_dtype dtype;
     int64_t n_rows, n_dim;
 } fbt_cuda_norm_args;
 cudaError_t fbt_cuda_launch_norm(cudaStream_t stream, const fbt_cuda_norm_args *args);
 
 /* y = activation(y + bias) in place; bias: float [n_dim] or NULL. */
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
-                                            fbt_precision precision, int64_t n_rows, int64_t n_dim);
+                                            fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
 
 /* Softmax attention. q, k, v point at head 0's first column; strides in elements, multiples of 8. head_dim: a multiple
  * of 8 up to 128 (padded to 32, 64 or 128 in shared memory). */
@@ -85,15 +85,15 @@ typedef struct fbt_cuda_attention_args {
     int one_query;
     int64_t n_heads, head_dim;
     float scale;
-    fbt_precision precision;
+    fbt_dtype dtype;
 } fbt_cuda_attention_args;
 cudaError_t fbt_cuda_launch_attention(cudaStream_t stream, const fbt_cuda_attention_args *args);
 
 cudaError_t fbt_cuda_launch_gather_rows(cudaStream_t stream, void *y, const void *x, const int32_t *rows,
-                                        fbt_precision precision, int64_t n, int64_t n_dim);
+                                        fbt_dtype dtype, int64_t n, int64_t n_dim);
 
 cudaError_t fbt_cuda_launch_mean_pool(cudaStream_t stream, float *y, const void *x, const int32_t *offsets,
-                                      fbt_precision precision, int64_t n_sequences, int64_t n_dim);
+                                      fbt_dtype dtype, int64_t n_sequences, int64_t n_dim);
 
 /* x: [n, n_dim] of `dtype` (F32 or BF16). */
 typedef struct fbt_cuda_label_logits_args {

@@ -3,7 +3,7 @@
 
 /* What cuBLASLt does while it stores the product. Its GELU is the tanh formula with hardware's tanh, which bfloat16
  * does not show and float does; erf and tanh it does not have at all. */
-static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_precision precision)
+static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_dtype dtype)
 {
     switch (activation) {
     case FBT_ACT_NONE:
@@ -11,7 +11,7 @@ static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_precision pr
     case FBT_ACT_RELU:
         return FBT_CUDA_BIAS_RELU;
     case FBT_ACT_GELU_TANH:
-        return precision == FBT_PRECISION_BF16 ? FBT_CUDA_BIAS_GELU_TANH : FBT_CUDA_PLAIN;
+        return dtype == FBT_BF16 ? FBT_CUDA_BIAS_GELU_TANH : FBT_CUDA_PLAIN;
     default:
         return FBT_CUDA_PLAIN;
     }
@@ -21,7 +21,7 @@ static fbt_status check_product(const fbt_buffer *y, const fbt_buffer *x, const 
                                 int uses_row_kernel)
 {
     fbt_status status = FBT_OK;
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision));
+    const int64_t item = (int64_t)fbt_dtype_bytes(w->types->activations);
     FBT_TRY(fbt_cuda_check_buffer(x, n_rows, w->n_in * item, "linear, x"));
     FBT_TRY(fbt_cuda_check_buffer(y, n_rows, w->n_out * item, "linear, y"));
     if (uses_row_kernel && w->n_out % FBT_CUDA_WIDTH != 0) {
@@ -37,11 +37,11 @@ static fbt_cuda_product describe(const fbt_buffer *y, const fbt_buffer *x, const
                                  fbt_cuda_epilogue epilogue, int64_t n_rows)
 {
     return (fbt_cuda_product){
-        .shape = {.n_out = w->n_out, .n_in = w->n_in, .precision = w->precision, .epilogue = epilogue},
+        .shape = {.n_out = w->n_out, .n_in = w->n_in, .types = w->types, .epilogue = epilogue},
         .y = y->data,
         .x = x->data,
-        .weight = w->weight,
-        .bias = w->product_bias,
+        .weight = fbt_cuda_matrix_of(w)->weight,
+        .bias = fbt_cuda_matrix_of(w)->product_bias,
         .n_rows = n_rows,
     };
 }
@@ -59,7 +59,7 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
 {
     fbt_status status = FBT_OK;
     fbt_cuda *cuda = fbt_cuda_of(b);
-    const fbt_cuda_epilogue epilogue = epilogue_of(activation, w->precision);
+    const fbt_cuda_epilogue epilogue = epilogue_of(activation, w->types->activations);
     fbt_cuda_product product;
     if (n_rows == 0) {
         return FBT_OK;
@@ -68,9 +68,10 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
     product = describe(y, x, w, epilogue, n_rows);
     FBT_TRY(multiply(cuda, &product, epilogue == FBT_CUDA_PLAIN));
     if (epilogue == FBT_CUDA_PLAIN) {
-        FBT_TRY(fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->lane->stream, y->data, w->bias, activation,
-                                                                w->precision, n_rows, w->n_out),
-                                "launch the activation"));
+        FBT_TRY(
+            fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->lane->stream, y->data, fbt_cuda_matrix_of(w)->bias,
+                                                            activation, w->types->activations, n_rows, w->n_out),
+                            "launch the activation"));
     }
 done:
     return status;
@@ -89,13 +90,12 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     if (n_rows == 0) {
         return FBT_OK;
     }
-    if (w->precision != b->precision) {
-        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", fbt_precision_name(w->precision),
-                 fbt_precision_name(b->precision));
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", w->types->name,
+                 b->info.types->name);
     }
     FBT_TRY(check_product(y, x, w, n_rows, 1));
-    FBT_TRY(fbt_cuda_check_buffer(residual, n_rows,
-                                  w->n_out * (int64_t)fbt_dtype_bytes(fbt_precision_dtype(w->precision)),
+    FBT_TRY(fbt_cuda_check_buffer(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(w->types->activations),
                                   "linear_norm, residual"));
     FBT_TRY(fbt_cuda_check_buffer(norm->gamma, w->n_out, sizeof(float), "linear_norm, gamma"));
     FBT_TRY(fbt_cuda_check_buffer(norm->beta, w->n_out, sizeof(float), "linear_norm, beta"));
@@ -104,11 +104,11 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     FBT_TRY(multiply(cuda, &product, 1));
     args = (fbt_cuda_norm_args){.y = y->data,
                                 .x = y->data,
-                                .bias = w->bias,
+                                .bias = fbt_cuda_matrix_of(w)->bias,
                                 .gamma = norm->gamma->data,
                                 .beta = norm->beta->data,
                                 .epsilon = norm->epsilon,
-                                .precision = b->precision,
+                                .dtype = b->info.types->activations,
                                 .n_rows = n_rows,
                                 .n_dim = w->n_out};
     FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(cuda->lane->stream, &args), "launch the norm"));

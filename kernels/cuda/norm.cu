@@ -38,6 +38,6 @@ cudaError_t fbt_cuda_launch_norm(cudaStream_t stream, const fbt_cuda_norm_args *
     if (args->n_rows == 0) {
         return cudaSuccess;
     }
-    return args->precision == FBT_PRECISION_BF16 ? launch_norm<__nv_bfloat16>(stream, *args)
+    return args->dtype == FBT_BF16 ? launch_norm<__nv_bfloat16>(stream, *args)
                                                  : launch_norm<float>(stream, *args);
 }

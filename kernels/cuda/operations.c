@@ -5,7 +5,7 @@
 
 static int64_t item_bytes(const fbt_backend *b)
 {
-    return (int64_t)fbt_dtype_bytes(fbt_precision_dtype(b->precision));
+    return (int64_t)fbt_dtype_bytes(b->info.types->activations);
 }
 
 /* Kernels take rows 16 bytes at a time. */
@@ -116,7 +116,7 @@ fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e,
 {
     fbt_status status = FBT_OK;
     const fbt_cuda_lane *lane = fbt_cuda_of(b)->lane;
-    fbt_cuda_embed_args args = {.precision = b->precision,
+    fbt_cuda_embed_args args = {.dtype = b->info.types->activations,
                                 .word = lookup_of(e->word),
                                 .position = lookup_of(e->position),
                                 .type = lookup_of(e->type),
@@ -152,7 +152,7 @@ fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x
                                 .gamma = norm->gamma->data,
                                 .beta = norm->beta->data,
                                 .epsilon = norm->epsilon,
-                                .precision = b->precision,
+                                .dtype = b->info.types->activations,
                                 .n_rows = n_rows,
                                 .n_dim = n_dim};
     FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(fbt_cuda_of(b)->lane->stream, &args), "launch the norm"));
@@ -222,7 +222,7 @@ fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention
                                      .n_heads = a->n_heads,
                                      .head_dim = a->head_dim,
                                      .scale = a->scale,
-                                     .precision = b->precision};
+                                     .dtype = b->info.types->activations};
     FBT_TRY(fbt_cuda_status(fbt_cuda_launch_attention(fbt_cuda_of(b)->lane->stream, &args), "launch attention"));
 done:
     return status;
@@ -239,9 +239,9 @@ fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     FBT_TRY(fbt_cuda_check_buffer(x, 1, n_dim * item_bytes(b), "gather_rows, x"));
     FBT_TRY(fbt_cuda_check_buffer(y, n, n_dim * item_bytes(b), "gather_rows, y"));
     FBT_TRY(fbt_cuda_check_buffer(rows, n, sizeof(int32_t), "gather_rows, rows"));
-    FBT_TRY(fbt_cuda_status(
-        fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->lane->stream, y->data, x->data, rows->data, b->precision, n, n_dim),
-        "launch the gathering of rows"));
+    FBT_TRY(fbt_cuda_status(fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->lane->stream, y->data, x->data, rows->data,
+                                                        b->info.types->activations, n, n_dim),
+                            "launch the gathering of rows"));
 done:
     return status;
 }
@@ -256,7 +256,7 @@ fbt_status fbt_cuda_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x
     FBT_TRY(fbt_cuda_check_buffer(x, packed->n_rows, n_dim * item_bytes(b), "mean_pool, x"));
     FBT_TRY(fbt_cuda_check_buffer(y, packed->n_sequences, n_dim * (int64_t)sizeof(float), "mean_pool, y"));
     FBT_TRY(fbt_cuda_status(fbt_cuda_launch_mean_pool(fbt_cuda_of(b)->lane->stream, y->data, x->data, described.offsets,
-                                                      b->precision, described.n_sequences, n_dim),
+                                                      b->info.types->activations, described.n_sequences, n_dim),
                             "launch the pooling"));
 done:
     return status;

@@ -7,14 +7,14 @@
 
 #include <stdio.h>
 
-static cudaDataType_t type_of(fbt_precision precision)
+static cudaDataType_t type_of(fbt_dtype dtype)
 {
-    return precision == FBT_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    return dtype == FBT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-static cublasComputeType_t compute_type_of(fbt_precision precision)
+static cublasComputeType_t compute_type_of(fbt_compute compute)
 {
-    return precision == FBT_PRECISION_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    return compute == FBT_COMPUTE_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
 static cublasLtEpilogue_t library_epilogue(fbt_cuda_epilogue epilogue)
@@ -46,12 +46,12 @@ static cublasStatus_t set_epilogue(cublasLtMatmulDesc_t description, const fbt_c
 fbt_status fbt_cuda_plan_open(fbt_cuda_plan *plan, const fbt_cuda_product *product)
 {
     const cublasOperation_t transposed = CUBLAS_OP_T;
-    const cudaDataType_t type = type_of(product->shape.precision);
+    const cudaDataType_t type = type_of(product->shape.types->activations);
     const uint64_t n_out = (uint64_t)product->shape.n_out, n_in = (uint64_t)product->shape.n_in;
     const uint64_t n_rows = (uint64_t)product->n_rows;
     *plan = (fbt_cuda_plan){0};
     cublasStatus_t code =
-        cublasLtMatmulDescCreate(&plan->product, compute_type_of(product->shape.precision), CUDA_R_32F);
+        cublasLtMatmulDescCreate(&plan->product, compute_type_of(product->shape.types->compute), CUDA_R_32F);
     if (code == CUBLAS_STATUS_SUCCESS) {
         code =
             cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);

@@ -32,9 +32,9 @@ static __global__ void __launch_bounds__(fbt_tile::block)
 }
 
 cudaError_t fbt_cuda_launch_gather_rows(cudaStream_t stream, void *y, const void *x, const int32_t *rows,
-                                        fbt_precision precision, int64_t n, int64_t n_dim)
+                                        fbt_dtype dtype, int64_t n, int64_t n_dim)
 {
-    const int64_t row_units = n_dim / (precision == FBT_PRECISION_BF16 ? fbt_unit<__nv_bfloat16> : fbt_unit<float>);
+    const int64_t row_units = n_dim / (dtype == FBT_BF16 ? fbt_unit<__nv_bfloat16> : fbt_unit<float>);
     if (n == 0) {
         return cudaSuccess;
     }
@@ -121,12 +121,12 @@ static cudaError_t launch_mean_pool(cudaStream_t stream, float *y, const void *x
 }
 
 cudaError_t fbt_cuda_launch_mean_pool(cudaStream_t stream, float *y, const void *x, const int32_t *offsets,
-                                      fbt_precision precision, int64_t n_sequences, int64_t n_dim)
+                                      fbt_dtype dtype, int64_t n_sequences, int64_t n_dim)
 {
     if (n_sequences == 0) {
         return cudaSuccess;
     }
-    return precision == FBT_PRECISION_BF16 ? launch_mean_pool<__nv_bfloat16>(stream, y, x, offsets, n_sequences, n_dim)
+    return dtype == FBT_BF16 ? launch_mean_pool<__nv_bfloat16>(stream, y, x, offsets, n_sequences, n_dim)
                                            : launch_mean_pool<float>(stream, y, x, offsets, n_sequences, n_dim);
 }
 

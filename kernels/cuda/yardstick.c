@@ -88,12 +88,12 @@ done:
     return status;
 }
 
-fbt_status fbt_cuda_library_product(fbt_backend *b, fbt_precision precision, const int64_t size[3], int n_repeats,
+fbt_status fbt_cuda_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                     double *best_s)
 {
     fbt_status status = FBT_OK;
     fbt_cuda *cuda = fbt_cuda_of(b);
-    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    const fbt_dtype dtype = types->activations;
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
     void *x = NULL, *weight = NULL, *y = NULL;
     fbt_cuda_product product;
@@ -108,17 +108,16 @@ fbt_status fbt_cuda_library_product(fbt_backend *b, fbt_precision precision, con
     FBT_TRY(fbt_cuda_malloc(cuda, size[0] * size[1] * item, &y));
     FBT_TRY(fbt_cuda_fill_random(cuda, x, dtype, size[0] * size[2], 1));
     FBT_TRY(fbt_cuda_fill_random(cuda, weight, dtype, size[1] * size[2], 2));
-    product = (fbt_cuda_product){
-        .shape = {.n_out = size[1], .n_in = size[2], .precision = precision, .epilogue = FBT_CUDA_PLAIN},
-        .y = y,
-        .x = x,
-        .weight = weight,
-        .n_rows = size[0]};
+    product =
+        (fbt_cuda_product){.shape = {.n_out = size[1], .n_in = size[2], .types = types, .epilogue = FBT_CUDA_PLAIN},
+                           .y = y,
+                           .x = x,
+                           .weight = weight,
+                           .n_rows = size[0]};
     FBT_TRY(time_candidates(cuda, &product, n_repeats, best_s));
     if (*best_s < 0) {
-        FBT_FAIL(FBT_ERR_BACKEND, "cuBLASLt has no %s product of %lld x %lld by %lld x %lld",
-                 fbt_precision_name(precision), (long long)size[0], (long long)size[2], (long long)size[2],
-                 (long long)size[1]);
+        FBT_FAIL(FBT_ERR_BACKEND, "cuBLASLt has no %s product of %lld x %lld by %lld x %lld", types->name,
+                 (long long)size[0], (long long)size[2], (long long)size[2], (long long)size[1]);
     }
 done:
     cudaFree(x);

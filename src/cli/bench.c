@@ -1,6 +1,7 @@
 /* fedbpt bench */
 #include "cli/bench.h"
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "base/rng.h"
 #include "base/timer.h"
 #include "cli/cli.h"
@@ -20,8 +21,6 @@
 #include <string.h>
 
 enum { SEED = 1, N_SEARCH = 500, N_LABELS = 2, FIRST_WORD = 3, MAX_COUNT = 1 << 20 };
-
-static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
 
 static const struct argp_option options[] = {
     {"shape", 's', "NAME", 0, "random weights: roberta-large (default), roberta-base, bert-base or minilm-l6", 0},
@@ -51,33 +50,21 @@ static int64_t parse_count(struct argp_state *state, const char *what, const cha
     return value;
 }
 
-static fbt_prompt_mode parse_mode(struct argp_state *state, const char *text)
+/* names: ended by NULL. Returns which of them it is. */
+static int parse_choice(struct argp_state *state, const char *what, const char *text, const char *const *names)
 {
-    static const char *const names[] = {"none", "add", "cat", "input"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return (fbt_prompt_mode)i;
-        }
+    char choices[80];
+    const int found = fbt_choice_find(names, text);
+    if (found < 0) {
+        fbt_choice_list(names, choices, sizeof choices);
+        argp_error(state, "--%s is '%s', not %s", what, text, choices);
     }
-    argp_error(state, "--prompt-mode is '%s', not none, add, cat or input", text);
-    return FBT_PROMPT_NONE;
-}
-
-/* names: ended by NULL. */
-static const char *parse_choice(struct argp_state *state, const char *what, const char *text, const char *const *names)
-{
-    for (int i = 0; names[i] != NULL; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return text;
-        }
-    }
-    argp_error(state, "--%s cannot be '%s'", what, text);
-    return NULL;
+    return found;
 }
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
-    static const char *const readouts[] = {"mask", "embedding", NULL};
+    static const char *const readouts[] = {"mask", "embedding", NULL}; /* of random weights, which have no `last` */
     fbt_bench_arguments *a = state->input;
     const struct {
         int key;
@@ -102,13 +89,13 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->backend = value;
         return 0;
     case 'p':
-        a->precision = parse_choice(state, "precision", value, precisions);
+        a->precision = fbt_precision_names[parse_choice(state, "precision", value, fbt_precision_names)];
         return 0;
     case 'r':
-        a->readout = parse_choice(state, "readout", value, readouts);
+        a->readout = readouts[parse_choice(state, "readout", value, readouts)];
         return 0;
     case 'm':
-        a->mode = parse_mode(state, value);
+        a->mode = (fbt_prompt_mode)parse_choice(state, "prompt-mode", value, fbt_prompt_mode_names);
         return 0;
     case 'j':
         a->json = true;
@@ -163,7 +150,7 @@ static fbt_status open_model(const fbt_bench_arguments *a, fbt_backend *b, fbt_m
     const fbt_model_options model_options = {
         .readout = is_embedding ? FBT_READOUT_EMBEDDING : FBT_READOUT_MASK,
         .prompt_mode = a->mode,
-        .n_prompt_tokens = a->mode == FBT_PROMPT_NONE ? 0 : a->prompt_tokens,
+        .n_prompt_tokens = fbt_prompt_rows(a->mode, a->prompt_tokens),
         .n_labels = N_LABELS,
         .label_token_ids = label_ids,
         .label_tokens = label_ids,
@@ -204,7 +191,7 @@ static fbt_status fill_batch(subject *s, gsl_rng *rng)
     const fbt_bench_arguments *a = s->a;
     int32_t *tokens = NULL;
     int64_t n_words = fbt_model_get_shape(s->model)->vocab_size;
-    int64_t n_placeholders = a->mode == FBT_PROMPT_CAT || a->mode == FBT_PROMPT_INPUT ? a->prompt_tokens : 0;
+    int64_t n_placeholders = fbt_prompt_rows_in_front(a->mode, a->prompt_tokens);
     FBT_TRY(fbt_memory_alloc(&tokens, a->length, sizeof *tokens));
     FBT_TRY(fbt_memory_alloc(&s->z, a->candidates * N_SEARCH, sizeof *s->z));
     FBT_TRY(fbt_memory_alloc(&s->losses, a->samples * a->candidates * a->copies, sizeof *s->losses));
@@ -248,7 +235,7 @@ static void close_subject(subject *s)
     free(s->z);
     free(s->losses);
     if (s->b != NULL) {
-        s->b->ops->close(s->b);
+        fbt_backend_close(s->b);
     }
 }
 
@@ -291,7 +278,7 @@ static fbt_status time_copy(fbt_backend *b, fbt_bench_result *m)
     enum { COPY_BYTES = 1 << 28, N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_copy(b, COPY_BYTES, N_REPEATS, &best_s));
     m->copy_rate = fmax(m->copy_rate, 2.0 * COPY_BYTES / best_s);
 done:
     return status;
@@ -308,7 +295,7 @@ static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)
     enum { N_REPEATS = 3 };
     fbt_status status = FBT_OK;
     double best_s;
-    FBT_TRY(b->ops->library_product(b, b->precision, peak_sizes[i], N_REPEATS, &best_s));
+    FBT_TRY(fbt_library_product(b, fbt_backend_types(b), peak_sizes[i], N_REPEATS, &best_s));
     *flops_per_s = product_flops(peak_sizes[i]) / best_s;
 done:
     return status;
@@ -411,7 +398,7 @@ static fbt_status bench_precision(const fbt_bench_arguments *a, const char *prec
     double begin_s = fbt_timer_now_s();
     FBT_TRY(fbt_backend_open(&backend_options, &s.b));
     FBT_TRY(open_subject(&s));
-    s.b->ops->info(s.b, &m.info);
+    fbt_backend_get_info(s.b, &m.info);
     m.load_s = fbt_timer_now_s() - begin_s;
     m.shape = *fbt_model_get_shape(s.model);
     m.n_parameters = fbt_model_n_parameters(s.model);
@@ -434,17 +421,14 @@ done:
 static fbt_status bench(const fbt_bench_arguments *a, json_t *results)
 {
     fbt_status status = FBT_OK;
-    bool is_cuda = strcmp(a->backend, "cuda") == 0;
-    if (a->precision != NULL) {
-        return bench_precision(a, a->precision, results);
+    const fbt_backend_driver *driver = fbt_backend_find(a->backend);
+    if (a->precision != NULL || driver == NULL || driver->missing != NULL) {
+        return bench_precision(a, a->precision != NULL ? a->precision : "auto", results);
     }
-    for (int i = 0; precisions[i] != NULL; i++) {
-        if (!is_cuda && strcmp(precisions[i], "tf32") == 0) {
-            continue;
-        }
-        status = bench_precision(a, precisions[i], results);
+    for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
+        status = bench_precision(a, driver->types[i], results);
         if (status == FBT_ERR_CONFIG && i > 0) {
-            fprintf(stderr, "fedbpt: %s is left out: %s\n", precisions[i], fbt_error_message());
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_message());
             fbt_error_clear();
             status = FBT_OK;
         }

@@ -61,14 +61,13 @@ static void print_operations(const fbt_bench_result *m)
 
 void fbt_bench_print(const fbt_bench_arguments *a, const fbt_bench_result *m)
 {
-    static const char *const modes[] = {"none", "add", "cat", "input"};
     printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
-           m->info.name, fbt_precision_name(m->info.precision), a->model != NULL ? a->model : a->shape,
-           m->shape.n_layers, m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
+           m->info.name, m->info.types->name, a->model != NULL ? a->model : a->shape, m->shape.n_layers,
+           m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
     printf("%s, %s, %s, %d threads\n", m->info.device, m->info.isa, m->info.libraries, m->info.n_threads);
     printf("%" PRId64 " samples x %" PRId64 " candidates x %" PRId64 " copies = %" PRId64 " sequences, %" PRId64
            " rows; prompt mode %s\n\n",
-           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, modes[a->mode]);
+           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[a->mode]);
     print_operations(m);
     printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, a->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
@@ -106,12 +105,11 @@ json_t *fbt_bench_describe(const fbt_bench_arguments *a, const fbt_bench_result 
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
-    return json_pack("{ss ss so so sf sf sf sf sf sf sf sf sf sf so}", "model", a->model != NULL ? a->model : a->shape,
-                     "precision", fbt_precision_name(m->info.precision), "machine", machine, "batch", batch, "seconds",
-                     m->best_s, "seconds_median", m->median_s, "tokens_per_s", (double)m->n_rows / m->best_s,
-                     "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s, "all_gflops",
-                     1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s, "peak_gflops", 1e-9 * m->peak,
-                     "copy_gbyte_per_s", 1e-9 * m->copy_rate, "fraction_of_peak", m->fraction,
-                     "fraction_of_peak_median", m->fraction_median, "profiled_seconds", m->profile_s, "operations",
-                     describe_operations(m));
+    return json_pack(
+        "{ss ss so so sf sf sf sf sf sf sf sf sf sf so}", "model", a->model != NULL ? a->model : a->shape, "precision",
+        m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s,
+        "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
+        "all_gflops", 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s, "peak_gflops", 1e-9 * m->peak,
+        "copy_gbyte_per_s", 1e-9 * m->copy_rate, "fraction_of_peak", m->fraction, "fraction_of_peak_median",
+        m->fraction_median, "profiled_seconds", m->profile_s, "operations", describe_operations(m));
 }

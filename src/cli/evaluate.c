@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/console.h"
 #include "comm/comm.h"
 #include "config/settings.h"
 #include "data/partition.h"
@@ -154,7 +155,7 @@ static fbt_status read_settings(job *j, const arguments *a)
     FBT_TRY(fbt_settings_defaults(&j->settings));
     if (a->run != NULL) {
         FBT_TRY(fbt_run_reader_load_z(a->run, a->round == NULL ? "best" : a->round, &config, &j->z, &j->d, &j->round));
-        FBT_TRY(fbt_settings_read_text(&j->settings, config, a->run));
+        FBT_TRY(fbt_settings_read_recorded(&j->settings, config, a->run));
     }
     FBT_TRY(replace(&j->settings.model.path, a->model));
     FBT_TRY(replace(&j->settings.data.path, a->data));
@@ -177,7 +178,7 @@ done:
 /* Without a run: z = 0 under the data set's own prompt mode and length. */
 static fbt_status use_no_prompt(job *j)
 {
-    j->settings.prompt.mode = (int)j->inputs.dataset.prompt_mode - FBT_PROMPT_ADD;
+    j->settings.prompt.mode = (int)j->inputs.dataset.prompt_mode;
     j->settings.prompt.tokens = j->inputs.dataset.n_prompt_tokens;
     j->d = j->settings.cma.dimension;
     return fbt_memory_alloc(&j->z, j->d, sizeof *j->z);
@@ -251,7 +252,7 @@ static fbt_status check_logits(const arguments *a, const fbt_comm *world)
     if (a->logits == NULL || fbt_comm_rank(world) != 0) {
         return FBT_OK;
     }
-    fbt_status status = fbt_output_file_open(a->logits, FBT_OUTPUT_HDF5, a->overwrite, &file);
+    fbt_status status = fbt_output_file_open(a->logits, a->overwrite, &file);
     fbt_output_file_close(file);
     return status;
 }
@@ -334,7 +335,7 @@ static fbt_status evaluate(job *j, const arguments *a, const fbt_comm *world)
     fbt_evaluator *evaluator = NULL;
     fbt_model_limits limits;
     fbt_limits_of_items(&j->settings, j->items, j->n, &limits);
-    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, &limits, world));
+    FBT_TRY(fbt_inputs_open_model(&j->inputs, &j->settings, &limits, &fbt_cli_console, world));
     status = fbt_evaluator_new(j->inputs.model, (fbt_loss)j->settings.objective.loss, j->settings.backend.batch_tokens,
                                &evaluator);
     FBT_TRY(fbt_comm_agree(world, status));

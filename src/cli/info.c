@@ -64,80 +64,84 @@ static fbt_status open_backend(const char *name, int rank, fbt_backend **b)
         &(fbt_backend_options){.name = name, .precision = "auto", .local_rank = rank, .n_local_ranks = rank + 1}, b);
 }
 
-static fbt_status print_cpu(void)
+static void print_processor(const fbt_backend_info *info)
 {
-    fbt_status status = FBT_OK;
-    fbt_backend *b = NULL;
-    fbt_backend_info info;
-    FBT_TRY(open_backend("cpu", 0, &b));
-    b->ops->info(b, &info);
-    printf("backend: %s on %s\ninstruction set: %s\nprecision (auto): %s\nthreads: %d\nlibraries: %s\n", info.name,
-           info.device, info.isa, fbt_precision_name(info.precision), info.n_threads, info.libraries);
-    b->ops->close(b);
-done:
-    return status;
+    printf("backend: %s on %s\ninstruction set: %s\nprecision (auto): %s\nthreads: %d\nlibraries: %s\n", info->name,
+           info->device, info->isa, info->types->name, info->n_threads, info->libraries);
 }
 
-static void print_cuda_device(fbt_backend *b, int number)
+static void print_device(fbt_backend *b, const fbt_backend_info *info, int number)
 {
-    fbt_backend_info info;
     fbt_backend_memory memory = {0, 0};
-    b->ops->info(b, &info);
     if (number == 0) {
-        printf("backend: %s\nlibraries: %s\n", info.name, info.libraries);
+        printf("backend: %s\nlibraries: %s\n", info->name, info->libraries);
     }
-    printf("device %d: %s (%s), %s, precision (auto): %s", number, info.device, info.device_id, info.isa,
-           fbt_precision_name(info.precision));
-    if (b->ops->memory(b, &memory) == FBT_OK) {
+    printf("device %d: %s (%s), %s, precision (auto): %s", number, info->device, info->device_id, info->isa,
+           info->types->name);
+    if (fbt_backend_get_memory(b, &memory) == FBT_OK) {
         printf(", %.1f of %.1f GB free", 1e-9 * (double)memory.free, 1e-9 * (double)memory.total);
     }
     fbt_error_clear();
     printf("\n");
 }
 
-/* Local ranks get the devices in turn: the first that gets one again has seen them all. */
-static void print_cuda(void)
+/* Prints what local rank `rank` gets; *is_last: no other rank gets anything new. `first`: the id of rank 0's device, as
+ * local ranks get the devices in turn: the first that gets one again has seen them all. */
+static fbt_status print_rank(const char *name, int rank, char first[ID_BYTES], bool *is_last)
+{
+    fbt_status status = FBT_OK;
+    fbt_backend *b = NULL;
+    fbt_backend_info info;
+    FBT_TRY(open_backend(name, rank, &b));
+    fbt_backend_get_info(b, &info);
+    *is_last = rank > 0 && strcmp(info.device_id, first) == 0;
+    if (info.device_id[0] == '\0') {
+        print_processor(&info);
+        *is_last = true;
+    } else if (!*is_last) {
+        print_device(b, &info, rank);
+    }
+    if (rank == 0) {
+        snprintf(first, ID_BYTES, "%s", info.device_id);
+    }
+    fbt_backend_close(b);
+done:
+    return status;
+}
+
+static void print_backend(const fbt_backend_driver *driver)
 {
     char first[ID_BYTES] = "";
-    for (int i = 0; i < MAX_DEVICES; i++) {
-        fbt_backend *b = NULL;
-        fbt_backend_info info;
-        if (open_backend("cuda", i, &b) != FBT_OK) {
-            printf("%s: not available: %s\n", i == 0 ? "backend: cuda" : "a device", fbt_error_message());
-            fbt_error_clear();
-            return;
-        }
-        b->ops->info(b, &info);
-        const bool seen = i > 0 && strcmp(info.device_id, first) == 0;
-        if (i == 0) {
-            snprintf(first, sizeof first, "%s", info.device_id);
-        }
-        if (!seen) {
-            print_cuda_device(b, i);
-        }
-        b->ops->close(b);
-        if (seen) {
-            return;
-        }
+    bool is_last = false;
+    fbt_status status = fbt_backend_probe(driver);
+    int rank = 0;
+    for (; rank < MAX_DEVICES && status == FBT_OK && !is_last; rank++) {
+        status = print_rank(driver->name, rank, first, &is_last);
+    }
+    if (status != FBT_OK) {
+        printf("%s%s: not available: %s\n", rank <= 1 ? "backend: " : "a device of ", driver->name,
+               fbt_error_message());
+        fbt_error_clear();
     }
 }
 
-static fbt_status print_machine(void)
+static void print_machine(void)
 {
+    const fbt_backend_driver *driver;
     printf("fedbpt %s (commit %s)\ncompiler: %s\nMPI: %s\n", fbt_build_version, fbt_build_commit, fbt_build_compiler,
            fbt_comm_library());
-    const fbt_status status = print_cpu();
-    if (status == FBT_OK) {
-        print_cuda();
+    for (int i = 0; (driver = fbt_backend_driver_at(i)) != NULL; i++) {
+        print_backend(driver);
     }
-    return status;
 }
 
 int fbt_cli_info(int argc, char **argv)
 {
     fbt_info_model_request request = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &request);
-    if ((request.folder != NULL ? fbt_info_model(&request) : print_machine()) != FBT_OK) {
+    if (request.folder == NULL) {
+        print_machine();
+    } else if (fbt_info_model(&request) != FBT_OK) {
         fprintf(stderr, "fedbpt: error: %s\n", fbt_error_message());
         return FBT_EXIT_FAILURE;
     }

@@ -3,10 +3,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/console.h"
+#include "cli/stop.h"
 #include "record/run_compare.h"
 #include "record/run_reader.h"
 #include "run/experiment.h"
-#include "run/stop.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -214,9 +215,9 @@ static fbt_status plan(job *j)
     fbt_settings now = {0}, before = {0};
     FBT_TRY(assign(j));
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_text(&before, j->past.config_resolved, j->a->run));
+    FBT_TRY(fbt_settings_read_recorded(&before, j->past.config_resolved, j->a->run));
     FBT_TRY(fbt_settings_defaults(&now));
-    FBT_TRY(fbt_settings_read_text(&now, j->past.config_resolved, j->a->run));
+    FBT_TRY(fbt_settings_read_recorded(&now, j->past.config_resolved, j->a->run));
     for (int i = 0; i < j->n_assignments; i++) {
         FBT_TRY(fbt_settings_set(&now, j->assignments[i]));
     }
@@ -260,16 +261,14 @@ static fbt_status describe_changes(const fbt_run_maker *maker, const fbt_backend
 }
 
 /* fbt_experiment_plan.opened: before the first round. */
-static fbt_status tell_changes(const fbt_experiment *experiment, void *user)
+static fbt_status tell_changes(const fbt_backend_info *info, void *user)
 {
     fbt_status status = FBT_OK;
     job *j = user;
-    fbt_backend_info info;
-    experiment->inputs->backend->ops->info(experiment->inputs->backend, &info);
     FBT_TRY(fbt_memory_alloc(&j->changes, j->past.n_makers, sizeof *j->changes));
     for (int64_t i = 0; i < j->past.n_makers; i++) { /* on rank 0; the others have read none */
         const fbt_run_maker *maker = &j->past.makers[i];
-        FBT_TRY(describe_changes(maker, &info, &j->changes[i]));
+        FBT_TRY(describe_changes(maker, info, &j->changes[i]));
         if (j->changes[i][0] != '\0') {
             fbt_log_info("rerun", "%s was made, from round %lld on, with %s: results may differ", j->a->run,
                          (long long)maker->first_round, j->changes[i]);
@@ -335,15 +334,17 @@ done:
 }
 
 /* Rank 0: what only the opened inputs and the new file can tell. */
-static fbt_status check_prepared(const job *j, fbt_experiment *e)
+static fbt_status check_prepared(const job *j, const fbt_experiment *e, fbt_inputs *inputs)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_inputs_check_same(e->inputs, &e->settings, &j->past, j->a->run,
+    fbt_experiment_view view;
+    fbt_experiment_look(e, &view);
+    FBT_TRY(fbt_inputs_check_same(inputs, view.settings, &j->past, j->a->run,
                                   "a rerun needs the same; --set model.path or data.path tells where they are"));
-    if (e->resumed && e->past.last_round > j->last_round) {
+    if (view.resumed && view.past_round > j->last_round) {
         FBT_FAIL(FBT_ERR_DATA,
                  "%.300s has %lld rounds, more than the %lld of %.300s: it is no rerun of it; choose another --output",
-                 j->output, (long long)e->past.last_round, (long long)j->last_round, j->a->run);
+                 j->output, (long long)view.past_round, (long long)j->last_round, j->a->run);
     }
     fbt_log_info("rerun", "rounds 0 to %lld of %s again, into %s", (long long)j->last_round, j->a->run, j->output);
 done:
@@ -354,25 +355,26 @@ static fbt_status rerun(job *j, bool *interrupted)
 {
     fbt_status status = FBT_OK;
     fbt_inputs inputs = {0};
-    fbt_experiment experiment = {0};
+    fbt_experiment *experiment = NULL;
     const fbt_experiment_plan p = {.config_path = j->a->run,
                                    .config_text = j->past.config_resolved,
                                    .assignments = j->assignments,
                                    .n_assignments = j->n_assignments,
                                    .resume = j->a->resume,
+                                   .observer = &fbt_cli_console,
                                    .label = "rerun",
                                    .rerun_of = j->a->run,
                                    .n_rows = j->last_round + 1,
                                    .opened = tell_changes,
                                    .user = j};
-    FBT_TRY(fbt_experiment_prepare(&experiment, &p, &inputs, j->world));
+    FBT_TRY(fbt_experiment_open(&p, &inputs, j->world, &experiment));
     if (fbt_comm_rank(j->world) == 0) {
-        status = check_prepared(j, &experiment);
+        status = check_prepared(j, experiment, &inputs);
     }
     FBT_TRY(fbt_comm_agree(j->world, status));
-    FBT_TRY(fbt_experiment_run(&experiment, interrupted));
+    FBT_TRY(fbt_experiment_run(experiment, interrupted));
 done:
-    fbt_experiment_close(&experiment);
+    fbt_experiment_close(experiment);
     fbt_inputs_close(&inputs);
     return status;
 }

@@ -1,8 +1,10 @@
 /* fedbpt run */
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/console.h"
+#include "cli/describe.h"
+#include "cli/stop.h"
 #include "run/experiment.h"
-#include "run/stop.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -95,21 +97,22 @@ int fbt_cli_run(int argc, char **argv)
     arguments a = {0};
     fbt_comm *world = NULL;
     fbt_inputs inputs = {0};
-    fbt_experiment experiment = {0};
+    fbt_experiment *experiment = NULL;
     bool interrupted = false;
     fbt_status status;
     argp_parse(&parser, argc, argv, 0, NULL, &a);
     const fbt_experiment_plan plan = {.config_path = a.config,
                                       .assignments = a.assignments.items,
                                       .n_assignments = a.assignments.n,
-                                      .resume = a.resume};
+                                      .resume = a.resume,
+                                      .observer = &fbt_cli_console};
     fbt_stop_watch();
     FBT_TRY(fbt_comm_start(&argc, &argv, &world));
     fbt_log_set_rank(fbt_comm_rank(world));
-    FBT_TRY(fbt_experiment_prepare(&experiment, &plan, &inputs, world));
-    status = a.dry_run ? fbt_experiment_describe(&experiment) : fbt_experiment_run(&experiment, &interrupted);
+    FBT_TRY(fbt_experiment_open(&plan, &inputs, world, &experiment));
+    status = a.dry_run ? fbt_cli_describe(experiment, world) : fbt_experiment_run(experiment, &interrupted);
 done:
-    fbt_experiment_close(&experiment);
+    fbt_experiment_close(experiment);
     fbt_inputs_close(&inputs);
     status = fbt_cli_report(world, status);
     if (status != FBT_OK) {

@@ -3,8 +3,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "run/stop.h"
-#include "sweep/sweep_table.h"
+#include "cli/console.h"
+#include "cli/stop.h"
+#include "cli/sweep_table.h"
 #include "sweep/sweep_workers.h"
 
 #include <argp.h>
@@ -160,6 +161,7 @@ static fbt_status prepare(const arguments *a, const fbt_comm *world, fbt_sweep *
     FBT_TRY(choose_ranks(a, world, &job->ranks_per_run));
     job->sweep = sweep;
     job->retry_failed = a->retry_failed;
+    job->observer = &fbt_cli_console;
 done:
     return status;
 }

@@ -1,6 +1,7 @@
 #include "config/options.h"
 
 #include "base/memory.h"
+#include "base/rng_block.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -8,17 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const prompt_modes[] = {"add", "cat", "input", NULL};
-static const char *const projections[] = {"normal", "uniform", NULL};
-static const char *const partitions[] = {"iid", "dirichlet", NULL};
-static const char *const client_seeds[] = {"distinct", "shared", NULL};
-static const char *const covariances[] = {"full", "separable", "isotropic", NULL};
-static const char *const constants[] = {"tutorial", "pycma", NULL};
-static const char *const scopes[] = {"text", "all", NULL};
-static const char *const fitnesses[] = {"ratio_of_means", "sum_of_ratios", NULL};
-static const char *const losses[] = {"ce", "hinge", "accuracy", NULL};
-static const char *const backends[] = {"cpu", "cuda", NULL};
-static const char *const precisions[] = {"auto", "fp32", "tf32", "bf16", NULL};
+static const char *const precisions[] = {"auto", FBT_PRECISION_LIST(FBT_CHOICE_NAME) NULL};
 
 #define AT(member) .offset = offsetof(fbt_settings, member)
 #define TEXT(key_, member, default_, meaning_)                                                                         \
@@ -50,7 +41,6 @@ static const char *const precisions[] = {"auto", "fp32", "tf32", "bf16", NULL};
         .real_max = max_, .above_min = above_, .meaning = meaning_                                                     \
     }
 
-/* Limits of clients, generations, population and rounds are those of the random streams' counter (src/base/rng.h). */
 static const fbt_option table[] = {
     TEXT("run.output", run.output, "run.h5", "path of the run file"),
     INT("run.seed", run.seed, "1", 0, INT64_MAX, "seed of everything random in the run"),
@@ -67,23 +57,36 @@ static const fbt_option table[] = {
     INT("data.shots", data.shots, "40", 0, INT32_MAX, "training samples per class over all clients; 0: all"),
     INT("data.dev_shots", data.dev_shots, "40", 0, INT32_MAX, "dev samples per class; 0: none"),
     INT("data.test_limit", data.test_limit, "0", 0, INT32_MAX, "first n test samples only; 0: all"),
-    CHOICE("prompt.mode", prompt.mode, "add", prompt_modes, "how the soft prompt enters the input"),
+    {.key = "prompt.mode",
+     .kind = FBT_OPTION_CHOICE,
+     AT(prompt.mode),
+     .default_text = "add",
+     .choices = fbt_prompt_mode_names,
+     .first_choice = FBT_PROMPT_ADD,
+     .meaning = "how the soft prompt enters the input"},
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
-    CHOICE("prompt.projection", prompt.projection, "normal", projections, "entries of the random projection A"),
+    CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
+           "entries of the random projection A"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names, "how clients search and the server aggregates"),
     CHOICE("fed.optimiser", fed.optimiser, "cma", fbt_optimiser_names, "search distribution of clients and server"),
-    CHOICE("fed.wire", fed.wire, "float32", fbt_wire_names,
-           "as what numbers travel between clients and server, both ways: they are used as they arrive"),
-    INT("fed.clients", fed.clients, "10", 1, 65535, "K, number of clients"),
+    {.key = "fed.wire",
+     .kind = FBT_OPTION_CHOICE,
+     AT(fed.wire),
+     .default_text = "float32",
+     .earlier_text = "float64",
+     .choices = fbt_wire_names,
+     .meaning = "as what numbers travel between clients and server, both ways: they are used as they arrive"},
+    INT("fed.clients", fed.clients, "10", 1, FBT_RNG_N_CLIENTS - 1, "K, number of clients"),
     INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
-    CHOICE("fed.partition", fed.partition, "iid", partitions, "how training samples are dealt out to clients"),
+    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
-    CHOICE("fed.client_seeds", fed.client_seeds, "distinct", client_seeds,
+    CHOICE("fed.client_seeds", fed.client_seeds, "distinct", fbt_client_seeds_names,
            "shared: all clients draw the same noise in a round, as the official code does"),
-    INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
-    INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
+    INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
+        "I, generations of a client in a round"),
+    INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
     BOOL(
@@ -91,17 +94,20 @@ static const fbt_option table[] = {
         "divide the projection's scale by sigma0, as the official code does; false: sigma0 decides how far prompts go"),
     INT("cma.dimension", cma.dimension, "500", 2, 1000000, "d, dimension of the search space"),
     REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
-    CHOICE("cma.covariance", cma.covariance, "full", covariances, "covariance matrix of the search distribution"),
+    CHOICE("cma.covariance", cma.covariance, "full", fbt_cma_covariance_names,
+           "covariance matrix of the search distribution"),
     BOOL("cma.active", cma.active, "true", "negative weights for the worst candidates (active CMA-ES)"),
-    CHOICE("cma.constants", cma.constants, "pycma", constants, "learning rates as in pycma or in Hansen's tutorial"),
+    CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
+           "learning rates as in pycma or in Hansen's tutorial"),
     REAL("perturb.rate", perturb.rate, "0", 0, 1, false,
          "r_p, probability that a token of the perturbed copy is replaced; 0: no perturbed copy"),
-    CHOICE("perturb.scope", perturb.scope, "text", scopes, "tokens that may be replaced: those of the text, or all"),
-    CHOICE("perturb.fitness", perturb.fitness, "ratio_of_means", fitnesses,
+    CHOICE("perturb.scope", perturb.scope, "text", fbt_perturb_scope_names,
+           "tokens that may be replaced: those of the text, or all"),
+    CHOICE("perturb.fitness", perturb.fitness, "ratio_of_means", fbt_fitness_names,
            "loss over perturbed loss: of the mean losses, or summed over samples"),
-    CHOICE("objective.loss", objective.loss, "ce", losses, "loss over the label words"),
+    CHOICE("objective.loss", objective.loss, "ce", fbt_loss_names, "loss over the label words"),
     INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
-    WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
+    WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
          "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
     INT("backend.threads", backend.threads, "0", 0, 4096,
@@ -136,14 +142,10 @@ void *fbt_option_member(const fbt_option *option, fbt_settings *settings)
     return (char *)settings + option->offset;
 }
 
-void fbt_option_list_choices(const fbt_option *option, char *text, size_t n_bytes)
+/* The choices' names from the first that may be chosen. */
+static const char *const *names_of(const fbt_option *option)
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; option->choices[i] != NULL && used < n_bytes; i++) {
-        const char *comma = i == 0 ? "" : option->choices[i + 1] == NULL ? " or " : ", ";
-        used += (size_t)snprintf(text + used, n_bytes - used, "%s%s", comma, option->choices[i]);
-    }
+    return option->choices + option->first_choice;
 }
 
 static void describe_real(const fbt_option *option, char *text, size_t n_bytes)
@@ -176,7 +178,7 @@ void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
         break;
     case FBT_OPTION_WORD:
     case FBT_OPTION_CHOICE:
-        fbt_option_list_choices(option, text, n_bytes);
+        fbt_choice_list(names_of(option), text, n_bytes);
         break;
     }
 }
@@ -303,12 +305,12 @@ static fbt_status set_bool(const fbt_option *option, const fbt_option_input *inp
 
 static fbt_status find_choice(const fbt_option *option, const fbt_option_input *input, int *index)
 {
-    for (*index = 0; option->choices[*index] != NULL; ++*index) {
-        if (strcmp(option->choices[*index], input->text) == 0) {
-            return FBT_OK;
-        }
+    const int found = fbt_choice_find(names_of(option), input->text);
+    if (found < 0) {
+        return unexpected(option, input, "; choose one of them");
     }
-    return unexpected(option, input, "; choose one of them");
+    *index = option->first_choice + found;
+    return FBT_OK;
 }
 
 static fbt_status set_text(const char *text, char **value)

@@ -17,7 +17,7 @@ typedef enum fbt_option_kind {
     FBT_OPTION_INT,    /* int64_t                                         */
     FBT_OPTION_REAL,   /* double                                          */
     FBT_OPTION_BOOL,   /* bool                                            */
-    FBT_OPTION_CHOICE, /* int: index in `choices`                         */
+    FBT_OPTION_CHOICE, /* int: index in `choices`, that is an enumerator  */
 } fbt_option_kind;
 
 typedef struct fbt_option {
@@ -25,11 +25,14 @@ typedef struct fbt_option {
     fbt_option_kind kind;
     size_t offset;            /* of its member in fbt_settings                              */
     const char *default_text; /* NULL: the user must give it                                */
+    const char *earlier_text; /* what run files mean that do not name it, having been made before there was such a
+                                 setting; NULL: default_text */
     const char *meaning;
     int64_t int_min, int_max;   /* INT: both bounds included                                  */
     double real_min, real_max;  /* REAL: the upper bound included ...                         */
     bool above_min;             /* ... the lower one too, unless this is set                  */
     const char *const *choices; /* WORD, CHOICE: ends with NULL                               */
+    int first_choice;           /* CHOICE: those before it cannot be set                      */
 } fbt_option;
 
 /* A value as it was written. */
@@ -61,9 +64,6 @@ fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *s
 
 /* Reports the unknown `key` ("section.name") with the nearest known one. Always FBT_ERR_CONFIG. */
 fbt_status fbt_option_unknown(const char *where, const char *key);
-
-/* "a, b or c" of the option's choices. */
-void fbt_option_list_choices(const fbt_option *option, char *text, size_t n_bytes);
 
 /* "an integer from 1 to 65535", "a number above 0", "true or false", ... */
 void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes);

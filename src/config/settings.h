@@ -10,13 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Choices are kept as the index of their name in the option's list; the enums follow those lists. */
-typedef enum fbt_partition_kind { FBT_PARTITION_IID, FBT_PARTITION_DIRICHLET } fbt_partition_kind;
-typedef enum fbt_client_seeds { FBT_CLIENT_SEEDS_DISTINCT, FBT_CLIENT_SEEDS_SHARED } fbt_client_seeds;
-typedef enum fbt_perturb_scope { FBT_PERTURB_TEXT, FBT_PERTURB_ALL } fbt_perturb_scope;
-typedef enum fbt_fitness_kind { FBT_FITNESS_RATIO_OF_MEANS, FBT_FITNESS_SUM_OF_RATIOS } fbt_fitness_kind;
-
-/* Strings are owned. Zero-initialise, then fbt_settings_defaults; free with fbt_settings_clear. */
+/* Choices are kept as enumerators of base/choices.h. Strings are owned. Zero-initialise, then fbt_settings_defaults;
+ * free with fbt_settings_clear. */
 typedef struct fbt_settings {
     struct {
         char *output; /* path of the run file                                       */
@@ -37,7 +32,7 @@ typedef struct fbt_settings {
         int64_t test_limit; /* first n test samples; 0: all                               */
     } data;
     struct {
-        int mode;       /* add, cat, input: fbt_prompt_mode less FBT_PROMPT_ADD       */
+        int mode;       /* add, cat, input: fbt_prompt_mode                            */
         int64_t tokens; /* P                                                          */
         int projection; /* fbt_projection_kind                                        */
     } prompt;
@@ -94,6 +89,14 @@ fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char
 /* The same for text already in memory; `name` stands for the file in messages. */
 fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);
 
+/* The same for the settings that a run file has recorded: what it does not name, because there was no such setting yet,
+ * has the value that it had by nature then (fed.wire: float64). */
+fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name);
+
+/* Gives the settings that `recorded` does not name those values, and leaves the others alone: the defaults with which a
+ * configuration that goes on with such a run is read. */
+fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *recorded, const char *name);
+
 /* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
 
@@ -128,7 +131,8 @@ fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);
 
-/* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none. */
+/* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none, or when
+ * it cannot be set. */
 const char *fbt_settings_choice_name(const char *key, int value);
 
 #endif

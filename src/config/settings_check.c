@@ -37,15 +37,13 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
-    if (strcmp(fbt_settings_choice_name("cma.covariance", settings->cma.covariance), "full") == 0 &&
-        settings->cma.dimension > FULL_DIMENSION_MAX) {
+    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "cma.dimension: a full covariance matrix is limited to %d dimensions, not %lld; use cma.covariance "
                  "separable or isotropic",
                  FULL_DIMENSION_MAX, (long long)settings->cma.dimension);
     }
-    if (settings->perturb.rate > 0 &&
-        strcmp(fbt_settings_choice_name("objective.loss", settings->objective.loss), "accuracy") == 0) {
+    if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {
         FBT_FAIL(FBT_ERR_CONFIG, "perturb.rate: a ratio of accuracies is no objective to minimise; use objective.loss "
                                  "ce or hinge, or perturb.rate 0");
     }

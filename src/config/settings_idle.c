@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is(const char *key, int value, const char *name)
-{
-    return strcmp(fbt_settings_choice_name(key, value), name) == 0;
-}
-
 static bool sigma(const fbt_settings *s)
 {
     return s->cma.scale_by_sigma;
@@ -21,7 +16,7 @@ static bool scale_by_sigma(const fbt_settings *s)
 
 static bool active(const fbt_settings *s)
 {
-    return is("cma.covariance", s->cma.covariance, "isotropic");
+    return s->cma.covariance == FBT_CMA_ISOTROPIC;
 }
 
 static bool dirichlet_alpha(const fbt_settings *s)

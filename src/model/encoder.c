@@ -1,6 +1,7 @@
 #include "model/encoder.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 /* Bytes of n activations. */
 static double activation_bytes(const fbt_encoder *e, double n)
 {
-    return n * (double)fbt_dtype_bytes(fbt_precision_dtype(e->b->precision));
+    return n * (double)fbt_dtype_bytes(fbt_backend_types(e->b)->activations);
 }
 
 fbt_work fbt_encoder_product(const fbt_encoder *e, const fbt_dense *w, int64_t n_rows, int64_t n_added)
@@ -35,7 +36,7 @@ void fbt_encoder_set_profile(fbt_encoder *e, fbt_model_profile *profile)
 {
     e->marks.profile = profile;
     e->marks.n = 0;
-    e->b->ops->watch_products(e->b, profile != NULL ? mark_product : NULL, e);
+    fbt_watch_products(e->b, profile != NULL ? mark_product : NULL, e);
 }
 
 /* Marks the kernel behind the product, which reads and writes its n results again; the product where there is none. */
@@ -51,7 +52,7 @@ static fbt_status multiply(fbt_encoder *e, fbt_model_operation operation, fbt_ro
 {
     fbt_status status = FBT_OK;
     e->product = (fbt_product){.operation = operation, .work = fbt_encoder_product(e, w, n_rows, 0)};
-    FBT_TRY(e->b->ops->linear(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, activation, n_rows));
+    FBT_TRY(fbt_linear(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, activation, n_rows));
     FBT_TRY(end_product(e, FBT_MODEL_ACTIVATION, (double)n_rows * (double)w->n_out));
 done:
     return status;
@@ -69,7 +70,7 @@ static fbt_status add_and_normalise(fbt_encoder *e, fbt_model_operation operatio
     fbt_status status = FBT_OK;
     const fbt_norm n = norm_of(e, norm);
     e->product = (fbt_product){.operation = operation, .work = fbt_encoder_product(e, w, n_rows, 1)};
-    FBT_TRY(e->b->ops->linear_norm(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, e->w->rooms[y], &n, n_rows));
+    FBT_TRY(fbt_linear_norm(e->b, e->w->rooms[y], e->w->rooms[x], w->matrix, e->w->rooms[y], &n, n_rows));
     FBT_TRY(end_product(e, FBT_MODEL_NORM, (double)n_rows * (double)w->n_out));
 done:
     return status;
@@ -102,7 +103,7 @@ static fbt_status attend(fbt_encoder *e, const fbt_packed *packed, int one_query
         .head_dim = head_dim,
         .scale = 1.0f / sqrtf((float)head_dim),
     };
-    FBT_TRY(e->b->ops->attention(e->b, e->w->rooms[FBT_ROOM_CONTEXT], &attention));
+    FBT_TRY(fbt_attend(e->b, e->w->rooms[FBT_ROOM_CONTEXT], &attention));
     double h = (double)e->shape.n_hidden, n_queries = (double)(one_query ? packed->n_sequences : packed->n_rows);
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_ATTENTION,
                              (fbt_work){.flops = e->marks.profile == NULL ? 0 : 4 * h * count_pairs(packed, one_query),
@@ -140,8 +141,8 @@ static fbt_status gather_read_rows(fbt_encoder *e, int64_t n_sequences)
 {
     fbt_status status = FBT_OK;
     double bytes = activation_bytes(e, 2.0 * (double)n_sequences * (double)e->shape.n_hidden);
-    FBT_TRY(e->b->ops->gather_rows(e->b, e->w->rooms[FBT_ROOM_READ], e->w->rooms[FBT_ROOM_X],
-                                   e->w->rooms[FBT_ROOM_READOUT], n_sequences, e->shape.n_hidden));
+    FBT_TRY(fbt_gather_rows(e->b, e->w->rooms[FBT_ROOM_READ], e->w->rooms[FBT_ROOM_X], e->w->rooms[FBT_ROOM_READOUT],
+                            n_sequences, e->shape.n_hidden));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, (fbt_work){.bytes = bytes}));
 done:
     return status;
@@ -171,7 +172,7 @@ static fbt_status run_head(fbt_encoder *e, int64_t n_read)
     fbt_buffer *y = e->w->rooms[FBT_ROOM_CONTEXT];
     const fbt_norm norm = norm_of(e, &head->norm);
     FBT_TRY(multiply(e, FBT_MODEL_READOUT, FBT_ROOM_CONTEXT, FBT_ROOM_READ, &head->dense, head->activation, n_read));
-    FBT_TRY(e->b->ops->layernorm(e->b, y, y, &norm, n_read, e->shape.n_hidden));
+    FBT_TRY(fbt_layernorm(e->b, y, y, &norm, n_read, e->shape.n_hidden));
     FBT_TRY(fbt_encoder_mark(
         e, FBT_MODEL_NORM, (fbt_work){.bytes = activation_bytes(e, 2.0 * (double)n_read * (double)e->shape.n_hidden)}));
 done:
@@ -184,7 +185,7 @@ static fbt_status pool(fbt_encoder *e, fbt_room x, const fbt_packed *packed)
     fbt_status status = FBT_OK;
     double h = (double)e->shape.n_hidden;
     double bytes = activation_bytes(e, (double)packed->n_rows * h) + (double)packed->n_sequences * h * sizeof(float);
-    FBT_TRY(e->b->ops->mean_pool(e->b, e->w->rooms[FBT_ROOM_POOLED], e->w->rooms[x], packed, e->shape.n_hidden));
+    FBT_TRY(fbt_mean_pool(e->b, e->w->rooms[FBT_ROOM_POOLED], e->w->rooms[x], packed, e->shape.n_hidden));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, (fbt_work){.bytes = bytes}));
 done:
     return status;
@@ -243,7 +244,7 @@ fbt_status fbt_encoder_stage(fbt_encoder *e, const fbt_batch *batch, fbt_prompt_
     };
     for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
         if (inputs[i].is_used) {
-            FBT_TRY(e->b->ops->write(e->b, e->w->rooms[inputs[i].room], inputs[i].host, inputs[i].n_bytes));
+            FBT_TRY(fbt_buffer_write(e->b, e->w->rooms[inputs[i].room], inputs[i].host, inputs[i].n_bytes));
         }
     }
     *packed = (fbt_packed){
@@ -269,8 +270,8 @@ static fbt_status perturb(fbt_encoder *e, const fbt_packed *packed)
 {
     fbt_status status = FBT_OK;
     const fbt_buffer *frozen = e->perturbation.text_only ? e->w->rooms[FBT_ROOM_FROZEN] : NULL;
-    FBT_TRY(e->b->ops->perturb(e->b, e->w->rooms[FBT_ROOM_TOKENS], &e->perturbation, e->w->rooms[FBT_ROOM_ORIGINS],
-                               frozen, packed));
+    FBT_TRY(fbt_perturb(e->b, e->w->rooms[FBT_ROOM_TOKENS], &e->perturbation, e->w->rooms[FBT_ROOM_ORIGINS], frozen,
+                        packed));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_EMBED, (fbt_work){.bytes = 2.0 * sizeof(int32_t) * (double)packed->n_rows}));
 done:
     return status;
@@ -281,8 +282,8 @@ static double embedding_bytes(const fbt_encoder *e, const fbt_packed *packed, fb
 {
     const fbt_weights *w = &e->weights;
     const double h = (double)e->shape.n_hidden, n_rows = (double)packed->n_rows;
-    const double n_prompt = mode == FBT_PROMPT_NONE ? 0 : (double)(packed->n_sequences * e->n_prompt_tokens);
-    const double n_words = mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? n_rows - n_prompt : n_rows;
+    const double n_prompt = (double)(packed->n_sequences * fbt_prompt_rows(mode, e->n_prompt_tokens));
+    const double n_words = n_rows - (double)(packed->n_sequences * fbt_prompt_rows_in_front(mode, e->n_prompt_tokens));
     return h * (n_words * (double)w->word_bytes + (double)packed->max_length * (double)w->position_bytes +
                 n_prompt * sizeof(float)) +
            activation_bytes(e, h * n_rows);
@@ -299,10 +300,10 @@ static fbt_status embed(fbt_encoder *e, const fbt_packed *packed, fbt_prompt_mod
         .norm = norm_of(e, &e->weights.embedding_norm),
         .n_dim = e->shape.n_hidden,
         .mode = mode,
-        .n_prompt_tokens = mode == FBT_PROMPT_NONE ? 0 : e->n_prompt_tokens,
+        .n_prompt_tokens = fbt_prompt_rows(mode, e->n_prompt_tokens),
         .prompts = mode == FBT_PROMPT_NONE ? NULL : e->w->rooms[FBT_ROOM_PROMPTS],
     };
-    FBT_TRY(e->b->ops->embed(e->b, e->w->rooms[FBT_ROOM_X], &embedding, packed));
+    FBT_TRY(fbt_embed(e->b, e->w->rooms[FBT_ROOM_X], &embedding, packed));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_EMBED, (fbt_work){.bytes = embedding_bytes(e, packed, mode)}));
 done:
     return status;

@@ -52,10 +52,10 @@ fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
         model->z[i] = (float)z[i];
     }
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){.n_prompts = n}));
-    FBT_TRY(e->b->ops->write(e->b, e->w->rooms[FBT_ROOM_Z], model->z, n_items * (int64_t)sizeof *model->z));
+    FBT_TRY(fbt_buffer_write(e->b, e->w->rooms[FBT_ROOM_Z], model->z, n_items * (int64_t)sizeof *model->z));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
-    FBT_TRY(e->b->ops->linear(e->b, e->w->rooms[FBT_ROOM_PROMPTS], e->w->rooms[FBT_ROOM_Z], model->projection,
-                              FBT_ACT_NONE, n));
+    FBT_TRY(
+        fbt_linear(e->b, e->w->rooms[FBT_ROOM_PROMPTS], e->w->rooms[FBT_ROOM_Z], model->projection, FBT_ACT_NONE, n));
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_PROMPT, prompt_work(model, n)));
     model->lane->n_prompts = n;
 done:
@@ -72,8 +72,8 @@ fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p)
         FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->lane->n_prompts);
     }
     FBT_TRY(fbt_memory_alloc(&all, (index + 1) * n_items, sizeof *all));
-    FBT_TRY(
-        b->ops->read(b, all, model->encoder.w->rooms[FBT_ROOM_PROMPTS], (index + 1) * n_items * (int64_t)sizeof *all));
+    FBT_TRY(fbt_buffer_read(b, all, model->encoder.w->rooms[FBT_ROOM_PROMPTS],
+                            (index + 1) * n_items * (int64_t)sizeof *all));
     FBT_TRY(fbt_model_wait(model));
     memcpy(p, all + index * n_items, (size_t)n_items * sizeof *p);
 done:
@@ -87,10 +87,10 @@ static fbt_status make_logits(fbt_model *model, int64_t n, const fbt_buffer *fea
     fbt_encoder *e = &model->encoder;
     const fbt_head *head = &e->weights.head;
     int is_mask = model->options.readout == FBT_READOUT_MASK;
-    fbt_dtype dtype = is_mask ? fbt_precision_dtype(e->b->precision) : FBT_F32;
+    fbt_dtype dtype = is_mask ? fbt_backend_types(e->b)->activations : FBT_F32;
     float scale = is_mask ? 1.0f : model->options.embedding_scale;
-    FBT_TRY(e->b->ops->label_logits(e->b, e->w->rooms[FBT_ROOM_LOGITS], features, dtype, head->labels, head->bias,
-                                    scale, n, model->options.n_labels, e->shape.n_hidden));
+    FBT_TRY(fbt_label_logits(e->b, e->w->rooms[FBT_ROOM_LOGITS], features, dtype, head->labels, head->bias, scale, n,
+                             model->options.n_labels, e->shape.n_hidden));
 done:
     return status;
 }
@@ -99,7 +99,7 @@ static fbt_work readout_work(const fbt_model *model, int64_t n)
 {
     const double h = (double)model->encoder.shape.n_hidden, labels = (double)model->options.n_labels;
     const size_t item = model->options.readout == FBT_READOUT_MASK
-                            ? fbt_dtype_bytes(fbt_precision_dtype(model->encoder.b->precision))
+                            ? fbt_dtype_bytes(fbt_backend_types(model->encoder.b)->activations)
                             : sizeof(float);
     return (fbt_work){.bytes = (double)n * h * (double)item + sizeof(float) * labels * (h + (double)n)};
 }
@@ -114,9 +114,9 @@ static fbt_status run_pass(fbt_model *model, const fbt_packed *packed, const pas
     FBT_TRY(fbt_encoder_forward(e, packed, model->options.prompt_mode, key->is_perturbed, &features));
     FBT_TRY(make_logits(model, n, features));
     if (key->wants_losses) {
-        FBT_TRY(e->b->ops->loss(e->b, e->w->rooms[FBT_ROOM_LOSSES], e->w->rooms[FBT_ROOM_PREDICTIONS],
-                                e->w->rooms[FBT_ROOM_LOGITS], e->w->rooms[FBT_ROOM_LABELS], (fbt_loss)key->loss, n,
-                                model->options.n_labels));
+        FBT_TRY(fbt_losses(e->b, e->w->rooms[FBT_ROOM_LOSSES], e->w->rooms[FBT_ROOM_PREDICTIONS],
+                           e->w->rooms[FBT_ROOM_LOGITS], e->w->rooms[FBT_ROOM_LABELS], (fbt_loss)key->loss, n,
+                           model->options.n_labels));
     }
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, readout_work(model, n)));
 done:
@@ -131,9 +131,9 @@ static fbt_status queue_pass(fbt_model *model, const fbt_packed *packed, const p
     if (model->encoder.marks.profile != NULL) {
         return run_pass(model, packed, key);
     }
-    FBT_TRY(b->ops->pass_begin(b, key, sizeof *key, &is_known));
+    FBT_TRY(fbt_graph_begin(b, key, sizeof *key, &is_known));
     if (!is_known) {
-        FBT_TRY(b->ops->pass_end(b, run_pass(model, packed, key)));
+        FBT_TRY(fbt_graph_end(b, run_pass(model, packed, key)));
     }
 done:
     return status;
@@ -154,7 +154,7 @@ static fbt_status queue_reads(fbt_model *model, int64_t n, const fbt_model_resul
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         if (wanted[i].host != NULL) {
-            FBT_TRY(e->b->ops->read(e->b, wanted[i].host, e->w->rooms[wanted[i].room], wanted[i].n_items * 4));
+            FBT_TRY(fbt_buffer_read(e->b, wanted[i].host, e->w->rooms[wanted[i].room], wanted[i].n_items * 4));
         }
     }
 done:
@@ -191,7 +191,7 @@ fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss l
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch->n_rows, batch->n_sequences, 0}));
     FBT_TRY(fbt_encoder_stage(e, batch, model->options.prompt_mode, &packed));
     if (wants_losses) {
-        FBT_TRY(e->b->ops->write(e->b, e->w->rooms[FBT_ROOM_LABELS], batch->labels,
+        FBT_TRY(fbt_buffer_write(e->b, e->w->rooms[FBT_ROOM_LABELS], batch->labels,
                                  batch->n_sequences * (int64_t)sizeof *batch->labels));
     }
     FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
@@ -205,7 +205,7 @@ fbt_status fbt_model_wait(fbt_model *model)
 {
     fbt_status status = FBT_OK;
     fbt_encoder *e = &model->encoder;
-    FBT_TRY(e->b->ops->sync(e->b));
+    FBT_TRY(fbt_stream_sync(e->b));
     FBT_TRY(fbt_marks_collect(e->b, &e->marks));
 done:
     return status;

@@ -90,10 +90,10 @@ static fbt_status embed_labels(fbt_model *model, const fbt_model_options *option
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch.n_rows, batch.n_sequences, 0}));
     FBT_TRY(fbt_encoder_stage(e, &batch, FBT_PROMPT_NONE, &packed));
     FBT_TRY(fbt_encoder_forward(e, &packed, FBT_PROMPT_NONE, false, &features));
-    FBT_TRY(e->b->ops->read(e->b, rows, features, n_bytes));
-    FBT_TRY(e->b->ops->sync(e->b));
-    FBT_TRY(e->b->ops->buffer_new(e->b, n_bytes, &e->weights.head.labels));
-    FBT_TRY(e->b->ops->write(e->b, e->weights.head.labels, rows, n_bytes));
+    FBT_TRY(fbt_buffer_read(e->b, rows, features, n_bytes));
+    FBT_TRY(fbt_stream_sync(e->b));
+    FBT_TRY(fbt_buffer_new(e->b, n_bytes, &e->weights.head.labels));
+    FBT_TRY(fbt_buffer_write(e->b, e->weights.head.labels, rows, n_bytes));
 done:
     free(rows);
     fbt_batch_clear(&batch);
@@ -104,7 +104,7 @@ static fbt_status new_lanes(fbt_model *model)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
-    model->encoder.b->ops->info(model->encoder.b, &info);
+    fbt_backend_get_info(model->encoder.b, &info);
     FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_lanes, sizeof *model->lanes));
     model->n_lanes = info.n_lanes;
     fbt_model_select_lane(model, 0);
@@ -132,7 +132,7 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     if (options->readout == FBT_READOUT_EMBEDDING) {
         FBT_TRY(embed_labels(*model, options));
     }
-    FBT_TRY(b->ops->sync(b)); /* what was written on this lane is there for all of them */
+    FBT_TRY(fbt_stream_sync(b)); /* what was written on this lane is there for all of them */
 done:
     if (status != FBT_OK) {
         fbt_model_close(*model);
@@ -171,7 +171,7 @@ void fbt_model_close(fbt_model *model)
         for (int i = 0; i < model->n_lanes; i++) {
             fbt_workspace_clear(b, &model->lanes[i].workspace);
         }
-        b->ops->matrix_free(b, model->projection);
+        fbt_matrix_free(b, model->projection);
         fbt_weights_clear(b, &model->encoder.weights);
         fbt_encoder_clear(&model->encoder);
     }
@@ -212,7 +212,7 @@ int fbt_model_n_lanes(const fbt_model *model)
 
 void fbt_model_select_lane(fbt_model *model, int lane)
 {
-    model->encoder.b->ops->select_lane(model->encoder.b, lane);
+    fbt_stream_select(model->encoder.b, lane);
     model->lane = &model->lanes[lane];
     model->encoder.w = &model->lane->workspace;
 }
@@ -225,13 +225,19 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
         FBT_FAIL(FBT_ERR_ARG, "a projection from %" PRId64 " dimensions does not fit a model %s prompt", d,
                  model->options.prompt_mode == FBT_PROMPT_NONE ? "without" : "with");
     }
-    b->ops->matrix_free(b, model->projection);
+    fbt_matrix_free(b, model->projection);
     model->projection = NULL;
     for (int i = 0; i < model->n_lanes; i++) {
         model->lanes[i].n_prompts = 0;
     }
-    FBT_TRY(b->ops->matrix_new(b, a, FBT_F32, p0, fbt_model_prompt_items(model), d, FBT_PRECISION_FP32,
-                               &model->projection));
+    FBT_TRY(fbt_matrix_new(b,
+                           &(fbt_matrix_spec){.weight = a,
+                                              .dtype = FBT_F32,
+                                              .bias = p0,
+                                              .n_out = fbt_model_prompt_items(model),
+                                              .n_in = d,
+                                              .types = fbt_types_find("fp32")},
+                           &model->projection));
     model->n_search = d;
 done:
     return status;
@@ -254,7 +260,8 @@ fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limi
 {
     const fbt_encoder *e = &model->encoder;
     int64_t room_bytes[FBT_N_ROOMS];
-    fbt_workspace_size(&e->shape, &model->options, e->b->precision, model->n_search, limits, room_bytes);
+    fbt_workspace_size(&e->shape, &model->options, fbt_backend_types(e->b)->activations, model->n_search, limits,
+                       room_bytes);
     return fbt_workspace_reserve(e->b, e->w, room_bytes);
 }
 

@@ -21,16 +21,15 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     const int64_t n_rows = shape->vocab_size + shape->n_positions + shape->position_offset + shape->n_types;
     int64_t room_bytes[FBT_N_ROOMS];
     fbt_backend_info info;
-    b->ops->info(b, &info);
-    *plan = (fbt_model_plan){
-        .weights = weight_bytes(shape, options, (int64_t)fbt_dtype_bytes(fbt_precision_dtype(info.precision))),
-        .tables = n_rows * shape->n_hidden * (int64_t)sizeof(float),
-        .n_lanes = info.n_lanes,
-        .reads_tables_in_file = info.device_id[0] == '\0'};
+    fbt_backend_get_info(b, &info);
+    *plan = (fbt_model_plan){.weights = weight_bytes(shape, options, (int64_t)fbt_dtype_bytes(info.types->weights)),
+                             .tables = n_rows * shape->n_hidden * (int64_t)sizeof(float),
+                             .n_lanes = info.n_lanes,
+                             .reads_tables_in_file = info.device_id[0] == '\0'};
     if (options->prompt_mode != FBT_PROMPT_NONE) {
         plan->projection = options->n_prompt_tokens * shape->n_hidden * d * (int64_t)sizeof(float);
     }
-    fbt_workspace_size(shape, options, info.precision, d, limits, room_bytes);
+    fbt_workspace_size(shape, options, info.types->activations, d, limits, room_bytes);
     for (int i = 0; i < FBT_N_ROOMS; i++) {
         plan->workspace += room_bytes[i];
     }

@@ -21,7 +21,7 @@ fbt_status fbt_marks_add(fbt_backend *b, fbt_marks *marks, fbt_model_operation o
         marks->profile->bytes[operation] += work.bytes;
     }
     marks->operations[marks->n] = operation;
-    return b->ops->stamp(b, marks->n++);
+    return fbt_event_record(b, marks->n++);
 }
 
 fbt_status fbt_marks_collect(fbt_backend *b, fbt_marks *marks)
@@ -29,7 +29,7 @@ fbt_status fbt_marks_collect(fbt_backend *b, fbt_marks *marks)
     fbt_status status = FBT_OK;
     double before_s = 0, now_s;
     for (int64_t i = 1; i < marks->n; i++) {
-        FBT_TRY(b->ops->stamp_seconds(b, i, &now_s));
+        FBT_TRY(fbt_event_seconds(b, i, &now_s));
         if (marks->operations[i] < FBT_MODEL_N_OPERATIONS) {
             marks->profile->seconds[marks->operations[i]] += now_s - before_s;
         }

@@ -118,8 +118,8 @@ static fbt_status give_buffer(loader *l, const float *values, int64_t n, fbt_buf
     if (l->b == NULL) {
         return FBT_OK;
     }
-    FBT_TRY(l->b->ops->buffer_new(l->b, n_bytes, buffer));
-    FBT_TRY(l->b->ops->write(l->b, *buffer, values, n_bytes));
+    FBT_TRY(fbt_buffer_new(l->b, n_bytes, buffer));
+    FBT_TRY(fbt_buffer_write(l->b, *buffer, values, n_bytes));
     l->weights->n_parameters += n;
 done:
     return status;
@@ -150,8 +150,10 @@ static fbt_status load_dense(loader *l, const char *const *names, int64_t n_name
     if (l->b == NULL) {
         goto done;
     }
-    FBT_TRY(
-        l->b->ops->matrix_new(l->b, l->weight, FBT_F32, l->bias, dense->n_out, n_in, l->b->precision, &dense->matrix));
+    FBT_TRY(fbt_matrix_new(
+        l->b,
+        &(fbt_matrix_spec){.weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = n_in},
+        &dense->matrix));
     l->weights->n_parameters += dense->n_out * (n_in + 1);
 done:
     return status;
@@ -205,7 +207,7 @@ static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float 
         FBT_TRY(take(l, name, ".weight", n_rows, n_columns, *copy));
         rows = *copy;
     }
-    FBT_TRY(l->b->ops->table_new(l->b, rows, dtype, n_rows, n_columns, table));
+    FBT_TRY(fbt_table_new(l->b, rows, dtype, n_rows, n_columns, table));
     *item_bytes = fbt_dtype_bytes(dtype);
     l->weights->n_parameters += n_rows * n_columns;
 done:
@@ -476,15 +478,15 @@ fbt_status fbt_weights_check(const fbt_safetensors *files, const fbt_model_shape
 
 static void clear_norm(fbt_backend *b, fbt_norm_weights *norm)
 {
-    b->ops->buffer_free(b, norm->gamma);
-    b->ops->buffer_free(b, norm->beta);
+    fbt_buffer_free(b, norm->gamma);
+    fbt_buffer_free(b, norm->beta);
 }
 
 static void clear_layer(fbt_backend *b, fbt_layer *layer)
 {
     fbt_dense *const all[] = {&layer->qkv, &layer->query, &layer->key_value, &layer->output, &layer->up, &layer->down};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        b->ops->matrix_free(b, all[i]->matrix);
+        fbt_matrix_free(b, all[i]->matrix);
     }
     clear_norm(b, &layer->output_norm);
     clear_norm(b, &layer->down_norm);
@@ -496,14 +498,14 @@ void fbt_weights_clear(fbt_backend *b, fbt_weights *weights)
         clear_layer(b, &weights->layers[i]);
     }
     free(weights->layers);
-    b->ops->table_free(b, weights->word);
-    b->ops->table_free(b, weights->position);
-    b->ops->table_free(b, weights->type);
+    fbt_table_free(b, weights->word);
+    fbt_table_free(b, weights->position);
+    fbt_table_free(b, weights->type);
     clear_norm(b, &weights->embedding_norm);
-    b->ops->matrix_free(b, weights->head.dense.matrix);
+    fbt_matrix_free(b, weights->head.dense.matrix);
     clear_norm(b, &weights->head.norm);
-    b->ops->buffer_free(b, weights->head.labels);
-    b->ops->buffer_free(b, weights->head.bias);
+    fbt_buffer_free(b, weights->head.labels);
+    fbt_buffer_free(b, weights->head.bias);
     for (size_t i = 0; i < sizeof weights->copies / sizeof weights->copies[0]; i++) {
         free(weights->copies[i]);
     }

@@ -1,9 +1,9 @@
 #include "model/workspace.h"
 
-void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *options, fbt_precision precision,
+void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *options, fbt_dtype activations,
                         int64_t d, const fbt_model_limits *limits, int64_t room_bytes[FBT_N_ROOMS])
 {
-    const int64_t item = (int64_t)fbt_dtype_bytes(fbt_precision_dtype(precision)), word = sizeof(float);
+    const int64_t item = (int64_t)fbt_dtype_bytes(activations), word = sizeof(float);
     const int64_t n = limits->n_rows, s = limits->n_sequences, h = shape->n_hidden;
     const int64_t wide = shape->n_intermediate > 3 * h ? shape->n_intermediate : 3 * h;
     const int64_t n_read = fbt_model_reads_one_row(shape, options->readout) ? s : 0;
@@ -40,10 +40,10 @@ fbt_status fbt_workspace_reserve(fbt_backend *b, fbt_workspace *w, const int64_t
     fbt_status status = FBT_OK;
     for (int i = 0; i < FBT_N_ROOMS; i++) {
         if (room_bytes[i] > w->room_bytes[i]) {
-            b->ops->buffer_free(b, w->rooms[i]);
+            fbt_buffer_free(b, w->rooms[i]);
             w->rooms[i] = NULL;
             w->room_bytes[i] = 0;
-            FBT_TRY(b->ops->buffer_new(b, room_bytes[i], &w->rooms[i]));
+            FBT_TRY(fbt_buffer_new(b, room_bytes[i], &w->rooms[i]));
             w->room_bytes[i] = room_bytes[i];
         }
     }
@@ -54,7 +54,7 @@ done:
 void fbt_workspace_clear(fbt_backend *b, fbt_workspace *w)
 {
     for (int i = 0; i < FBT_N_ROOMS; i++) {
-        b->ops->buffer_free(b, w->rooms[i]);
+        fbt_buffer_free(b, w->rooms[i]);
     }
     *w = (fbt_workspace){{NULL}, {0}};
 }

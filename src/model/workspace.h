@@ -38,7 +38,7 @@ typedef struct fbt_workspace {
 } fbt_workspace;
 
 /* Bytes of every room for batches within `limits`. d: dimension of the search; 0 leaves the prompts' rooms empty. */
-void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *options, fbt_precision precision,
+void fbt_workspace_size(const fbt_model_shape *shape, const fbt_model_options *options, fbt_dtype activations,
                         int64_t d, const fbt_model_limits *limits, int64_t room_bytes[FBT_N_ROOMS]);
 
 /* Makes every room at least as large as room_bytes says; what a room held is lost when it grows. */

@@ -190,7 +190,7 @@ done:
 fbt_status fbt_run_file_check(const char *path, bool overwrite)
 {
     fbt_output_file *output = NULL;
-    fbt_status status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &output);
+    fbt_status status = fbt_output_file_open(path, overwrite, &output);
     fbt_output_file_close(output);
     return status;
 }
@@ -206,7 +206,7 @@ fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **fil
     for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
         (*file)->columns[i] = -1;
     }
-    status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &(*file)->output);
+    status = fbt_output_file_open(path, overwrite, &(*file)->output);
 done:
     return status;
 }

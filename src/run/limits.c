@@ -1,9 +1,10 @@
 #include "run/limits.h"
 
+#include "base/prompt_mode.h"
+
 static int64_t rows_in_front(const fbt_settings *settings)
 {
-    const int mode = FBT_PROMPT_ADD + settings->prompt.mode;
-    return mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? settings->prompt.tokens : 0;
+    return fbt_prompt_rows_in_front((fbt_prompt_mode)settings->prompt.mode, settings->prompt.tokens);
 }
 
 static void add_sequence(fbt_evaluation_size *size, int64_t n_rows)

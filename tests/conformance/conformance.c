@@ -42,10 +42,10 @@ static int find_backend(void)
         fprintf(stderr, "%s\n", fbt_error_message());
         return 1;
     }
-    b->ops->info(b, &info);
-    printf("%s, %s: %s, %s, %s; --seed %lu\n", info.name, fbt_precision_name(info.precision), info.device, info.isa,
-           info.libraries, suite_seed);
-    b->ops->close(b);
+    fbt_backend_get_info(b, &info);
+    printf("%s, %s: %s, %s, %s; --seed %lu\n", info.name, info.types->name, info.device, info.isa, info.libraries,
+           suite_seed);
+    fbt_backend_close(b);
     return 0;
 }
 

@@ -37,19 +37,19 @@ suite *suite_begin(int n_threads)
 void suite_end(suite *s)
 {
     for (int i = 0; i < s->n_matrices; i++) {
-        s->b->ops->matrix_free(s->b, s->matrices[i]);
+        fbt_matrix_free(s->b, s->matrices[i]);
     }
     for (int i = 0; i < s->n_tables; i++) {
-        s->b->ops->table_free(s->b, s->tables[i]);
+        fbt_table_free(s->b, s->tables[i]);
     }
     for (int i = 0; i < s->n_buffers; i++) {
-        s->b->ops->buffer_free(s->b, s->buffers[i]);
+        fbt_buffer_free(s->b, s->buffers[i]);
     }
     for (int i = 0; i < s->n_blocks; i++) {
         free(s->blocks[i]);
     }
     gsl_rng_free(s->rng);
-    s->b->ops->close(s->b);
+    fbt_backend_close(s->b);
     free(s);
 }
 
@@ -145,9 +145,9 @@ fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes)
 {
     fbt_buffer *buffer;
     assert_true(s->n_buffers < SUITE_ITEMS);
-    suite_ok(s->b->ops->buffer_new(s->b, n_bytes, &buffer));
+    suite_ok(fbt_buffer_new(s->b, n_bytes, &buffer));
     s->buffers[s->n_buffers++] = buffer;
-    suite_ok(s->b->ops->write(s->b, buffer, bytes, n_bytes));
+    suite_ok(fbt_buffer_write(s->b, buffer, bytes, n_bytes));
     return buffer;
 }
 
@@ -167,8 +167,8 @@ fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype)
 
 void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes)
 {
-    suite_ok(s->b->ops->read(s->b, bytes, buffer, n_bytes));
-    suite_ok(s->b->ops->sync(s->b));
+    suite_ok(fbt_buffer_read(s->b, bytes, buffer, n_bytes));
+    suite_ok(fbt_stream_sync(s->b));
 }
 
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype)
@@ -190,14 +190,28 @@ double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtyp
     return values;
 }
 
-fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision)
+const fbt_types *suite_types(const suite *s)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    return fbt_backend_types(s->b);
+}
+
+fbt_dtype suite_dtype(const suite *s)
+{
+    return suite_types(s)->activations;
+}
+
+fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, const fbt_types *types)
+{
+    const fbt_dtype dtype = types->activations;
     const void *typed = suite_typed(s, weight, n_out * n_in, dtype);
     const float *typed_bias = bias != NULL ? suite_typed(s, bias, n_out, FBT_F32) : NULL;
     fbt_matrix *matrix;
     assert_true(s->n_matrices < SUITE_ITEMS);
-    suite_ok(s->b->ops->matrix_new(s->b, typed, dtype, typed_bias, n_out, n_in, precision, &matrix));
+    suite_ok(fbt_matrix_new(
+        s->b,
+        &(fbt_matrix_spec){
+            .weight = typed, .dtype = dtype, .bias = typed_bias, .n_out = n_out, .n_in = n_in, .types = types},
+        &matrix));
     s->matrices[s->n_matrices++] = matrix;
     return matrix;
 }
@@ -207,7 +221,7 @@ fbt_table *suite_table(suite *s, double *rows, int64_t n_rows, int64_t n_dim, fb
     const void *typed = suite_typed(s, rows, n_rows * n_dim, dtype);
     fbt_table *table;
     assert_true(s->n_tables < SUITE_ITEMS);
-    suite_ok(s->b->ops->table_new(s->b, typed, dtype, n_rows, n_dim, &table));
+    suite_ok(fbt_table_new(s->b, typed, dtype, n_rows, n_dim, &table));
     s->tables[s->n_tables++] = table;
     return table;
 }
@@ -275,7 +289,7 @@ void suite_norm_row(const suite *s, const double *x, const double *error, const 
 
 double suite_roundoff(const suite *s)
 {
-    return s->b->precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+    return suite_dtype(s) == FBT_BF16 ? 0x1p-8 : 0x1p-24;
 }
 
 int suite_is_cuda(const suite *s)
@@ -286,7 +300,7 @@ int suite_is_cuda(const suite *s)
 int suite_is_emulated(const suite *s)
 {
     fbt_backend_info info;
-    s->b->ops->info(s->b, &info);
+    fbt_backend_get_info(s->b, &info);
     return strstr(info.device, "emulated") != NULL;
 }
 
@@ -297,15 +311,15 @@ int64_t suite_width(const suite *s, int64_t n)
 
 /* Sums in fp32 of up to 4,096 terms err by a third of 2e-6 of their size. TF32 keeps 10 bits behind the leading one:
  * each operand errs by up to 2^-10, where it is cut off instead of rounded. */
-double suite_product_error(fbt_precision precision)
+double suite_product_error(const fbt_types *types)
 {
-    return precision == FBT_PRECISION_TF32 ? 0x1.1p-9 : 2e-6;
+    return types->compute == FBT_COMPUTE_TF32 ? 0x1.1p-9 : 2e-6;
 }
 
 /* cuBLASLt stores products, and takes biases, in the activation type. */
-double suite_bias_error(const suite *s, fbt_precision precision)
+double suite_bias_error(const suite *s, const fbt_types *types)
 {
-    return suite_is_cuda(s) && precision == FBT_PRECISION_BF16 ? 1.01 * 0x1p-8 : 0;
+    return suite_is_cuda(s) && types->compute == FBT_COMPUTE_BF16 ? 1.01 * 0x1p-8 : 0;
 }
 
 int suite_checks_indices(const suite *s)
@@ -326,7 +340,7 @@ void suite_compare(const char *what, const double *got, const double *want, cons
 void suite_expect_by_sync_at(suite *s, fbt_status expected, fbt_status got, const char *call, const char *file,
                              int line)
 {
-    suite_expect_at(expected, got == FBT_OK ? s->b->ops->sync(s->b) : got, call, file, line);
+    suite_expect_at(expected, got == FBT_OK ? fbt_stream_sync(s->b) : got, call, file, line);
 }
 
 void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line)

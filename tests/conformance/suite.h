@@ -64,8 +64,12 @@ fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype);
 void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes);
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype);
 
+/* Types of the backend under test; that of its activations. */
+const fbt_types *suite_types(const suite *s);
+fbt_dtype suite_dtype(const suite *s);
+
 /* A matrix from n_out x n_in weights (rounded in place to the precision), with bias if not NULL (rounded to float). */
-fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, fbt_precision precision);
+fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, const fbt_types *types);
 fbt_table *suite_table(suite *s, double *rows, int64_t n_rows, int64_t n_dim, fbt_dtype dtype);
 
 /* gamma around 1 and beta around 0, n_dim of each, rounded to float in place if not NULL. */
@@ -84,14 +88,14 @@ double suite_roundoff(const suite *s);
 
 /* What backends may do differently.
  *   width           n rounded up to what the backend takes as rows of row operations and of heads: 8 on cuda, any on
- * cpu product_error   bound on the error of a matrix product in `precision`, relative to the sum of its terms' sizes
+ * cpu product_error   bound on the error of a matrix product in `types`, relative to the sum of its terms' sizes
  *   bias_error      the same for biases and products that are rounded on their way to the result, relative to their
  * size checks_indices  whether row numbers, labels and prompt numbers on the device are checked */
 int suite_is_cuda(const suite *s);
 int suite_is_emulated(const suite *s); /* slow: large sizes are for devices */
 int64_t suite_width(const suite *s, int64_t n);
-double suite_product_error(fbt_precision precision);
-double suite_bias_error(const suite *s, fbt_precision precision);
+double suite_product_error(const fbt_types *types);
+double suite_bias_error(const suite *s, const fbt_types *types);
 int suite_checks_indices(const suite *s);
 
 /* Fails unless every got[i] is finite and within tolerance[i] of want[i]. */

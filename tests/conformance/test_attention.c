@@ -57,7 +57,7 @@ static void attention_row(double *p, const double *q, const double *k, const dou
 
 static void check_attention(suite *s, const attention_case *c)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t width = c->n_heads * c->head_dim, unit = suite_width(s, 1);
     const int64_t stride = 3 * width + 5 * unit; /* columns of padding on either side */
     const int64_t q_column = 2 * unit, k_column = 2 * unit + width, v_column = 3 * unit + 2 * width;
@@ -91,7 +91,7 @@ static void check_attention(suite *s, const attention_case *c)
                           &want[q * width + h], &tolerance[q * width + h]);
         }
     }
-    suite_ok(s->b->ops->attention(s->b, y, &attention));
+    suite_ok(fbt_attend(s->b, y, &attention));
     suite_compare("attention", suite_read(s, y, n, dtype), want, tolerance, n);
 }
 
@@ -121,7 +121,7 @@ static void attention_refuses(void **state)
     const int32_t lengths[] = {3, 4};
     int32_t *tokens, *prompts;
     fbt_packed packed = suite_packed(s, lengths, 2, 2, 1, &tokens, &prompts);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t head_dim = suite_width(s, 4), width = 2 * head_dim, n = 7 * 3 * width;
     fbt_buffer *qkv = suite_buffer(s, suite_random(s, n, 1, 0), n, dtype), *y = suite_poisoned(s, 7 * width, dtype);
     fbt_attention a = {.q = {qkv, 3 * width, 0},
@@ -131,20 +131,20 @@ static void attention_refuses(void **state)
                        .n_heads = 2,
                        .head_dim = head_dim,
                        .scale = 0.5f};
-    suite_ok(s->b->ops->attention(s->b, y, &a));
+    suite_ok(fbt_attend(s->b, y, &a));
     a.v.column = 2 * width + 1;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.v.column = 2 * width;
     a.q.stride = 3 * width + head_dim;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.q.stride = 3 * width;
     a.n_heads = 0;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     a.n_heads = 2;
     packed.max_length = 3;
-    suite_expect(FBT_ERR_ARG, s->b->ops->attention(s->b, y, &a));
+    suite_expect(FBT_ERR_ARG, fbt_attend(s->b, y, &a));
     packed.n_sequences = packed.n_rows = 0;
-    suite_ok(s->b->ops->attention(s->b, y, &a));
+    suite_ok(fbt_attend(s->b, y, &a));
 }
 
 int run_attention_tests(void)

@@ -77,7 +77,7 @@ static void check_embed(fbt_prompt_mode mode, int64_t width, fbt_dtype table_dty
 {
     suite *s = suite_begin(2);
     const int64_t n_dim = suite_width(s, width);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const embed_inputs in = make_inputs(s, mode, 4, n_dim, table_dtype, has_type);
     const int64_t n = in.packed.n_rows * n_dim;
     double *want = suite_block(s, n * (int64_t)sizeof *want),
@@ -92,7 +92,7 @@ static void check_embed(fbt_prompt_mode mode, int64_t width, fbt_dtype table_dty
         tolerance[i] =
             1.01 * suite_roundoff(s) * fabs(want[i]) + 1e-5; /* 1e-5: LN of few columns magnifies the sum's error */
     }
-    suite_ok(s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_ok(fbt_embed(s->b, y, &in.e, &in.packed));
     suite_compare("embed", suite_read(s, y, n, dtype), want, tolerance, n);
     suite_end(s);
 }
@@ -116,7 +116,7 @@ static void refuse_token(suite *s, embed_inputs *in, fbt_buffer *y, int64_t row,
     const int32_t kept = in->tokens[row];
     in->tokens[row] = token;
     in->packed.tokens = suite_buffer_bytes(s, in->tokens, in->packed.n_rows * (int64_t)sizeof *in->tokens);
-    suite_expect_by_sync(s, FBT_ERR_ARG, s->b->ops->embed(s->b, y, &in->e, &in->packed));
+    suite_expect_by_sync(s, FBT_ERR_ARG, fbt_embed(s->b, y, &in->e, &in->packed));
     in->tokens[row] = kept;
     in->packed.tokens = suite_buffer_bytes(s, in->tokens, in->packed.n_rows * (int64_t)sizeof *in->tokens);
 }
@@ -125,24 +125,24 @@ static void refuse_token(suite *s, embed_inputs *in, fbt_buffer *y, int64_t row,
 static void embed_refuses(void **state)
 {
     suite *s = *state;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     embed_inputs in = make_inputs(s, FBT_PROMPT_INPUT, 4, 16, FBT_F32, 1);
     fbt_buffer *y = suite_poisoned(s, in.packed.n_rows * 16, dtype);
-    suite_ok(s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_ok(fbt_embed(s->b, y, &in.e, &in.packed));
     refuse_token(s, &in, y, in.packed.n_rows - 1, N_TOKENS);
     refuse_token(s, &in, y, in.packed.n_rows - 1, -1);
-    suite_expect_by_sync(s, FBT_OK, s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_expect_by_sync(s, FBT_OK, fbt_embed(s->b, y, &in.e, &in.packed));
     in.e.position_offset = N_POSITIONS - 19;
-    suite_expect_by_sync(s, FBT_ERR_ARG, s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_expect_by_sync(s, FBT_ERR_ARG, fbt_embed(s->b, y, &in.e, &in.packed));
     in.e.position_offset = N_POSITIONS - 20;
-    suite_expect_by_sync(s, FBT_OK, s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_expect_by_sync(s, FBT_OK, fbt_embed(s->b, y, &in.e, &in.packed));
     if (suite_checks_indices(s)) {
         in.prompt_index[2] = N_PROMPTS;
         in.packed.prompt_index = suite_buffer_bytes(s, in.prompt_index, N_SEQUENCES * (int64_t)sizeof *in.prompt_index);
-        suite_expect(FBT_ERR_ARG, s->b->ops->embed(s->b, y, &in.e, &in.packed));
+        suite_expect(FBT_ERR_ARG, fbt_embed(s->b, y, &in.e, &in.packed));
     }
     in.packed.n_sequences = in.packed.n_rows = 0;
-    suite_ok(s->b->ops->embed(s->b, y, &in.e, &in.packed));
+    suite_ok(fbt_embed(s->b, y, &in.e, &in.packed));
 }
 
 int run_embed_tests(void)

@@ -21,9 +21,9 @@ static const char *linear_rows(suite *s, const linear_net *net, fbt_activation a
     fbt_buffer *yb = suite_buffer_bytes(s, net->residual + first * net->y_bytes, n * net->y_bytes);
     char *y = suite_block(s, n * net->y_bytes);
     if (activation == FBT_ACT_NONE) {
-        suite_ok(s->b->ops->linear_norm(s->b, yb, xb, net->w, yb, &net->norm, n));
+        suite_ok(fbt_linear_norm(s->b, yb, xb, net->w, yb, &net->norm, n));
     } else {
-        suite_ok(s->b->ops->linear(s->b, yb, xb, net->w, activation, n));
+        suite_ok(fbt_linear(s->b, yb, xb, net->w, activation, n));
     }
     suite_read_bytes(s, y, yb, n * net->y_bytes);
     return y;
@@ -53,13 +53,13 @@ static double *mirrored_rows(suite *s, int64_t n_rows, int64_t n_dim, double sig
  * to bfloat16 hides it in ordinary numbers. */
 static linear_net make_linear_net(suite *s, int64_t n_out, int64_t n_in, int cancels)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
     double *weight =
         cancels ? mirrored_rows(s, n_out, n_in, -1) : suite_random(s, n_out * n_in, 1 / sqrt((double)n_in), 0);
     double *x = cancels ? mirrored_rows(s, N_ROWS, n_in, 1) : suite_random(s, N_ROWS * n_in, 1, 0);
     double *bias = suite_random(s, n_out, 1, 0);
-    return (linear_net){.w = suite_matrix(s, weight, bias, n_out, n_in, s->b->precision),
+    return (linear_net){.w = suite_matrix(s, weight, bias, n_out, n_in, suite_types(s)),
                         .norm = suite_norm(s, NULL, NULL, n_out, 1e-5f),
                         .x = suite_typed(s, x, N_ROWS * n_in, dtype),
                         .residual = suite_typed(s, suite_random(s, N_ROWS * n_out, 1, 0), N_ROWS * n_out, dtype),
@@ -123,7 +123,7 @@ static sequence_net make_net(suite *s)
     net.e.word = suite_table(s, suite_random(s, N_TOKENS * WIDTH, 1, 0), N_TOKENS, WIDTH, FBT_F32);
     net.e.position = suite_table(s, suite_random(s, 80 * WIDTH, 1, 0), 80, WIDTH, FBT_F32);
     net.e.norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
-    net.qkv = suite_matrix(s, suite_random(s, 3 * WIDTH * WIDTH, 0.2, 0), NULL, 3 * WIDTH, WIDTH, s->b->precision);
+    net.qkv = suite_matrix(s, suite_random(s, 3 * WIDTH * WIDTH, 0.2, 0), NULL, 3 * WIDTH, WIDTH, suite_types(s));
     return net;
 }
 
@@ -131,8 +131,7 @@ static sequence_net make_net(suite *s)
 static void run_net(suite *s, const sequence_net *net, const int32_t *tokens[], const int *order, int n,
                     const char *out[N_OUTPUTS][N_SEQUENCES], int64_t sizes[N_OUTPUTS][N_SEQUENCES])
 {
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
     int32_t lengths[N_SEQUENCES], *flat, *prompts;
     for (int i = 0; i < n; i++) {
@@ -154,16 +153,16 @@ static void run_net(suite *s, const sequence_net *net, const int32_t *tokens[], 
                        .n_heads = N_HEADS,
                        .head_dim = HEAD_DIM,
                        .scale = 0.2f};
-    suite_ok(ops->embed(s->b, x, &net->e, &packed));
-    suite_ok(ops->linear(s->b, h, x, net->qkv, FBT_ACT_NONE, packed.n_rows));
-    suite_ok(ops->attention(s->b, y, &a));
-    suite_ok(ops->gather_rows(s->b, one, x, packed.offsets, n, WIDTH));
+    suite_ok(fbt_embed(s->b, x, &net->e, &packed));
+    suite_ok(fbt_linear(s->b, h, x, net->qkv, FBT_ACT_NONE, packed.n_rows));
+    suite_ok(fbt_attend(s->b, y, &a));
+    suite_ok(fbt_gather_rows(s->b, one, x, packed.offsets, n, WIDTH));
     a.q = (fbt_heads){one, WIDTH, 0};
     a.one_query = 1;
     fbt_buffer *last = suite_poisoned(s, n * WIDTH, dtype);
-    suite_ok(ops->attention(s->b, last, &a));
-    suite_ok(ops->layernorm(s->b, norm, y, &net->e.norm, packed.n_rows, WIDTH));
-    suite_ok(ops->mean_pool(s->b, pool, norm, &packed, WIDTH));
+    suite_ok(fbt_attend(s->b, last, &a));
+    suite_ok(fbt_layernorm(s->b, norm, y, &net->e.norm, packed.n_rows, WIDTH));
+    suite_ok(fbt_mean_pool(s->b, pool, norm, &packed, WIDTH));
     const fbt_buffer *outputs[N_OUTPUTS] = {x, y, norm, last, pool};
     for (int k = 0; k < N_OUTPUTS; k++) {
         const int per_row = k < 3;

@@ -12,8 +12,8 @@ enum { N_ROWS = 40, WIDTH = 64, N = N_ROWS * WIDTH, N_STEPS = 12 };
 static void queue_chain(suite *s, const fbt_matrix *w, const fbt_norm *norm, fbt_buffer *x, fbt_buffer *y)
 {
     for (int i = 0; i < N_STEPS; i++) {
-        suite_ok(s->b->ops->linear(s->b, y, x, w, FBT_ACT_RELU, N_ROWS));
-        suite_ok(s->b->ops->linear_norm(s->b, x, y, w, x, norm, N_ROWS));
+        suite_ok(fbt_linear(s->b, y, x, w, FBT_ACT_RELU, N_ROWS));
+        suite_ok(fbt_linear_norm(s->b, x, y, w, x, norm, N_ROWS));
     }
 }
 
@@ -23,13 +23,12 @@ static void lanes_do_not_mix(void **state)
 {
     suite *s = *state;
     enum { MOST = 8 };
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t n_bytes = N * (int64_t)fbt_dtype_bytes(dtype);
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_backend_info info;
-    ops->info(s->b, &info);
+    fbt_backend_get_info(s->b, &info);
     assert_true(info.n_lanes <= MOST);
     fbt_buffer *x[MOST], *y[MOST];
     char *sent[MOST], *alone[MOST], *together[MOST];
@@ -44,15 +43,15 @@ static void lanes_do_not_mix(void **state)
     }
     for (int round = 0; round < 3; round++) {
         for (int l = 0; l < info.n_lanes; l++) {
-            ops->select_lane(s->b, l);
-            suite_ok(ops->write(s->b, x[l], sent[l], n_bytes));
+            fbt_stream_select(s->b, l);
+            suite_ok(fbt_buffer_write(s->b, x[l], sent[l], n_bytes));
             queue_chain(s, w, &norm, x[l], y[l]);
             memset(together[l], 0, (size_t)n_bytes);
-            suite_ok(ops->read(s->b, together[l], x[l], n_bytes));
+            suite_ok(fbt_buffer_read(s->b, together[l], x[l], n_bytes));
         }
         for (int l = info.n_lanes - 1; l >= 0; l--) {
-            ops->select_lane(s->b, l);
-            suite_ok(ops->sync(s->b));
+            fbt_stream_select(s->b, l);
+            suite_ok(fbt_stream_sync(s->b));
             assert_memory_equal(together[l], alone[l], (size_t)n_bytes);
         }
     }
@@ -65,7 +64,6 @@ static void copies_keep_their_turn(void **state)
 {
     suite *s = *state;
     enum { N_TURNS = 24, BYTES = 700001 };
-    const fbt_backend_ops *ops = s->b->ops;
     fbt_buffer *buffer = suite_poisoned(s, (BYTES + 3) / 4, FBT_I32);
     unsigned char *sent = suite_block(s, BYTES), *got[N_TURNS];
     for (int turn = 0; turn < N_TURNS; turn++) {
@@ -73,12 +71,12 @@ static void copies_keep_their_turn(void **state)
         for (int i = 0; i < BYTES; i++) {
             sent[i] = (unsigned char)(i * 31 + turn * 7 + i / 251);
         }
-        suite_ok(ops->write(s->b, buffer, sent, BYTES));
+        suite_ok(fbt_buffer_write(s->b, buffer, sent, BYTES));
         memset(sent, 0xff, BYTES);
-        suite_ok(ops->read(s->b, got[turn], buffer, BYTES));
-        suite_ok(ops->write(s->b, buffer, sent, 5));
+        suite_ok(fbt_buffer_read(s->b, got[turn], buffer, BYTES));
+        suite_ok(fbt_buffer_write(s->b, buffer, sent, 5));
     }
-    suite_ok(ops->sync(s->b));
+    suite_ok(fbt_stream_sync(s->b));
     for (int turn = 0; turn < N_TURNS; turn++) {
         for (int i = 0; i < BYTES; i++) {
             if (got[turn][i] != (unsigned char)(i * 31 + turn * 7 + i / 251)) {
@@ -109,35 +107,34 @@ static void stamps_are_in_order(void **state)
 {
     suite *s = *state;
     enum { N_STAMPS = 5 };
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t indices[N_STAMPS] = {0, 7, 8, 3, FBT_MAX_STAMPS - 1};
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
     double last = 0, seconds;
     queue_chain(s, w, &norm, x, y);
-    suite_ok(ops->sync(s->b));
+    suite_ok(fbt_stream_sync(s->b));
     for (int round = 0; round < 2; round++) {
         const double begin_s = fbt_timer_now_s();
         for (int i = 0; i < N_STAMPS; i++) {
-            suite_ok(ops->stamp(s->b, indices[i]));
+            suite_ok(fbt_event_record(s->b, indices[i]));
             queue_chain(s, w, &norm, x, y);
         }
-        suite_ok(ops->sync(s->b));
+        suite_ok(fbt_stream_sync(s->b));
         const double passed_s = fbt_timer_now_s() - begin_s;
-        suite_ok(ops->stamp_seconds(s->b, 0, &seconds));
+        suite_ok(fbt_event_seconds(s->b, 0, &seconds));
         assert_true(seconds == 0);
         last = 0;
         for (int i = 1; i < N_STAMPS; i++) {
-            suite_ok(ops->stamp_seconds(s->b, indices[i], &seconds));
+            suite_ok(fbt_event_seconds(s->b, indices[i], &seconds));
             assert_true(seconds > last && seconds <= passed_s * 1.01 + 1e-4);
             last = seconds;
         }
     }
-    suite_expect(FBT_ERR_ARG, ops->stamp(s->b, FBT_MAX_STAMPS));
-    suite_expect(FBT_ERR_ARG, ops->stamp(s->b, -1));
-    suite_expect(FBT_ERR_ARG, ops->stamp_seconds(s->b, FBT_MAX_STAMPS, &seconds));
+    suite_expect(FBT_ERR_ARG, fbt_event_record(s->b, FBT_MAX_STAMPS));
+    suite_expect(FBT_ERR_ARG, fbt_event_record(s->b, -1));
+    suite_expect(FBT_ERR_ARG, fbt_event_seconds(s->b, FBT_MAX_STAMPS, &seconds));
 }
 
 typedef struct watched {
@@ -150,7 +147,7 @@ static fbt_status product_queued(void *context)
 {
     watched *w = context;
     w->n++;
-    return w->answer == FBT_OK ? w->b->ops->stamp(w->b, 1) : fbt_fail(w->answer, "said by the watcher");
+    return w->answer == FBT_OK ? fbt_event_record(w->b, 1) : fbt_fail(w->answer, "said by the watcher");
 }
 
 /* Where a product and what follows it are kernels of their own, which is so on a CUDA device for a norm and for the
@@ -159,35 +156,34 @@ static fbt_status product_queued(void *context)
 static void products_are_watched(void **state)
 {
     suite *s = *state;
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
+    const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
     const int n_own = suite_is_cuda(s) ? 1 : 0;
     watched context = {.b = s->b};
     double between_s, after_s;
-    ops->watch_products(s->b, product_queued, &context);
-    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_NONE, N_ROWS));
+    fbt_watch_products(s->b, product_queued, &context);
+    suite_ok(fbt_linear(s->b, y, x, w, FBT_ACT_NONE, N_ROWS));
     assert_int_equal(context.n, 0);
-    suite_ok(ops->linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
+    suite_ok(fbt_linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
     assert_int_equal(context.n, n_own);
-    suite_ok(ops->stamp(s->b, 0));
-    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
-    suite_ok(ops->stamp(s->b, 2));
+    suite_ok(fbt_event_record(s->b, 0));
+    suite_ok(fbt_linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+    suite_ok(fbt_event_record(s->b, 2));
     assert_int_equal(context.n, 2 * n_own);
-    suite_ok(ops->sync(s->b));
+    suite_ok(fbt_stream_sync(s->b));
     if (n_own > 0) {
-        suite_ok(ops->stamp_seconds(s->b, 1, &between_s));
-        suite_ok(ops->stamp_seconds(s->b, 2, &after_s));
+        suite_ok(fbt_event_seconds(s->b, 1, &between_s));
+        suite_ok(fbt_event_seconds(s->b, 2, &after_s));
         assert_true(0 < between_s && between_s < after_s);
         context.answer = FBT_ERR_BACKEND;
-        suite_expect(FBT_ERR_BACKEND, ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
-        suite_expect(FBT_ERR_BACKEND, ops->linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
+        suite_expect(FBT_ERR_BACKEND, fbt_linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+        suite_expect(FBT_ERR_BACKEND, fbt_linear_norm(s->b, x, y, w, x, &norm, N_ROWS));
     }
     context = (watched){.b = s->b};
-    ops->watch_products(s->b, NULL, NULL);
-    suite_ok(ops->linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
+    fbt_watch_products(s->b, NULL, NULL);
+    suite_ok(fbt_linear(s->b, y, x, w, FBT_ACT_GELU_ERF, N_ROWS));
     assert_int_equal(context.n, 0);
 }
 
@@ -198,11 +194,11 @@ static void yardsticks_measure(void **state)
     suite *s = *state;
     const int64_t size[3] = {96, 64, 80}, none[3] = {96, 0, 80};
     double seconds = -1, small_s = 0, large_s = 0;
-    suite_ok(s->b->ops->library_product(s->b, s->b->precision, size, 2, &seconds));
+    suite_ok(fbt_library_product(s->b, suite_types(s), size, 2, &seconds));
     assert_true(seconds > 0 && seconds < 10);
-    suite_expect(FBT_ERR_ARG, s->b->ops->library_product(s->b, s->b->precision, none, 2, &seconds));
-    suite_ok(s->b->ops->library_copy(s->b, 1 << 10, 100, &small_s));
-    suite_ok(s->b->ops->library_copy(s->b, 1 << 26, 3, &large_s));
+    suite_expect(FBT_ERR_ARG, fbt_library_product(s->b, suite_types(s), none, 2, &seconds));
+    suite_ok(fbt_library_copy(s->b, 1 << 10, 100, &small_s));
+    suite_ok(fbt_library_copy(s->b, 1 << 26, 3, &large_s));
     assert_true(small_s >= 0 && large_s > small_s && large_s < 10);
 }
 

@@ -28,47 +28,47 @@ static double activate(fbt_activation activation, double x)
 
 /* What a library's own GELU by the tanh formula may err by beyond rounding, relative to x: tanh of the device's special
  * function unit is good to 11 bits. */
-static double gelu_error(const suite *s, fbt_activation activation, fbt_precision precision)
+static double gelu_error(const suite *s, fbt_activation activation, const fbt_types *types)
 {
-    return suite_is_cuda(s) && activation == FBT_ACT_GELU_TANH && precision == FBT_PRECISION_BF16 ? 0x1p-11 : 0;
+    return suite_is_cuda(s) && activation == FBT_ACT_GELU_TANH && types->compute == FBT_COMPUTE_BF16 ? 0x1p-11 : 0;
 }
 
 /* Reference and tolerance of one element. The sum errs as products do; the activations by 1e-6, their slopes being
  * below 1.13; then the result is rounded to the activation type. */
-static void linear_element(const suite *s, const linear_case *c, fbt_precision precision, const double *x,
+static void linear_element(const suite *s, const linear_case *c, const fbt_types *types, const double *x,
                            const double *w, double bias, double *want, double *tolerance)
 {
-    const double roundoff = precision == FBT_PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+    const double roundoff = types->compute == FBT_COMPUTE_BF16 ? 0x1p-8 : 0x1p-24;
     double sum = bias, size = fabs(bias);
     for (int64_t i = 0; i < c->n_in; i++) {
         sum += x[i] * w[i];
         size += fabs(x[i] * w[i]);
     }
     *want = activate(c->activation, sum);
-    *tolerance = 1.13 * (suite_product_error(precision) * size +
-                         suite_bias_error(s, precision) * (fabs(bias) + fabs(sum - bias))) +
-                 1e-6 * (c->activation != FBT_ACT_NONE) * (1 + fabs(sum)) + 1.01 * roundoff * fabs(*want) +
-                 gelu_error(s, c->activation, precision) * fabs(sum);
+    *tolerance =
+        1.13 * (suite_product_error(types) * size + suite_bias_error(s, types) * (fabs(bias) + fabs(sum - bias))) +
+        1e-6 * (c->activation != FBT_ACT_NONE) * (1 + fabs(sum)) + 1.01 * roundoff * fabs(*want) +
+        gelu_error(s, c->activation, types) * fabs(sum);
 }
 
-static void check_linear(suite *s, const linear_case *c, fbt_precision precision)
+static void check_linear(suite *s, const linear_case *c, const fbt_types *types)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(precision);
+    const fbt_dtype dtype = types->activations;
     const int64_t n = c->n_rows * c->n_out;
     double *x = suite_random(s, c->n_rows * c->n_in, 1, 0),
            *w = suite_random(s, c->n_out * c->n_in, 1 / sqrt((double)c->n_in), 0);
     double *bias = c->has_bias ? suite_random(s, c->n_out, 1, 0) : NULL;
     double *want = suite_block(s, n * (int64_t)sizeof *want),
            *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
-    fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, precision);
+    fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, types);
     fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *yb = suite_poisoned(s, n, dtype);
     for (int64_t r = 0; r < c->n_rows; r++) {
         for (int64_t o = 0; o < c->n_out; o++) {
-            linear_element(s, c, precision, x + r * c->n_in, w + o * c->n_in, bias ? bias[o] : 0,
-                           &want[r * c->n_out + o], &tolerance[r * c->n_out + o]);
+            linear_element(s, c, types, x + r * c->n_in, w + o * c->n_in, bias ? bias[o] : 0, &want[r * c->n_out + o],
+                           &tolerance[r * c->n_out + o]);
         }
     }
-    suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, c->activation, c->n_rows));
+    suite_ok(fbt_linear(s->b, yb, xb, matrix, c->activation, c->n_rows));
     suite_compare("linear", suite_read(s, yb, n, dtype), want, tolerance, n);
 }
 
@@ -84,8 +84,8 @@ static void linear_matches_reference(void **state)
         for (int has_bias = 0; has_bias < 2; has_bias++) {
             suite *s = suite_begin(2);
             const int64_t odd = a == FBT_ACT_NONE ? 53 : suite_width(s, 53);
-            check_linear(s, &(linear_case){rows[k % 8], odd, 37, (fbt_activation)a, has_bias}, s->b->precision);
-            check_linear(s, &(linear_case){rows[(k + 3) % 8], 96, 64, (fbt_activation)a, has_bias}, s->b->precision);
+            check_linear(s, &(linear_case){rows[k % 8], odd, 37, (fbt_activation)a, has_bias}, suite_types(s));
+            check_linear(s, &(linear_case){rows[(k + 3) % 8], 96, 64, (fbt_activation)a, has_bias}, suite_types(s));
             k++;
             suite_end(s);
         }
@@ -105,7 +105,7 @@ static void linear_of_many_sizes(void **state)
         {2, suite_width(s, 1031), 31, FBT_ACT_TANH, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        check_linear(s, &cases[i], s->b->precision);
+        check_linear(s, &cases[i], suite_types(s));
     }
 }
 
@@ -113,7 +113,7 @@ static void linear_of_many_sizes(void **state)
 static void activations_at_extremes(void **state)
 {
     suite *s = *state;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     enum { N = 64 };
     const int64_t width = suite_width(s, 1), n_rows = N / width;
     double x[N], want[N], tolerance[N], *identity = suite_block(s, width * width * (int64_t)sizeof *identity);
@@ -123,16 +123,16 @@ static void activations_at_extremes(void **state)
     for (int64_t i = 0; i < width; i++) {
         identity[i * width + i] = 1;
     }
-    fbt_matrix *matrix = suite_matrix(s, identity, NULL, width, width, s->b->precision);
+    fbt_matrix *matrix = suite_matrix(s, identity, NULL, width, width, suite_types(s));
     fbt_buffer *xb = suite_buffer(s, x, N, dtype);
     for (int a = FBT_ACT_NONE; a <= FBT_ACT_TANH; a++) {
-        const double error = gelu_error(s, (fbt_activation)a, s->b->precision);
+        const double error = gelu_error(s, (fbt_activation)a, suite_types(s));
         fbt_buffer *yb = suite_poisoned(s, N, dtype);
         for (int i = 0; i < N; i++) {
             want[i] = activate((fbt_activation)a, x[i]);
             tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + (1e-6 + error) * fmin(fabs(x[i]), 8);
         }
-        suite_ok(s->b->ops->linear(s->b, yb, xb, matrix, (fbt_activation)a, n_rows));
+        suite_ok(fbt_linear(s->b, yb, xb, matrix, (fbt_activation)a, n_rows));
         suite_compare("activation", suite_read(s, yb, N, dtype), want, tolerance, N);
     }
 }
@@ -141,8 +141,8 @@ static void activations_at_extremes(void **state)
 static void linear_in_fp32_on_any_backend(void **state)
 {
     suite *s = *state;
-    check_linear(s, &(linear_case){7, 131, 50, FBT_ACT_NONE, 1}, FBT_PRECISION_FP32);
-    check_linear(s, &(linear_case){9, 40, 500, FBT_ACT_NONE, 0}, FBT_PRECISION_FP32);
+    check_linear(s, &(linear_case){7, 131, 50, FBT_ACT_NONE, 1}, fbt_types_find("fp32"));
+    check_linear(s, &(linear_case){9, 40, 500, FBT_ACT_NONE, 0}, fbt_types_find("fp32"));
 }
 
 /* Weights of every type give what the same weights give as float. Broken by a conversion that drops subnormals or
@@ -151,7 +151,7 @@ static void weights_of_every_type(void **state)
 {
     suite *s = *state;
     enum { N_OUT = 37, N_IN = 53, N_ROWS = 5 };
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision), types[] = {FBT_F16, FBT_BF16};
+    const fbt_dtype dtype = suite_dtype(s), types[] = {FBT_F16, FBT_BF16};
     double *x = suite_random(s, N_ROWS * N_IN, 1, 0);
     fbt_buffer *xb = suite_buffer(s, x, N_ROWS * N_IN, dtype);
     for (int t = 0; t < 2; t++) {
@@ -162,10 +162,16 @@ static void weights_of_every_type(void **state)
         fbt_buffer *y[2] = {suite_poisoned(s, N_ROWS * N_OUT, dtype), suite_poisoned(s, N_ROWS * N_OUT, dtype)};
         for (int k = 0; k < 2; k++) {
             fbt_matrix *matrix;
-            suite_ok(s->b->ops->matrix_new(s->b, k ? wide : typed, k ? FBT_F32 : types[t], NULL, N_OUT, N_IN,
-                                           s->b->precision, &matrix));
-            suite_ok(s->b->ops->linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, N_ROWS));
-            s->b->ops->matrix_free(s->b, matrix);
+            suite_ok(fbt_matrix_new(s->b,
+                                    &(fbt_matrix_spec){.weight = k ? wide : typed,
+                                                       .dtype = k ? FBT_F32 : types[t],
+
+                                                       .n_out = N_OUT,
+                                                       .n_in = N_IN,
+                                                       .types = suite_types(s)},
+                                    &matrix));
+            suite_ok(fbt_linear(s->b, y[k], xb, matrix, FBT_ACT_NONE, N_ROWS));
+            fbt_matrix_free(s->b, matrix);
         }
         const double *a = suite_read(s, y[0], N_ROWS * N_OUT, dtype), *c = suite_read(s, y[1], N_ROWS * N_OUT, dtype);
         assert_memory_equal(a, c, N_ROWS * N_OUT * sizeof *a);
@@ -178,14 +184,15 @@ static void weights_are_copied(void **state)
     suite *s = *state;
     float weight[6] = {1, 2, 3, 4, 5, 6}, bias[2] = {10, 20};
     double x[3] = {1, 1, 1};
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     fbt_matrix *matrix;
     fbt_buffer *y = suite_poisoned(s, 2, dtype);
-    suite_ok(s->b->ops->matrix_new(s->b, weight, FBT_F32, bias, 2, 3, s->b->precision, &matrix));
+    suite_ok(fbt_matrix_new(
+        s->b, &(fbt_matrix_spec){.weight = weight, .dtype = FBT_F32, .bias = bias, .n_out = 2, .n_in = 3}, &matrix));
     memset(weight, 0xff, sizeof weight);
     memset(bias, 0xff, sizeof bias);
-    suite_ok(s->b->ops->linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, 1));
-    s->b->ops->matrix_free(s->b, matrix);
+    suite_ok(fbt_linear(s->b, y, suite_buffer(s, x, 3, dtype), matrix, FBT_ACT_NONE, 1));
+    fbt_matrix_free(s->b, matrix);
     const double *got = suite_read(s, y, 2, dtype);
     assert_true(got[0] == 16 && got[1] == 35);
 }
@@ -194,14 +201,14 @@ static void linear_refuses(void **state)
 {
     suite *s = *state;
     double *w = suite_random(s, 12, 1, 0), *x = suite_random(s, 8, 1, 0);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    fbt_matrix *matrix = suite_matrix(s, w, NULL, 3, 4, s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
+    fbt_matrix *matrix = suite_matrix(s, w, NULL, 3, 4, suite_types(s));
     fbt_buffer *xb = suite_buffer(s, x, 8, dtype), *yb = suite_poisoned(s, 6, dtype),
                *small = suite_poisoned(s, 5, dtype);
-    suite_ok(s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 0));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, small, xb, matrix, FBT_ACT_NONE, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, 3));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear(s->b, yb, xb, matrix, FBT_ACT_NONE, -1));
+    suite_ok(fbt_linear(s->b, small, xb, matrix, FBT_ACT_NONE, 0));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, small, xb, matrix, FBT_ACT_NONE, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, yb, xb, matrix, FBT_ACT_NONE, 3));
+    suite_expect(FBT_ERR_ARG, fbt_linear(s->b, yb, xb, matrix, FBT_ACT_NONE, -1));
 }
 
 typedef enum residual_kind { RESIDUAL_OTHER, RESIDUAL_SAME, N_RESIDUALS } residual_kind;
@@ -219,14 +226,14 @@ static void sum_row(const suite *s, const linear_case *c, const double *x, const
             size += fabs(x[i] * w[o * c->n_in + i]);
         }
         sum[o] += residual[o];
-        error[o] = suite_product_error(s->b->precision) * (size + fabs(residual[o])) +
+        error[o] = suite_product_error(suite_types(s)) * (size + fabs(residual[o])) +
                    1.01 * suite_roundoff(s) * (fabs(sum[o]) + (bias != NULL ? fabs(bias[o]) : 0));
     }
 }
 
 static void check_linear_norm(suite *s, const linear_case *c, residual_kind kind)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int64_t n = c->n_rows * c->n_out;
     const float epsilon = 1e-5f;
     double *x = suite_random(s, c->n_rows * c->n_in, 1, 0),
@@ -237,7 +244,7 @@ static void check_linear_norm(suite *s, const linear_case *c, residual_kind kind
            *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
     double *sum = suite_block(s, c->n_out * (int64_t)sizeof *sum),
            *error = suite_block(s, c->n_out * (int64_t)sizeof *error);
-    const fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, s->b->precision);
+    const fbt_matrix *matrix = suite_matrix(s, w, bias, c->n_out, c->n_in, suite_types(s));
     const fbt_norm norm = suite_norm(s, gamma, beta, c->n_out, epsilon);
     fbt_buffer *xb = suite_buffer(s, x, c->n_rows * c->n_in, dtype), *rb = suite_buffer(s, residual, n, dtype);
     fbt_buffer *yb = kind == RESIDUAL_SAME ? rb : suite_poisoned(s, n, dtype);
@@ -245,7 +252,7 @@ static void check_linear_norm(suite *s, const linear_case *c, residual_kind kind
         sum_row(s, c, x + r * c->n_in, w, bias, residual + r * c->n_out, sum, error);
         suite_norm_row(s, sum, error, gamma, beta, c->n_out, epsilon, want + r * c->n_out, tolerance + r * c->n_out);
     }
-    suite_ok(s->b->ops->linear_norm(s->b, yb, xb, matrix, rb, &norm, c->n_rows));
+    suite_ok(fbt_linear_norm(s->b, yb, xb, matrix, rb, &norm, c->n_rows));
     suite_compare("linear_norm", suite_read(s, yb, n, dtype), want, tolerance, n);
     if (kind == RESIDUAL_OTHER) {
         assert_memory_equal(suite_read(s, rb, n, dtype), residual, (size_t)n * sizeof *residual);
@@ -273,16 +280,16 @@ static void linear_norm_refuses(void **state)
 {
     suite *s = *state;
     const int64_t n_out = suite_width(s, 3);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    const fbt_matrix *matrix = suite_matrix(s, suite_random(s, n_out * 4, 1, 0), NULL, n_out, 4, s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
+    const fbt_matrix *matrix = suite_matrix(s, suite_random(s, n_out * 4, 1, 0), NULL, n_out, 4, suite_types(s));
     fbt_buffer *x = suite_buffer(s, suite_random(s, 8, 1, 0), 8, dtype);
     fbt_buffer *y = suite_poisoned(s, 2 * n_out, dtype), *small = suite_poisoned(s, 2 * n_out - 1, dtype);
     const fbt_norm norm = suite_norm(s, NULL, NULL, n_out, 1e-5f), narrow = suite_norm(s, NULL, NULL, n_out - 1, 1e-5f);
-    suite_ok(s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 0));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, small, x, matrix, y, &norm, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, small, &norm, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &narrow, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->linear_norm(s->b, y, x, matrix, y, &norm, 3));
+    suite_ok(fbt_linear_norm(s->b, y, x, matrix, y, &norm, 0));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, small, x, matrix, y, &norm, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, small, &norm, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, y, &narrow, 2));
+    suite_expect(FBT_ERR_ARG, fbt_linear_norm(s->b, y, x, matrix, y, &norm, 3));
 }
 
 int run_linear_tests(void)

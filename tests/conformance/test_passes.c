@@ -15,8 +15,8 @@ typedef struct pass_net {
 
 static pass_net make_net(suite *s)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
-    return (pass_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, s->b->precision),
+    const fbt_dtype dtype = suite_dtype(s);
+    return (pass_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, suite_types(s)),
                       .norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f),
                       .x = suite_poisoned(s, N, dtype),
                       .between = suite_poisoned(s, N, dtype),
@@ -26,14 +26,14 @@ static pass_net make_net(suite *s)
 
 static void queue_operations(suite *s, const pass_net *net)
 {
-    suite_ok(s->b->ops->linear(s->b, net->between, net->x, net->w, FBT_ACT_RELU, N_ROWS));
-    suite_ok(s->b->ops->linear_norm(s->b, net->y, net->between, net->w, net->x, &net->norm, N_ROWS));
+    suite_ok(fbt_linear(s->b, net->between, net->x, net->w, FBT_ACT_RELU, N_ROWS));
+    suite_ok(fbt_linear_norm(s->b, net->y, net->between, net->w, net->x, &net->norm, N_ROWS));
 }
 
 /* Writes fresh numbers into x; *want: what y must be for them, from buffers of its own and outside any pass. */
 static void renew_inputs(suite *s, const pass_net *net, char *want)
 {
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     double values[N];
     pass_net other = *net;
     for (int i = 0; i < N; i++) {
@@ -45,7 +45,7 @@ static void renew_inputs(suite *s, const pass_net *net, char *want)
     other.y = suite_poisoned(s, N, dtype);
     queue_operations(s, &other);
     suite_read_bytes(s, want, other.y, net->n_bytes);
-    suite_ok(s->b->ops->write(s->b, net->x, typed, net->n_bytes));
+    suite_ok(fbt_buffer_write(s->b, net->x, typed, net->n_bytes));
 }
 
 /* Runs the pass of that key on fresh inputs and checks the result; whether the backend knew it. */
@@ -54,11 +54,11 @@ static int run_pass(suite *s, const pass_net *net, const void *key, int64_t n_ke
     int is_known = -1;
     char *want = suite_block(s, net->n_bytes), *got = suite_block(s, net->n_bytes);
     renew_inputs(s, net, want);
-    suite_ok(s->b->ops->pass_begin(s->b, key, n_key, &is_known));
+    suite_ok(fbt_graph_begin(s->b, key, n_key, &is_known));
     assert_true(is_known == 0 || is_known == 1);
     if (!is_known) {
         queue_operations(s, net);
-        suite_ok(s->b->ops->pass_end(s->b, FBT_OK));
+        suite_ok(fbt_graph_end(s->b, FBT_OK));
     }
     suite_read_bytes(s, got, net->y, net->n_bytes);
     assert_memory_equal(got, want, (size_t)net->n_bytes);
@@ -92,8 +92,8 @@ static void keys_are_told_apart(void **state)
             run_pass(s, &nets[k], keys[k], sizes[k]);
         }
     }
-    suite_expect(FBT_ERR_ARG, s->b->ops->pass_begin(s->b, keys[0], 0, &is_known));
-    suite_expect(FBT_ERR_ARG, s->b->ops->pass_begin(s->b, keys[0], FBT_PASS_KEY_BYTES + 1, &is_known));
+    suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], 0, &is_known));
+    suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], FBT_PASS_KEY_BYTES + 1, &is_known));
 }
 
 /* The same key on another lane is another pass: on other buffers, as a caller has them. */
@@ -101,40 +101,46 @@ static void lanes_have_passes_of_their_own(void **state)
 {
     suite *s = *state;
     fbt_backend_info info;
-    s->b->ops->info(s->b, &info);
+    fbt_backend_get_info(s->b, &info);
     const pass_net nets[2] = {make_net(s), make_net(s)};
     for (int i = 0; i < N_REPEATS; i++) {
         for (int l = 0; l < 2 && l < info.n_lanes; l++) {
-            s->b->ops->select_lane(s->b, l);
+            fbt_stream_select(s->b, l);
             run_pass(s, &nets[l], "key", 3);
         }
     }
-    s->b->ops->select_lane(s->b, 0);
+    fbt_stream_select(s->b, 0);
 }
 
 /* Broken by a pass that is replayed on memory that was freed: its key may come back with other buffers. */
 static void freed_buffers_are_forgotten(void **state)
 {
     suite *s = *state;
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     pass_net net = make_net(s);
     for (int round = 0; round < 2; round++) {
-        suite_ok(ops->buffer_new(s->b, net.n_bytes, &net.between));
+        suite_ok(fbt_buffer_new(s->b, net.n_bytes, &net.between));
         for (int i = 0; i < N_REPEATS; i++) {
             const int is_known = run_pass(s, &net, "key", 3);
             assert_true(i > 0 || !is_known);
         }
-        ops->buffer_free(s->b, net.between);
+        fbt_buffer_free(s->b, net.between);
     }
     fbt_matrix *w;
-    suite_ok(ops->matrix_new(s->b, suite_typed(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), WIDTH * WIDTH, dtype), dtype,
-                             NULL, WIDTH, WIDTH, s->b->precision, &w));
+    suite_ok(fbt_matrix_new(
+        s->b,
+        &(fbt_matrix_spec){.weight = suite_typed(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), WIDTH * WIDTH, dtype),
+                           .dtype = dtype,
+
+                           .n_out = WIDTH,
+                           .n_in = WIDTH,
+                           .types = suite_types(s)},
+        &w));
     net.between = suite_poisoned(s, N, dtype);
     for (int i = 0; i < N_REPEATS; i++) {
         run_pass(s, &net, "key", 3);
     }
-    ops->matrix_free(s->b, w);
+    fbt_matrix_free(s->b, w);
     assert_false(run_pass(s, &net, "key", 3));
 }
 
@@ -143,7 +149,6 @@ static void freed_buffers_are_forgotten(void **state)
 static void failed_passes_are_discarded(void **state)
 {
     suite *s = *state;
-    const fbt_backend_ops *ops = s->b->ops;
     const pass_net net = make_net(s);
     char key = 0;
     for (int n_before = 0; n_before < 2; n_before++, key++) {
@@ -151,12 +156,12 @@ static void failed_passes_are_discarded(void **state)
         for (int i = 0; i < n_before; i++) {
             run_pass(s, &net, &key, 1);
         }
-        suite_ok(ops->pass_begin(s->b, &key, 1, &is_known));
+        suite_ok(fbt_graph_begin(s->b, &key, 1, &is_known));
         assert_false(is_known);
-        suite_ok(ops->linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS));
-        const fbt_status status = ops->linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS + 1);
+        suite_ok(fbt_linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS));
+        const fbt_status status = fbt_linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS + 1);
         assert_int_equal(status, FBT_ERR_ARG);
-        suite_expect(FBT_ERR_ARG, ops->pass_end(s->b, status));
+        suite_expect(FBT_ERR_ARG, fbt_graph_end(s->b, status));
         assert_false(run_pass(s, &net, &key, 1));
         for (int i = 0; i < N_REPEATS; i++) {
             run_pass(s, &net, &key, 1);
@@ -183,11 +188,11 @@ static void many_passes_are_kept_apart(void **state)
                                 : round == 1 ? i / 3
                                              : (int32_t)suite_random_below(s, N_PASSES);
             const pass_net *net = &nets[key % N_NETS];
-            suite_ok(s->b->ops->write(s->b, net->y, got, net->n_bytes));
-            suite_ok(s->b->ops->pass_begin(s->b, &key, sizeof key, &is_known));
+            suite_ok(fbt_buffer_write(s->b, net->y, got, net->n_bytes));
+            suite_ok(fbt_graph_begin(s->b, &key, sizeof key, &is_known));
             if (!is_known) {
                 queue_operations(s, net);
-                suite_ok(s->b->ops->pass_end(s->b, FBT_OK));
+                suite_ok(fbt_graph_end(s->b, FBT_OK));
             }
             suite_read_bytes(s, got, net->y, net->n_bytes);
             assert_memory_equal(got, want[key % N_NETS], (size_t)net->n_bytes);

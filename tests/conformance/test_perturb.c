@@ -66,7 +66,7 @@ static void check_perturb(suite *s, const fbt_perturbation *p, int has_frozen)
     fbt_buffer *origins = suite_buffer_bytes(s, in.origins, sizeof in.origins);
     fbt_buffer *frozen = has_frozen ? suite_buffer_bytes(s, in.frozen, in.packed.n_rows) : NULL;
     in.packed.tokens = tokens;
-    suite_ok(s->b->ops->perturb(s->b, tokens, p, origins, frozen, &in.packed));
+    suite_ok(fbt_perturb(s->b, tokens, p, origins, frozen, &in.packed));
     suite_read_bytes(s, got, tokens, n_bytes);
     for (int i = 0; i < N_SEQUENCES; i++) {
         const int32_t first = in.packed.host_offsets[i];
@@ -105,16 +105,16 @@ static void perturb_refuses(void **state)
     fbt_buffer *origins = suite_buffer_bytes(s, in.origins, sizeof in.origins);
     fbt_buffer *few = suite_buffer_bytes(s, in.origins, sizeof in.origins - 1);
     fbt_perturbation p = {.seed = 1, .rate = 0.5, .vocab_size = 10};
-    suite_expect(FBT_ERR_ARG, s->b->ops->perturb(s->b, tokens, &p, few, NULL, &in.packed));
-    suite_expect(FBT_ERR_ARG, s->b->ops->perturb(s->b, few, &p, origins, NULL, &in.packed));
-    suite_expect(FBT_ERR_ARG, s->b->ops->perturb(s->b, tokens, &p, origins, few, &in.packed));
+    suite_expect(FBT_ERR_ARG, fbt_perturb(s->b, tokens, &p, few, NULL, &in.packed));
+    suite_expect(FBT_ERR_ARG, fbt_perturb(s->b, few, &p, origins, NULL, &in.packed));
+    suite_expect(FBT_ERR_ARG, fbt_perturb(s->b, tokens, &p, origins, few, &in.packed));
     p.rate = 1.5;
-    suite_expect(FBT_ERR_ARG, s->b->ops->perturb(s->b, tokens, &p, origins, NULL, &in.packed));
+    suite_expect(FBT_ERR_ARG, fbt_perturb(s->b, tokens, &p, origins, NULL, &in.packed));
     p = (fbt_perturbation){.seed = 1, .rate = 0.5, .vocab_size = 0};
-    suite_expect(FBT_ERR_ARG, s->b->ops->perturb(s->b, tokens, &p, origins, NULL, &in.packed));
+    suite_expect(FBT_ERR_ARG, fbt_perturb(s->b, tokens, &p, origins, NULL, &in.packed));
     p.vocab_size = 10;
     in.packed.n_sequences = in.packed.n_rows = 0;
-    suite_ok(s->b->ops->perturb(s->b, tokens, &p, origins, NULL, &in.packed));
+    suite_ok(fbt_perturb(s->b, tokens, &p, origins, NULL, &in.packed));
 }
 
 int run_perturb_tests(void)

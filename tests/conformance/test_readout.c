@@ -9,21 +9,21 @@ static void gather_copies_rows(void **state)
     suite *s = *state;
     enum { N_ROWS = 11, N = 6 };
     const int64_t d = suite_width(s, 37);
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int32_t rows[N] = {10, 0, 3, 3, 7, 1}, outside[2][1] = {{-1}, {N_ROWS}};
     double *x = suite_random(s, N_ROWS * d, 1, 0);
     fbt_buffer *xb = suite_buffer(s, x, N_ROWS * d, dtype), *y = suite_poisoned(s, N * d, dtype);
     fbt_buffer *index = suite_buffer_bytes(s, rows, sizeof rows);
-    suite_ok(s->b->ops->gather_rows(s->b, y, xb, index, N, d));
+    suite_ok(fbt_gather_rows(s->b, y, xb, index, N, d));
     const double *got = suite_read(s, y, N * d, dtype);
     for (int i = 0; i < N; i++) {
         assert_memory_equal(got + i * d, x + rows[i] * d, (size_t)d * sizeof *x);
     }
-    suite_ok(s->b->ops->gather_rows(s->b, y, xb, index, 0, d));
-    suite_expect(FBT_ERR_ARG, s->b->ops->gather_rows(s->b, y, xb, index, N + 1, d));
+    suite_ok(fbt_gather_rows(s->b, y, xb, index, 0, d));
+    suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, index, N + 1, d));
     for (int k = 0; k < 2 && suite_checks_indices(s); k++) {
         fbt_buffer *bad = suite_buffer_bytes(s, outside[k], sizeof outside[k]);
-        suite_expect(FBT_ERR_ARG, s->b->ops->gather_rows(s->b, y, xb, bad, 1, d));
+        suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, bad, 1, d));
     }
 }
 
@@ -33,7 +33,7 @@ static void mean_pool_matches_reference(void **state)
     suite *s = *state;
     const int32_t lengths[] = {1, 30, 2, 300, 17};
     const int64_t dims[] = {384, suite_width(s, 37), suite_width(s, 1)};
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     for (int k = 0; k < 3; k++) {
         int32_t *tokens, *prompts;
         fbt_packed packed = suite_packed(s, lengths, 5, 2, 1, &tokens, &prompts);
@@ -54,10 +54,10 @@ static void mean_pool_matches_reference(void **state)
                 tolerance[q * d + i] = 1e-5 * (fabs(want[q * d + i]) + 1 / sqrt((double)d));
             }
         }
-        suite_ok(s->b->ops->mean_pool(s->b, y, xb, &packed, d));
+        suite_ok(fbt_mean_pool(s->b, y, xb, &packed, d));
         suite_compare("mean_pool", suite_read(s, y, n, FBT_F32), want, tolerance, n);
         packed.n_sequences = packed.n_rows = 0;
-        suite_ok(s->b->ops->mean_pool(s->b, y, xb, &packed, d));
+        suite_ok(fbt_mean_pool(s->b, y, xb, &packed, d));
     }
 }
 
@@ -80,7 +80,7 @@ static void check_logits(suite *s, int64_t n, int64_t n_labels, int64_t d, fbt_d
             tolerance[i * n_labels + c] = scale * 1e-6 * size;
         }
     }
-    suite_ok(s->b->ops->label_logits(s->b, y, xb, dtype, lb, has_bias ? bb : NULL, scale, n, n_labels, d));
+    suite_ok(fbt_label_logits(s->b, y, xb, dtype, lb, has_bias ? bb : NULL, scale, n, n_labels, d));
     suite_compare("label_logits", suite_read(s, y, n * n_labels, FBT_F32), want, tolerance, n * n_labels);
 }
 
@@ -95,9 +95,9 @@ static void label_logits_match_reference(void **state)
     check_logits(s, 3, 1, suite_width(s, 1), FBT_BF16, 0);
     const int64_t d = suite_width(s, 4);
     fbt_buffer *x = suite_poisoned(s, 2 * d, FBT_F32);
-    suite_ok(s->b->ops->label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 0, 2, d));
-    suite_expect(FBT_ERR_ARG, s->b->ops->label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 3, 2, d));
-    suite_expect(FBT_ERR_ARG, s->b->ops->label_logits(s->b, x, x, FBT_I32, x, NULL, 1, 1, 2, d));
+    suite_ok(fbt_label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 0, 2, d));
+    suite_expect(FBT_ERR_ARG, fbt_label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 3, 2, d));
+    suite_expect(FBT_ERR_ARG, fbt_label_logits(s->b, x, x, FBT_I32, x, NULL, 1, 1, 2, d));
 }
 
 static double reference_loss(fbt_loss kind, const double *logits, int64_t n_labels, int64_t label, int64_t best)
@@ -138,7 +138,7 @@ static void check_loss(suite *s, fbt_loss kind, int64_t n, int64_t n_labels, dou
         want[i] = reference_loss(kind, logits + i * n_labels, n_labels, (int64_t)labels[i], first);
         tolerance[i] = 1e-6 * (1 + spread + fabs(want[i]));
     }
-    suite_ok(s->b->ops->loss(s->b, losses, predictions, xb, lb, kind, n, n_labels));
+    suite_ok(fbt_losses(s->b, losses, predictions, xb, lb, kind, n, n_labels));
     suite_compare("loss", suite_read(s, losses, n, FBT_F32), want, tolerance, n);
     assert_memory_equal(suite_read(s, predictions, n, FBT_I32), best, (size_t)n * sizeof *best);
 }
@@ -156,10 +156,10 @@ static void losses_match_reference(void **state)
     }
     const int32_t label = 2;
     fbt_buffer *x = suite_poisoned(s, 2, FBT_F32), *bad = suite_buffer_bytes(s, &label, sizeof label);
-    suite_ok(s->b->ops->loss(s->b, x, x, x, bad, FBT_LOSS_CE, 0, 2));
-    suite_expect(FBT_ERR_ARG, s->b->ops->loss(s->b, x, x, x, bad, FBT_LOSS_CE, 2, 2));
+    suite_ok(fbt_losses(s->b, x, x, x, bad, FBT_LOSS_CE, 0, 2));
+    suite_expect(FBT_ERR_ARG, fbt_losses(s->b, x, x, x, bad, FBT_LOSS_CE, 2, 2));
     if (suite_checks_indices(s)) {
-        suite_expect(FBT_ERR_ARG, s->b->ops->loss(s->b, x, x, x, bad, FBT_LOSS_CE, 1, 2));
+        suite_expect(FBT_ERR_ARG, fbt_losses(s->b, x, x, x, bad, FBT_LOSS_CE, 1, 2));
     }
 }
 
@@ -174,8 +174,8 @@ static void loss_passes_nan_on(void **state)
     fbt_buffer *out = suite_poisoned(s, 3, FBT_F32), *predictions = suite_poisoned(s, 3, FBT_I32);
     for (int kind = FBT_LOSS_CE; kind <= FBT_LOSS_HINGE; kind++) {
         const float zero[3] = {0};
-        suite_ok(s->b->ops->write(s->b, out, zero, sizeof zero));
-        suite_ok(s->b->ops->loss(s->b, out, predictions, x, y, (fbt_loss)kind, 3, 3));
+        suite_ok(fbt_buffer_write(s->b, out, zero, sizeof zero));
+        suite_ok(fbt_losses(s->b, out, predictions, x, y, (fbt_loss)kind, 3, 3));
         suite_read_bytes(s, losses, out, sizeof losses);
         assert_true(isnan(losses[0]) && isnan(losses[1]) && isnan(losses[2]));
     }

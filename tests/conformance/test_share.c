@@ -28,11 +28,11 @@ static shared_net make_net(suite *s, int is_owner)
     for (int i = 0; i < N_LARGE; i++) {
         double *weight = is_owner ? suite_random(s, large_out * 1024, scale, 0)
                                   : suite_block(s, large_out * 1024 * (int64_t)sizeof *weight);
-        net.large[i] = suite_matrix(s, weight, NULL, large_out, 1024, s->b->precision);
+        net.large[i] = suite_matrix(s, weight, NULL, large_out, 1024, suite_types(s));
     }
     net.word = suite_table(s, suite_random(s, N_TOKENS * WIDTH, scale, 0), N_TOKENS, WIDTH, FBT_F32);
     net.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, scale, 0), suite_random(s, WIDTH, scale, 0), WIDTH, WIDTH,
-                         s->b->precision);
+                         suite_types(s));
     net.position = suite_table(s, suite_random(s, N_TOKENS * WIDTH, scale, 0), N_TOKENS, WIDTH, FBT_F16);
     return net;
 }
@@ -40,8 +40,7 @@ static shared_net make_net(suite *s, int is_owner)
 /* Bytes that depend on the tables, the matrix and its bias. */
 static void compute(suite *s, const shared_net *net, char *bytes)
 {
-    const fbt_backend_ops *ops = s->b->ops;
-    const fbt_dtype dtype = fbt_precision_dtype(s->b->precision);
+    const fbt_dtype dtype = suite_dtype(s);
     const int32_t length = N_ROWS;
     int32_t *tokens, *prompts;
     double ones[WIDTH], zeros[WIDTH] = {0};
@@ -56,8 +55,8 @@ static void compute(suite *s, const shared_net *net, char *bytes)
     const fbt_embedding e = {
         .word = net->word, .position = net->position, .norm = suite_norm(s, ones, zeros, WIDTH, 1e-5f), .n_dim = WIDTH};
     fbt_buffer *x = suite_poisoned(s, N, dtype), *y = suite_poisoned(s, N, dtype);
-    suite_ok(ops->embed(s->b, x, &e, &packed));
-    suite_ok(ops->linear(s->b, y, x, net->w, FBT_ACT_NONE, N_ROWS));
+    suite_ok(fbt_embed(s->b, x, &e, &packed));
+    suite_ok(fbt_linear(s->b, y, x, net->w, FBT_ACT_NONE, N_ROWS));
     suite_read_bytes(s, bytes, y, N * (int64_t)fbt_dtype_bytes(dtype));
 }
 
@@ -86,13 +85,13 @@ static void child_computes(void **state)
     char bytes[N * sizeof(float)] = {0};
     fbt_share share;
     assert_true(transfer(STDIN_FILENO, &share, sizeof share, 0));
-    suite_ok(s->b->ops->share_import(s->b, &share));
+    suite_ok(fbt_share_import(s->b, &share));
     const shared_net net = make_net(s, 0);
     /* What is made beyond what was shared is this rank's own. */
     double one = 1, three = 3;
-    fbt_matrix *own = suite_matrix(s, &three, &one, 1, 1, FBT_PRECISION_FP32);
+    fbt_matrix *own = suite_matrix(s, &three, &one, 1, 1, fbt_types_find("fp32"));
     fbt_buffer *x = suite_buffer(s, &one, 1, FBT_F32), *y = suite_poisoned(s, 1, FBT_F32);
-    suite_ok(s->b->ops->linear(s->b, y, x, own, FBT_ACT_NONE, 1));
+    suite_ok(fbt_linear(s->b, y, x, own, FBT_ACT_NONE, 1));
     assert_true(suite_read(s, y, 1, FBT_F32)[0] == 4);
     compute(s, &net, bytes);
     assert_true(transfer(ANSWER_FILE, bytes, sizeof bytes, 1));
@@ -108,9 +107,11 @@ static void child_makes_others(void **state)
     fbt_share share;
     int n = 0;
     assert_true(transfer(STDIN_FILENO, &share, sizeof share, 0));
-    suite_ok(s->b->ops->share_import(s->b, &share));
+    suite_ok(fbt_share_import(s->b, &share));
     while (status == FBT_OK && n < 100) {
-        status = s->b->ops->matrix_new(s->b, weight, FBT_F32, NULL, 2, 2, FBT_PRECISION_FP32, &matrix);
+        status = fbt_matrix_new(
+            s->b, &(fbt_matrix_spec){.weight = weight, .n_out = 2, .n_in = 2, .types = fbt_types_find("fp32")},
+            &matrix);
         if (status == FBT_OK) {
             s->matrices[s->n_matrices++] = matrix;
         }
@@ -128,12 +129,12 @@ static void child_is_refused(void **state)
     char bytes[N * sizeof(float)], again[N * sizeof(float)];
     fbt_share share;
     assert_true(transfer(STDIN_FILENO, &share, sizeof share, 0));
-    suite_expect(FBT_ERR_UNSUPPORTED, s->b->ops->share_import(s->b, &share));
+    suite_expect(FBT_ERR_UNSUPPORTED, fbt_share_import(s->b, &share));
     const shared_net net = make_net(s, 1);
     memset(bytes, 0, sizeof bytes);
     memset(again, 0, sizeof again);
     compute(s, &net, bytes);
-    suite_ok(s->b->ops->share_export(s->b, &share));
+    suite_ok(fbt_share_export(s->b, &share));
     compute(s, &net, again);
     assert_memory_equal(bytes, again, sizeof bytes);
 }
@@ -199,19 +200,18 @@ static void run_child(child_task task, fbt_share *share, char *answer, size_t n_
 static void ranks_share_one_copy(void **state)
 {
     suite *s = *state;
-    const fbt_backend_ops *ops = s->b->ops;
     char own[N * sizeof(float)] = {0}, others[N * sizeof(float)];
     fbt_backend_info info;
     fbt_share *share = suite_block(s, sizeof *share);
-    ops->info(s->b, &info);
+    fbt_backend_get_info(s->b, &info);
     if (!info.can_share) {
-        suite_expect(FBT_ERR_UNSUPPORTED, ops->share_export(s->b, share));
-        suite_expect(FBT_ERR_UNSUPPORTED, ops->share_import(s->b, share));
+        suite_expect(FBT_ERR_UNSUPPORTED, fbt_share_export(s->b, share));
+        suite_expect(FBT_ERR_UNSUPPORTED, fbt_share_import(s->b, share));
         return;
     }
     const shared_net net = make_net(s, 1);
     compute(s, &net, own);
-    suite_ok(ops->share_export(s->b, share));
+    suite_ok(fbt_share_export(s->b, share));
     assert_true(share->n_bytes > 0 && share->n_bytes <= (int64_t)sizeof share->bytes);
     run_child(CHILD_COMPUTES, share, others, sizeof others);
     assert_memory_equal(own, others, sizeof own);
@@ -219,7 +219,7 @@ static void ranks_share_one_copy(void **state)
     if (suite_is_emulated(s)) {
         run_child(CHILD_IS_REFUSED, share, NULL, 0);
     }
-    suite_expect(FBT_ERR_ARG, ops->share_import(s->b, share)); /* constants were made */
+    suite_expect(FBT_ERR_ARG, fbt_share_import(s->b, share)); /* constants were made */
     compute(s, &net, others);
     assert_memory_equal(own, others, sizeof own);
 }
@@ -231,17 +231,17 @@ static void strange_imports_are_refused(void **state)
     fbt_backend_info info;
     fbt_share *share = suite_block(s, sizeof *share);
     suite *other;
-    s->b->ops->info(s->b, &info);
+    fbt_backend_get_info(s->b, &info);
     if (!info.can_share) {
         return;
     }
-    suite_expect(FBT_ERR_ARG, s->b->ops->share_import(s->b, share));
+    suite_expect(FBT_ERR_ARG, fbt_share_import(s->b, share));
     other = suite_begin(1);
     make_net(other, 1);
-    suite_ok(other->b->ops->share_export(other->b, share));
-    suite_expect(FBT_ERR_UNSUPPORTED, s->b->ops->share_import(s->b, share));
+    suite_ok(fbt_share_export(other->b, share));
+    suite_expect(FBT_ERR_UNSUPPORTED, fbt_share_import(s->b, share));
     share->n_bytes--;
-    suite_expect(FBT_ERR_ARG, s->b->ops->share_import(s->b, share));
+    suite_expect(FBT_ERR_ARG, fbt_share_import(s->b, share));
     suite_end(other);
     char bytes[N * sizeof(float)];
     const shared_net net = make_net(s, 1);

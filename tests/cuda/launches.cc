@@ -145,7 +145,7 @@ void embed(const sizes &n)
 {
     fbt_cuda_embed_args args = {};
     args.x = memory();
-    args.precision = FBT_PRECISION_BF16;
+    args.dtype = FBT_BF16;
     args.word = table(n.n_vocabulary);
     args.position = table(n.length + 2);
     args.type = table(1);
@@ -165,14 +165,14 @@ void norm(const sizes &n)
     args.y = memory();
     args.x = memory();
     args.bias = args.gamma = args.beta = array<float>();
-    args.precision = FBT_PRECISION_BF16;
+    args.dtype = FBT_BF16;
     args.n_rows = n.n_sequences * n.length;
     args.n_dim = n.n_dim;
     what = "norm";
     check(fbt_cuda_launch_norm(nullptr, &args));
 }
 
-void attention(const sizes &n, const char *name, fbt_precision precision, int one_query)
+void attention(const sizes &n, const char *name, fbt_dtype dtype, int one_query)
 {
     fbt_cuda_attention_args args = {};
     args.y = memory();
@@ -186,7 +186,7 @@ void attention(const sizes &n, const char *name, fbt_precision precision, int on
     args.n_heads = n.n_heads;
     args.head_dim = n.n_dim / n.n_heads;
     args.scale = 0.125f;
-    args.precision = precision;
+    args.dtype = dtype;
     what = name;
     check(fbt_cuda_launch_attention(nullptr, &args));
 }
@@ -223,19 +223,18 @@ void forward(const sizes &n)
     const int64_t n_rows = n.n_sequences * n.length;
     perturb(n);
     embed(n);
-    attention(n, "attention", FBT_PRECISION_BF16, 0);
+    attention(n, "attention", FBT_BF16, 0);
     norm(n);
     what = "bias_activation";
-    check(fbt_cuda_launch_bias_activation(nullptr, memory(), array<float>(), FBT_ACT_GELU_ERF, FBT_PRECISION_BF16,
-                                          n_rows, n.n_inner));
-    attention(n, "attention, fp32", FBT_PRECISION_FP32, 0);
-    attention(n, "attention, one query", FBT_PRECISION_BF16, 1);
+    check(fbt_cuda_launch_bias_activation(nullptr, memory(), array<float>(), FBT_ACT_GELU_ERF, FBT_BF16, n_rows,
+                                          n.n_inner));
+    attention(n, "attention, fp32", FBT_F32, 0);
+    attention(n, "attention, one query", FBT_BF16, 1);
     what = "gather_rows";
-    check(fbt_cuda_launch_gather_rows(nullptr, memory(), memory(), array<int32_t>(), FBT_PRECISION_BF16, n.n_sequences,
-                                      n.n_dim));
+    check(fbt_cuda_launch_gather_rows(nullptr, memory(), memory(), array<int32_t>(), FBT_BF16, n.n_sequences, n.n_dim));
     what = "mean_pool";
-    check(fbt_cuda_launch_mean_pool(nullptr, array<float>(), memory(), array<int32_t>(), FBT_PRECISION_BF16,
-                                    n.n_sequences, n.n_dim));
+    check(fbt_cuda_launch_mean_pool(nullptr, array<float>(), memory(), array<int32_t>(), FBT_BF16, n.n_sequences,
+                                    n.n_dim));
     label_logits(n);
     what = "loss";
     check(fbt_cuda_launch_loss(nullptr, array<float>(), array<int32_t>(), array<float>(), array<int32_t>(), FBT_LOSS_CE,

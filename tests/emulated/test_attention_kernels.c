@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct attention_case {
-    fbt_precision precision;
+    fbt_dtype dtype;
     const int32_t *lengths;
     int64_t n_sequences, n_heads, head_dim;
     int one_query;
@@ -24,7 +24,7 @@ enum { PAD = 8 };
 
 static attention_data make_data(const attention_case *c)
 {
-    const fbt_dtype dtype = c->precision == FBT_PRECISION_BF16 ? FBT_BF16 : FBT_F32;
+    const fbt_dtype dtype = c->dtype;
     attention_data d = {.width = c->n_heads * c->head_dim, .offsets = malloc((size_t)(c->n_sequences + 1) * 4)};
     assert_non_null(d.offsets);
     d.offsets[0] = 0;
@@ -71,7 +71,7 @@ static void launch(const attention_case *c, attention_data *d)
         .n_heads = c->n_heads,
         .head_dim = c->head_dim,
         .scale = (float)(1 / sqrt((double)c->head_dim)),
-        .precision = c->precision,
+        .dtype = c->dtype,
     };
     cuda_ok(fbt_cuda_launch_attention(NULL, &args));
     typed_read(&d->y);
@@ -127,7 +127,7 @@ static void check_attention(const attention_case *c)
     free(d.offsets);
 }
 
-static const fbt_precision precisions[] = {FBT_PRECISION_FP32, FBT_PRECISION_BF16};
+static const fbt_dtype dtypes[] = {FBT_F32, FBT_BF16};
 
 /* Broken by tiles whose edges are off by one: keys or queries left out, doubled, or taken from a neighbour. */
 static void attention_of_every_length(void **state)
@@ -139,7 +139,7 @@ static void attention_of_every_length(void **state)
     }
     lengths[130] = 200;
     for (int i = 0; i < 4; i++) {
-        check_attention(&(attention_case){.precision = precisions[i % 2],
+        check_attention(&(attention_case){.dtype = dtypes[i % 2],
                                           .lengths = lengths,
                                           .n_sequences = 131,
                                           .n_heads = 1,
@@ -157,7 +157,7 @@ static void attention_of_every_head_size(void **state)
     static const int64_t head_dims[] = {8, 16, 32, 40, 64, 80, 96, 128};
     (void)state;
     for (int i = 0; i < 4 * 8; i++) {
-        check_attention(&(attention_case){.precision = precisions[i % 2],
+        check_attention(&(attention_case){.dtype = dtypes[i % 2],
                                           .lengths = edges,
                                           .n_sequences = 7,
                                           .n_heads = i % 8 < 4 ? 1 : 3,
@@ -175,7 +175,7 @@ static void attention_of_long_sequences(void **state)
     static const int64_t head_dims[] = {32, 64, 128};
     (void)state;
     for (int i = 0; i < 6; i++) {
-        check_attention(&(attention_case){.precision = precisions[i % 2],
+        check_attention(&(attention_case){.dtype = dtypes[i % 2],
                                           .lengths = lengths,
                                           .n_sequences = 1 + i % 3,
                                           .n_heads = 1,
@@ -191,7 +191,7 @@ static void attention_is_batch_invariant(void **state)
     static const int32_t lengths[] = {71, 130, 9};
     (void)state;
     for (int i = 0; i < 4; i++) {
-        attention_case c = {.precision = precisions[i % 2],
+        attention_case c = {.dtype = dtypes[i % 2],
                             .lengths = lengths,
                             .n_sequences = 3,
                             .n_heads = 2,

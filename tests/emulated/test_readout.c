@@ -4,23 +4,18 @@
 #include <math.h>
 #include <string.h>
 
-static const fbt_precision precisions[] = {FBT_PRECISION_FP32, FBT_PRECISION_BF16};
+static const fbt_dtype dtypes[] = {FBT_F32, FBT_BF16};
 
-static fbt_dtype type_of(fbt_precision precision)
-{
-    return precision == FBT_PRECISION_BF16 ? FBT_BF16 : FBT_F32;
-}
-
-static void check_gather(fbt_precision precision, int64_t n, int64_t n_dim)
+static void check_gather(fbt_dtype dtype, int64_t n, int64_t n_dim)
 {
     enum { N_ROWS = 50 };
-    typed x = typed_random(type_of(precision), N_ROWS * n_dim, 1, 0), y = typed_poisoned(type_of(precision), n * n_dim);
+    typed x = typed_random(dtype, N_ROWS * n_dim, 1, 0), y = typed_poisoned(dtype, n * n_dim);
     int32_t *rows = malloc((size_t)n * sizeof *rows);
     assert_non_null(rows);
     for (int64_t i = 0; i < n; i++) {
         rows[i] = (int32_t)random_below(N_ROWS);
     }
-    cuda_ok(fbt_cuda_launch_gather_rows(NULL, y.device, x.device, device_copy(rows, n * 4), precision, n, n_dim));
+    cuda_ok(fbt_cuda_launch_gather_rows(NULL, y.device, x.device, device_copy(rows, n * 4), dtype, n, n_dim));
     typed_read(&y);
     for (int64_t i = 0; i < n; i++) {
         assert_memory_equal(y.values + i * n_dim, x.values + rows[i] * n_dim, (size_t)n_dim * sizeof(double));
@@ -33,24 +28,24 @@ static void gather_copies_rows(void **state)
 {
     (void)state;
     for (int p = 0; p < 2; p++) {
-        check_gather(precisions[p], 1, 8);
-        check_gather(precisions[p], 33, 1000);
-        check_gather(precisions[p], 70, 264);
+        check_gather(dtypes[p], 1, 8);
+        check_gather(dtypes[p], 33, 1000);
+        check_gather(dtypes[p], 70, 264);
     }
 }
 
 enum { N_POOLED = 7 };
 
-static void check_mean_pool(fbt_precision precision, int64_t d)
+static void check_mean_pool(fbt_dtype dtype, int64_t d)
 {
     const int32_t offsets[N_POOLED + 1] = {0, 1, 9, 10, 33, 35, 41, 58};
-    typed x = typed_random(type_of(precision), 58 * d, 1, 0.1), y = typed_poisoned(FBT_F32, N_POOLED * d);
+    typed x = typed_random(dtype, 58 * d, 1, 0.1), y = typed_poisoned(FBT_F32, N_POOLED * d);
     for (int64_t i = 33 * d; i < 34 * d; i++) { /* a mean of zero */
         x.values[i + d] = -x.values[i];
     }
     typed_write(&x);
-    cuda_ok(fbt_cuda_launch_mean_pool(NULL, y.device, x.device, device_copy(offsets, sizeof offsets), precision,
-                                      N_POOLED, d));
+    cuda_ok(
+        fbt_cuda_launch_mean_pool(NULL, y.device, x.device, device_copy(offsets, sizeof offsets), dtype, N_POOLED, d));
     typed_read(&y);
     double *want = malloc((size_t)d * sizeof *want);
     assert_non_null(want);
@@ -79,7 +74,7 @@ static void mean_pool_matches_reference(void **state)
     (void)state;
     for (int p = 0; p < 2; p++) {
         for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-            check_mean_pool(precisions[p], widths[i]);
+            check_mean_pool(dtypes[p], widths[i]);
         }
     }
 }
@@ -92,10 +87,10 @@ static void mean_pool_is_batch_invariant(void **state)
     typed x = typed_random(FBT_F32, 25 * D, 1, 0), both = typed_poisoned(FBT_F32, 2 * D),
           one = typed_poisoned(FBT_F32, D);
     (void)state;
-    cuda_ok(fbt_cuda_launch_mean_pool(NULL, both.device, x.device, device_copy(offsets, sizeof offsets),
-                                      FBT_PRECISION_FP32, 2, D));
+    cuda_ok(
+        fbt_cuda_launch_mean_pool(NULL, both.device, x.device, device_copy(offsets, sizeof offsets), FBT_F32, 2, D));
     cuda_ok(fbt_cuda_launch_mean_pool(NULL, one.device, (const float *)x.device + 5 * D,
-                                      device_copy(alone, sizeof alone), FBT_PRECISION_FP32, 1, D));
+                                      device_copy(alone, sizeof alone), FBT_F32, 1, D));
     typed_read(&both);
     typed_read(&one);
     assert_memory_equal(one.values, both.values + D, D * sizeof(double));
@@ -132,11 +127,11 @@ static void label_logits_match_reference(void **state)
 {
     (void)state;
     for (int p = 0; p < 2; p++) {
-        check_logits(type_of(precisions[p]), 3, 1, 8, 0);
-        check_logits(type_of(precisions[p]), 5, 2, 1024, 1);
-        check_logits(type_of(precisions[p]), 4, 14, 40, 1);
-        check_logits(type_of(precisions[p]), 2, 5, 1000, 0);
-        check_logits(type_of(precisions[p]), 1, 3, 12800, 1);
+        check_logits(dtypes[p], 3, 1, 8, 0);
+        check_logits(dtypes[p], 5, 2, 1024, 1);
+        check_logits(dtypes[p], 4, 14, 40, 1);
+        check_logits(dtypes[p], 2, 5, 1000, 0);
+        check_logits(dtypes[p], 1, 3, 12800, 1);
     }
 }
 

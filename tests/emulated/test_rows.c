@@ -5,12 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static const fbt_precision precisions[] = {FBT_PRECISION_FP32, FBT_PRECISION_BF16};
-
-static fbt_dtype type_of(fbt_precision precision)
-{
-    return precision == FBT_PRECISION_BF16 ? FBT_BF16 : FBT_F32;
-}
+static const fbt_dtype dtypes[] = {FBT_F32, FBT_BF16};
 
 /* ---- norm ---- */
 
@@ -29,7 +24,7 @@ static void normalise(double *row, int64_t n_dim, const double *gamma, const dou
 }
 
 typedef struct norm_case {
-    fbt_precision precision;
+    fbt_dtype dtype;
     int64_t n_rows, n_dim;
     int has_residual, has_bias;
     int target; /* 0: y is apart; 1: y is x; 2: y is residual */
@@ -38,7 +33,7 @@ typedef struct norm_case {
 static void check_norm(const norm_case c)
 {
     const int64_t n = c.n_rows * c.n_dim;
-    const fbt_dtype dtype = type_of(c.precision);
+    const fbt_dtype dtype = c.dtype;
     /* A mean far from zero: where the variance were a difference of two large sums, it would be lost. */
     typed x = typed_random(dtype, n, 1, dtype == FBT_F32 ? 100 : 4), residual = typed_random(dtype, n, 1, 0);
     typed bias = typed_random(FBT_F32, c.n_dim, 1, 0), gamma = typed_random(FBT_F32, c.n_dim, 0.3, 1);
@@ -52,7 +47,7 @@ static void check_norm(const norm_case c)
                                      .gamma = gamma.device,
                                      .beta = beta.device,
                                      .epsilon = 1e-5f,
-                                     .precision = c.precision,
+                                     .dtype = c.dtype,
                                      .n_rows = c.n_rows,
                                      .n_dim = c.n_dim};
     assert_non_null(want);
@@ -79,11 +74,11 @@ static void norm_matches_reference(void **state)
     for (int p = 0; p < 2; p++) {
         for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
             const int64_t n_rows = widths[i] > 2048 ? 2 : 5;
-            check_norm((norm_case){precisions[p], n_rows, widths[i], 1, 1, (int)(i % 3)});
+            check_norm((norm_case){dtypes[p], n_rows, widths[i], 1, 1, (int)(i % 3)});
         }
-        check_norm((norm_case){precisions[p], 9, 384, 0, 0, 1});
-        check_norm((norm_case){precisions[p], 9, 384, 1, 0, 2});
-        check_norm((norm_case){precisions[p], 9, 384, 0, 1, 0});
+        check_norm((norm_case){dtypes[p], 9, 384, 0, 0, 1});
+        check_norm((norm_case){dtypes[p], 9, 384, 1, 0, 2});
+        check_norm((norm_case){dtypes[p], 9, 384, 0, 1, 0});
         device_clear(NULL);
     }
 }
@@ -158,7 +153,7 @@ static void make_sequences(embed_inputs *in, int64_t n_sequences, int64_t shorte
     }
 }
 
-static embed_inputs make_embed(fbt_precision precision, int64_t d, fbt_prompt_mode mode, const fbt_dtype types[3],
+static embed_inputs make_embed(fbt_dtype dtype, int64_t d, fbt_prompt_mode mode, const fbt_dtype types[3],
                                int64_t n_sequences, int64_t shortest, int64_t longest)
 {
     const int64_t n_prompt = mode == FBT_PROMPT_NONE ? 0 : 4;
@@ -169,7 +164,7 @@ static embed_inputs make_embed(fbt_precision precision, int64_t d, fbt_prompt_mo
                        .gamma = typed_random(FBT_F32, d, 0.3, 1),
                        .beta = typed_random(FBT_F32, d, 1, 0),
                        .prompts = typed_random(FBT_F32, N_PROMPTS * (n_prompt + 1) * d, 1, 0)};
-    in.args = (fbt_cuda_embed_args){.precision = precision,
+    in.args = (fbt_cuda_embed_args){.dtype = dtype,
                                     .word = lookup(&in.word, N_TOKENS),
                                     .position = lookup(&in.position, N_POSITIONS),
                                     .type = lookup(&in.type, 2),
@@ -183,7 +178,7 @@ static embed_inputs make_embed(fbt_precision precision, int64_t d, fbt_prompt_mo
                                     .prompts = mode == FBT_PROMPT_NONE ? NULL : in.prompts.device};
     make_sequences(&in, n_sequences, shortest, longest);
     const int64_t n_rows = in.offsets[n_sequences];
-    in.x = typed_poisoned(type_of(precision), n_rows * d);
+    in.x = typed_poisoned(dtype, n_rows * d);
     in.args.x = in.x.device;
     in.args.packed = (fbt_cuda_packed){.tokens = device_copy(in.tokens, n_rows * 4),
                                        .offsets = device_copy(in.offsets, (n_sequences + 1) * 4),
@@ -263,7 +258,7 @@ static void embed_matches_reference(void **state)
         for (int mode = FBT_PROMPT_NONE; mode <= FBT_PROMPT_INPUT; mode++) {
             for (int w = 0; w < 3; w++) {
                 embed_inputs in =
-                    make_embed(precisions[p], widths[w], (fbt_prompt_mode)mode, types + (mode + w) % 3, 4, 5, 8);
+                    make_embed(dtypes[p], widths[w], (fbt_prompt_mode)mode, types + (mode + w) % 3, 4, 5, 8);
                 in.args.type.rows = (mode + w + p) % 2 == 0 ? NULL : in.args.type.rows;
                 check_embed(&in);
                 free_embed(&in);
@@ -280,7 +275,7 @@ static void embed_finds_the_sequence(void **state)
     const fbt_dtype types[] = {FBT_F32, FBT_F32, FBT_F32};
     (void)state;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        embed_inputs in = make_embed(FBT_PRECISION_FP32, 8, FBT_PROMPT_NONE, types, counts[i], counts[i] == 1, 2);
+        embed_inputs in = make_embed(FBT_F32, 8, FBT_PROMPT_NONE, types, counts[i], counts[i] == 1, 2);
         check_embed(&in);
         free_embed(&in);
     }
@@ -304,7 +299,7 @@ static void embed_reports(void **state)
 {
     const fbt_dtype types[] = {FBT_BF16, FBT_F32, FBT_F32};
     (void)state;
-    embed_inputs in = make_embed(FBT_PRECISION_BF16, 264, FBT_PROMPT_INPUT, types, 3, 8, 8);
+    embed_inputs in = make_embed(FBT_BF16, 264, FBT_PROMPT_INPUT, types, 3, 8, 8);
     expect_error(&in, 23, N_TOKENS - 1, FBT_CUDA_ERROR_NONE);
     expect_error(&in, 23, N_TOKENS, FBT_CUDA_ERROR_TOKEN);
     expect_error(&in, 4, -1, FBT_CUDA_ERROR_TOKEN);
@@ -334,17 +329,16 @@ static double activate(fbt_activation activation, double x)
     }
 }
 
-static void check_activation(fbt_activation activation, fbt_precision precision, int64_t n_rows, int64_t n_dim,
-                             int has_bias)
+static void check_activation(fbt_activation activation, fbt_dtype dtype, int64_t n_rows, int64_t n_dim, int has_bias)
 {
-    typed y = typed_random(type_of(precision), n_rows * n_dim, 2, 0), bias = typed_random(FBT_F32, n_dim, 1, 0);
+    typed y = typed_random(dtype, n_rows * n_dim, 2, 0), bias = typed_random(FBT_F32, n_dim, 1, 0);
     double *x = malloc((size_t)y.n * sizeof *x);
     assert_non_null(x);
     for (int64_t i = 0; i < y.n; i++) {
         x[i] = y.values[i] + (has_bias ? bias.values[i % n_dim] : 0);
     }
-    cuda_ok(fbt_cuda_launch_bias_activation(NULL, y.device, has_bias ? bias.device : NULL, activation, precision,
-                                            n_rows, n_dim));
+    cuda_ok(fbt_cuda_launch_bias_activation(NULL, y.device, has_bias ? bias.device : NULL, activation, dtype, n_rows,
+                                            n_dim));
     typed_read(&y);
     for (int64_t i = 0; i < y.n; i++) {
         assert_near("activation", i, y.values[i], activate(activation, x[i]), 1.01 * roundoff(y.dtype), 1.5e-6);
@@ -361,7 +355,7 @@ static void activation_matches_reference(void **state)
     for (int activation = FBT_ACT_NONE; activation <= FBT_ACT_TANH; activation++) {
         for (int p = 0; p < 2; p++) {
             for (int i = 0; i < 4; i++) {
-                check_activation((fbt_activation)activation, precisions[p], sizes[i][0], sizes[i][1], i != 1);
+                check_activation((fbt_activation)activation, dtypes[p], sizes[i][0], sizes[i][1], i != 1);
             }
         }
     }
@@ -447,10 +441,10 @@ static void nothing_is_done_for_no_rows(void **state)
     (void)state;
     cuda_ok(fbt_cuda_launch_norm(NULL, &(fbt_cuda_norm_args){.n_dim = 8}));
     cuda_ok(fbt_cuda_launch_embed(NULL, &(fbt_cuda_embed_args){.n_dim = 8}));
-    cuda_ok(fbt_cuda_launch_bias_activation(NULL, NULL, NULL, FBT_ACT_RELU, FBT_PRECISION_FP32, 0, 8));
+    cuda_ok(fbt_cuda_launch_bias_activation(NULL, NULL, NULL, FBT_ACT_RELU, FBT_F32, 0, 8));
     cuda_ok(fbt_cuda_launch_perturb(NULL, NULL, &(fbt_perturbation){.rate = 1}, NULL, NULL, &(fbt_cuda_packed){0}));
-    cuda_ok(fbt_cuda_launch_gather_rows(NULL, NULL, NULL, NULL, FBT_PRECISION_FP32, 0, 8));
-    cuda_ok(fbt_cuda_launch_mean_pool(NULL, NULL, NULL, NULL, FBT_PRECISION_FP32, 0, 8));
+    cuda_ok(fbt_cuda_launch_gather_rows(NULL, NULL, NULL, NULL, FBT_F32, 0, 8));
+    cuda_ok(fbt_cuda_launch_mean_pool(NULL, NULL, NULL, NULL, FBT_F32, 0, 8));
     cuda_ok(fbt_cuda_launch_label_logits(NULL, &(fbt_cuda_label_logits_args){.n_labels = 2, .n_dim = 8}));
     cuda_ok(fbt_cuda_launch_loss(NULL, NULL, NULL, NULL, NULL, FBT_LOSS_CE, 0, 2));
     cuda_ok(cudaDeviceSynchronize());

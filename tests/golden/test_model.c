@@ -78,8 +78,8 @@ static void run_case(fbt_backend *b, const char *folder, const fixture *f, const
 static double pruning_bound(const fbt_backend *b, const precision *p)
 {
     fbt_backend_info info;
-    b->ops->info(b, &info);
-    return strcmp(info.name, "cuda") == 0 && info.precision == FBT_PRECISION_BF16 ? p->bound : p->pruning_bound;
+    fbt_backend_get_info(b, &info);
+    return strcmp(info.name, "cuda") == 0 && info.types->compute == FBT_COMPUTE_BF16 ? p->bound : p->pruning_bound;
 }
 
 static double check_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
@@ -149,7 +149,7 @@ static void check_fixtures(const precision *p)
     }
     assert_true(b == NULL || n_checked >= 4);
     if (b != NULL) {
-        b->ops->close(b);
+        fbt_backend_close(b);
     }
 }
 
@@ -206,7 +206,7 @@ int main(void)
         return 77;
     }
     must(status);
-    b->ops->close(b);
+    fbt_backend_close(b);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_match_in_fp32),
         cmocka_unit_test(logits_match_in_bf16),

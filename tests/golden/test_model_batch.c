@@ -1,6 +1,7 @@
 /* Model: a sequence's logits are the same bits whatever else is in the batch and however many threads work; prompts
  * likewise; batches that make no sense are refused. */
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "fixture.h"
 
 #include <math.h>
@@ -45,7 +46,7 @@ static void open_fixture(const char *name, char folder[1024], fixture *f)
 /* Sequence s of `from`, as it is, behind what `to` holds. */
 static void append(const fbt_batch *from, int64_t s, const fixture_case *c, fbt_batch *to)
 {
-    int64_t n_placeholders = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
+    int64_t n_placeholders = fbt_prompt_rows_in_front(c->mode, c->n_prompt_tokens);
     int32_t begin = from->offsets[s] + (int32_t)n_placeholders;
     const fbt_sequence sequence = {.tokens = from->tokens + begin,
                                    .frozen = from->frozen + begin,
@@ -106,7 +107,7 @@ static void check_case(const char *precision, const char *folder, const fixture 
         }
         check_orders(model, f, c, reference);
         fbt_model_close(model);
-        b->ops->close(b);
+        fbt_backend_close(b);
     }
 }
 
@@ -171,7 +172,7 @@ static void prompts_do_not_matter_to_each_other(void **state)
     free(a);
     free(p0);
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -234,7 +235,7 @@ static void impossible_batches_are_refused(void **state)
     must(fbt_batch_append(batch, &text, 4, 0));
     refuse(model, batch, "sequence 1 has 39 tokens, the model has 38 positions");
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -279,7 +280,7 @@ static void impossible_options_are_refused(void **state)
     assert_int_equal(fbt_model_set_projection(model, NULL, NULL, 3), FBT_ERR_ARG);
     fbt_error_clear();
     fbt_model_close(model);
-    b->ops->close(b);
+    fbt_backend_close(b);
     fixture_clear(&f);
 }
 
@@ -329,7 +330,7 @@ static void random_models_run(void **state)
     assert_true(fabs(logits[0][1]) <= 20.001 && fabs(logits[0][0]) <= 20.001);
     fbt_model_close(model);
     fbt_batch_clear(&batch);
-    b->ops->close(b);
+    fbt_backend_close(b);
 }
 
 int main(void)

@@ -1,8 +1,10 @@
 /* Model: what it asks of a backend keeps backend.h's word, seen by a backend that watches. The processor's does the
  * computing, but it says that it has two lanes, fills what is read only when it is waited for, and looks at passes:
  * nothing but operations within them, the same operations with the same arguments for the same key. */
+#include "base/prompt_mode.h"
 #include "base/rng.h"
 #include "fixture.h"
+#include "kernels/backend_ops.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,12 +62,6 @@ static void note(const char *name, const uint64_t *arguments, int n)
 #define NOTE(name, ...)                                                                                                \
     note(name, (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
 #define P(pointer) ((uint64_t)(uintptr_t)(pointer))
-
-static void info(const fbt_backend *b, fbt_backend_info *info)
-{
-    watch.real->info(b, info);
-    info->n_lanes = N_LANES;
-}
 
 static void select_lane(fbt_backend *b, int lane)
 {
@@ -233,7 +229,6 @@ static fbt_backend *open_watched(void)
     memset(&watch, 0, sizeof watch);
     watch.real = b->ops;
     watch.ops = *b->ops;
-    watch.ops.info = info;
     watch.ops.select_lane = select_lane;
     watch.ops.buffer_new = buffer_new;
     watch.ops.buffer_free = buffer_free;
@@ -253,13 +248,14 @@ static fbt_backend *open_watched(void)
     watch.ops.label_logits = label_logits;
     watch.ops.loss = loss;
     b->ops = &watch.ops;
+    b->info.n_lanes = N_LANES;
     return b;
 }
 
 static void close_watched(fbt_backend *b)
 {
     b->ops = watch.real;
-    b->ops->close(b);
+    fbt_backend_close(b);
 }
 
 static void open_fixture(const char *name, char folder[1024], fixture *f)
@@ -277,7 +273,7 @@ static void make_batch(const fixture_case *c, int64_t first, int perturbed, fbt_
 {
     static const uint8_t frozen[64] = {1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1,
                                        0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1};
-    const int64_t in_front = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
+    const int64_t in_front = fbt_prompt_rows_in_front(c->mode, c->n_prompt_tokens);
     fbt_batch_reset(batch);
     for (int64_t s = first; s < c->batch.n_sequences; s++) {
         const int32_t begin = c->batch.offsets[s] + (int32_t)in_front;

@@ -274,7 +274,7 @@ static void close_subject(subject *s)
 {
     free(s->bytes);
     fixture_clear(&s->f);
-    s->b->ops->close(s->b);
+    fbt_backend_close(s->b);
 }
 
 /* Damaged in a place that matters: an error that names a file of the folder. Elsewhere (metadata): the same logits. */

@@ -24,7 +24,7 @@ static fbt_status check_case(fbt_backend *b, const fixture *f, const fixture_cas
         double mine = fabs(logits[i] - c->logits[i]) / c->largest;
         error = mine <= error ? error : mine; /* NaN becomes the error */
     }
-    printf("mode %d, %s: error %.1e\n", (int)c->mode, fbt_precision_name(b->precision), error);
+    printf("mode %d, %s: error %.1e\n", (int)c->mode, fbt_backend_types(b)->name, error);
     if (!(error <= bound)) {
         FBT_FAIL(FBT_ERR_NUMERIC, "error %g is above %g", error, bound);
     }
@@ -45,7 +45,7 @@ static fbt_status check_precision(const fixture *f, const char *precision, doubl
         status = check_case(b, f, &f->cases[i], bound);
     }
     if (b != NULL) {
-        b->ops->close(b);
+        fbt_backend_close(b);
     }
     return status;
 }

@@ -28,8 +28,8 @@ static void sample_make(int32_t tokens[N], uint8_t frozen[N])
 static fbt_buffer *buffer_of(const void *bytes, int64_t n_bytes)
 {
     fbt_buffer *buffer;
-    assert_int_equal(b->ops->buffer_new(b, n_bytes, &buffer), FBT_OK);
-    assert_int_equal(b->ops->write(b, buffer, bytes, n_bytes), FBT_OK);
+    assert_int_equal(fbt_buffer_new(b, n_bytes, &buffer), FBT_OK);
+    assert_int_equal(fbt_buffer_write(b, buffer, bytes, n_bytes), FBT_OK);
     return buffer;
 }
 
@@ -57,18 +57,18 @@ static void perturb_all(const fbt_perturbation *p, const fbt_origin *origins, in
                                .n_sequences = n_samples,
                                .n_rows = n_rows,
                                .max_length = length};
-    assert_int_equal(b->ops->perturb(b, tokens_buffer, p, origins_buffer, frozen_buffer, &packed), FBT_OK);
-    assert_int_equal(b->ops->read(b, rows, tokens_buffer, n_rows * (int64_t)sizeof *rows), FBT_OK);
-    assert_int_equal(b->ops->sync(b), FBT_OK);
+    assert_int_equal(fbt_perturb(b, tokens_buffer, p, origins_buffer, frozen_buffer, &packed), FBT_OK);
+    assert_int_equal(fbt_buffer_read(b, rows, tokens_buffer, n_rows * (int64_t)sizeof *rows), FBT_OK);
+    assert_int_equal(fbt_stream_sync(b), FBT_OK);
     for (int64_t s = 0; s < n_samples; s++) {
         for (int64_t i = 0; i < FRONT; i++) {
             assert_int_equal(rows[s * length + i], 7777);
         }
         memcpy(out + s * N, rows + s * length + FRONT, (size_t)n_tokens * sizeof *out);
     }
-    b->ops->buffer_free(b, tokens_buffer);
-    b->ops->buffer_free(b, origins_buffer);
-    b->ops->buffer_free(b, frozen_buffer);
+    fbt_buffer_free(b, tokens_buffer);
+    fbt_buffer_free(b, origins_buffer);
+    fbt_buffer_free(b, frozen_buffer);
     test_free(rows);
     test_free(offsets);
     test_free(all_frozen);
@@ -267,6 +267,6 @@ int main(void)
         return 1;
     }
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
-    b->ops->close(b);
+    fbt_backend_close(b);
     return n_failed;
 }

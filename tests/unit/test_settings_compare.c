@@ -24,6 +24,7 @@ static void init(fbt_settings *settings)
 static void other_value(const fbt_option *option, const fbt_settings *settings, char *text, size_t n_bytes)
 {
     const void *member = (const char *)settings + option->offset;
+    const char *const *names;
     char *old = NULL;
     assert_int_equal(fbt_option_value_text(option, settings, &old), FBT_OK);
     switch (option->kind) {
@@ -42,7 +43,8 @@ static void other_value(const fbt_option *option, const fbt_settings *settings, 
         break;
     case FBT_OPTION_WORD:
     case FBT_OPTION_CHOICE:
-        snprintf(text, n_bytes, "%s=%s", option->key, option->choices[strcmp(option->choices[0], old) == 0]);
+        names = option->choices + option->first_choice;
+        snprintf(text, n_bytes, "%s=%s", option->key, names[strcmp(names[0], old) == 0]);
         break;
     }
     free(old);

@@ -1,4 +1,4 @@
-#include "run/stop.h"
+#include "cli/stop.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* What asks a run to end before its last round: signals, and the end of the batch job. A run asks between two rounds
  * and agrees with its other ranks; nothing here is collective. */
-#ifndef FBT_RUN_STOP_H
-#define FBT_RUN_STOP_H
+#ifndef FBT_CLI_STOP_H
+#define FBT_CLI_STOP_H
 
 /* From now on SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it all the
  * same. Call once, before MPI starts. */

@@ -1,6 +1,6 @@
 /* Tables of a sweep's runs on standard output. */
-#ifndef FBT_SWEEP_TABLE_H
-#define FBT_SWEEP_TABLE_H
+#ifndef FBT_CLI_SWEEP_TABLE_H
+#define FBT_CLI_SWEEP_TABLE_H
 
 #include "base/status.h"
 #include "sweep/sweep.h"

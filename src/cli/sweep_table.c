@@ -1,4 +1,4 @@
-#include "sweep/sweep_table.h"
+#include "cli/sweep_table.h"
 
 #include "base/log.h"
 #include "base/memory.h"

@@ -1,0 +1,80 @@
+/* For those who write a backend: the table of operations that it fills in. What each does, its shapes and its arguments
+ * stand at the function that calls it (kernels/backend.h; kernels/interface.c): .attention at fbt_attend, .write at
+ * fbt_buffer_write. */
+#ifndef FBT_BACKEND_OPS_H
+#define FBT_BACKEND_OPS_H
+
+#include "kernels/backend.h"
+
+struct fbt_backend_ops {
+    void (*close)(fbt_backend *b);
+    fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
+    void (*select_lane)(fbt_backend *b, int lane);
+    fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
+    void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
+    fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
+    fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
+    fbt_status (*sync)(fbt_backend *b);
+    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
+    fbt_status (*stamp)(fbt_backend *b, int64_t index);
+    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+    void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
+    fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
+    fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
+    fbt_status (*matrix_new)(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
+    void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
+    fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
+                            fbt_table **table);
+    void (*table_free)(fbt_backend *b, fbt_table *table);
+    fbt_status (*perturb)(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
+                          const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
+    fbt_status (*embed)(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
+    fbt_status (*linear)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                         fbt_activation activation, int64_t n_rows);
+    fbt_status (*linear_norm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                              const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
+                            int64_t n_dim);
+    fbt_status (*attention)(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+    fbt_status (*gather_rows)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
+                              int64_t n_dim);
+    fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
+                            int64_t n_dim);
+    fbt_status (*label_logits)(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                               const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
+                               int64_t n_labels, int64_t n_dim);
+    fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
+                       const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+    fbt_status (*library_product)(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
+                                  double *best_s);
+    fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
+};
+
+/* Every backend's object starts with this. */
+struct fbt_backend {
+    const fbt_backend_ops *ops;
+    fbt_backend_info info; /* filled in when it is opened */
+
+    /* What follows is the interface's. */
+    const fbt_backend_driver *driver;
+};
+
+/* A backend makes these three, and may put members of its own behind them. */
+struct fbt_buffer {
+    void *data;
+    int64_t n_bytes;
+};
+
+struct fbt_table {
+    void *rows; /* [n_rows, n_dim]; never written to */
+    fbt_dtype dtype;
+    int64_t n_rows, n_dim;
+};
+
+struct fbt_matrix {
+    int64_t n_out, n_in;
+    const fbt_types *types;
+};
+
+#endif
