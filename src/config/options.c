@@ -1,6 +1,7 @@
 #include "config/options.h"
 
 #include "base/memory.h"
+#include "base/rng_block.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -40,7 +41,6 @@ static const char *const precisions[] = {"auto", FBT_PRECISION_LIST(FBT_CHOICE_N
         .real_max = max_, .above_min = above_, .meaning = meaning_                                                     \
     }
 
-/* Limits of clients, generations, population and rounds are those of the random streams' counter (src/base/rng.h). */
 static const fbt_option table[] = {
     TEXT("run.output", run.output, "run.h5", "path of the run file"),
     INT("run.seed", run.seed, "1", 0, INT64_MAX, "seed of everything random in the run"),
@@ -68,7 +68,7 @@ static const fbt_option table[] = {
     CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
            "entries of the random projection A"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names, "how clients search and the server aggregates"),
-    INT("fed.clients", fed.clients, "10", 1, 65535, "K, number of clients"),
+    INT("fed.clients", fed.clients, "10", 1, FBT_RNG_N_CLIENTS - 1, "K, number of clients"),
     INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
     CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
@@ -76,8 +76,9 @@ static const fbt_option table[] = {
          "dirichlet partition: concentration; small: very unequal clients"),
     CHOICE("fed.client_seeds", fed.client_seeds, "distinct", fbt_client_seeds_names,
            "shared: all clients draw the same noise in a round, as the official code does"),
-    INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
-    INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
+    INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
+        "I, generations of a client in a round"),
+    INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
     BOOL(

@@ -3,11 +3,9 @@
 #include "model/model_internal.h"
 
 #include "base/prompt_mode.h"
+#include "base/rng_block.h"
 
 #include <inttypes.h>
-
-/* Fields of a random stream (rng.h). */
-enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
 
 fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape)
 {
@@ -71,7 +69,8 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
                  model->lane->n_prompts);
     }
     const fbt_origin *origin = &batch->origins[s];
-    if (origin->client >= MAX_CLIENT || (origin->client >= 0 && (origin->sample < 0 || origin->sample >= MAX_SAMPLE))) {
+    if (origin->client >= FBT_RNG_N_CLIENTS ||
+        (origin->client >= 0 && (origin->sample < 0 || origin->sample >= FBT_RNG_N_CANDIDATES))) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " cannot be perturbed as sample %d of client %d", s, origin->sample,
                  origin->client);
     }

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What the embedding readout makes a sequence's one row of. */
 typedef enum fbt_pooling {
     FBT_POOLING_MEAN, /* the mean of all rows, the prompt's too             */
@@ -205,5 +209,9 @@ typedef struct fbt_model_profile {
     double bytes[FBT_MODEL_N_OPERATIONS];
 } fbt_model_profile;
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile); /* NULL: stop; borrowed */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
