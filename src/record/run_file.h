@@ -29,6 +29,7 @@ typedef struct fbt_run_text {
 typedef struct fbt_run_header {
     const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved;     /* all settings                                                             */
+    const char *config_decides;      /* fbt_settings_list_decides                                                */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;               /* K */
