@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_array_type { FBT_ARRAY_FLOAT64, FBT_ARRAY_INT64 } fbt_array_type;
 
 enum { FBT_ARRAY_VALUE_BYTES = 8 }; /* of either type */
@@ -19,5 +23,9 @@ typedef struct fbt_array {
 
 /* The array called `name` in a list, or NULL. */
 const fbt_array *fbt_array_find(const fbt_array *arrays, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
