@@ -34,7 +34,7 @@ check_shellcheck() {
 
 check_ruff() {
     [ -x .venv/bin/ruff ] || skip "there is no ruff in .venv; jobs/setup.sh --tests installs it"
-    .venv/bin/ruff check --no-cache analysis jobs tests
+    .venv/bin/ruff check --no-cache analysis jobs packaging tests
 }
 
 [ $# -gt 0 ] || set -- clang-format shellcheck ruff
