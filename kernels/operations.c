@@ -14,22 +14,18 @@ static int has_rows(int64_t n, const char *what, fbt_status *status)
     return n > 0;
 }
 
-/* Of a batch, which has rows and sequences or neither. */
-static int has_sequences(const fbt_packed *packed, const char *what, fbt_status *status)
+/* Of a batch: rows without sequences, and the other way round, are refused with everything else. */
+static int has_sequences(const fbt_packed *packed)
 {
-    if (packed->n_rows == 0 && packed->n_sequences == 0) {
-        *status = FBT_OK;
-        return 0;
-    }
-    return has_rows(packed->n_rows, what, status);
+    return packed->n_rows != 0 || packed->n_sequences != 0;
 }
 
 fbt_status fbt_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                        const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed)
 {
-    fbt_status status;
-    if (!has_sequences(packed, "perturb", &status)) {
-        return status;
+    fbt_status status = FBT_OK;
+    if (!has_sequences(packed)) {
+        return FBT_OK;
     }
     FBT_TRY(b->ops->perturb != NULL ? FBT_OK : fbt_backend_lacks(b, "perturb"));
     FBT_TRY(fbt_check_perturb(tokens, perturbation, origins, frozen, packed));
@@ -42,9 +38,9 @@ done:
 
 fbt_status fbt_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed)
 {
-    fbt_status status;
-    if (!has_sequences(packed, "embed", &status)) {
-        return status;
+    fbt_status status = FBT_OK;
+    if (!has_sequences(packed)) {
+        return FBT_OK;
     }
     FBT_TRY(b->ops->embed != NULL ? FBT_OK : fbt_backend_lacks(b, "embed"));
     FBT_TRY(fbt_check_embed(b, x, embedding, packed));
@@ -105,9 +101,9 @@ done:
 
 fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention)
 {
-    fbt_status status;
-    if (!has_sequences(attention->packed, "attention", &status)) {
-        return status;
+    fbt_status status = FBT_OK;
+    if (!has_sequences(attention->packed)) {
+        return FBT_OK;
     }
     FBT_TRY(b->ops->attention != NULL ? FBT_OK : fbt_backend_lacks(b, "attention"));
     FBT_TRY(fbt_check_attend(b, y, attention));
@@ -136,10 +132,10 @@ done:
 
 fbt_status fbt_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim)
 {
-    fbt_status status;
+    fbt_status status = FBT_OK;
     fbt_work work;
-    if (!has_sequences(packed, "mean_pool", &status)) {
-        return status;
+    if (!has_sequences(packed)) {
+        return FBT_OK;
     }
     FBT_TRY(b->ops->mean_pool != NULL ? FBT_OK : fbt_backend_lacks(b, "mean_pool"));
     FBT_TRY(fbt_check_mean_pool(b, y, x, packed, n_dim));
