@@ -5,11 +5,14 @@
 #   bash jobs/setup.sh --cuda     and a CUDA toolkit, for the preset cuda
 #   bash jobs/setup.sh --tests    and all that the tests need, a CUDA toolkit among it
 #
-# Sourced, it defines the functions and the variable FBT_ROOT, and runs nothing:
+# Sourced, it defines the functions and the variables FBT_ROOT and FBT_WORK, and runs nothing:
 #   fbt_install_packages build [cuda] [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
 #   and those of jobs/cuda.sh
 
 FBT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# Where .venv, caches, models and data sets go: into the checkout; with an installed copy (PREFIX/share/fedbpt), into the current folder.
+FBT_WORK="$FBT_ROOT"
+[ ! -x "$FBT_ROOT/bin/fedbpt" ] || FBT_WORK="$PWD"
 # shellcheck source=jobs/cuda.sh
 source "$FBT_ROOT/jobs/cuda.sh"
 
@@ -69,16 +72,16 @@ fbt_install_packages() {
     fi
 }
 
-# Keeps everything that tools would cache in the home directory inside the checkout.
+# Keeps everything that tools would cache in the home directory inside the checkout (FBT_WORK).
 fbt_local_caches() {
-    export XDG_CACHE_HOME="$FBT_ROOT/.cache" MPLCONFIGDIR="$FBT_ROOT/.cache/matplotlib" HF_HOME="$FBT_ROOT/.cache/huggingface"
+    export XDG_CACHE_HOME="$FBT_WORK/.cache" MPLCONFIGDIR="$FBT_WORK/.cache/matplotlib" HF_HOME="$FBT_WORK/.cache/huggingface"
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 }
 
 # Makes .venv with Debian's own Python, the pinned packages and the command fedbpt-analysis, which runs from analysis/ as it is; remakes
 # it when the requirements or that Python changed.
 fbt_make_venv() {
-    local venv="$FBT_ROOT/.venv" python=/usr/bin/python3 stamp wanted
+    local venv="$FBT_WORK/.venv" python=/usr/bin/python3 stamp wanted
     if [ ! -x "$python" ]; then
         echo "error: $python is missing; install the Debian packages python3 and python3-venv" >&2
         return 1
@@ -103,7 +106,7 @@ fbt_make_venv() {
 
 # The packaged model and corpus of the quickstart, staged in if they are not there.
 fbt_stage_quickstart() {
-    local model="$FBT_ROOT/models/all-MiniLM-L6-v2" data="$FBT_ROOT/datasets/bbc-headlines.h5" python="$FBT_ROOT/.venv/bin/python"
+    local model="$FBT_WORK/models/all-MiniLM-L6-v2" data="$FBT_WORK/datasets/bbc-headlines.h5" python="$FBT_WORK/.venv/bin/python"
     "$python" "$FBT_ROOT/jobs/prepare_model.py" all-MiniLM-L6-v2 --output "$model" || return
     if [ -f "$data" ]; then
         echo "$data is already there"

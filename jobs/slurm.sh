@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced in the project's folder.
+# What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced after project.sh.
 
 if [ -z "${SLURM_JOB_ID:-}" ]; then
     echo "error: this is not a SLURM job; submit the script with sbatch" >&2
@@ -15,7 +15,7 @@ trap 'fbt_warned=true; [ -z "$fbt_step_pid" ] || kill -USR1 "$fbt_step_pid" 2>/d
 trap : TERM
 
 # shellcheck source=jobs/sites/debian.sh
-source "${FEDBPT_SITE:-jobs/sites/debian.sh}"
+source "${FEDBPT_SITE:-$FBT_ROOT/jobs/sites/debian.sh}"
 
 FBT_STOPPED=75 # exit code of fedbpt: stopped before the end, everything finished is on disk, --resume goes on
 

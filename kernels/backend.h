@@ -18,11 +18,16 @@
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
 
+#include "base/choices.h" /* fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
 #include "base/status.h"
 #include "kernels/profile.h"
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
 
@@ -48,15 +53,6 @@ typedef enum fbt_activation {
     FBT_ACT_RELU,
     FBT_ACT_TANH
 } fbt_activation;
-typedef enum fbt_loss { FBT_LOSS_CE, FBT_LOSS_HINGE, FBT_LOSS_ACCURACY } fbt_loss;
-
-/* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"). */
-typedef enum fbt_prompt_mode {
-    FBT_PROMPT_NONE,  /* no prompt                                                                                  */
-    FBT_PROMPT_ADD,   /* added to rows 1..P after the embedding LayerNorm                                           */
-    FBT_PROMPT_CAT,   /* rows 0..P-1 are p as it is: no position or type embedding, no LayerNorm                    */
-    FBT_PROMPT_INPUT, /* rows 0..P-1 are p in place of word embeddings: position, type and LayerNorm as any token's */
-} fbt_prompt_mode;
 
 typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
 typedef struct fbt_matrix fbt_matrix; /* constant [n_out, n_in] matrix with optional bias, laid out for the backend   */
@@ -333,5 +329,9 @@ fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
 
 /* Bytes of one element. */
 size_t fbt_dtype_bytes(fbt_dtype dtype);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,5 +1,7 @@
 #include "kernels/checks.h"
 
+#include "base/prompt_mode.h"
+
 #include <inttypes.h>
 
 enum { WORD_BYTES = 4 }; /* of float and int32 */
@@ -154,7 +156,7 @@ static fbt_status check_lengths(const fbt_embedding *e, const fbt_packed *packed
 {
     const int64_t n_prompt = e->n_prompt_tokens;
     const int64_t n_needed = e->mode == FBT_PROMPT_ADD ? n_prompt + 1 : n_prompt;
-    const int64_t n_skipped = e->mode == FBT_PROMPT_CAT ? n_prompt : 0;
+    const int64_t n_skipped = fbt_prompt_rows_without_position(e->mode, n_prompt);
     for (int64_t s = 0; s < packed->n_sequences; s++) {
         const int32_t length = packed->host_offsets[s + 1] - packed->host_offsets[s];
         const int64_t n_positions = e->position_offset + length - n_skipped;

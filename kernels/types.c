@@ -4,9 +4,9 @@
 #include <string.h>
 
 static const fbt_types rows[] = {
-    {"fp32", FBT_F32, FBT_COMPUTE_FP32, FBT_F32},
-    {"tf32", FBT_F32, FBT_COMPUTE_TF32, FBT_F32},
-    {"bf16", FBT_BF16, FBT_COMPUTE_BF16, FBT_BF16},
+    [FBT_PRECISION_FP32] = {"fp32", FBT_F32, FBT_COMPUTE_FP32, FBT_F32},
+    [FBT_PRECISION_TF32] = {"tf32", FBT_F32, FBT_COMPUTE_TF32, FBT_F32},
+    [FBT_PRECISION_BF16] = {"bf16", FBT_BF16, FBT_COMPUTE_BF16, FBT_BF16},
 };
 
 const fbt_types *fbt_types_find(const char *name)

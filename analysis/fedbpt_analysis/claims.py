@@ -12,11 +12,13 @@ STALE_S = 120.0  # without a sign of life after which a writer counts as dead
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a run file's lock. `stamp` changes with every sign of life. `dead`: known to have ended; False: alive or not known."""
+    """Who holds a run file's lock. `stamp` (whose second part is a time, in ns) changes with every sign of life. `dead`: known to have
+    ended; `alive`: known to live; neither: elsewhere."""
 
     text: str
     stamp: tuple[str, int]
     dead: bool
+    alive: bool
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int] | None:
@@ -30,11 +32,15 @@ def _fields(path: Path) -> tuple[dict[str, str], int] | None:
     return {key: value for key, _, value in lines}, touched
 
 
+def lock_of(run_file: Path) -> Path:
+    real = Path(os.path.realpath(run_file))
+    return real.with_name(f".{real.name}.lock")
+
+
 def look(run_file: Path) -> Holder | None:
     """The holder of a run file's lock; None where it is not locked. A lock that is being taken over consists of a chain of files, of
     which the last one names the holder."""
-    real = Path(os.path.realpath(run_file))
-    lock = real.with_name(f".{real.name}.lock")
+    lock = lock_of(run_file)
     found, last = None, _fields(lock)
     while last is not None:
         found = last
@@ -44,7 +50,16 @@ def look(run_file: Path) -> Holder | None:
         return None
     said, touched = found
     text = f"process {said['pid']} on {said['host']}" if "pid" in said and "host" in said else "unknown process"
-    return Holder(text, (said.get("identity", ""), touched), _is_here(said) and _born(said.get("pid", "")) != said.get("born"))
+    here, lives = _is_here(said), _born(said.get("pid", "")) == said.get("born")
+    return Holder(text, (said.get("identity", ""), touched), dead=here and not lives, alive=here and lives)
+
+
+def writer_of(run_file: Path) -> Holder | None:
+    """The holder of a lock, if it lives; elsewhere by its last sign of life."""
+    holder = look(run_file)
+    if holder is None or holder.dead:
+        return None
+    return holder if holder.alive or time.time() - holder.stamp[1] / 1e9 < STALE_S else None
 
 
 def _is_here(said: dict[str, str]) -> bool:

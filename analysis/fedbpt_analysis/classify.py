@@ -19,6 +19,7 @@ import yaml
 from .errors import AnalysisError
 from .naming import label_names, printable
 from .program import CHECKOUT, call, file_argument
+from .program import find as find_program
 from .run import Run
 
 # What JSON need not escape, but terminals obey.
@@ -36,11 +37,14 @@ class Classes:
 
 
 def find_staging() -> Path:
-    """jobs/prepare_data.py of the checkout that this package lies in, or of the current folder."""
-    for folder in (CHECKOUT, Path.cwd()):
+    """jobs/prepare_data.py of the checkout or installed copy that this package lies in, of the current folder, or installed with the
+    program."""
+    program = find_program(None)
+    beside_program = [Path(program).resolve().parents[1] / "share" / "fedbpt"] if program else []
+    for folder in (CHECKOUT, Path.cwd(), *beside_program):
         if (folder / STAGING).is_file():
             return folder / STAGING
-    raise AnalysisError("jobs/prepare_data.py is not found; run this in the checkout, or install the package from it with pip install -e")
+    raise AnalysisError("jobs/prepare_data.py is not found; run this in the checkout, or have the installed fedbpt on PATH")
 
 
 def read_texts(lines: Sequence[str], two: bool) -> list[tuple[str, ...]]:

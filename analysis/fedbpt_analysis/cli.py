@@ -264,19 +264,7 @@ def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[st
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    try:
-        output.prepare_streams()
-        code = _run(sys.argv[1:] if words is None else words)
-        output.flush()
-        return code
-    except AnalysisError as error:
-        return _fail(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        output.note("")
-        return 130
+    return output.guarded("fedbpt-analysis", lambda: _run(sys.argv[1:] if words is None else words))
 
 
 def _run(words: Sequence[str]) -> int:
@@ -288,8 +276,3 @@ def _run(words: Sequence[str]) -> int:
         output.flush()
         return int(end.code or 0)
     return COMMANDS[arguments.command](arguments)
-
-
-def _fail(text: str) -> int:
-    output.note(f"fedbpt-analysis: error: {' '.join(text.split())}")
-    return 1

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import claims
 from .errors import AnalysisError
 from .naming import ASCII_ERRORS, printable
 
@@ -41,7 +45,7 @@ def arriving() -> Iterator[None]:
         if error.filename is not None:  # of a file
             raise
         abandon()
-        raise AnalysisError(f"the standard output: {error.strerror or error}") from error
+        raise AnalysisError(f"the standard output cannot be written: {error.strerror or error}") from error
 
 
 def say(*lines: object) -> None:
@@ -60,6 +64,28 @@ def note(text: str) -> None:
     """A line beside the results."""
     if sys.stderr is not None:
         print(printable(text), file=sys.stderr)
+
+
+def guarded(name: str, work: Callable[[], int]) -> int:
+    """Does the work of the command `name`; its exit code. What a user can cause is told in one sentence."""
+    try:
+        prepare_streams()
+        code = work()
+        flush()
+        return code
+    except AnalysisError as error:
+        return _fail(name, str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(name, f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        note("")
+        return 130
+
+
+def _fail(name: str, text: str) -> int:
+    note(f"{name}: error: {' '.join(text.split())}")
+    return 1
 
 
 def abandon() -> None:
@@ -96,17 +122,81 @@ def writing(path: Path) -> Iterator[None]:
         raise error if error.filename else OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+def _replace(target: Path, content: bytes, anew: bool = False) -> None:
+    """Writes beside the file's place and renames, so that a reader never sees half of it. `anew`: an error where there is a file by
+    now."""
+    temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if anew and target.exists():
+            raise FileExistsError(17, "it exists by now", str(target))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes beside the file's place and renames, so that a reader never sees half of it; a link stays one, and its target is
-    written."""
+    """A whole file; a link stays one, and its target is written."""
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}")
     with writing(target):
+        _replace(target, text.encode("utf-8", errors="backslashreplace"))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How files of a kind begin: all that an overwrite may replace."""
+
+    name: str
+    offset: int
+    begins: bytes
+
+
+SAFETENSORS = Kind("a safetensors file", 8, b"{")  # behind the length of its header
+ZIP = Kind("a zip archive", 0, b"PK\x03\x04")
+JSON = Kind("a JSON file", 0, b"{")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file to be written."""
+
+    path: Path
+    content: bytes
+    kind: Kind
+
+
+def _check_place(part: Part, overwrite: bool) -> None:
+    """What is there may be replaced when the user says so and it is of this kind; no run may be writing it."""
+    path = part.path
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        raise AnalysisError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give the path of a file")
+    if mode is not None and not overwrite:
+        raise AnalysisError(f"{path} exists; choose another path, or add --overwrite")
+    begins = path.open("rb").read(16) if mode is not None else b""
+    if begins and not begins[part.kind.offset :].startswith(part.kind.begins):
+        raise AnalysisError(f"{path} is not {part.kind.name}, so it is not overwritten; choose another path")
+    holder = claims.writer_of(path)
+    if holder is not None:
+        raise AnalysisError(f"{path} is being written by another run ({holder.text}); choose another path, or stop that run")
+
+
+def write_parts(parts: Sequence[Part], overwrite: bool) -> None:
+    """Whole files, whose places are all looked at before the first is written; links stay links."""
+    for part in parts:
+        _check_place(part, overwrite)
+    for part in parts:
         try:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            _replace(Path(os.path.realpath(part.path)), part.content, anew=not overwrite)
+        except OSError as error:
+            raise AnalysisError(f"{part.path} cannot be written ({len(part.content)} bytes): {error.strerror or error}; what was there "
+                                "before is kept") from error
 
 
 def write_csv(path: Path, frame: pd.DataFrame, index: bool) -> None:

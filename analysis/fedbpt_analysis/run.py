@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,59 +12,21 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from . import schema, seal
-from .errors import AnalysisError
+from . import schema
+from .files import RunError, opened, text_of, texts_of
 from .naming import label_names
-from .settings import Value, parse
+from .settings import Value, decides_of, parse
 
 Result = TypeVar("Result")
 
 
-class RunError(AnalysisError):
-    """A file that is not a run file, is damaged, or has become another run."""
-
-
-def _open(path: Path) -> h5py.File:
-    """Run files are only ever replaced as a whole, so that they are safe to read where the file system has no locks."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "lock" not in str(error):
-            raise
-        return h5py.File(path, "r", locking=False)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """The file, open for as long as one read takes."""
-    if not path.is_file():
-        raise RunError(f"{path}: is a folder, not a run file" if path.is_dir() else f"{path}: there is no such file")
-    try:
-        seal.check(path)
-        with _open(path) as file:
-            yield file
-    except seal.SealError as error:
-        raise RunError(str(error)) from error
-    except OSError as error:
-        if not os.access(path, os.R_OK):
-            raise RunError(f"{path}: may not be read ({os.strerror(13)})") from error
-        raise RunError(f"{path}: is not an HDF5 file, or is damaged") from error
-    except (KeyError, RuntimeError) as error:
-        raise RunError(f"{path}: is damaged, or not a run file ({' '.join(str(error).split())})") from error
-
-
-def _text(value: Any) -> str:
-    """An attribute as text that can be written anywhere: bytes that are not UTF-8, which older files may have, become U+FFFD."""
-    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def _texts(group: h5py.Group) -> dict[str, str]:
-    return {name: ", ".join(map(_text, value)) if isinstance(value, np.ndarray) else _text(value) for name, value in group.attrs.items()}
+    return {name: ", ".join(texts_of(value)) if isinstance(value, np.ndarray) else text_of(value) for name, value in group.attrs.items()}
 
 
 def _words(group: h5py.Group) -> list[str]:
     """The label words that a run's /inputs, or a data set, records."""
-    return [str(word).strip() for word in np.atleast_1d(group.attrs.get("label_words", []))]
+    return [word.strip() for word in texts_of(group.attrs.get("label_words", []))]
 
 
 def _round_or_none(value: Any) -> int | None:
@@ -83,6 +44,8 @@ class Run:
       created           time of the start, UTC
       settings          {"fed.rounds": 24, ...}: all settings, by the names of the command line
       settings_text     the same as the YAML text that the program recorded; settings_given: the configuration file as given
+      decides           {"run.output": "nothing", ...}: what settings decide where that is not the results (settings.DECIDES_EARLIER)
+      precision         what backend.precision came to
       task              name of the task;  origins: {"data_sha256": ..., "model_sha256": ...}, what it was run on
       n_rows            rows of /rounds: 1 + finished rounds;  last_round, n_rounds: finished and planned rounds
       best_round        best on dev samples, None without dev samples;  best_row: its row
@@ -129,11 +92,14 @@ class Run:
             self.created = str(attributes["created"])
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
-            self.settings_text, self.settings_given = (_text(file["config"].attrs[name]) for name in ("resolved", "given"))
+            self.settings_text, self.settings_given = (text_of(file["config"].attrs[name]) for name in ("resolved", "given"))
+            decides = file["config"].attrs.get("decides")
+            self.decides = decides_of(None if decides is None else text_of(decides))
+            self.precision = text_of(file["environment"].attrs.get("precision", ""))
             inputs = file["inputs"].attrs
-            self.task = _text(inputs.get("task", ""))
-            self.origins = {name: _text(inputs[name]) for name in schema.ORIGINS if name in inputs}
-            self.sweep = {name.removeprefix("sweep_"): _text(file["environment"].attrs[name])
+            self.task = text_of(inputs.get("task", ""))
+            self.origins = {name: text_of(inputs[name]) for name in schema.ORIGINS if name in inputs}
+            self.sweep = {name.removeprefix("sweep_"): text_of(file["environment"].attrs[name])
                           for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
             index = file["rounds/index"][:]
             best = file["result"].attrs.get("best_round") if "result" in file else None

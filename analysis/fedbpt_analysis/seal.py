@@ -7,22 +7,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import tempfile
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
 
+from . import claims
 from .errors import AnalysisError
 
 SEAL_BYTES = 512
 MAGIC = b"fedbpt-seal "
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PIECE_BYTES = 1 << 20
-STALE_S = 120  # without a sign of life, after which a run elsewhere counts as dead (src/record/claim.h)
 ADVICE = "copy or make it again, or, if you have changed it yourself, run 'fedbpt-analysis seal' on it"
 
 
@@ -83,25 +81,13 @@ def _beginning(path: Path) -> int:
     raise SealError(f"{path}: is not an HDF5 file, or its beginning is damaged")
 
 
-def _is_written(lock: Path) -> bool:
-    """Whether the run that the lock names lives: on this host its process, elsewhere by its signs of life."""
-    try:
-        says = dict(line.partition(" ")[::2] for line in lock.read_text().splitlines())
-        age_s = time.time() - lock.stat().st_mtime
-    except OSError:
-        return False
-    if says.get("host") == socket.gethostname():
-        return Path(f"/proc/{says.get('pid')}").exists()
-    return age_s < STALE_S
-
-
 def write(path: Path) -> None:
     """Seals a file as it is now, one without room for a seal too: HDF5 finds its beginning behind the seal. A reader never sees half
     of it."""
     offset = _beginning(path)
     place = path.resolve()
-    if _is_written(lock := place.with_name(f".{place.name}.lock")):
-        raise SealError(f"{path}: a run writes it ({lock} says which); seal it when that has ended")
+    if (writer := claims.writer_of(place)) is not None:
+        raise SealError(f"{path}: a run writes it ({writer.text}; lock {claims.lock_of(place)}); seal it when that has ended")
     with tempfile.TemporaryDirectory(prefix=".seal-", dir=place.parent) as folder:
         made = Path(folder) / "sealed.h5"
         with path.open("rb") as old, made.open("wb") as new:

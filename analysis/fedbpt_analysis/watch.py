@@ -14,8 +14,9 @@ import numpy as np
 
 from . import terminal
 from .claims import LifeSigns
+from .files import RunError
 from .naming import printable
-from .run import Run, RunError
+from .run import Run
 from .words import age_text, bytes_text, is_killed, number_text, time_text
 
 MARKS = {"test": "o", "dev": "x", "train": "."}

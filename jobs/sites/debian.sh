@@ -1,12 +1,13 @@
 # shellcheck shell=bash
 # Site settings for machines with Debian's packages: nothing to load. Job scripts source this file (or the one that FEDBPT_SITE
-# names) in the project's folder.
+# names) in the project's folder, or of an installed copy in the folder of the job. FBT_PROGRAM is the copy's program, or that of the
+# preset release.
 #
 # What a site file sets:
 #   FEDBPT              the program
 #   FBT_LAUNCH          what starts a program on every rank of the job: passes on SIGUSR1, and returns the largest exit code of the ranks
 
-FEDBPT="${FEDBPT:-$PWD/build/release/bin/fedbpt}"
+FEDBPT="${FEDBPT:-$FBT_PROGRAM}"
 
 # Open MPI's Debian package finds SLURM's nodes and ranks through PMIx. When a rank dies, the step ends with it: at once, or, if
 # MPI has not begun, after --wait seconds. The program binds its own threads.

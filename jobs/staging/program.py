@@ -13,12 +13,12 @@ from typing import Any
 from .errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILDS = tuple(str(ROOT / "build" / preset / "bin" / "fedbpt") for preset in ("release", "debug", "cuda"))
+BUILDS = tuple(str(ROOT / folder / "fedbpt") for folder in ("bin", "build/release/bin", "build/debug/bin", "build/cuda/bin"))
 SENTENCE = "fedbpt: error: "
 
 
 def find_program() -> str | None:
-    """The program that the variable FEDBPT names, else one built here, else the one in PATH."""
+    """The program that the variable FEDBPT names, else the one installed with these files or built here, else the one in PATH."""
     given = os.environ.get("FEDBPT")
     candidates = (given,) if given else (*BUILDS, "fedbpt")
     return next((found for found in map(shutil.which, candidates) if found), None)

@@ -1,6 +1,8 @@
 /* Embedding of tokens and prompts: sequences over threads. */
 #include "kernels/cpu/cpu.h"
 
+#include "base/prompt_mode.h"
+
 #include <omp.h>
 
 /* What a row of a sequence is made of. t counts rows from the first of the sequence. */
@@ -66,7 +68,7 @@ static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_e
 static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
     const int32_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
-    const int64_t n_front = e->mode == FBT_PROMPT_CAT || e->mode == FBT_PROMPT_INPUT ? e->n_prompt_tokens : 0;
+    const int64_t n_front = fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens);
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
     for (int64_t t = n_front; t < length; t++) {
         if (tokens[t] < 0 || tokens[t] >= e->word->n_rows) {

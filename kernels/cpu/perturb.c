@@ -3,8 +3,6 @@
 
 #include "base/rng.h"
 
-enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
-
 /* An integer threshold: a rate of 1 replaces always, 0 never, and every device decides alike. */
 static uint64_t threshold_of(const fbt_perturbation *perturbation)
 {
@@ -39,7 +37,7 @@ static fbt_status check_origins(const fbt_origin *origins, const fbt_packed *pac
     for (int64_t s = 0; s < packed->n_sequences; s++) {
         const fbt_origin *o = &origins[s];
         const int32_t length = packed->host_offsets[s + 1] - packed->host_offsets[s];
-        if (o->client >= 0 && (o->client >= MAX_CLIENT || o->sample < 0 || o->sample >= MAX_SAMPLE ||
+        if (o->client >= 0 && (o->client >= FBT_RNG_N_CLIENTS || o->sample < 0 || o->sample >= FBT_RNG_N_CANDIDATES ||
                                o->n_placeholders < 0 || o->n_placeholders > length)) {
             return fbt_fail(FBT_ERR_ARG, "perturb: sequence %lld of %d rows is sample %d of client %d behind %d rows",
                             (long long)s, length, o->sample, o->client, o->n_placeholders);

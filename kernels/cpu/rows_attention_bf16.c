@@ -1,8 +1,18 @@
 /* Row kernels: softmax attention of one head with bfloat16 products and fp32 sums, for AVX-512 with bfloat16 and for
  * AMX.
  *
- * Both products are made in squares of 32 x 32 from operands laid out as in tiles.h: queries and probabilities as rows,
- * keys and values as weights. A query's sums run over pairs of elements in order, so its result does not depend on its
+ * Both products are made in squares of 32 x 32 from operands laid out as in tiles.h:
+ *
+ *     scores = Q K^T                 as rows: queries         [32 queries, head_dim]     sums over the head's elements
+ *     [32 queries, keys]             as weights: keys         output = key, input = element of the head
+ *
+ *     y = P V                        as rows: probabilities   [32 queries, keys]         sums over the keys
+ *     [32 queries, head_dim]         as weights: values       output = element of the head, input = key
+ *
+ * K's rows are already outputs: a tile is 16 keys of 16 pairs, transposed as words of 32 bits (a pair each). V's rows
+ * are inputs: two rows at a time are interleaved, which makes the pairs (v[key], v[key + 1]) of 16 outputs.
+ *
+ * A query's sums run over pairs of elements in order, so its result does not depend on its
  * neighbours. Scores and softmax are fp32; probabilities are rounded to bfloat16 before they are divided by their sum.
  */
 #include "kernels/cpu/rows.h"

@@ -7,47 +7,13 @@
 #ifndef FBT_CPU_SIMD_H
 #define FBT_CPU_SIMD_H
 
+#include "base/half.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #define VF_INLINE static inline __attribute__((always_inline, unused))
-
-/* bfloat16 is the upper half of a float. Rounds to nearest even; a NaN stays one. */
-VF_INLINE uint16_t bf16_from_float(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) {
-        return (uint16_t)(bits >> 16 | 0x40);
-    }
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-VF_INLINE float bf16_to_float(uint16_t x)
-{
-    const uint32_t bits = (uint32_t)x << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* IEEE binary16; subnormals and infinities included. */
-VF_INLINE float f16_to_float(uint16_t x)
-{
-    const uint32_t sign = (uint32_t)(x & 0x8000) << 16, exponent = x >> 10 & 0x1f, fraction = x & 0x3ff;
-    uint32_t bits;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        memcpy(&bits, &value, sizeof bits);
-    } else {
-        bits = (exponent == 31 ? 0xffu : exponent + 112) << 23 | fraction << 13;
-    }
-    bits |= sign;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "kernels/cpu/simd_avx512.h"

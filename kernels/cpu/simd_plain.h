@@ -36,7 +36,7 @@ VF_INLINE vf vf_load_bf16_n(const uint16_t *p, int64_t n)
 {
     vf x = vf_set(0);
     for (int i = 0; i < n; i++) {
-        x[i] = bf16_to_float(p[i]);
+        x[i] = fbt_bf16_to_float(p[i]);
     }
     return x;
 }
@@ -50,7 +50,7 @@ VF_INLINE vf vf_load_f16_n(const uint16_t *p, int64_t n)
 {
     vf x = vf_set(0);
     for (int i = 0; i < n; i++) {
-        x[i] = f16_to_float(p[i]);
+        x[i] = fbt_f16_to_float(p[i]);
     }
     return x;
 }
@@ -58,7 +58,7 @@ VF_INLINE vf vf_load_f16_n(const uint16_t *p, int64_t n)
 VF_INLINE void vf_store_bf16_n(uint16_t *p, vf x, int64_t n)
 {
     for (int i = 0; i < n; i++) {
-        p[i] = bf16_from_float(x[i]);
+        p[i] = fbt_bf16_from_float(x[i]);
     }
 }
 

@@ -5,9 +5,25 @@
  * sum, and the bias, activation and residual of the result before it are worked off by the vector units meanwhile. A
  * row's sum runs over its pairs of elements in order, whatever the other rows.
  *
- * Both operands are laid out in the order in which tiles are read: rows as blocks of 32, each [n_in / 32 steps][2
- * tiles] [16 rows][32 elements]; weights as blocks of 32 outputs, each [n_in / 32 steps][2 tiles][16 pairs][16
- * outputs][2]. Zero where rows, outputs or n_in end within a block.
+ * Both operands are laid out in the order in which tiles are read; zero where rows, outputs or n_in end within a block.
+ * A tile is 16 rows of 64 bytes; one step of a sum takes 32 elements of n_in and four products of tiles:
+ *
+ *     rows x: blocks of 32, each [n_in / 32 steps]          weights W: blocks of 32 outputs, each [n_in / 32 steps]
+ *     [2 tiles][16 rows][32 elements]                       [2 tiles][16 pairs of elements][16 outputs][2]
+ *
+ *              elements                                               out 0    out 1         out 15
+ *              0   1  ...  31                                        (16)     (17)          (31: second tile)
+ *     row  0 | x   x  ...   x |                             pair  0 | w0 w1 | w0 w1 | ... | w0 w1 |
+ *     row  1 | x   x  ...   x |  tile 4                     pair  1 | w2 w3 | w2 w3 | ... | w2 w3 |  tile 6 (7)
+ *       ...                      (rows 16 .. 31: tile 5)      ...
+ *     row 15 | x   x  ...   x |                             pair 15 | w30 31| w30 31| ... | w30 31|
+ *
+ *     sums, 32 x 32 floats:         outputs 0..15        outputs 16..31
+ *                     rows  0..15 | tile 0 += 4 x 6    | tile 1 += 4 x 7 |
+ *                     rows 16..31 | tile 2 += 5 x 6    | tile 3 += 5 x 7 |
+ *
+ * The instruction adds, for a row and an output, the 16 pairs' products one pair after another (Intel, "Intrinsics
+ * Guide", TDPBF16PS), so that a row's sum is the same in any block.
  */
 #ifndef FBT_CPU_TILES_H
 #define FBT_CPU_TILES_H

@@ -43,7 +43,17 @@ __device__ __forceinline__ unsigned char *fbt_shared()
 }
 
 /* D += A B on tensor cores: A 16 x 16 row-major, B 16 x 8 column-major, D 16 x 8 float; fragments as PTX's
- * mma.m16n8k16 lays them out over the warp (PTX ISA, "Matrix Fragments for mma.m16n8k16"). */
+ * mma.m16n8k16 lays them out over the warp (PTX ISA, "Matrix Fragments for mma.m16n8k16"). Lane l holds, with
+ * g = l / 4 and t = l % 4 (each cell below is two neighbouring items, 2t and 2t + 1, of the lane's row or column g):
+ *
+ *     A        columns 0..7  columns 8..15        B        columns 0..7        D        columns 0..7
+ *     row g      | a[0]    |   a[2]    |      rows 0..7   | b[0]  |      row g      | d[0] d[1] |
+ *     row g + 8  | a[1]    |   a[3]    |      rows 8..15  | b[1]  |      row g + 8  | d[2] d[3] |
+ *
+ *     A, D: items 2t, 2t + 1 of the row;  B: rows 2t, 2t + 1 of column g
+ *
+ * So D of one product, packed to 16 bits, is A of the next: d[0..1], d[2..3] of the left block are a[0], a[1], those of
+ * the right block a[2], a[3]. Attention's second product takes the probabilities so. */
 __device__ __forceinline__ void fbt_mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

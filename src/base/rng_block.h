@@ -25,13 +25,16 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
 } fbt_rng_purpose;
 
+/* So many values may a member of a stream have: its bits of the counter. */
+enum { FBT_RNG_N_CLIENTS = 1 << 16, FBT_RNG_N_GENERATIONS = 1 << 16, FBT_RNG_N_CANDIDATES = 1 << 24 };
+
 typedef struct fbt_rng_stream {
     uint64_t seed;
-    fbt_rng_purpose purpose; /* < 256   */
-    uint32_t round;          /* < 2^32  */
-    uint32_t client;         /* < 65536 */
-    uint32_t generation;     /* < 65536 */
-    uint32_t candidate;      /* < 2^24  */
+    fbt_rng_purpose purpose; /* < 256                   */
+    uint32_t round;          /* < 2^32                  */
+    uint32_t client;         /* < FBT_RNG_N_CLIENTS     */
+    uint32_t generation;     /* < FBT_RNG_N_GENERATIONS */
+    uint32_t candidate;      /* < FBT_RNG_N_CANDIDATES; of streams of samples: the sample */
 } fbt_rng_stream;
 
 /* Words 4*block .. 4*block + 3 of a stream: what the GSL generator gives as its draws of those indices. */

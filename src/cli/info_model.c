@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const readouts[FBT_DESCRIBE_READOUTS] = {"mask", "embedding"};
-
 static const char *pooling_name(const fbt_model_description *about)
 {
     return about->shape.pooling == FBT_POOLING_CLS ? "cls" : "mean";
@@ -38,7 +36,7 @@ static void print_text(const fbt_info_model_request *request, const fbt_model_de
     }
     for (int i = 0; i < FBT_DESCRIBE_READOUTS; i++) {
         const char *refusal = about->refusals[i];
-        printf("readout %s: ", readouts[i]);
+        printf("readout %s: ", fbt_readout_names[i]);
         if (refusal[0] != '\0') {
             printf("no: %s\n", refusal);
         } else if (i == FBT_READOUT_MASK) {
@@ -95,8 +93,8 @@ static fbt_status print_json(const fbt_info_model_request *request, const fbt_mo
                                                      (json_int_t)about->n_tensors, "bytes", (json_int_t)about->n_bytes,
                                                      "dtype", about->dtype)
                                          : json_null();
-    json_t *kinds =
-        json_pack("{s:o, s:o}", readouts[0], describe_readout(about, 0), readouts[1], describe_readout(about, 1));
+    json_t *kinds = json_pack("{s:o, s:o}", fbt_readout_names[0], describe_readout(about, 0), fbt_readout_names[1],
+                              describe_readout(about, 1));
     json_object_set_new(root, "weights", weights);
     json_object_set_new(root, "readouts", kinds);
     json_object_set_new(root, "pooling", json_string(pooling_name(about)));

@@ -1,6 +1,7 @@
 #include "config/options.h"
 
 #include "base/memory.h"
+#include "base/rng_block.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -8,80 +9,87 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const prompt_modes[] = {"add", "cat", "input", NULL};
-static const char *const projections[] = {"normal", "uniform", NULL};
-static const char *const protocols[] = {"nvflare", "paper", "fedavg-bbt", "synchronous", NULL};
-static const char *const partitions[] = {"iid", "dirichlet", NULL};
-static const char *const client_seeds[] = {"distinct", "shared", NULL};
-static const char *const covariances[] = {"full", "separable", "isotropic", NULL};
-static const char *const constants[] = {"tutorial", "pycma", NULL};
-static const char *const scopes[] = {"text", "all", NULL};
-static const char *const fitnesses[] = {"ratio_of_means", "sum_of_ratios", NULL};
-static const char *const losses[] = {"ce", "hinge", "accuracy", NULL};
-static const char *const backends[] = {"cpu", "cuda", NULL};
-static const char *const precisions[] = {"auto", "fp32", "tf32", "bf16", NULL};
+const char *const fbt_decides_names[] = {FBT_DECIDES_LIST(FBT_CHOICE_NAME) NULL};
+
+static const char *const precisions[] = {"auto", FBT_PRECISION_LIST(FBT_CHOICE_NAME) NULL};
 
 #define AT(member) .offset = offsetof(fbt_settings, member)
-#define TEXT(key_, member, default_, meaning_)                                                                         \
+#define DECIDES(what) .decides = FBT_DECIDES_##what /* last, where it is not NUMBERS */
+#define TEXT(key_, member, default_, meaning_, ...)                                                                    \
     {                                                                                                                  \
-        .key = key_, .kind = FBT_OPTION_TEXT, AT(member), .default_text = default_, .meaning = meaning_                \
+        .key = key_, .kind = FBT_OPTION_TEXT, AT(member), .default_text = default_, .meaning = meaning_, __VA_ARGS__   \
     }
-#define WORD(key_, member, default_, choices_, meaning_)                                                               \
+#define WORD(key_, member, default_, choices_, meaning_, ...)                                                          \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_WORD, AT(member), .default_text = default_, .choices = choices_,               \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define CHOICE(key_, member, default_, choices_, meaning_)                                                             \
+#define CHOICE(key_, member, default_, choices_, meaning_, ...)                                                        \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_CHOICE, AT(member), .default_text = default_, .choices = choices_,             \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define BOOL(key_, member, default_, meaning_)                                                                         \
+#define BOOL(key_, member, default_, meaning_, ...)                                                                    \
     {                                                                                                                  \
-        .key = key_, .kind = FBT_OPTION_BOOL, AT(member), .default_text = default_, .meaning = meaning_                \
+        .key = key_, .kind = FBT_OPTION_BOOL, AT(member), .default_text = default_, .meaning = meaning_, __VA_ARGS__   \
     }
-#define INT(key_, member, default_, min_, max_, meaning_)                                                              \
+#define INT(key_, member, default_, min_, max_, meaning_, ...)                                                         \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_INT, AT(member), .default_text = default_, .int_min = min_, .int_max = max_,   \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define REAL(key_, member, default_, min_, max_, above_, meaning_)                                                     \
+#define REAL(key_, member, default_, min_, max_, above_, meaning_, ...)                                                \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_REAL, AT(member), .default_text = default_, .real_min = min_,                  \
-        .real_max = max_, .above_min = above_, .meaning = meaning_                                                     \
+        .real_max = max_, .above_min = above_, .meaning = meaning_, __VA_ARGS__                                        \
     }
 
-/* Limits of clients, generations, population and rounds are those of the random streams' counter (src/base/rng.h). */
 static const fbt_option table[] = {
-    TEXT("run.output", run.output, "run.h5", "path of the run file"),
+    TEXT("run.output", run.output, "run.h5", "path of the run file", DECIDES(NOTHING)),
     INT("run.seed", run.seed, "1", 0, INT64_MAX, "seed of everything random in the run"),
-    BOOL("run.overwrite", run.overwrite, "false", "replace an existing run file"),
+    BOOL("run.overwrite", run.overwrite, "false", "replace an existing run file", DECIDES(NOTHING)),
     REAL("run.max_seconds", run.max_seconds, "0", 0, 1e9, false,
-         "stop before the round that would end later than this after the start; 0: no limit"),
+         "stop before the round that would end later than this after the start; 0: no limit", DECIDES(NOTHING)),
     REAL("run.stop_margin_seconds", run.stop_margin_seconds, "60", 0, 1e9, false,
-         "in a batch job whose end is known (SLURM_JOB_END_TIME): stop so long before it"),
-    BOOL("run.client_means", run.client_means, "false", "record every client's mean each round"),
-    TEXT("model.path", model.path, NULL, "Hugging Face folder of the model"),
+         "in a batch job whose end is known (SLURM_JOB_END_TIME): stop so long before it", DECIDES(NOTHING)),
+    BOOL("run.client_means", run.client_means, "false", "record every client's mean each round", DECIDES(CONTENT)),
+    TEXT("model.path", model.path, NULL, "Hugging Face folder of the model", DECIDES(INPUT)),
     REAL("model.embedding_scale", model.embedding_scale, "20", 0, 1e6, true,
          "embedding readout: logit = scale * cosine"),
-    TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py"),
+    TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py", DECIDES(INPUT)),
     INT("data.shots", data.shots, "40", 0, INT32_MAX, "training samples per class over all clients; 0: all"),
     INT("data.dev_shots", data.dev_shots, "40", 0, INT32_MAX, "dev samples per class; 0: none"),
     INT("data.test_limit", data.test_limit, "0", 0, INT32_MAX, "first n test samples only; 0: all"),
-    CHOICE("prompt.mode", prompt.mode, "add", prompt_modes, "how the soft prompt enters the input"),
+    {.key = "prompt.mode",
+     .kind = FBT_OPTION_CHOICE,
+     AT(prompt.mode),
+     .default_text = "add",
+     .choices = fbt_prompt_mode_names,
+     .first_choice = FBT_PROMPT_ADD,
+     .meaning = "how the soft prompt enters the input"},
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
-    CHOICE("prompt.projection", prompt.projection, "normal", projections, "entries of the random projection A"),
-    CHOICE("fed.protocol", fed.protocol, "nvflare", protocols, "how clients search and the server aggregates"),
-    INT("fed.clients", fed.clients, "10", 1, 65535, "K, number of clients"),
-    INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
+    CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
+           "entries of the random projection A"),
+    CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names, "how clients search and the server aggregates"),
+    CHOICE("fed.optimiser", fed.optimiser, "cma", fbt_optimiser_names, "search distribution of clients and server"),
+    {.key = "fed.wire",
+     .kind = FBT_OPTION_CHOICE,
+     AT(fed.wire),
+     .default_text = "float32",
+     .earlier_text = "float64",
+     .choices = fbt_wire_names,
+     .meaning = "as what numbers travel between clients and server, both ways: they are used as they arrive"},
+    INT("fed.clients", fed.clients, "10", 1, FBT_RNG_N_CLIENTS - 1, "K, number of clients"),
+    INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds", DECIDES(LENGTH)),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
-    CHOICE("fed.partition", fed.partition, "iid", partitions, "how training samples are dealt out to clients"),
+    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
-    CHOICE("fed.client_seeds", fed.client_seeds, "distinct", client_seeds,
+    CHOICE("fed.client_seeds", fed.client_seeds, "distinct", fbt_client_seeds_names,
            "shared: all clients draw the same noise in a round, as the official code does"),
-    INT("fed.local_generations", fed.local_generations, "8", 1, 65535, "I, generations of a client in a round"),
-    INT("cma.population", cma.population, "5", 2, 16777215, "lambda, candidates of a generation"),
+    INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
+        "I, generations of a client in a round"),
+    INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
     BOOL(
@@ -89,23 +97,28 @@ static const fbt_option table[] = {
         "divide the projection's scale by sigma0, as the official code does; false: sigma0 decides how far prompts go"),
     INT("cma.dimension", cma.dimension, "500", 2, 1000000, "d, dimension of the search space"),
     REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
-    CHOICE("cma.covariance", cma.covariance, "full", covariances, "covariance matrix of the search distribution"),
+    CHOICE("cma.covariance", cma.covariance, "full", fbt_cma_covariance_names,
+           "covariance matrix of the search distribution"),
     BOOL("cma.active", cma.active, "true", "negative weights for the worst candidates (active CMA-ES)"),
-    CHOICE("cma.constants", cma.constants, "pycma", constants, "learning rates as in pycma or in Hansen's tutorial"),
+    CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
+           "learning rates as in pycma or in Hansen's tutorial"),
     REAL("perturb.rate", perturb.rate, "0", 0, 1, false,
          "r_p, probability that a token of the perturbed copy is replaced; 0: no perturbed copy"),
-    CHOICE("perturb.scope", perturb.scope, "text", scopes, "tokens that may be replaced: those of the text, or all"),
-    CHOICE("perturb.fitness", perturb.fitness, "ratio_of_means", fitnesses,
+    CHOICE("perturb.scope", perturb.scope, "text", fbt_perturb_scope_names,
+           "tokens that may be replaced: those of the text, or all"),
+    CHOICE("perturb.fitness", perturb.fitness, "ratio_of_means", fbt_fitness_names,
            "loss over perturbed loss: of the mean losses, or summed over samples"),
-    CHOICE("objective.loss", objective.loss, "ce", losses, "loss over the label words"),
+    CHOICE("objective.loss", objective.loss, "ce", fbt_loss_names, "loss over the label words"),
     INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
-    WORD("backend.name", backend.name, "cpu", backends, "what computes the model"),
+    WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
-         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
+         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)",
+         DECIDES(OUTCOME)),
     INT("backend.threads", backend.threads, "0", 0, 4096,
-        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them"),
+        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them",
+        DECIDES(NOTHING)),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
-        "tokens of one forward pass at most; changes memory and speed, never a result"),
+        "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
 };
 
 const fbt_option *fbt_options(int64_t *n)
@@ -134,14 +147,10 @@ void *fbt_option_member(const fbt_option *option, fbt_settings *settings)
     return (char *)settings + option->offset;
 }
 
-void fbt_option_list_choices(const fbt_option *option, char *text, size_t n_bytes)
+/* The choices' names from the first that may be chosen. */
+static const char *const *names_of(const fbt_option *option)
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; option->choices[i] != NULL && used < n_bytes; i++) {
-        const char *comma = i == 0 ? "" : option->choices[i + 1] == NULL ? " or " : ", ";
-        used += (size_t)snprintf(text + used, n_bytes - used, "%s%s", comma, option->choices[i]);
-    }
+    return option->choices + option->first_choice;
 }
 
 static void describe_real(const fbt_option *option, char *text, size_t n_bytes)
@@ -174,7 +183,7 @@ void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
         break;
     case FBT_OPTION_WORD:
     case FBT_OPTION_CHOICE:
-        fbt_option_list_choices(option, text, n_bytes);
+        fbt_choice_list(names_of(option), text, n_bytes);
         break;
     }
 }
@@ -301,12 +310,12 @@ static fbt_status set_bool(const fbt_option *option, const fbt_option_input *inp
 
 static fbt_status find_choice(const fbt_option *option, const fbt_option_input *input, int *index)
 {
-    for (*index = 0; option->choices[*index] != NULL; ++*index) {
-        if (strcmp(option->choices[*index], input->text) == 0) {
-            return FBT_OK;
-        }
+    const int found = fbt_choice_find(names_of(option), input->text);
+    if (found < 0) {
+        return unexpected(option, input, "; choose one of them");
     }
-    return unexpected(option, input, "; choose one of them");
+    *index = option->first_choice + found;
+    return FBT_OK;
 }
 
 static fbt_status set_text(const char *text, char **value)

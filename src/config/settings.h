@@ -3,25 +3,19 @@
 #ifndef FBT_CONFIG_SETTINGS_H
 #define FBT_CONFIG_SETTINGS_H
 
+#include "base/choices.h"
 #include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-/* Choices are kept as the index of their name in the option's list; the enums follow those lists. */
-typedef enum fbt_protocol_kind {
-    FBT_PROTOCOL_NVFLARE,
-    FBT_PROTOCOL_PAPER,
-    FBT_PROTOCOL_FEDAVG_BBT,
-    FBT_PROTOCOL_SYNCHRONOUS,
-} fbt_protocol_kind;
-typedef enum fbt_partition_kind { FBT_PARTITION_IID, FBT_PARTITION_DIRICHLET } fbt_partition_kind;
-typedef enum fbt_client_seeds { FBT_CLIENT_SEEDS_DISTINCT, FBT_CLIENT_SEEDS_SHARED } fbt_client_seeds;
-typedef enum fbt_perturb_scope { FBT_PERTURB_TEXT, FBT_PERTURB_ALL } fbt_perturb_scope;
-typedef enum fbt_fitness_kind { FBT_FITNESS_RATIO_OF_MEANS, FBT_FITNESS_SUM_OF_RATIOS } fbt_fitness_kind;
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-/* Strings are owned. Zero-initialise, then fbt_settings_defaults; free with fbt_settings_clear. */
+/* Choices are kept as enumerators of base/choices.h. Strings are owned. Zero-initialise, then fbt_settings_defaults;
+ * free with fbt_settings_clear. */
 typedef struct fbt_settings {
     struct {
         char *output; /* path of the run file                                       */
@@ -42,12 +36,14 @@ typedef struct fbt_settings {
         int64_t test_limit; /* first n test samples; 0: all                               */
     } data;
     struct {
-        int mode;       /* add, cat, input: fbt_prompt_mode less FBT_PROMPT_ADD       */
+        int mode;       /* add, cat, input: fbt_prompt_mode                            */
         int64_t tokens; /* P                                                          */
         int projection; /* fbt_projection_kind                                        */
     } prompt;
     struct {
-        int protocol;    /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int protocol;    /* fbt_protocol_kind                                          */
+        int optimiser;   /* fbt_optimiser_kind                                         */
+        int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */
@@ -97,6 +93,14 @@ fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char
 /* The same for text already in memory; `name` stands for the file in messages. */
 fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);
 
+/* The same for the settings that a run file has recorded: what it does not name, because there was no such setting yet,
+ * has the value that it had by nature then (fed.wire: float64). */
+fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name);
+
+/* Gives the settings that `recorded` does not name those values, and leaves the others alone: the defaults with which a
+ * configuration that goes on with such a run is read. */
+fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *recorded, const char *name);
+
 /* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
 
@@ -110,7 +114,7 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
 
-/* The first setting that decides a number and has not the same value in both; key NULL: none. */
+/* The first setting that a run cannot go on with, as it has not the same value in both; key NULL: none. */
 typedef struct fbt_settings_difference {
     const char *key;
     char now[64], before[64]; /* values, cut to fit */
@@ -128,10 +132,20 @@ const char *fbt_settings_idle(const fbt_settings *settings, const char *key);
 /* A comment line for each option of which that is so, and whose value is not the default. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
 
+/* What the settings decide, for run files: a line "key: word" for each of which the word (FBT_DECIDES_LIST in
+ * options.h) is not "numbers". */
+enum { FBT_SETTINGS_DECIDES_BYTES = 1024 };
+void fbt_settings_list_decides(char text[FBT_SETTINGS_DECIDES_BYTES]);
+
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);
 
-/* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none. */
+/* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none, or when
+ * it cannot be set. */
 const char *fbt_settings_choice_name(const char *key, int value);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

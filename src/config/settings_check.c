@@ -23,18 +23,10 @@ static fbt_status check_clients(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     double share = settings->fed.participation * (double)settings->fed.clients;
-    int protocol = settings->fed.protocol;
-    bool ranks_clients = protocol == FBT_PROTOCOL_NVFLARE || protocol == FBT_PROTOCOL_PAPER;
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %lld clients is less than one client; raise it to %g or more",
                  settings->fed.participation, (long long)settings->fed.clients, 1 / (double)settings->fed.clients);
-    }
-    if (ranks_clients && fbt_settings_participants(settings) < 2) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.clients: protocol %s ranks the clients of a round, but only one takes part; use at least 2, or "
-                 "protocol fedavg-bbt or synchronous",
-                 fbt_settings_choice_name("fed.protocol", protocol));
     }
 done:
     return status;
@@ -45,15 +37,13 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
-    if (strcmp(fbt_settings_choice_name("cma.covariance", settings->cma.covariance), "full") == 0 &&
-        settings->cma.dimension > FULL_DIMENSION_MAX) {
+    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "cma.dimension: a full covariance matrix is limited to %d dimensions, not %lld; use cma.covariance "
                  "separable or isotropic",
                  FULL_DIMENSION_MAX, (long long)settings->cma.dimension);
     }
-    if (settings->perturb.rate > 0 &&
-        strcmp(fbt_settings_choice_name("objective.loss", settings->objective.loss), "accuracy") == 0) {
+    if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {
         FBT_FAIL(FBT_ERR_CONFIG, "perturb.rate: a ratio of accuracies is no objective to minimise; use objective.loss "
                                  "ce or hinge, or perturb.rate 0");
     }

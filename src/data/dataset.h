@@ -2,14 +2,15 @@
 #ifndef FBT_DATA_DATASET_H
 #define FBT_DATA_DATASET_H
 
+#include "base/choices.h"
 #include "base/digest.h"
 #include "base/status.h"
-#include "kernels/backend.h"
 
 #include <stdint.h>
 
-typedef enum fbt_readout { FBT_READOUT_MASK, FBT_READOUT_EMBEDDING, FBT_READOUT_LAST } fbt_readout;
-typedef enum fbt_metric { FBT_METRIC_ACCURACY, FBT_METRIC_F1 } fbt_metric;
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Samples end to end without padding. Sample i is tokens[offsets[i]] .. tokens[offsets[i+1]-1]. */
 typedef struct fbt_split {
@@ -47,5 +48,9 @@ void fbt_dataset_clear(fbt_dataset *dataset);
 
 /* Longest sample of a split in tokens; 0 when it is empty. */
 int64_t fbt_split_max_length(const fbt_split *split);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

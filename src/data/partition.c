@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CLIENTS = 1 << 16, MAX_ROWS = 1 << 24 }; /* fields of a random stream */
-
 /* What a row of a split is used for. */
 enum { UNUSED = 0, TRAINING, DEV };
 
@@ -373,13 +371,13 @@ static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_
     if (dataset->n_labels < 1 || dataset->train.n_samples < 1) {
         return fbt_fail(FBT_ERR_DATA, "the data set has no training samples");
     }
-    if (dataset->train.n_samples > MAX_ROWS || dataset->n_labels > MAX_ROWS) {
+    if (dataset->train.n_samples > FBT_RNG_N_CANDIDATES || dataset->n_labels > FBT_RNG_N_CANDIDATES) {
         return fbt_fail(FBT_ERR_UNSUPPORTED, "the train split has %lld samples; at most %d can be told apart",
-                        (long long)dataset->train.n_samples, MAX_ROWS);
+                        (long long)dataset->train.n_samples, FBT_RNG_N_CANDIDATES);
     }
-    if (options->n_clients < 1 || options->n_clients > MAX_CLIENTS) {
+    if (options->n_clients < 1 || options->n_clients > FBT_RNG_N_CLIENTS) {
         return fbt_fail(FBT_ERR_CONFIG, "fed.clients = %lld must be 1 to %d", (long long)options->n_clients,
-                        MAX_CLIENTS);
+                        FBT_RNG_N_CLIENTS);
     }
     if (options->shots < 0 || options->dev_shots < 0) {
         return fbt_fail(FBT_ERR_CONFIG, "data.shots = %lld and data.dev_shots = %lld must not be negative",

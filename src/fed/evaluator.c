@@ -1,6 +1,7 @@
 #include "fed/evaluator.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "fed/placement.h"
 
 #include <math.h>
@@ -49,14 +50,13 @@ fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_toke
 {
     fbt_status status = FBT_OK;
     const fbt_model_options *options = fbt_model_get_options(model);
-    int in_front = options->prompt_mode == FBT_PROMPT_CAT || options->prompt_mode == FBT_PROMPT_INPUT;
     fbt_evaluator *e;
     FBT_TRY(fbt_memory_alloc(evaluator, 1, sizeof **evaluator));
     e = *evaluator;
     e->model = model;
     e->loss = loss;
     e->batch_tokens = batch_tokens;
-    e->n_placeholders = in_front ? options->n_prompt_tokens : 0;
+    e->n_placeholders = fbt_prompt_rows_in_front(options->prompt_mode, options->n_prompt_tokens);
     e->n_labels = options->n_labels;
     FBT_TRY(fbt_memory_alloc(&e->lanes, fbt_model_n_lanes(model), sizeof *e->lanes));
     e->n_lanes = fbt_model_n_lanes(model);

@@ -8,14 +8,18 @@
 #define FBT_FED_FEDERATION_H
 
 #include "base/status.h"
+#include "base/typed_array.h"
 #include "comm/comm.h"
 #include "config/settings.h"
 #include "data/dataset.h"
 #include "data/partition.h"
 #include "fed/placement.h"
+#include "fed/round_row.h"
 #include "model/model.h"
-#include "optim/cma.h"
-#include "record/run_file.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct fbt_federation fbt_federation;
 
@@ -29,42 +33,30 @@ typedef struct fbt_federation_parts {
     fbt_model *model; /* with its projection set */
 } fbt_federation_parts;
 
-/* The phases that a round's time is split into: indices of fbt_run_round.phase_s. */
-#define FBT_PHASE_LIST(X)                                                                                              \
-    X(FBT_PHASE_SEARCH, "search")     /* forward passes of the clients' generations      */                            \
-    X(FBT_PHASE_OPTIMISE, "optimise") /* CMA-ES of clients and server                    */                            \
-    X(FBT_PHASE_EXCHANGE, "exchange") /* waiting for other ranks and the sum of uploads  */                            \
-    X(FBT_PHASE_SCORE, "score")       /* train, dev and test scores of the server's mean */                            \
-    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */
-
-typedef enum fbt_phase {
-#define FBT_PHASE_ENUM(name, text) name,
-    FBT_PHASE_LIST(FBT_PHASE_ENUM)
-#undef FBT_PHASE_ENUM
-        FBT_N_PHASES
-} fbt_phase;
-extern const char *const fbt_phase_names[FBT_N_PHASES];
-
 /* On failure *federation is what was made so far, or NULL: free it all the same. */
 fbt_status fbt_federation_new(const fbt_federation_parts *parts, fbt_federation **federation);
 void fbt_federation_free(fbt_federation *federation);
 
 /* Scores the start (round 0: the server's mean before any search), or makes round `round` >= 1 and scores it if
  * `scored`. Fills *row, whose arrays belong to the federation and stay valid until the next call. */
-fbt_status fbt_federation_start(fbt_federation *federation, fbt_run_round *row);
-fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_run_round *row);
+fbt_status fbt_federation_start(fbt_federation *federation, fbt_round_row *row);
+fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row);
 
 /* Time of something outside the round that belongs to a phase; it goes into the next row. Not collective. */
 void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, double seconds);
 
 /* The server's state for the checkpoint, as arrays that stay valid until the next call here or of a round; the list
  * ends with name == NULL. Not collective. */
-fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_run_array **arrays);
+fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays);
 
 /* Takes fbt_federation_start's place in a run that goes on: the server becomes what it was when the arrays were made,
  * on however many ranks that was. checkpoint: on rank 0, as fbt_federation_checkpoint gave them; ignored elsewhere.
  * Errors: FBT_ERR_DATA (an array is missing or damaged, or was made with other settings), FBT_ERR_NUMERIC,
  * FBT_ERR_MEMORY. */
-fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_run_array *checkpoint);
+fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -2,10 +2,10 @@
 #include "model/family.h"
 #include "model/model_internal.h"
 
-#include <inttypes.h>
+#include "base/prompt_mode.h"
+#include "base/rng_block.h"
 
-/* Fields of a random stream (rng.h). */
-enum { MAX_CLIENT = 1 << 16, MAX_SAMPLE = 1 << 24 };
+#include <inttypes.h>
 
 fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape)
 {
@@ -53,8 +53,8 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
     fbt_status status = FBT_OK;
     const fbt_model_shape *shape = &model->shape;
     int64_t length = (int64_t)batch->offsets[s + 1] - batch->offsets[s];
-    int64_t n_prompt = mode == FBT_PROMPT_NONE ? 0 : model->options.n_prompt_tokens;
-    int64_t n_rows_without_position = mode == FBT_PROMPT_CAT ? n_prompt : 0;
+    int64_t n_prompt = fbt_prompt_rows(mode, model->options.n_prompt_tokens);
+    int64_t n_rows_without_position = fbt_prompt_rows_without_position(mode, n_prompt);
     if (length < 1 || length <= n_prompt || length > batch->max_length) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " rows, %" PRId64 " of them for the prompt", s,
                  length, n_prompt);
@@ -63,13 +63,14 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " has %" PRId64 " tokens, the model has %" PRId64 " positions", s,
                  length - n_rows_without_position, shape->n_positions);
     }
-    FBT_TRY(check_tokens(shape, batch, s, mode == FBT_PROMPT_CAT || mode == FBT_PROMPT_INPUT ? n_prompt : 0));
+    FBT_TRY(check_tokens(shape, batch, s, fbt_prompt_rows_in_front(mode, n_prompt)));
     if (mode != FBT_PROMPT_NONE && (batch->prompt_index[s] < 0 || batch->prompt_index[s] >= model->lane->n_prompts)) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " asks for prompt %d of %" PRId64, s, batch->prompt_index[s],
                  model->lane->n_prompts);
     }
     const fbt_origin *origin = &batch->origins[s];
-    if (origin->client >= MAX_CLIENT || (origin->client >= 0 && (origin->sample < 0 || origin->sample >= MAX_SAMPLE))) {
+    if (origin->client >= FBT_RNG_N_CLIENTS ||
+        (origin->client >= 0 && (origin->sample < 0 || origin->sample >= FBT_RNG_N_CANDIDATES))) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " cannot be perturbed as sample %d of client %d", s, origin->sample,
                  origin->client);
     }

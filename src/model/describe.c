@@ -90,18 +90,16 @@ void fbt_model_description_clear(fbt_model_description *about)
 
 fbt_status fbt_model_description_require(const fbt_model_description *about, const char *readout)
 {
-    static const char *const names[] = {"mask", "embedding", "last"};
     const char *sentence = "";
     if (readout == NULL) { /* A mask readout fails for want of a head as a rule, which says less. */
         sentence = about->refusals[FBT_READOUT_MASK][0] == '\0' ? "" : about->refusals[FBT_READOUT_EMBEDDING];
         return sentence[0] == '\0' ? FBT_OK : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
     }
-    for (int i = 0; i <= FBT_READOUT_LAST; i++) {
-        if (strcmp(readout, names[i]) == 0) {
-            fbt_status status = fbt_model_check_readout(&about->shape, (fbt_readout)i);
-            sentence = i < FBT_DESCRIBE_READOUTS ? about->refusals[i] : "";
-            return status != FBT_OK || sentence[0] == '\0' ? status : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
-        }
+    const int i = fbt_choice_find(fbt_readout_names, readout);
+    if (i < 0) {
+        return fbt_fail(FBT_ERR_ARG, "there is no readout called '%s'; mask, embedding and last are known", readout);
     }
-    return fbt_fail(FBT_ERR_ARG, "there is no readout called '%s'; mask, embedding and last are known", readout);
+    fbt_status status = fbt_model_check_readout(&about->shape, (fbt_readout)i);
+    sentence = i < FBT_DESCRIBE_READOUTS ? about->refusals[i] : "";
+    return status != FBT_OK || sentence[0] == '\0' ? status : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
 }

@@ -4,11 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const fbt_model_family fbt_family_bert, fbt_family_roberta;
+extern const fbt_model_family fbt_family_bert, fbt_family_roberta, fbt_family_distilbert;
 
 const fbt_model_family *const fbt_model_families[] = {
     &fbt_family_bert,
     &fbt_family_roberta,
+    &fbt_family_distilbert,
     NULL,
 };
 

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What the embedding readout makes a sequence's one row of. */
 typedef enum fbt_pooling {
     FBT_POOLING_MEAN, /* the mean of all rows, the prompt's too             */
@@ -177,5 +181,9 @@ fbt_status fbt_model_wait(fbt_model *model);
 
 /* Submits and waits. */
 fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

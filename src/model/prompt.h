@@ -2,15 +2,10 @@
 #ifndef FBT_MODEL_PROMPT_H
 #define FBT_MODEL_PROMPT_H
 
+#include "base/choices.h"
 #include "base/status.h"
 
 #include <stdint.h>
-
-typedef enum fbt_projection_kind {
-    FBT_PROJECTION_NORMAL,  /* entries N(0, s^2), s = alpha * embedding_std / (sqrt(d) * sigma0): Sun et al. 2022 (BBT)
-                             */
-    FBT_PROJECTION_UNIFORM, /* entries uniform on +-1 / sqrt(d): a linear layer's default initialisation */
-} fbt_projection_kind;
 
 /* A: [n_out, d], row-major, n_out = P * hidden size. Depends on the seed and the sizes only: every rank makes the same.
  * scale: s for NORMAL, ignored for UNIFORM. */

@@ -1,5 +1,6 @@
 #include "model/safetensors.h"
 
+#include "base/half.h"
 #include "base/memory.h"
 #include "model/weight_files.h"
 
@@ -405,23 +406,6 @@ fbt_status fbt_tensor_dtype(const fbt_tensor *tensor, fbt_dtype *dtype)
     return FBT_OK;
 }
 
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Shifting the fields into place leaves the exponent 112 too low, subnormals included; an exponent of all ones must
- * stay. */
-static float float_of_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000U) << 16;
-    uint32_t rest = (uint32_t)(half & 0x7fffU) << 13;
-    float magnitude = (half & 0x7c00U) == 0x7c00U ? float_of_bits(rest | 0x7f800000U) : float_of_bits(rest) * 0x1p112f;
-    return sign == 0 ? magnitude : -magnitude;
-}
-
 static void convert_floats(const unsigned char *bytes, fbt_dtype dtype, int64_t n, float *values)
 {
     if (dtype == FBT_F32) {
@@ -431,7 +415,7 @@ static void convert_floats(const unsigned char *bytes, fbt_dtype dtype, int64_t 
     for (int64_t i = 0; i < n; i++) {
         uint16_t item;
         memcpy(&item, bytes + 2 * i, sizeof item);
-        values[i] = dtype == FBT_F16 ? float_of_half(item) : float_of_bits((uint32_t)item << 16);
+        values[i] = dtype == FBT_F16 ? fbt_f16_to_float(item) : fbt_bf16_to_float(item);
     }
 }
 

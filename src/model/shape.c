@@ -88,15 +88,30 @@ fbt_status fbt_config_read_epsilon(const fbt_json_file *config, double fallback,
     return FBT_OK;
 }
 
+/* A size under the family's key. transformers takes it under the `common` one as well, which must not say otherwise. */
+static fbt_status read_size(const fbt_json_file *config, const char *key, const char *common, int64_t most, int64_t *n)
+{
+    fbt_status status = FBT_OK;
+    int64_t other;
+    FBT_TRY(fbt_json_file_count(config, key, 1, most, -1, n));
+    FBT_TRY(fbt_json_file_count(config, common, 1, most, *n, &other));
+    if (other != *n) {
+        FBT_FAIL(FBT_ERR_MODEL, "%s: %s is %" PRId64 ", but %s, which means the same, is %" PRId64, config->path, key,
+                 *n, common, other);
+    }
+done:
+    return status;
+}
+
 static fbt_status read_sizes(const fbt_json_file *config, fbt_model_shape *shape)
 {
     fbt_status status = FBT_OK;
     const fbt_config_keys *keys = &shape->family->keys;
     bool is_tied;
-    FBT_TRY(fbt_json_file_count(config, keys->n_layers, 1, MAX_LAYERS, -1, &shape->n_layers));
-    FBT_TRY(fbt_json_file_count(config, keys->n_hidden, 1, FBT_CONFIG_MAX_SIZE, -1, &shape->n_hidden));
-    FBT_TRY(fbt_json_file_count(config, keys->n_heads, 1, FBT_CONFIG_MAX_SIZE, -1, &shape->n_heads));
-    FBT_TRY(fbt_json_file_count(config, keys->n_intermediate, 1, FBT_CONFIG_MAX_SIZE, -1, &shape->n_intermediate));
+    FBT_TRY(read_size(config, keys->n_layers, "num_hidden_layers", MAX_LAYERS, &shape->n_layers));
+    FBT_TRY(read_size(config, keys->n_hidden, "hidden_size", FBT_CONFIG_MAX_SIZE, &shape->n_hidden));
+    FBT_TRY(read_size(config, keys->n_heads, "num_attention_heads", FBT_CONFIG_MAX_SIZE, &shape->n_heads));
+    FBT_TRY(read_size(config, keys->n_intermediate, "intermediate_size", FBT_CONFIG_MAX_SIZE, &shape->n_intermediate));
     FBT_TRY(fbt_json_file_count(config, "vocab_size", 1, MAX_VOCABULARY, -1, &shape->vocab_size));
     FBT_TRY(fbt_json_file_flag(config, "tie_word_embeddings", true, &is_tied));
     shape->is_untied = !is_tied;

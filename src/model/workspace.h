@@ -41,8 +41,8 @@ typedef struct fbt_workspace {
 /* What a workspace is for. */
 typedef struct fbt_workspace_request {
     const fbt_model_options *options;
-    fbt_dtype activations;
-    int64_t n_search; /* d: dimension of the search; 0 leaves the prompts' buffers empty */
+    fbt_dtype activations; /* type of */
+    int64_t n_search;      /* d: dimension of the search; 0 leaves the prompts' buffers empty */
     fbt_model_limits limits;
 } fbt_workspace_request;
 

@@ -29,35 +29,12 @@
 #ifndef FBT_OPTIM_CMA_H
 #define FBT_OPTIM_CMA_H
 
+#include "base/choices.h" /* fbt_cma_covariance, fbt_cma_constants */
 #include "base/status.h"
 
 #include <gsl/gsl_rng.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-#define FBT_CMA_COVARIANCE_LIST(X)                                                                                     \
-    X(FBT_CMA_FULL, "full")           /* C symmetric positive definite                          */                     \
-    X(FBT_CMA_SEPARABLE, "separable") /* C diagonal                                             */                     \
-    X(FBT_CMA_ISOTROPIC, "isotropic") /* C = identity for ever: only m and sigma are adapted    */
-
-typedef enum fbt_cma_covariance {
-#define FBT_CMA_ENUM(name, text) name,
-    FBT_CMA_COVARIANCE_LIST(FBT_CMA_ENUM)
-} fbt_cma_covariance;
-
-#define FBT_CMA_CONSTANTS_LIST(X)                                                                                      \
-    X(FBT_CMA_CONSTANTS_TUTORIAL, "tutorial") /* [H], table 1 */                                                       \
-    X(FBT_CMA_CONSTANTS_PYCMA, "pycma")       /* [C]          */
-
-typedef enum fbt_cma_constants { FBT_CMA_CONSTANTS_LIST(FBT_CMA_ENUM) } fbt_cma_constants;
-#undef FBT_CMA_ENUM
-
-/* The value named by `text`. Errors: FBT_ERR_CONFIG (unknown name; the sentence lists the known ones). */
-fbt_status fbt_cma_covariance_parse(const char *text, fbt_cma_covariance *covariance);
-fbt_status fbt_cma_constants_parse(const char *text, fbt_cma_constants *constants);
-/* The name of a value; NULL if it is none. */
-const char *fbt_cma_covariance_text(fbt_cma_covariance covariance);
-const char *fbt_cma_constants_text(fbt_cma_constants constants);
 
 typedef struct fbt_cma_options {
     int64_t dimension;  /* d >= 1; at most 20000 when full */
@@ -144,6 +121,8 @@ fbt_status fbt_cma_tell_foreign(fbt_cma *cma, int64_t n, const double *x, const 
 fbt_status fbt_cma_set_mean(fbt_cma *cma, const double *mean);
 fbt_status fbt_cma_set_step_size(fbt_cma *cma, double step_size);
 fbt_status fbt_cma_set_covariance(fbt_cma *cma, const double *covariance);
+/* The same with a diagonal C, given as its diagonal [d]. */
+fbt_status fbt_cma_set_variances(fbt_cma *cma, const double *variances);
 
 /* Borrowed: valid until the next call that changes the optimiser. Each [d]; path_c is all zero when isotropic. */
 const double *fbt_cma_mean(const fbt_cma *cma);

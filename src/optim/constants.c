@@ -7,57 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const covariance_names[] = {
-#define FBT_CMA_NAME(name, text) [name] = text,
-    FBT_CMA_COVARIANCE_LIST(FBT_CMA_NAME)};
-static const char *const constants_names[] = {FBT_CMA_CONSTANTS_LIST(FBT_CMA_NAME)};
-#undef FBT_CMA_NAME
-
-enum {
-    N_COVARIANCES = sizeof covariance_names / sizeof covariance_names[0],
-    N_CONSTANTS = sizeof constants_names / sizeof constants_names[0],
-};
-
-static int find_name(const char *const *names, int n_names, const char *text)
-{
-    for (int i = 0; i < n_names; i++) {
-        if (strcmp(names[i], text) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-fbt_status fbt_cma_covariance_parse(const char *text, fbt_cma_covariance *covariance)
-{
-    const int found = find_name(covariance_names, N_COVARIANCES, text);
-    if (found < 0) {
-        return fbt_fail(FBT_ERR_CONFIG, "\"%s\" is no covariance model; choose full, separable or isotropic", text);
-    }
-    *covariance = (fbt_cma_covariance)found;
-    return FBT_OK;
-}
-
-fbt_status fbt_cma_constants_parse(const char *text, fbt_cma_constants *constants)
-{
-    const int found = find_name(constants_names, N_CONSTANTS, text);
-    if (found < 0) {
-        return fbt_fail(FBT_ERR_CONFIG, "\"%s\" is no set of CMA-ES constants; choose tutorial or pycma", text);
-    }
-    *constants = (fbt_cma_constants)found;
-    return FBT_OK;
-}
-
-const char *fbt_cma_covariance_text(fbt_cma_covariance covariance)
-{
-    return (unsigned)covariance < N_COVARIANCES ? covariance_names[covariance] : NULL;
-}
-
-const char *fbt_cma_constants_text(fbt_cma_constants constants)
-{
-    return (unsigned)constants < N_CONSTANTS ? constants_names[constants] : NULL;
-}
-
 fbt_status fbt_cma_options_check(const fbt_cma_options *options)
 {
     /* C has d^2 elements and LAPACK counts in 32 bits. */
@@ -78,10 +27,10 @@ fbt_status fbt_cma_options_check(const fbt_cma_options *options)
                         "CMA-ES: %lld parents of a population of %lld; choose 1 to %lld, or 0 for half the population",
                         (long long)options->n_parents, (long long)options->population, (long long)options->population);
     }
-    if (fbt_cma_covariance_text(options->covariance) == NULL) {
+    if (fbt_choice_name(fbt_cma_covariance_names, (int)options->covariance) == NULL) {
         return fbt_fail(FBT_ERR_CONFIG, "CMA-ES: covariance model %d does not exist", (int)options->covariance);
     }
-    if (fbt_cma_constants_text(options->constants) == NULL) {
+    if (fbt_choice_name(fbt_cma_constants_names, (int)options->constants) == NULL) {
         return fbt_fail(FBT_ERR_CONFIG, "CMA-ES: set of constants %d does not exist", (int)options->constants);
     }
     return FBT_OK;

@@ -38,12 +38,11 @@ static fbt_status read_word(const reader *r, const char *name, const char *const
     fbt_status status = FBT_OK;
     char *text = NULL;
     FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, name, &text)));
-    for (*index = 0; names[*index] != NULL; ++*index) {
-        if (strcmp(names[*index], text) == 0) {
-            goto done;
-        }
+    *index = fbt_choice_find(names, text);
+    if (*index < 0) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is '%.64s', which this program does not know", r->path, name,
+                 text);
     }
-    FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is '%.64s', which this program does not know", r->path, name, text);
 done:
     free(text);
     return status;
@@ -82,9 +81,6 @@ static fbt_status read_sha256(const reader *r, const char *name, char digest[FBT
 
 static fbt_status read_words(reader *r)
 {
-    static const char *const readouts[] = {"mask", "embedding", "last", NULL};
-    static const char *const metrics[] = {"accuracy", "f1", NULL};
-    static const char *const modes[] = {"none", "add", "cat", "input", NULL};
     fbt_status status = FBT_OK;
     fbt_dataset *dataset = r->dataset;
     int index = 0;
@@ -93,11 +89,11 @@ static fbt_status read_words(reader *r)
     FBT_TRY(made_by(r, fbt_hdf5_read_text(r->file, "source", &dataset->source)));
     FBT_TRY(read_sha256(r, "tokenizer_sha256", dataset->tokenizer_sha256));
     FBT_TRY(read_sha256(r, "source_sha256", dataset->source_sha256));
-    FBT_TRY(read_word(r, "readout", readouts, &index));
+    FBT_TRY(read_word(r, "readout", fbt_readout_names, &index));
     dataset->readout = (fbt_readout)index;
-    FBT_TRY(read_word(r, "metric", metrics, &index));
+    FBT_TRY(read_word(r, "metric", fbt_metric_names, &index));
     dataset->metric = (fbt_metric)index;
-    FBT_TRY(read_word(r, "prompt_mode", modes, &index));
+    FBT_TRY(read_word(r, "prompt_mode", fbt_prompt_mode_names, &index));
     dataset->prompt_mode = (fbt_prompt_mode)index;
     FBT_TRY(made_by(r, fbt_hdf5_read_texts(r->file, "label_words", &dataset->label_words, &dataset->n_labels)));
     if (dataset->n_labels < 2 || dataset->n_labels > LABELS_MAX) {

@@ -17,20 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How files of a format begin: all that an overwrite may replace. */
-typedef struct signature {
-    const char *name;
-    size_t offset, n_bytes;
-    const char *bytes;
-} signature;
-
-static const signature signatures[] = {
-    [FBT_OUTPUT_HDF5] = {"an HDF5 file", 0, FBT_HDF5_SIGNATURE_BYTES, FBT_HDF5_SIGNATURE},
-    [FBT_OUTPUT_SAFETENSORS] = {"a safetensors file", 8, 1, "{"}, /* behind the length of its header */
-    [FBT_OUTPUT_ZIP] = {"a zip archive", 0, 4, "PK\x03\x04"},
-    [FBT_OUTPUT_JSON] = {"a JSON file", 0, 1, "{"},
-};
-enum { SIGNATURE_END_MAX = 12, SEAL_START_BYTES = sizeof FBT_SEAL_MAGIC - 1 };
+enum { SEAL_START_BYTES = sizeof FBT_SEAL_MAGIC - 1 };
 
 struct fbt_output_file {
     char *shown; /* the path as the user gave it, for messages  */
@@ -63,11 +50,10 @@ done:
 }
 
 /* An existing file may be replaced when the user says so and it is one that this program could have written. */
-static fbt_status check_existing(const fbt_output_file *file, fbt_output_format format, bool overwrite)
+static fbt_status check_existing(const fbt_output_file *file, bool overwrite)
 {
     struct stat info;
-    char start[SIGNATURE_END_MAX] = {0};
-    const signature *expected = &signatures[format];
+    char start[SEAL_START_BYTES] = {0};
     if (stat(file->path, &info) != 0) {
         return FBT_OK;
     }
@@ -83,10 +69,10 @@ static fbt_status check_existing(const fbt_output_file *file, fbt_output_format 
     if (descriptor >= 0) {
         close(descriptor);
     }
-    const bool sealed = format == FBT_OUTPUT_HDF5 && memcmp(start, FBT_SEAL_MAGIC, SEAL_START_BYTES) == 0;
-    if (n_read != 0 && !sealed && memcmp(start + expected->offset, expected->bytes, expected->n_bytes) != 0) {
-        return fbt_fail(FBT_ERR_IO, "%.400s is not %s, so it is not overwritten; choose another path", file->shown,
-                        expected->name);
+    if (n_read != 0 && memcmp(start, FBT_SEAL_MAGIC, SEAL_START_BYTES) != 0 &&
+        memcmp(start, FBT_HDF5_SIGNATURE, FBT_HDF5_SIGNATURE_BYTES) != 0) {
+        return fbt_fail(FBT_ERR_IO, "%.400s is not an HDF5 file, so it is not overwritten; choose another path",
+                        file->shown);
     }
     return FBT_OK;
 }
@@ -120,7 +106,7 @@ static void remove_stale(const fbt_output_file *file)
     }
 }
 
-fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool overwrite, fbt_output_file **file)
+fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_file **file)
 {
     fbt_status status = FBT_OK;
     fbt_output_file *made = NULL;
@@ -128,10 +114,9 @@ fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     FBT_TRY(fbt_memory_strdup(&made->shown, path));
     FBT_TRY(resolve(made));
-    FBT_TRY(check_existing(made, format, overwrite));
+    FBT_TRY(check_existing(made, overwrite));
     FBT_TRY(take_lock(made));
-    FBT_TRY(
-        check_existing(made, format, overwrite)); /* again: a run may have ended while this one waited for nothing */
+    FBT_TRY(check_existing(made, overwrite)); /* again: a run may have ended while this one waited for nothing */
     remove_stale(made);
     *file = made;
     made = NULL;

@@ -1,5 +1,5 @@
-/* A file that is replaced as a whole, so that whoever opens it at any instant sees all of the old or all of the new
- * one. */
+/* An HDF5 file that is replaced as a whole, so that whoever opens it at any instant sees all of the old or all of the
+ * new one. */
 #ifndef FBT_RECORD_OUTPUT_FILE_H
 #define FBT_RECORD_OUTPUT_FILE_H
 
@@ -10,19 +10,11 @@
 
 typedef struct fbt_output_file fbt_output_file;
 
-/* What a file is to hold, by which an overwrite knows the files that it may replace. */
-typedef enum fbt_output_format {
-    FBT_OUTPUT_HDF5,
-    FBT_OUTPUT_SAFETENSORS,
-    FBT_OUTPUT_ZIP,
-    FBT_OUTPUT_JSON
-} fbt_output_format;
-
 /* Claims `path` for this process: finds out whether the folder can be written, whether the file exists (an error unless
- * overwrite, which replaces files of this format only), and claims it (claim.h: `.<name>.lock` beside it), so that
+ * overwrite, which replaces HDF5 files only), and claims it (claim.h: `.<name>.lock` beside it), so that
  * another process is refused the same path. Temporary files that killed runs left behind are removed. An existing file
  * stays as it is until the first replacement. Errors: FBT_ERR_IO, FBT_ERR_STORAGE with what to do. */
-fbt_status fbt_output_file_open(const char *path, fbt_output_format format, bool overwrite, fbt_output_file **file);
+fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_file **file);
 
 /* Writes bytes to a temporary file in the same folder, syncs it, renames it over the path and syncs the folder. On
  * failure (full disk, quota, the claim is lost) what was there before is untouched and the temporary file is gone.

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/timer.h"
 #include "record/run_file_internal.h"
+#include "record/run_ledger.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,7 @@ static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
     FBT_TRY(fbt_run_file_group(file->file, "rounds", &rounds));
     FBT_TRY(fbt_run_file_group(rounds, "client", &client));
     FBT_TRY(fbt_run_file_group(rounds, "cost", &cost));
+    FBT_TRY(fbt_run_ledger_write(cost, header->value_bytes));
     for (int64_t i = 0; i < n; i++) {
         if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
             continue;
@@ -164,8 +166,8 @@ done:
 static fbt_status check_header(const fbt_run_header *header)
 {
     bool ok = header->n_clients > 0 && header->dimension > 0 && header->n_generations > 0 && header->n_labels > 0 &&
-              header->n_phases > 0 && header->n_prompt_values[0] >= 0 && header->n_prompt_values[1] >= 0 &&
-              header->n_dev >= 0 && header->sample_offsets[0] == 0;
+              header->n_phases > 0 && header->value_bytes > 0 && header->n_prompt_values[0] >= 0 &&
+              header->n_prompt_values[1] >= 0 && header->n_dev >= 0 && header->sample_offsets[0] == 0;
     for (int64_t k = 0; ok && k < header->n_clients; k++) {
         ok = header->sample_offsets[k + 1] >= header->sample_offsets[k];
     }
@@ -188,7 +190,7 @@ done:
 fbt_status fbt_run_file_check(const char *path, bool overwrite)
 {
     fbt_output_file *output = NULL;
-    fbt_status status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &output);
+    fbt_status status = fbt_output_file_open(path, overwrite, &output);
     fbt_output_file_close(output);
     return status;
 }
@@ -204,7 +206,7 @@ fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **fil
     for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
         (*file)->columns[i] = -1;
     }
-    status = fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &(*file)->output);
+    status = fbt_output_file_open(path, overwrite, &(*file)->output);
 done:
     return status;
 }
@@ -214,6 +216,7 @@ void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header)
     file->start_s = fbt_timer_now_s();
     file->dimension = header->dimension;
     memcpy(file->n_prompt_values, header->n_prompt_values, sizeof file->n_prompt_values);
+    file->value_bytes[0] = file->value_bytes[1] = header->value_bytes;
 }
 
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
@@ -233,13 +236,13 @@ done:
 }
 
 /* The values of a column in a round, or NULL when the caller gave none. */
-static const void *column_values(const fbt_run_column *column, const fbt_run_round *round)
+static const void *column_values(const fbt_run_column *column, const fbt_round_row *round)
 {
     const char *member = (const char *)round + column->offset;
     return column->shape == FBT_RUN_SCALAR ? (const void *)member : *(const void *const *)member;
 }
 
-static fbt_status append_columns(fbt_run_file *file, const fbt_run_round *round)
+static fbt_status append_columns(fbt_run_file *file, const fbt_round_row *round)
 {
     fbt_status status = FBT_OK;
     int64_t n;
@@ -259,14 +262,17 @@ done:
     return status;
 }
 
-fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round)
+fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round)
 {
     fbt_hdf5_silence();
     if (round->index <= file->last_index) {
         return fbt_fail(FBT_ERR_ARG, "round %lld cannot follow round %lld in the run file", (long long)round->index,
                         (long long)file->last_index);
     }
-    fbt_status status = append_columns(file, round);
+    fbt_round_row row = *round;
+    row.bytes_up = fbt_run_ledger_convert(row.bytes_up, file->value_bytes[0], file->value_bytes[1]);
+    row.bytes_down = fbt_run_ledger_convert(row.bytes_down, file->value_bytes[0], file->value_bytes[1]);
+    fbt_status status = append_columns(file, &row);
     if (status != FBT_OK) {
         /* Half a round must never be written: take back what was added. */
         for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
@@ -281,19 +287,27 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round
     return FBT_OK;
 }
 
-/* Writes a data set that may be there from an earlier call: in place when its size is the same, anew otherwise. */
+/* Whether a one- or two-dimensional data set has the array's type and size. */
+static bool is_like(hid_t space, hid_t own_type, const fbt_hdf5_array *array)
+{
+    hsize_t dims[4] = {0};
+    return H5Sget_simple_extent_ndims(space) == array->rank && H5Sget_simple_extent_dims(space, dims, NULL) >= 0 &&
+           memcmp(dims, array->dims, (size_t)array->rank * sizeof *dims) == 0 && H5Tequal(own_type, array->type) > 0;
+}
+
+/* Writes a data set that may be there from an earlier call: in place when its type and size are the same, anew
+ * otherwise. */
 static fbt_status put_array(hid_t group, const fbt_hdf5_array *array, const void *values)
 {
     fbt_status status = FBT_OK;
-    hid_t dataset = -1, space = -1;
-    hsize_t dims[4] = {0};
+    hid_t dataset = -1, space = -1, own_type = -1;
     if (!fbt_hdf5_has(group, array->name)) {
         return fbt_hdf5_create(group, array, values, NULL);
     }
     FBT_HDF5(dataset = H5Dopen2(group, array->name, H5P_DEFAULT), "data set %s cannot be opened", array->name);
     FBT_HDF5(space = H5Dget_space(dataset), "data set %s cannot be opened", array->name);
-    FBT_HDF5(H5Sget_simple_extent_dims(space, dims, NULL), "data set %s cannot be opened", array->name);
-    if (memcmp(dims, array->dims, (size_t)array->rank * sizeof *dims) == 0) {
+    FBT_HDF5(own_type = H5Dget_type(dataset), "data set %s cannot be opened", array->name);
+    if (is_like(space, own_type, array)) {
         FBT_HDF5(H5Dwrite(dataset, array->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "data set %s cannot be written",
                  array->name);
     } else {
@@ -301,26 +315,23 @@ static fbt_status put_array(hid_t group, const fbt_hdf5_array *array, const void
         FBT_TRY(fbt_hdf5_create(group, array, values, NULL));
     }
 done:
+    fbt_hdf5_close(own_type);
     fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
 }
 
 /* Removes the data sets of an earlier checkpoint that the new one does not have. */
-static fbt_status remove_others(hid_t group, const fbt_run_array *arrays)
+static fbt_status remove_others(hid_t group, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;
     char name[256];
     H5G_info_t info;
     FBT_HDF5(H5Gget_info(group, &info), "group checkpoint cannot be read");
     for (hsize_t i = info.nlinks; i-- > 0;) {
-        bool kept = false;
         FBT_HDF5(H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
                  "group checkpoint cannot be read");
-        for (const fbt_run_array *a = arrays; a->name != NULL; a++) {
-            kept = kept || strcmp(a->name, name) == 0;
-        }
-        if (!kept) {
+        if (fbt_array_find(arrays, name) == NULL) {
             FBT_HDF5(H5Ldelete(group, name, H5P_DEFAULT), "data set checkpoint/%s cannot be removed", name);
         }
     }
@@ -328,17 +339,17 @@ done:
     return status;
 }
 
-fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *arrays)
+fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
     fbt_hdf5_silence();
     FBT_TRY(fbt_run_file_group(file->file, "checkpoint", &group));
     FBT_TRY(remove_others(group, arrays));
-    for (const fbt_run_array *a = arrays; a->name != NULL; a++) {
+    for (const fbt_array *a = arrays; a->name != NULL; a++) {
         /* Contiguous: a covariance is written anew each round, and compressing it would take ten times longer. */
         fbt_hdf5_array array = {.name = a->name,
-                                .type = H5T_NATIVE_DOUBLE,
+                                .type = a->type == FBT_ARRAY_INT64 ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE,
                                 .rank = 1,
                                 .dims = &(hsize_t){(hsize_t)a->n_values},
                                 .long_name = a->long_name == NULL ? a->name : a->long_name};

@@ -9,9 +9,16 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/typed_array.h"
+#include "fed/round_row.h"
+#include "record/best_round.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct fbt_run_file fbt_run_file;
 
@@ -27,11 +34,13 @@ typedef struct fbt_run_text {
 typedef struct fbt_run_header {
     const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved;     /* all settings                                                             */
+    const char *config_decides;      /* fbt_settings_list_decides                                                */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;               /* K */
     int64_t dimension;               /* d */
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
+    int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
@@ -45,39 +54,9 @@ typedef struct fbt_run_header {
     const int64_t *class_count; /* [K, n_labels] */
 } fbt_run_header;
 
-/* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores
- * that were not taken in a round are NaN. */
-typedef struct fbt_run_round {
-    int64_t index;          /* 0: before tuning; r: after round r */
-    const double *z;        /* [d] server mean */
-    double step_size;       /* the server's */
-    double step_size_local; /* with which clients start the next round */
-    double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
-    double condition_number, axis_ratio, path_sigma_norm;               /* of the server's covariance and |p_sigma| */
-    const uint8_t *participants;                                        /* [K] 0 or 1 */
-    const double *client_fitness, *client_loss, *client_loss_perturbed; /* [K] */
-    const double *client_step_size;                                     /* [K, I] */
-    const double *client_mean;                                          /* [K, d] or NULL */
-    const double *client_condition;                                     /* [K] */
-    const int64_t *client_evaluations;                                  /* [K] */
-    const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
-    int64_t n_resets;             /* searches of this round that collapsed and began anew, the server's included */
-    int64_t bytes_up, bytes_down; /* that a real deployment would send this round, all clients together */
-    int64_t n_tokens;             /* tokens through the model this round, all ranks */
-    int64_t peak_memory_bytes;    /* largest over ranks */
-} fbt_run_round;
-
-/* A named array of the checkpoint; a list ends with name == NULL. */
-typedef struct fbt_run_array {
-    const char *name;
-    const double *values;
-    int64_t n_values;
-    const char *long_name; /* one line on what it is; NULL: the name */
-} fbt_run_array;
-
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
-    int64_t best_round; /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
+    int64_t best_round; /* on dev (best_round.h); -1: no dev set */
     int64_t last_round;
     const double *best_z;     /* [d] */
     const double *last_z;     /* [d] */
@@ -106,14 +85,13 @@ typedef struct fbt_run_maker {
 typedef struct fbt_run_past {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
-    int64_t best_round;              /* -1: no dev set */
-    double best_accuracy, best_loss; /* of the best round, on dev */
+    fbt_best_round best; /* on dev */
     char *config_resolved;
     char *model_sha256, *data_sha256;           /* of /inputs                       */
     char *precision, *device, *instruction_set; /* of /environment: the last session's */
     fbt_run_maker *makers;                      /* [n_makers], the first first */
     int64_t n_makers;
-    fbt_run_array *checkpoint;          /* as it was set last; of fbt_run_file_open alone */
+    fbt_array *checkpoint;              /* as it was set last; of fbt_run_file_open alone */
     char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
 } fbt_run_past;
 void fbt_run_past_clear(fbt_run_past *past);
@@ -135,11 +113,11 @@ fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *heade
 
 /* Appends a round, in memory: rounds come in rising order of index; client_mean may be NULL only when the header's
  * client_means is false. On failure the rounds before are as they were. */
-fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_run_round *round);
+fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round);
 
 /* Replaces the checkpoint / the result, in memory. The checkpoint belongs to the last round added (attribute `round`).
  */
-fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_run_array *arrays);
+fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_array *arrays);
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result);
 
 /* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On
@@ -152,5 +130,9 @@ int64_t fbt_run_file_bytes(const fbt_run_file *file);
 
 /* Frees; does not write. NULL is fine. */
 void fbt_run_file_free(fbt_run_file *file);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

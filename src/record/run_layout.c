@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(member) offsetof(fbt_run_round, member)
+#define AT(member) offsetof(fbt_round_row, member)
 #define SCALAR(name, member, long_name)                                                                                \
     {                                                                                                                  \
         "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1", false                               \

@@ -1,4 +1,4 @@
-/* Where each member of fbt_run_round lives in the run file: one table, which the writer and the readers follow. */
+/* Where each member of fbt_round_row lives in the run file: one table, which the writer and the readers follow. */
 #ifndef FBT_RECORD_RUN_LAYOUT_H
 #define FBT_RECORD_RUN_LAYOUT_H
 
@@ -26,7 +26,7 @@ typedef struct fbt_run_column {
     const char *name;
     fbt_run_type type;
     fbt_run_shape shape;
-    size_t offset; /* in fbt_run_round: of the value (scalars) or of a pointer to the values */
+    size_t offset; /* in fbt_round_row: of the value (scalars) or of a pointer to the values */
     bool deflate;
     const char *long_name;
     const char *unit;

@@ -2,6 +2,7 @@
 #include "record/run_file_internal.h"
 
 #include "base/memory.h"
+#include "record/run_ledger.h"
 #include "record/run_rounds.h"
 
 #include <errno.h>
@@ -32,28 +33,32 @@ done:
 
 /* ---- Where it stands ---- */
 
-static fbt_status read_one_array(hid_t group, const char *name, fbt_run_array *array)
+static fbt_status read_one_array(hid_t group, const char *name, fbt_array *array)
 {
     fbt_status status = FBT_OK;
-    hid_t dataset = -1;
+    hid_t dataset = -1, own = -1;
     int64_t n = 0;
-    double *values = NULL;
+    void *values = NULL;
     char *copy = NULL;
     FBT_HDF5(dataset = H5Dopen2(group, name, H5P_DEFAULT), "checkpoint/%s is damaged", name);
     FBT_TRY(fbt_hdf5_count(dataset, name, &n));
-    FBT_TRY(check_dataset(dataset, name, H5T_NATIVE_DOUBLE, 1, &(hsize_t){(hsize_t)n}));
-    FBT_TRY(fbt_memory_alloc(&values, n, sizeof *values));
+    FBT_HDF5(own = H5Dget_type(dataset), "checkpoint/%s is damaged", name);
+    const bool is_integer = H5Tget_class(own) == H5T_INTEGER;
+    const hid_t type = is_integer ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE;
+    FBT_TRY(check_dataset(dataset, name, type, 1, &(hsize_t){(hsize_t)n}));
+    FBT_TRY(fbt_memory_alloc(&values, n, FBT_ARRAY_VALUE_BYTES));
     FBT_TRY(fbt_memory_strdup(&copy, name));
     if (n > 0) {
-        FBT_HDF5(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values),
-                 "checkpoint/%s cannot be read", name);
+        FBT_HDF5(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "checkpoint/%s cannot be read", name);
     }
-    *array = (fbt_run_array){.name = copy, .values = values, .n_values = n};
+    *array = (fbt_array){
+        .name = copy, .type = is_integer ? FBT_ARRAY_INT64 : FBT_ARRAY_FLOAT64, .values = values, .n_values = n};
     copy = NULL;
     values = NULL;
 done:
     free(copy);
     free(values);
+    fbt_hdf5_close(own);
     fbt_hdf5_close(dataset);
     return status;
 }
@@ -220,6 +225,7 @@ fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *heade
     }
     FBT_TRY(open_columns(file, header));
     fbt_run_file_set_header(file, header);
+    FBT_TRY(fbt_run_ledger_read(file->file, &file->value_bytes[1]));
     FBT_TRY(fbt_run_file_begin_session(file, header, file->last_index + 1));
 done:
     return fbt_hdf5_name_file(fbt_output_file_shown(file->output), status);

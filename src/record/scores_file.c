@@ -45,7 +45,7 @@ fbt_status fbt_scores_write(const char *path, bool overwrite, const float *logit
     fbt_output_file *output = NULL;
     fbt_hdf5_bytes image = {0};
     fbt_hdf5_silence();
-    FBT_TRY(fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &output));
+    FBT_TRY(fbt_output_file_open(path, overwrite, &output));
     FBT_TRY(fbt_hdf5_new_in_memory(&file));
     FBT_TRY(fill(file, logits, predictions, labels, n, n_labels, source));
     FBT_TRY(fbt_hdf5_image(file, &image));

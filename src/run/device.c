@@ -1,8 +1,8 @@
 #include "run/device.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -126,15 +126,20 @@ done:
     return status;
 }
 
-/* A model being opened, and what there is to say about it. */
+/* A model being opened on one rank: here, or imported from the device's first rank. */
 typedef struct opening {
     fbt_backend *b;
-    fbt_status (*open)(void *context, bool is_imported);
-    void *context;
-    fbt_share share;   /* n_bytes 0: nothing is shared */
-    int64_t n_sharing; /* ranks that use the first one's copy, so far as this rank goes */
+    const char *folder;
+    fbt_model_options options;
+    fbt_model *model;
+    int64_t n_sharing; /* ranks that use the first one's matrices, so far as this rank goes */
     char note[LINE_BYTES];
 } opening;
+
+static fbt_status open_here(opening *o)
+{
+    return fbt_model_open(o->b, o->folder, &o->options, &o->model);
+}
 
 /* Turns a device's refusal into a note; other errors stay. */
 static fbt_status note_refusal(opening *o, fbt_status status, const char *who)
@@ -147,37 +152,39 @@ static fbt_status note_refusal(opening *o, fbt_status status, const char *who)
     return FBT_OK;
 }
 
-/* The first rank of a device: makes the constants and tells where they are. */
-static fbt_status open_first(opening *o)
+/* The first rank of a device. *share: the descriptor of what it has opened; n_bytes 0: nothing can be shared. */
+static fbt_status open_and_export(opening *o, fbt_share *share)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(o->open(o->context, false));
-    status = fbt_share_export(o->b, &o->share);
+    FBT_TRY(open_here(o));
+    status = fbt_share_export(o->b, share);
     if (status != FBT_OK) {
-        o->share.n_bytes = 0;
+        share->n_bytes = 0;
     }
     FBT_TRY(note_refusal(o, status, "every rank of a device loads weights of its own"));
 done:
     return status;
 }
 
-static fbt_status open_other(opening *o, int rank)
+/* Another rank of it: from the descriptor, or by itself. */
+static fbt_status open_by_import(opening *o, const fbt_share *share, int rank)
 {
     fbt_status status = FBT_OK;
     char who[64];
     snprintf(who, sizeof who, "rank %d loads weights of its own", rank);
-    if (o->share.n_bytes > 0) {
-        status = fbt_share_import(o->b, &o->share);
+    if (share->n_bytes > 0) {
+        status = fbt_share_import(o->b, share);
+        o->options.is_imported = status == FBT_OK;
         o->n_sharing = status == FBT_OK;
     }
     FBT_TRY(note_refusal(o, status, who));
-    FBT_TRY(o->open(o->context, o->n_sharing > 0));
+    FBT_TRY(open_here(o));
 done:
     return status;
 }
 
-/* Rank 0 logs what the ranks have to say. Collective. */
-static fbt_status log_notes(const fbt_comm *comm, const char *note)
+/* Tells on rank 0 what the ranks have to say. Collective. */
+static fbt_status tell_notes(const fbt_comm *comm, const char *note, const fbt_run_observer *observer)
 {
     fbt_status status = FBT_OK;
     char *lines = NULL;
@@ -185,8 +192,8 @@ static fbt_status log_notes(const fbt_comm *comm, const char *note)
     for (char *next, *at = lines; *at != '\0'; at = next) {
         next = strchr(at, '\n') + 1;
         next[-1] = '\0';
-        if (*at != '\0') {
-            fbt_log_info("run", "%s", at);
+        if (*at != '\0' && fbt_comm_rank(comm) == 0) {
+            fbt_observer_note(observer, FBT_RUN_EVENT_NOTE, "run", "%s", at);
         }
     }
 done:
@@ -194,44 +201,57 @@ done:
     return status;
 }
 
-fbt_status fbt_device_open_shared(const fbt_comm *comm, const fbt_comm *ranks, fbt_backend *b,
-                                  fbt_status (*open)(void *context, bool is_imported), void *context)
+/* Collective over the device's ranks. */
+static fbt_status open_shared(opening *o, const fbt_comm *ranks, int rank)
 {
     fbt_status status = FBT_OK;
-    fbt_backend_info info;
-    opening o = {.b = b, .open = open, .context = context};
+    fbt_share share = {.n_bytes = 0};
     const bool first = fbt_comm_rank(ranks) == 0;
-    fbt_backend_get_info(b, &info);
-    if (!info.can_share || fbt_comm_size(ranks) == 1) {
-        status = open(context, false);
-    } else {
-        status = fbt_comm_agree(ranks, first ? open_first(&o) : FBT_OK);
-        if (status == FBT_OK) {
-            fbt_comm_broadcast(ranks, &o.share, sizeof o.share);
-            status = first ? FBT_OK : open_other(&o, fbt_comm_rank(comm));
-        }
-    }
-    FBT_TRY(fbt_comm_agree(comm, status));
-    fbt_comm_sum_int(ranks, &o.n_sharing, 1);
-    if (first && o.n_sharing > 0) {
-        snprintf(o.note, sizeof o.note, "weights on %s are shared by %lld ranks",
-                 info.device_id[0] != '\0' ? info.device_id : info.device, (long long)o.n_sharing + 1);
-    }
-    FBT_TRY(log_notes(comm, o.note));
+    FBT_TRY(fbt_comm_agree(ranks, first ? open_and_export(o, &share) : FBT_OK));
+    fbt_comm_broadcast(ranks, &share, sizeof share);
+    FBT_TRY(first ? FBT_OK : open_by_import(o, &share, rank));
 done:
     return status;
 }
 
-void fbt_device_close_in_order(const fbt_comm *ranks, void (*close)(void *context), void *context)
+fbt_status fbt_device_open_model(const fbt_comm *comm, const fbt_comm *ranks, fbt_backend *b, const char *folder,
+                                 const fbt_model_options *options, const fbt_run_observer *observer, fbt_model **model)
+{
+    fbt_status status = FBT_OK;
+    fbt_backend_info info;
+    opening o = {.b = b, .folder = folder, .options = *options};
+    fbt_backend_get_info(b, &info);
+    status = info.can_share && fbt_comm_size(ranks) > 1 ? open_shared(&o, ranks, fbt_comm_rank(comm)) : open_here(&o);
+    *model = o.model;
+    FBT_TRY(fbt_comm_agree(comm, status));
+    fbt_comm_sum_int(ranks, &o.n_sharing, 1);
+    if (fbt_comm_rank(ranks) == 0 && o.n_sharing > 0) {
+        snprintf(o.note, sizeof o.note, "weights on %s are shared by %" PRId64 " ranks",
+                 info.device_id[0] != '\0' ? info.device_id : info.device, o.n_sharing + 1);
+    }
+    FBT_TRY(tell_notes(comm, o.note, observer));
+done:
+    return status;
+}
+
+static void close_here(fbt_backend *b, fbt_model *model)
+{
+    fbt_model_close(model);
+    if (b != NULL) {
+        fbt_backend_close(b);
+    }
+}
+
+void fbt_device_close_model(const fbt_comm *ranks, fbt_backend *b, fbt_model *model)
 {
     const bool first = ranks == NULL || fbt_comm_rank(ranks) == 0;
     if (!first) {
-        close(context);
+        close_here(b, model);
     }
     if (ranks != NULL) {
         (void)fbt_comm_agree(ranks, FBT_OK); /* meets the others */
     }
     if (first) {
-        close(context);
+        close_here(b, model);
     }
 }

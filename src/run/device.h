@@ -6,8 +6,13 @@
 #include "comm/comm.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "run/observer.h"
 
 #include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* The ranks of comm on this rank's device, in rank order. Collective over comm. Release *ranks with fbt_comm_free. */
 fbt_status fbt_device_split(const fbt_comm *comm, fbt_backend *b, fbt_comm **ranks);
@@ -30,13 +35,20 @@ fbt_status fbt_device_sum_memory(const fbt_comm *ranks, fbt_backend *b, const fb
  * planned. Collective over the device's ranks, all of which get the same. */
 fbt_status fbt_device_check_memory(const fbt_comm *ranks, fbt_backend *b, const fbt_model_plan *plan, int64_t n_rows);
 
-/* Opens the model on all ranks of comm by calling open, which makes the same matrices and tables on each: where the
- * device's ranks can share them, the first of them makes them and the others use its (is_imported). Logs what is
- * shared. Collective over comm; errors agreed. What was opened must be closed by fbt_device_close_in_order. */
-fbt_status fbt_device_open_shared(const fbt_comm *comm, const fbt_comm *ranks, fbt_backend *b,
-                                  fbt_status (*open)(void *context, bool is_imported), void *context);
+/* Opens the model folder on all ranks of comm, into the open backend, with options that are the same on each but for
+ * is_imported, which is set here: where the device's ranks can share matrices and tables, the first of them opens them
+ * and exports a descriptor, which the others import instead of loading; where they cannot, each opens its own. What is
+ * shared, or why not, is told to `observer` as notes. Collective over comm; errors agreed. On failure *model may be set
+ * on some ranks. Close by fbt_device_close_model. */
+fbt_status fbt_device_open_model(const fbt_comm *comm, const fbt_comm *ranks, fbt_backend *b, const char *folder,
+                                 const fbt_model_options *options, const fbt_run_observer *observer, fbt_model **model);
 
-/* Calls close(context) on every rank, on the device's first rank last. Collective over the device's ranks. */
-void fbt_device_close_in_order(const fbt_comm *ranks, void (*close)(void *context), void *context);
+/* Closes model and backend (NULL is fine) on every rank, on the device's first rank, whose matrices the others may use,
+ * last. Collective over the device's ranks; ranks is NULL where they were never found. */
+void fbt_device_close_model(const fbt_comm *ranks, fbt_backend *b, fbt_model *model);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

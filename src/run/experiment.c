@@ -1,41 +1,41 @@
 /* The rounds of a run, and when it stops. */
-#include "run/experiment.h"
+#include "run/experiment_internal.h"
 
 #include "base/build_info.h"
-#include "base/log.h"
+#include "base/memory.h"
 #include "base/progress.h"
 #include "base/timer.h"
 #include "fed/federation.h"
-#include "run/device.h"
 #include "run/limits.h"
 #include "run/recorder.h"
-#include "run/stop.h"
+#include "run/run_header.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* What ends a run before its last round; 0: nothing. A signal's number stands for itself. */
+/* What ends a run before its last round; 0: nothing. Below: the observer's own reasons. */
 enum { STOP_MAX_SECONDS = 1000, STOP_JOB_END };
+enum { TEXT_BYTES = 2048 };
 
 typedef struct session {
     fbt_experiment *e;
     fbt_federation *f;
-    fbt_recorder recorder;
-    double start_s;          /* of the first round                                       */
-    int64_t n_made;          /* rounds that this session has made                        */
-    double round_s, score_s; /* longest so far: a round but for its scores, its scores   */
+    fbt_recorder recorder;        /* of rank 0 */
+    bool records;                 /* this is rank 0 */
+    const fbt_run_observer *told; /* the plan's, on rank 0 alone */
+    float *prompt;                /* [P, H]: scratch of rank 0 */
+    double start_s;               /* of the first round                                       */
+    int64_t n_made;               /* rounds that this session has made                        */
+    double round_s, score_s;      /* longest so far: a round but for its scores, its scores   */
     fbt_progress progress;
     int stop; /* as agreed on last                                        */
 } session;
 
-static const char *label(const session *s)
-{
-    return s->e->plan->label == NULL ? "run" : s->e->plan->label;
-}
-
 /* "loss train 1.2345 dev 1.3456, accuracy dev 0.500": a run without dev or test samples has no such numbers. */
-static void describe_scores(const fbt_run_round *row, char *text, size_t n_bytes)
+static void describe_scores(const fbt_round_row *row, char *text, size_t n_bytes)
 {
     const struct {
         const char *format;
@@ -75,34 +75,45 @@ static void describe_time_left(const session *s, int64_t round, char *text, size
     }
 }
 
-static void log_round(const session *s, const fbt_run_round *row, double seconds)
+static void tell_round(const session *s, const fbt_round_row *row, double seconds)
 {
     const int64_t n_rounds = fbt_experiment_last_round(s->e);
-    char scores[160];
-    char left[64];
+    char scores[160], left[64], text[TEXT_BYTES];
     describe_scores(row, scores, sizeof scores);
     describe_time_left(s, row->index, left, sizeof left);
-    fbt_log_info(label(s), "round %3lld/%lld: %s, sigma %.3f, %.2f s%s", (long long)row->index, (long long)n_rounds,
-                 scores, row->step_size_local, seconds, left);
+    snprintf(text, sizeof text, "round %3" PRId64 "/%" PRId64 ": %s, sigma %.3f, %.2f s%s", row->index, n_rounds,
+             scores, row->step_size_local, seconds, left);
+    fbt_observer_tell(s->told, &(fbt_run_event){.kind = FBT_RUN_EVENT_ROUND,
+                                                .label = fbt_experiment_label(s->e),
+                                                .text = text,
+                                                .row = row,
+                                                .n_rounds = n_rounds,
+                                                .seconds = seconds});
 }
 
-static void log_end(const session *s, int64_t last_round)
+static const char *name_stop(const session *s)
 {
-    const fbt_settings *settings = &s->e->settings;
+    const fbt_run_observer *o = s->told;
+    return s->stop == STOP_MAX_SECONDS ? "run.max_seconds"
+           : s->stop == STOP_JOB_END   ? "the end of the batch job"
+           : o->name_reason != NULL    ? o->name_reason(o->user, s->stop)
+                                       : "its caller";
+}
+
+static void tell_end(const session *s, int64_t last_round)
+{
     char how[64] = "finished with", best[48] = "";
     const char *then = s->stop == 0 ? "" : "; --resume goes on";
-    if (s->recorder.best_round >= 0) {
-        snprintf(best, sizeof best, ", best on dev: round %lld", (long long)s->recorder.best_round);
+    if (s->recorder.best.index >= 0) {
+        snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best.index);
     }
-    if (s->stop != 0) {
-        snprintf(how, sizeof how, "stopped by %s%s after", s->stop < STOP_MAX_SECONDS ? "SIG" : "",
-                 s->stop == STOP_MAX_SECONDS ? "run.max_seconds"
-                 : s->stop == STOP_JOB_END   ? "the end of the batch job"
-                                             : sigabbrev_np(s->stop));
+    if (s->stop != 0 && s->told != NULL) {
+        snprintf(how, sizeof how, "stopped by %s after", name_stop(s));
     }
-    fbt_log_info(label(s), "%s round %lld of %lld in %.0f s%s; run file %s%s", how, (long long)last_round,
-                 (long long)fbt_experiment_last_round(s->e), fbt_timer_now_s() - s->start_s, best, settings->run.output,
-                 then);
+    fbt_observer_note(s->told, FBT_RUN_EVENT_END, fbt_experiment_label(s->e),
+                      "%s round %" PRId64 " of %" PRId64 " in %.0f s%s; run file %s%s", how, last_round,
+                      fbt_experiment_last_round(s->e), fbt_timer_now_s() - s->start_s, best, s->e->settings.run.output,
+                      then);
 }
 
 /* What rank 0's clocks say about another round. At least one is made: a chain of short jobs gets on. */
@@ -116,13 +127,14 @@ static int out_of_time(const session *s)
     if (settings->run.max_seconds > 0 && fbt_timer_now_s() - s->e->start_s + next_s > settings->run.max_seconds) {
         return STOP_MAX_SECONDS;
     }
-    return next_s > fbt_stop_job_left_s() - settings->run.stop_margin_seconds ? STOP_JOB_END : 0;
+    return next_s > fbt_observer_seconds_left(s->e->plan->observer) - settings->run.stop_margin_seconds ? STOP_JOB_END
+                                                                                                        : 0;
 }
 
-/* Whether the rounds end here: a signal on any rank, or rank 0's clock. The same answer on all ranks. Collective. */
+/* Whether the rounds end here: any rank's observer, or rank 0's clock. The same answer on all ranks. Collective. */
 static void agree_to_stop(session *s, int64_t round)
 {
-    double found[2] = {fbt_stop_signal(), fbt_comm_rank(s->e->comm) == 0 ? out_of_time(s) : 0};
+    double found[2] = {fbt_observer_should_stop(s->e->plan->observer), s->records ? out_of_time(s) : 0};
     fbt_comm_max(s->e->comm, found, 2);
     s->stop = (int)(found[0] > 0 ? found[0] : found[1]);
     if (round >= fbt_experiment_last_round(s->e)) {
@@ -138,15 +150,33 @@ static fbt_run_status status_after(const session *s, int64_t round)
     return s->stop != 0 || round >= fbt_experiment_last_round(s->e) ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
 }
 
-static void note_time(session *s, const fbt_run_round *row, double seconds)
+static void note_time(session *s, const fbt_round_row *row, double seconds)
 {
     const double score_s = row->phase_s[FBT_PHASE_SCORE];
     s->round_s = fmax(s->round_s, seconds - score_s);
     s->score_s = fmax(s->score_s, score_s);
 }
 
+/* Rank 0: the round in the run file. Its time goes into the next row. */
+static fbt_status record_round(session *s, const fbt_round_row *row)
+{
+    fbt_status status = FBT_OK;
+    fbt_model *model = s->e->inputs->model;
+    fbt_recorder_round round = {.row = row, .prompt = s->prompt};
+    const double start_s = fbt_timer_now_s();
+    FBT_TRY(fbt_model_set_prompts(model, row->z, 1));
+    FBT_TRY(fbt_model_get_prompt(model, 0, s->prompt));
+    FBT_TRY(fbt_federation_checkpoint(s->f, &round.checkpoint));
+    FBT_TRY(fbt_recorder_add(&s->recorder, &round));
+    FBT_TRY(fbt_recorder_commit(&s->recorder, status_after(s, row->index)));
+    fbt_progress_add_write(&s->progress, fbt_timer_now_s() - start_s, fbt_run_file_bytes(s->recorder.file));
+done:
+    fbt_federation_add_phase(s->f, FBT_PHASE_RECORD, fbt_timer_now_s() - start_s);
+    return status;
+}
+
 /* What follows a round, the one before the first included. Collective. */
-static fbt_status end_round(session *s, const fbt_run_round *row, double start_s)
+static fbt_status end_round(session *s, const fbt_round_row *row, double start_s)
 {
     fbt_status status = FBT_OK;
     const double round_s = fbt_timer_now_s() - start_s;
@@ -154,24 +184,25 @@ static fbt_status end_round(session *s, const fbt_run_round *row, double start_s
     if (s->n_made > 0) {
         fbt_progress_add_round(&s->progress, round_s);
     }
-    log_round(s, row, round_s);
+    tell_round(s, row, round_s);
     agree_to_stop(s, row->index);
-    const double write_s = fbt_timer_now_s();
-    status = fbt_recorder_add(&s->recorder, s->f, row, status_after(s, row->index));
-    FBT_TRY(fbt_comm_agree(s->e->comm, status));
-    if (s->recorder.writes) {
-        fbt_progress_add_write(&s->progress, fbt_timer_now_s() - write_s, fbt_run_file_bytes(s->e->file));
-    }
+    FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_round(s, row) : FBT_OK));
     note_time(s, row, fbt_timer_now_s() - start_s); /* with the writing */
 done:
     return status;
+}
+
+/* Rank 0 of a run that goes on: says so in the file on the disk, before its first round. */
+static fbt_status record_begin(session *s)
+{
+    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->past.last_round));
 }
 
 /* Round 0, or the state of the last round that is in the file. Collective. */
 static fbt_status begin(session *s)
 {
     fbt_status status = FBT_OK;
-    fbt_run_round row;
+    fbt_round_row row;
     const double start_s = fbt_timer_now_s();
     if (!s->e->resumed) {
         FBT_TRY(fbt_federation_start(s->f, &row));
@@ -179,8 +210,7 @@ static fbt_status begin(session *s)
     }
     FBT_TRY(fbt_federation_restore(s->f, s->e->past.checkpoint));
     agree_to_stop(s, s->e->past.last_round);
-    status = fbt_recorder_begin(&s->recorder, status_after(s, s->e->past.last_round));
-    FBT_TRY(fbt_comm_agree(s->e->comm, status));
+    FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_begin(s) : FBT_OK));
 done:
     return status;
 }
@@ -189,7 +219,7 @@ static fbt_status run_rounds(session *s)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *settings = &s->e->settings;
-    fbt_run_round row;
+    fbt_round_row row;
     int64_t round = s->e->resumed ? s->e->past.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
@@ -201,73 +231,139 @@ static fbt_status run_rounds(session *s)
         s->n_made++;
         FBT_TRY(end_round(s, &row, start_s));
     }
-    log_end(s, round);
+    tell_end(s, round);
 done:
     return status;
 }
 
-static void log_start(const session *s)
+/* A resumed run on another kind of processor than its last rounds. */
+static void tell_other_machine(const session *s, const fbt_backend_info *info)
 {
-    fbt_backend_info info;
+    const fbt_run_past *past = &s->e->past;
+    if (s->records && s->e->resumed &&
+        (strcmp(past->instruction_set, info->isa) != 0 || strcmp(past->device, info->device) != 0)) {
+        fbt_observer_note(
+            s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
+            "its last rounds were computed on %s (%s): the next may differ in their last bits from those of a run "
+            "on one kind of processor",
+            past->device, past->instruction_set);
+    }
+}
+
+static void tell_start(const session *s, const fbt_backend_info *info)
+{
     const fbt_experiment *e = s->e;
     const fbt_settings *settings = &e->settings;
     const int n_ranks = fbt_comm_size(e->comm);
-    fbt_backend_get_info(e->inputs->backend, &info);
-    fbt_log_info(label(s), "fedbpt %s (%s): %s, %lld clients on %d rank%s of %d thread%s, backend %s %s (%s, %s)",
-                 fbt_build_version, fbt_build_commit, fbt_settings_choice_name("fed.protocol", settings->fed.protocol),
-                 (long long)settings->fed.clients, n_ranks, n_ranks > 1 ? "s" : "", info.n_threads,
-                 info.n_threads > 1 ? "s" : "", info.name, info.types->name, info.device, info.isa);
+    fbt_observer_note(s->told, FBT_RUN_EVENT_BEGIN, fbt_experiment_label(s->e),
+                      "fedbpt %s (%s): %s, %" PRId64 " clients on %d rank%s of %d thread%s, backend %s %s (%s, %s)",
+                      fbt_build_version, fbt_build_commit,
+                      fbt_settings_choice_name("fed.protocol", settings->fed.protocol), settings->fed.clients, n_ranks,
+                      n_ranks > 1 ? "s" : "", info->n_threads, info->n_threads > 1 ? "s" : "", info->name,
+                      info->types->name, info->device, info->isa);
     const char *idle = fbt_settings_idle(settings, "cma.sigma");
     if (idle != NULL && settings->cma.sigma != 1 && e->plan->sweep_name == NULL) { /* the sweep has told */
-        fbt_log_info(label(s), "warning: cma.sigma %g changes nothing: %s", settings->cma.sigma, idle);
+        fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
+                          "warning: cma.sigma %g changes nothing: %s", settings->cma.sigma, idle);
     }
     if (e->resumed) {
-        fbt_log_info(label(s), "goes on after round %lld of %lld: %s", (long long)e->past.last_round,
-                     (long long)settings->fed.rounds, settings->run.output);
+        fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
+                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->past.last_round,
+                          settings->fed.rounds, settings->run.output);
     }
-    if (e->resumed && fbt_comm_rank(e->comm) == 0 &&
-        (strcmp(e->past.instruction_set, info.isa) != 0 || strcmp(e->past.device, info.device) != 0)) {
-        fbt_log_info(
-            label(s),
-            "its last rounds were computed on %s (%s): the next may differ in their last bits from those of a run "
-            "on one kind of processor",
-            e->past.device, e->past.instruction_set);
+    tell_other_machine(s, info);
+}
+
+/* backend.precision may be auto: what came of it must be what it was. */
+static fbt_status check_backend(const fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_backend_info info;
+    fbt_backend_get_info(e->inputs->backend, &info);
+    const char *precision = info.types->name;
+    if (strcmp(precision, e->past.precision) != 0) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "backend.precision is %s here, but %.300s was run with %s; to go on with it set "
+                 "backend.precision to that, on a machine that has it",
+                 precision, e->settings.run.output, e->past.precision);
     }
+done:
+    return status;
+}
+
+/* Rank 0: the run file of a new run, in memory, or that of the run that goes on. */
+static fbt_status open_recorder(session *s)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment *e = s->e;
+    const fbt_settings *settings = &e->settings;
+    fbt_run_header_text text;
+    if (e->resumed) {
+        FBT_TRY(check_backend(e));
+    } else {
+        FBT_TRY(fbt_inputs_digest(e->inputs, settings));
+    }
+    FBT_TRY(fbt_memory_alloc(&s->prompt, settings->prompt.tokens * fbt_model_get_shape(e->inputs->model)->n_hidden,
+                             sizeof *s->prompt));
+    fbt_run_header_make(e, &text);
+    if (e->resumed) {
+        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->past, &text.header));
+    } else {
+        FBT_TRY(fbt_recorder_create(&s->recorder, settings->run.output, settings->run.overwrite, &text.header));
+    }
+done:
+    return status;
+}
+
+/* Model, recorder and federation. Collective. */
+static fbt_status open_session(session *s)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment *e = s->e;
+    const fbt_comm *comm = e->comm;
+    fbt_model_limits limits;
+    fbt_backend_info info;
+    fbt_limits_of_run(&e->settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
+    FBT_TRY(fbt_inputs_open_model(e->inputs, &e->settings, &limits, e->plan->observer, comm));
+    FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
+    FBT_TRY(fbt_experiment_list_devices(e, &(const char *){NULL}));
+    FBT_TRY(fbt_comm_agree(comm, s->records ? open_recorder(s) : FBT_OK));
+    fbt_backend_get_info(e->inputs->backend, &info);
+    tell_start(s, &info);
+    if (e->plan->opened != NULL) {
+        FBT_TRY(fbt_comm_agree(comm, e->plan->opened(&info, e->plan->user)));
+    }
+    const fbt_federation_parts parts = {.settings = &e->settings,
+                                        .dataset = &e->inputs->dataset,
+                                        .partition = &e->partition,
+                                        .placement = &e->placement,
+                                        .world = comm,
+                                        .model = e->inputs->model};
+    FBT_TRY(fbt_federation_new(&parts, &s->f));
+done:
+    return status;
 }
 
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
 {
     fbt_status status = FBT_OK;
     fbt_experiment *e = experiment;
-    const fbt_comm *comm = e->comm;
-    session s = {.e = e};
-    fbt_model_limits limits;
+    const bool first = fbt_comm_rank(e->comm) == 0;
+    session s = {
+        .e = e, .records = first, .told = first ? e->plan->observer : NULL, .recorder = {.best = FBT_NO_BEST_ROUND}};
     *interrupted = false;
     if (e->finished) {
-        fbt_log_info(label(&s), "finished already: %s has all %lld rounds", e->settings.run.output,
-                     (long long)fbt_experiment_last_round(e));
+        fbt_observer_note(s.told, FBT_RUN_EVENT_END, fbt_experiment_label(e),
+                          "finished already: %s has all %" PRId64 " rounds", e->settings.run.output,
+                          fbt_experiment_last_round(e));
         return FBT_OK;
     }
-    fbt_limits_of_run(&e->settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
-    FBT_TRY(fbt_inputs_open_model(e->inputs, &e->settings, &limits, comm));
-    FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
-    FBT_TRY(fbt_device_list(comm, e->inputs->backend, &e->devices));
-    FBT_TRY(fbt_comm_agree(comm, fbt_recorder_open(&s.recorder, e)));
-    log_start(&s);
-    if (e->plan->opened != NULL) {
-        FBT_TRY(fbt_comm_agree(comm, e->plan->opened(e, e->plan->user)));
-    }
-    fbt_federation_parts parts = {.settings = &e->settings,
-                                  .dataset = &e->inputs->dataset,
-                                  .partition = &e->partition,
-                                  .placement = &e->placement,
-                                  .world = comm,
-                                  .model = e->inputs->model};
-    FBT_TRY(fbt_federation_new(&parts, &s.f));
+    FBT_TRY(open_session(&s));
     FBT_TRY(run_rounds(&s));
     *interrupted = s.stop != 0;
 done:
     fbt_recorder_close(&s.recorder, status);
     fbt_federation_free(s.f);
+    free(s.prompt);
     return status;
 }

@@ -1,5 +1,17 @@
-/* One federated run from its settings to its run file: prepare, run (or describe), close. A process may make any number
- * of them, one after another, on any communicator. */
+/* One federated run from its settings to its run file: open, look, run, close. A process may make any number of them,
+ * one after another, on any communicator.
+ *
+ *     fbt_comm_start(&argc, &argv, &world);                                                (comm/comm.h)
+ *     fbt_inputs inputs = {0};                                                             (run/inputs.h)
+ *     fbt_experiment_plan plan = {.config_path = "study.yaml", .observer = &observer};     (run/observer.h)
+ *     status = fbt_experiment_open(&plan, &inputs, world, &experiment);
+ *     status = fbt_experiment_run(experiment, &interrupted);
+ *     fbt_experiment_close(experiment);
+ *     fbt_inputs_close(&inputs);
+ *     fbt_comm_stop(world);
+ *
+ * After a failure fbt_error_message() (base/status.h) has the sentence, on the ranks that failed. To score prompts
+ * without a run: run/scoring.h. */
 #ifndef FBT_RUN_EXPERIMENT_H
 #define FBT_RUN_EXPERIMENT_H
 
@@ -8,73 +20,87 @@
 #include "config/settings.h"
 #include "data/partition.h"
 #include "fed/placement.h"
-#include "record/run_file.h"
+#include "kernels/backend.h"
+#include "run/device.h"
 #include "run/inputs.h"
+#include "run/observer.h"
 
 #include <stdbool.h>
 
-struct fbt_experiment;
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-/* What is to be run. Borrowed until fbt_experiment_close. */
+typedef struct fbt_experiment fbt_experiment;
+
+/* What is to be run. Borrowed until fbt_experiment_close; members that are 0 or NULL mean what is said first. */
 typedef struct fbt_experiment_plan {
     const char *config_path;        /* named in messages; read unless config_text is given */
     const char *config_text;        /* NULL: the file's */
     const char *const *assignments; /* [n_assignments]: "section.key=value", in the order in which they hold */
     int n_assignments;
-    bool resume;            /* goes on with the run file at run.output if there is one */
-    const char *label;      /* what log lines are headed with; NULL: "run" */
-    const char *sweep_name; /* for the run file's environment; NULL outside a sweep */
+    bool resume;                      /* goes on with the run file at run.output if there is one */
+    const fbt_run_observer *observer; /* NULL: silent, and stopped by nothing but run.max_seconds */
+    const char *label;                /* of the observer's events; NULL: "run" */
+    const char *sweep_name;           /* for the run file's environment; NULL outside a sweep */
     const char *sweep_run;
     const char *sweep_axes;
     const char *rerun_of; /* likewise: the run file whose run is made again; NULL: none */
-    int64_t
-        n_rows; /* the run ends, as if interrupted, when its file has so many rows of /rounds; 0: after fed.rounds */
-    /* Called on every rank when the model is open, before the first round; a failure ends the run. NULL: nothing. */
-    fbt_status (*opened)(const struct fbt_experiment *experiment, void *user);
+    int64_t n_rows;       /* 0: to fed.rounds; else the run ends, as if interrupted, when its file has so many rows */
+    /* Called on every rank when the model is open, before the first round, with what computes; a failure ends the run.
+     * NULL: nothing. */
+    fbt_status (*opened)(const fbt_backend_info *info, void *user);
     void *user;
 } fbt_experiment_plan;
-
-/* Everything that is known before the first round. Zero-initialise before, close after, also after a failure. */
-typedef struct fbt_experiment {
-    const fbt_experiment_plan *plan;
-    const fbt_comm *comm;
-    fbt_inputs *inputs; /* borrowed */
-    double start_s;     /* when it was prepared, from which run.max_seconds counts */
-    fbt_settings settings;
-    char *config_given; /* the file's text and the assignments */
-    char *config_resolved;
-    fbt_partition partition;
-    int64_t *work; /* [K]: tokens of one forward pass over a client's samples */
-    fbt_placement placement;
-    char *hosts;
-    char *devices;      /* fbt_device_list */
-    bool resumed;       /* the file at run.output is gone on with */
-    bool finished;      /* that file has all rounds that are asked for: there is nothing to run */
-    fbt_run_past past;  /* where a resumed run stands; the checkpoint on rank 0 alone */
-    fbt_run_file *file; /* on rank 0 */
-} fbt_experiment;
 
 /* Reads the settings and the data set, checks both and the model's config.json, deals the clients out, and looks at
  * run.output: without `resume` whether a run file could be written there; with it also where the run file that is there
  * stands, and that it was made with the same settings, data and model as far as they decide numbers. Holds the run
- * file's lock from then on if it resumes. inputs: zero, or those of an earlier experiment of this process, of which
- * what fits is kept; outlives the experiment. Collective over comm. Errors: agreed; the sentence is kept on the ranks
- * that failed (fbt_comm_report prints it). */
-fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,
-                                  const fbt_comm *comm);
+ * file's claim from then on if it resumes. inputs: zero, or those of an earlier experiment of this process, of which
+ * what fits is kept; outlives the experiment. Collective over comm. Errors: agreed; *experiment is NULL. */
+fbt_status fbt_experiment_open(const fbt_experiment_plan *plan, fbt_inputs *inputs, const fbt_comm *comm,
+                               fbt_experiment **experiment);
 
-/* The last round that the plan asks for. */
-int64_t fbt_experiment_last_round(const fbt_experiment *experiment);
+/* NULL is fine. */
+void fbt_experiment_close(fbt_experiment *experiment);
 
-/* Prints what would be run, for `run --dry-run`, on rank 0; opens the backend. Collective over comm. */
-fbt_status fbt_experiment_describe(fbt_experiment *experiment);
+/* What is known before the first round; borrowed from the experiment and its inputs. Not collective. */
+typedef struct fbt_experiment_view {
+    const fbt_settings *settings;
+    const char *config_resolved; /* the settings in force, as YAML */
+    const fbt_dataset *dataset;
+    const fbt_partition *partition; /* samples of each of K clients */
+    const fbt_placement *placement; /* ranks of each client */
+    const int64_t *work;            /* [K]: tokens of one forward pass over a client's samples */
+    bool resumed;                   /* goes on with the file at run.output */
+    bool finished;                  /* that file has all rounds that are asked for: there is nothing to run */
+    int64_t past_round;             /* the last round in that file; 0 where nothing is resumed */
+} fbt_experiment_view;
+void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *view);
 
-/* Opens the model, runs all rounds that are left and writes the run file after each. Says so if there is nothing to do.
- * *interrupted: something of stop.h or run.max_seconds ended the run before the last round that is asked for; the run
- * file says so and the run can be resumed. Collective over comm, with the same errors as above; after a failure the
- * finished rounds are kept. */
+/* Memory that the run will take, and whether there is enough: `plan` of this rank, `device` of all ranks of its device.
+ * Opens the backend if it is not open; loads no weights. Collective over comm; errors agreed. */
+typedef struct fbt_experiment_memory {
+    fbt_model_plan plan;
+    fbt_device_memory device;
+    int64_t n_rows;        /* of the largest batch */
+    int n_ranks;           /* that share the device */
+    const char *precision; /* "fp32"; lives as long as the program */
+} fbt_experiment_memory;
+fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment_memory *memory);
+
+/* "rank 0: host NAME (GPU-uuid)", a line for every rank, the last without its newline; borrowed. Opens the backend if
+ * it is not open. Collective over comm; errors agreed. */
+fbt_status fbt_experiment_list_devices(fbt_experiment *experiment, const char **text);
+
+/* Opens the model, runs all rounds that are left and writes the run file after each. Does nothing, and says so, if all
+ * are there. *interrupted: the observer, run.max_seconds or the job's end stopped the run before the last round that is
+ * asked for; the run file says so and the run can be resumed. Collective over comm, with the same errors as above;
+ * after a failure the finished rounds are kept. */
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted);
 
-void fbt_experiment_close(fbt_experiment *experiment);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,6 +1,7 @@
 #include "run/inputs.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "model/prompt.h"
 #include "record/dataset_file.h"
 #include "run/device.h"
@@ -61,19 +62,9 @@ done:
     return status;
 }
 
-static fbt_prompt_mode prompt_mode(const fbt_settings *settings)
-{
-    return (fbt_prompt_mode)(FBT_PROMPT_ADD + settings->prompt.mode);
-}
-
-static int64_t prompt_rows_in_front(const fbt_settings *settings)
-{
-    return prompt_mode(settings) == FBT_PROMPT_INPUT ? settings->prompt.tokens : 0;
-}
-
 static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *settings)
 {
-    fbt_prompt_mode mode = prompt_mode(settings);
+    const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
     if (dataset->prompt_mode == FBT_PROMPT_NONE && mode != FBT_PROMPT_NONE) {
         return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for no prompt: prepare it again",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path);
@@ -82,7 +73,7 @@ static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *s
         return fbt_fail(FBT_ERR_CONFIG,
                         "prompt.mode is %s, but %s was prepared for %s: prepare it again, or change prompt.mode",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path,
-                        fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode - FBT_PROMPT_ADD));
+                        fbt_settings_choice_name("prompt.mode", (int)dataset->prompt_mode));
     }
     if (mode == FBT_PROMPT_ADD && dataset->n_prompt_tokens != settings->prompt.tokens) {
         return fbt_fail(FBT_ERR_CONFIG,
@@ -101,7 +92,9 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
     } splits[] = {{"train", &dataset->train}, {"dev", &dataset->dev}, {"test", &dataset->test}};
     for (int i = 0; i < 3; i++) {
         int64_t longest = fbt_split_max_length(splits[i].split);
-        int64_t in_front = prompt_rows_in_front(settings);
+        const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
+        const int64_t in_front = fbt_prompt_rows_in_front(mode, settings->prompt.tokens) -
+                                 fbt_prompt_rows_without_position(mode, settings->prompt.tokens);
         if (longest + in_front > shape->n_positions) {
             return fbt_fail(
                 FBT_ERR_CONFIG,
@@ -234,19 +227,10 @@ done:
     return status;
 }
 
-static void close_backend(void *context)
-{
-    fbt_inputs *inputs = context;
-    fbt_model_close(inputs->model);
-    if (inputs->backend != NULL) {
-        fbt_backend_close(inputs->backend);
-    }
-}
-
 /* Collective over the comm that it was opened for. */
 static void close_model(fbt_inputs *inputs)
 {
-    fbt_device_close_in_order(inputs->device, close_backend, inputs);
+    fbt_device_close_model(inputs->device, inputs->backend, inputs->model);
     fbt_comm_free(inputs->device);
     inputs->device = NULL;
     inputs->model = NULL;
@@ -257,32 +241,49 @@ static void close_model(fbt_inputs *inputs)
     inputs->key = (fbt_inputs_key){0};
 }
 
-/* Whether the open model is the one that would be opened. */
-static bool fits(const fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
+/* Whether the open backend is the one that would be opened. */
+static bool backend_fits(const fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
 {
-    return key->model_path != NULL && key->of_dataset && strcmp(key->model_path, settings->model.path) == 0 &&
-           strcmp(key->backend, settings->backend.name) == 0 &&
+    return key->backend != NULL && key->precision != NULL && strcmp(key->backend, settings->backend.name) == 0 &&
            strcmp(key->precision, settings->backend.precision) == 0 && key->n_threads == settings->backend.threads &&
-           key->local_rank == fbt_comm_local_rank(comm) && key->n_local_ranks == fbt_comm_local_size(comm) &&
-           key->prompt_mode == settings->prompt.mode && key->n_prompt_tokens == settings->prompt.tokens &&
-           key->embedding_scale == settings->model.embedding_scale;
+           key->local_rank == fbt_comm_local_rank(comm) && key->n_local_ranks == fbt_comm_local_size(comm);
 }
 
-static fbt_status set_key(fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
+/* Whether the open model is the one that would be opened, in the backend that would be. */
+static bool model_fits(const fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
+{
+    return backend_fits(key, settings, comm) && key->model_path != NULL && key->of_dataset &&
+           strcmp(key->model_path, settings->model.path) == 0 && key->prompt_mode == settings->prompt.mode &&
+           key->n_prompt_tokens == settings->prompt.tokens && key->embedding_scale == settings->model.embedding_scale;
+}
+
+static fbt_status set_backend_key(fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
-    key->of_dataset = true;
     key->n_threads = settings->backend.threads;
     key->local_rank = fbt_comm_local_rank(comm);
     key->n_local_ranks = fbt_comm_local_size(comm);
+    FBT_TRY(fbt_memory_strdup(&key->backend, settings->backend.name));
+    FBT_TRY(fbt_memory_strdup(&key->precision, settings->backend.precision));
+done:
+    return status;
+}
+
+static fbt_status set_model_key(fbt_inputs_key *key, const fbt_settings *settings)
+{
+    key->of_dataset = true;
     key->prompt_mode = settings->prompt.mode;
     key->n_prompt_tokens = settings->prompt.tokens;
     key->embedding_scale = settings->model.embedding_scale;
-    FBT_TRY(fbt_memory_strdup(&key->backend, settings->backend.name));
-    FBT_TRY(fbt_memory_strdup(&key->precision, settings->backend.precision));
-    FBT_TRY(fbt_memory_strdup(&key->model_path, settings->model.path));
-done:
-    return status;
+    return fbt_memory_strdup(&key->model_path, settings->model.path);
+}
+
+/* On all ranks where one needs it: what one rank opens all open. Collective. */
+static bool one_differs(const fbt_comm *comm, bool fits)
+{
+    double differs = !fits;
+    fbt_comm_max(comm, &differs, 1);
+    return differs > 0;
 }
 
 fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm)
@@ -293,8 +294,13 @@ fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *setti
                                          .n_threads = (int)settings->backend.threads,
                                          .local_rank = fbt_comm_local_rank(comm),
                                          .n_local_ranks = fbt_comm_local_size(comm)};
+    if (!one_differs(comm, backend_fits(&inputs->key, settings, comm))) {
+        return FBT_OK;
+    }
+    close_model(inputs);
     FBT_TRY(fbt_comm_agree(comm, fbt_backend_open(&options, &inputs->backend)));
     FBT_TRY(fbt_device_split(comm, inputs->backend, &inputs->device));
+    FBT_TRY(fbt_comm_agree(comm, set_backend_key(&inputs->key, settings, comm)));
 done:
     return status;
 }
@@ -303,7 +309,7 @@ static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_setti
 {
     const fbt_dataset *dataset = &inputs->dataset;
     return (fbt_model_options){.readout = dataset->readout,
-                               .prompt_mode = prompt_mode(settings),
+                               .prompt_mode = (fbt_prompt_mode)settings->prompt.mode,
                                .n_prompt_tokens = settings->prompt.tokens,
                                .n_labels = dataset->n_labels,
                                .label_token_ids = dataset->label_token_ids,
@@ -323,20 +329,6 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
     fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
 done:
     return status;
-}
-
-/* What open_weights needs. */
-typedef struct opening {
-    fbt_inputs *inputs;
-    const fbt_settings *settings;
-} opening;
-
-static fbt_status open_weights(void *context, bool is_imported)
-{
-    const opening *o = context;
-    fbt_model_options options = model_options(o->inputs, o->settings);
-    options.is_imported = is_imported;
-    return fbt_model_open(o->inputs->backend, o->settings->model.path, &options, &o->inputs->model);
 }
 
 static fbt_status finish_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits)
@@ -372,9 +364,10 @@ static fbt_status check_address_space(const fbt_settings *settings, const fbt_mo
 
 /* Backend and weights. */
 static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
-                             const fbt_comm *comm)
+                             const fbt_run_observer *observer, const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
+    const fbt_model_options options = model_options(inputs, settings);
     fbt_model_plan plan;
     FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
     FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
@@ -382,21 +375,22 @@ static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, c
     status = fbt_device_check_memory(inputs->device, inputs->backend, &plan, limits->n_rows);
     FBT_TRY(fbt_comm_agree(comm, status));
     FBT_TRY(fbt_comm_agree(comm, check_address_space(settings, &plan)));
-    FBT_TRY(fbt_device_open_shared(comm, inputs->device, inputs->backend, open_weights, &(opening){inputs, settings}));
-    FBT_TRY(fbt_comm_agree(comm, set_key(&inputs->key, settings, comm)));
+    FBT_TRY(fbt_device_open_model(comm, inputs->device, inputs->backend, settings->model.path, &options, observer,
+                                  &inputs->model));
+    FBT_TRY(fbt_comm_agree(comm, set_model_key(&inputs->key, settings)));
 done:
     return status;
 }
 
 fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
-                                 const fbt_comm *comm)
+                                 const fbt_run_observer *observer, const fbt_comm *comm)
 {
     fbt_status status = FBT_OK;
-    double differs = !fits(&inputs->key, settings, comm);
-    fbt_comm_max(comm, &differs, 1); /* what one rank opens all open */
-    if (differs > 0) {
-        close_model(inputs);
-        status = open_model(inputs, settings, limits, comm);
+    if (one_differs(comm, model_fits(&inputs->key, settings, comm))) {
+        if (inputs->model != NULL) {
+            close_model(inputs);
+        }
+        status = open_model(inputs, settings, limits, observer, comm);
         if (status != FBT_OK) {
             close_model(inputs);
             goto done;

@@ -9,8 +9,13 @@
 #include "data/partition.h"
 #include "model/model.h"
 #include "record/run_file.h"
+#include "run/observer.h"
 
 #include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* What a file was when it was read: a path that leads to another file later is read again. */
 typedef struct fbt_inputs_file {
@@ -31,8 +36,8 @@ typedef struct fbt_inputs_key {
     double embedding_scale;
 } fbt_inputs_key;
 
-/* Zero-initialise before, close after. What is open serves any number of runs one after another: each opens what it
- * needs, and what is open already and fits is kept. */
+/* Zero-initialise before, close after. What is open serves any number of runs, one after another, on communicators of
+ * the same ranks: each opens what it needs, and what is open already and fits is kept. */
 typedef struct fbt_inputs {
     fbt_dataset dataset;
     fbt_inputs_file dataset_file; /* path NULL: none is open */
@@ -65,7 +70,7 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */
 fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition);
 
-/* Opens the backend for this rank's place on its node. Collective over comm. */
+/* Opens the backend for this rank's place on its node, unless it is open. Collective over comm; errors agreed. */
 fbt_status fbt_inputs_open_backend(fbt_inputs *inputs, const fbt_settings *settings, const fbt_comm *comm);
 
 /* Memory that the model will take of the open backend for batches within `limits`. Rank-local. */
@@ -73,13 +78,17 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
                                   const fbt_model_limits *limits, fbt_model_plan *plan);
 
 /* Opens the backend and the model, makes the projection and takes the memory for batches within `limits`; ranks of one
- * device share the weights where it can. Backend and weights stay as they are where they
- * fit already. Collective over comm. Errors: agreed; FBT_ERR_MEMORY before anything is loaded
- * where a device has too little. */
+ * device share the weights where it can, which the observer (NULL is fine) is told. Backend and weights stay as they
+ * are where they fit already. Collective over comm. Errors: agreed; FBT_ERR_MEMORY before anything is loaded where a
+ * device has too little. */
 fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits,
-                                 const fbt_comm *comm);
+                                 const fbt_run_observer *observer, const fbt_comm *comm);
 
 /* Collective over the comm of open_model, if that was called. */
 void fbt_inputs_close(fbt_inputs *inputs);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

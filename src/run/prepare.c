@@ -1,11 +1,11 @@
 /* What a run does before its first round: settings, data, partition, placement, a look at the run file that may be
- * there, and the description of all that. */
-#include "run/experiment.h"
+ * there, and what others may know of all that. */
+#include "run/experiment_internal.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "base/timer.h"
 #include "fed/protocol.h"
-#include "run/device.h"
 #include "run/limits.h"
 
 #include <stdio.h>
@@ -28,21 +28,37 @@ static fbt_status join_given(const char *file_text, const fbt_experiment_plan *p
     return FBT_OK;
 }
 
+/* The settings as the plan gives them. recorded: those of the run that is gone on with, if they are known. */
+static fbt_status read_given(const fbt_experiment_plan *plan, const char *recorded, fbt_settings *settings,
+                             char **file_text)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_settings_defaults(settings));
+    if (recorded != NULL) {
+        FBT_TRY(fbt_settings_defaults_before(settings, recorded, plan->config_path));
+    }
+    if (plan->rerun_of != NULL) {
+        FBT_TRY(fbt_settings_read_recorded(settings, plan->config_text, plan->config_path));
+    } else if (plan->config_text != NULL) {
+        FBT_TRY(fbt_settings_read_text(settings, plan->config_text, plan->config_path));
+    } else {
+        FBT_TRY(fbt_settings_read_file(settings, plan->config_path, file_text));
+    }
+    for (int i = 0; i < plan->n_assignments; i++) {
+        FBT_TRY(fbt_settings_set(settings, plan->assignments[i]));
+    }
+done:
+    return status;
+}
+
 static fbt_status read_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     const fbt_experiment_plan *plan = e->plan;
     char *file_text = NULL;
-    FBT_TRY(fbt_settings_defaults(&e->settings));
-    if (plan->config_text != NULL) {
-        FBT_TRY(fbt_settings_read_text(&e->settings, plan->config_text, plan->config_path));
-    } else {
-        FBT_TRY(fbt_settings_read_file(&e->settings, plan->config_path, &file_text));
-    }
-    for (int i = 0; i < plan->n_assignments; i++) {
-        FBT_TRY(fbt_settings_set(&e->settings, plan->assignments[i]));
-    }
+    FBT_TRY(read_given(plan, NULL, &e->settings, &file_text));
     FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(fbt_protocol_check(&e->settings));
     FBT_TRY(join_given(file_text != NULL ? file_text : plan->config_text, plan, &e->config_given));
     FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
 done:
@@ -56,12 +72,12 @@ static fbt_status estimate_work(fbt_experiment *e)
     fbt_status status = FBT_OK;
     const fbt_split *train = &e->inputs->dataset.train;
     const fbt_partition *p = &e->partition;
-    bool in_front = e->inputs->dataset.prompt_mode != FBT_PROMPT_ADD;
+    const int64_t in_front = fbt_prompt_rows_in_front(e->inputs->dataset.prompt_mode, e->settings.prompt.tokens);
     FBT_TRY(fbt_memory_alloc(&e->work, p->n_clients, sizeof *e->work));
     for (int64_t k = 0; k < p->n_clients; k++) {
         for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
             int64_t row = p->sample_index[i];
-            e->work[k] += train->offsets[row + 1] - train->offsets[row] + (in_front ? e->settings.prompt.tokens : 0);
+            e->work[k] += train->offsets[row + 1] - train->offsets[row] + in_front;
         }
     }
 done:
@@ -102,11 +118,31 @@ static fbt_status check_settings(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_settings before = {0};
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_text(&before, e->past.config_resolved, e->settings.run.output));
+    FBT_TRY(fbt_settings_read_recorded(&before, e->past.config_resolved, e->settings.run.output));
     FBT_TRY(fbt_settings_check_same(&e->settings, &before, e->settings.run.output));
     FBT_TRY(check_more_rounds(e, &before));
 done:
     fbt_settings_clear(&before);
+    return status;
+}
+
+/* Rank 0: a run that was begun before there was some setting goes on with what it was then, unless that setting is
+ * given. */
+static fbt_status take_earlier_defaults(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings settings = {0};
+    char *file_text = NULL, *resolved = NULL;
+    FBT_TRY(read_given(e->plan, e->past.config_resolved, &settings, &file_text));
+    FBT_TRY(fbt_settings_print(&settings, &resolved));
+    free(e->config_resolved);
+    e->config_resolved = resolved;
+    const fbt_settings old = e->settings;
+    e->settings = settings;
+    settings = old;
+done:
+    fbt_settings_clear(&settings);
+    free(file_text);
     return status;
 }
 
@@ -120,6 +156,7 @@ static fbt_status open_past(fbt_experiment *e)
         return FBT_OK;
     }
     e->resumed = true;
+    FBT_TRY(take_earlier_defaults(e));
     FBT_TRY(check_settings(e));
     FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->past, s->run.output,
                                   "to go on with it give the same, to start anew choose another run.output"));
@@ -147,31 +184,78 @@ int64_t fbt_experiment_last_round(const fbt_experiment *experiment)
     return n_rows > 0 && n_rows - 1 < n_rounds ? n_rows - 1 : n_rounds;
 }
 
-fbt_status fbt_experiment_prepare(fbt_experiment *experiment, const fbt_experiment_plan *plan, fbt_inputs *inputs,
-                                  const fbt_comm *comm)
+const char *fbt_experiment_label(const fbt_experiment *experiment)
+{
+    return experiment->plan->label == NULL ? "run" : experiment->plan->label;
+}
+
+/* Rank 0's settings on every rank. Collective. */
+static fbt_status share_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
-    fbt_experiment *e = experiment;
-    e->plan = plan;
-    e->inputs = inputs;
-    e->comm = comm;
-    e->start_s = fbt_timer_now_s();
-    FBT_TRY(fbt_comm_agree(comm, prepare_by_itself(e)));
-    if (fbt_comm_rank(comm) == 0) {
+    const bool is_first = fbt_comm_rank(e->comm) == 0;
+    int64_t n_bytes = is_first ? (int64_t)strlen(e->config_resolved) + 1 : 0;
+    char *text = NULL;
+    fbt_comm_broadcast(e->comm, &n_bytes, sizeof n_bytes);
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_memory_alloc(&text, n_bytes, 1)));
+    if (is_first) {
+        memcpy(text, e->config_resolved, (size_t)n_bytes);
+    }
+    fbt_comm_broadcast(e->comm, text, n_bytes);
+    if (!is_first) {
+        status = fbt_settings_read_text(&e->settings, text, e->plan->config_path);
+        free(e->config_resolved);
+        e->config_resolved = text;
+        text = NULL;
+    }
+    status = fbt_comm_agree(e->comm, status);
+done:
+    free(text);
+    return status;
+}
+
+/* Rank 0's look at the run file, and what all ranks need of it. Collective. */
+static fbt_status share_past(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    if (fbt_comm_rank(e->comm) == 0) {
         status = look_at_output(e);
     }
-    FBT_TRY(fbt_comm_agree(comm, status));
+    FBT_TRY(fbt_comm_agree(e->comm, status));
     int64_t shared[3] = {e->resumed, e->finished, e->past.last_round};
-    fbt_comm_broadcast(comm, shared, sizeof shared);
+    fbt_comm_broadcast(e->comm, shared, sizeof shared);
     e->resumed = shared[0] != 0;
     e->finished = shared[1] != 0;
     e->past.last_round = shared[2];
+    if (e->resumed) {
+        FBT_TRY(share_settings(e));
+    }
 done:
+    return status;
+}
+
+fbt_status fbt_experiment_open(const fbt_experiment_plan *plan, fbt_inputs *inputs, const fbt_comm *comm,
+                               fbt_experiment **experiment)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment *e = NULL;
+    *experiment = NULL;
+    FBT_TRY(fbt_comm_agree(comm, fbt_memory_alloc(&e, 1, sizeof *e)));
+    *e = (fbt_experiment){.plan = plan, .inputs = inputs, .comm = comm, .start_s = fbt_timer_now_s()};
+    FBT_TRY(fbt_comm_agree(comm, prepare_by_itself(e)));
+    FBT_TRY(share_past(e));
+    *experiment = e;
+    e = NULL;
+done:
+    fbt_experiment_close(e);
     return status;
 }
 
 void fbt_experiment_close(fbt_experiment *experiment)
 {
+    if (experiment == NULL) {
+        return;
+    }
     fbt_run_file_free(experiment->file);
     fbt_run_past_clear(&experiment->past);
     fbt_partition_clear(&experiment->partition);
@@ -182,141 +266,55 @@ void fbt_experiment_close(fbt_experiment *experiment)
     free(experiment->work);
     free(experiment->hosts);
     free(experiment->devices);
-    *experiment = (fbt_experiment){0};
+    free(experiment);
 }
 
-/* A text within a comment of the output: what could end its line becomes '?'. */
-static void print_in_comment(const char *text)
+void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *view)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        /* U+0085, U+2028 and U+2029 end a line of YAML 1.1 too */
-        bool wide = (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9));
-        putchar(*c < 0x20 || *c == 0x7f || wide ? '?' : *c);
-        c += wide ? (c[0] == 0xc2 ? 1 : 2) : 0;
-    }
+    *view = (fbt_experiment_view){.settings = &experiment->settings,
+                                  .config_resolved = experiment->config_resolved,
+                                  .dataset = &experiment->inputs->dataset,
+                                  .partition = &experiment->partition,
+                                  .placement = &experiment->placement,
+                                  .work = experiment->work,
+                                  .resumed = experiment->resumed,
+                                  .finished = experiment->finished,
+                                  .past_round = experiment->past.last_round};
 }
 
-static void describe_clients(const fbt_experiment *e)
+/* Collective. */
+static fbt_status need_backend(fbt_experiment *e)
 {
-    const fbt_partition *p = &e->partition;
-    const fbt_dataset *dataset = &e->inputs->dataset;
-    printf("# clients: samples, of which per label (");
-    for (int64_t c = 0; c < dataset->n_labels; c++) {
-        printf("%s", c > 0 ? ", " : "");
-        print_in_comment(dataset->label_words[c]);
-    }
-    printf("), ranks\n");
-    for (int64_t k = 0; k < p->n_clients; k++) {
-        printf("#   client %3lld: %5lld samples (", (long long)k,
-               (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
-        for (int64_t c = 0; c < p->n_labels; c++) {
-            printf("%s%lld", c > 0 ? ", " : "", (long long)p->class_count[k * p->n_labels + c]);
-        }
-        int owner = e->placement.owner[k];
-        int size = e->placement.group_size[owner];
-        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
-    }
+    return e->inputs->backend == NULL ? fbt_inputs_open_backend(e->inputs, &e->settings, e->comm) : FBT_OK;
 }
 
-/* What the ranks of this rank's device take of its memory. Collective; printed on rank 0. */
-static fbt_status describe_memory(const fbt_experiment *e)
-{
-    fbt_status status = FBT_OK;
-    fbt_model_limits limits;
-    fbt_model_plan plan;
-    fbt_device_memory m;
-    const fbt_inputs *inputs = e->inputs;
-    fbt_limits_of_run(&e->settings, &inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(e->comm), &limits);
-    FBT_TRY(fbt_comm_agree(e->comm, fbt_inputs_plan_memory(inputs, &e->settings, &limits, &plan)));
-    FBT_TRY(fbt_comm_agree(e->comm, fbt_device_sum_memory(inputs->device, inputs->backend, &plan, &m)));
-    if (fbt_comm_rank(e->comm) == 0) {
-        printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
-               "%.1f MB for "
-               "batches of at most %lld rows\n",
-               fbt_backend_types(inputs->backend)->name, 1e-6 * (double)plan.weights, 1e-6 * (double)plan.tables,
-               plan.reads_tables_in_file && fbt_comm_size(inputs->device) == 1 ? " (they stay in the file)" : "",
-               1e-6 * (double)plan.projection, plan.n_lanes, 1e-6 * (double)plan.workspace, (long long)limits.n_rows);
-        const int64_t all = m.constants + m.projection + m.workspace;
-        printf("# memory of its device: %.1f MB for %d rank%s, %.1f MB are free here%s\n", 1e-6 * (double)all,
-               fbt_comm_size(inputs->device), fbt_comm_size(inputs->device) > 1 ? "s" : "", 1e-6 * (double)m.free,
-               all > m.free ? ": too little" : "");
-    }
-done:
-    return status;
-}
-
-static fbt_status describe_devices(fbt_experiment *e)
-{
-    fbt_status status = FBT_OK;
-    FBT_TRY(fbt_device_list(e->comm, e->inputs->backend, &e->devices));
-    for (char *line = e->devices; fbt_comm_rank(e->comm) == 0 && *line != '\0'; line += strspn(line, "\n")) {
-        const size_t length = strcspn(line, "\n");
-        printf("# %.*s\n", (int)length, line);
-        line += length;
-    }
-done:
-    return status;
-}
-
-/* Settings that were given, but change nothing. */
-static void describe_idle(const fbt_experiment *e)
-{
-    const fbt_settings *s = &e->settings;
-    fbt_settings defaults = {0};
-    if (fbt_settings_print_idle(s, stdout) == FBT_OK && fbt_settings_defaults(&defaults) == FBT_OK &&
-        e->inputs->dataset.readout != FBT_READOUT_EMBEDDING &&
-        s->model.embedding_scale != defaults.model.embedding_scale) {
-        printf("# model.embedding_scale: %g has no effect: the data set is not read by embedding\n",
-               s->model.embedding_scale);
-    }
-    fbt_error_clear(); /* a hint that there is no memory for */
-    fbt_settings_clear(&defaults);
-}
-
-static void describe_run(const fbt_experiment *e)
-{
-    const fbt_settings *s = &e->settings;
-    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
-    const fbt_partition *p = &e->partition;
-    double tokens = 0;
-    double copies = s->perturb.rate > 0 ? 2 : 1;
-    for (int64_t k = 0; k < s->fed.clients; k++) {
-        tokens += (double)e->work[k];
-    }
-    tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
-    printf("# Settings in force; this output is a valid configuration.\n%s", e->config_resolved);
-    describe_idle(e);
-    printf("# data: ");
-    print_in_comment(e->inputs->dataset.task);
-    printf(" (");
-    print_in_comment(e->inputs->dataset.source);
-    printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
-           (long long)p->n_dev, (long long)e->inputs->dataset.test.n_samples);
-    describe_clients(e);
-    printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
-           "%lld floats up and %lld down per client\n",
-           (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
-           (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
-    printf("# %lld rounds, run file ", (long long)s->fed.rounds);
-    print_in_comment(s->run.output);
-    if (e->finished) {
-        printf(", which has them all: there is nothing to run");
-    } else if (e->resumed) {
-        printf(", which goes on after round %lld", (long long)e->past.last_round);
-    }
-    printf("\n");
-}
-
-fbt_status fbt_experiment_describe(fbt_experiment *experiment)
+fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment_memory *memory)
 {
     fbt_status status = FBT_OK;
     fbt_experiment *e = experiment;
-    FBT_TRY(fbt_inputs_open_backend(e->inputs, &e->settings, e->comm));
-    if (fbt_comm_rank(e->comm) == 0) {
-        describe_run(e);
+    fbt_inputs *inputs = e->inputs;
+    fbt_model_limits limits;
+    FBT_TRY(need_backend(e));
+    fbt_limits_of_run(&e->settings, &inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(e->comm), &limits);
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_inputs_plan_memory(inputs, &e->settings, &limits, &memory->plan)));
+    status = fbt_device_sum_memory(inputs->device, inputs->backend, &memory->plan, &memory->device);
+    FBT_TRY(fbt_comm_agree(e->comm, status));
+    memory->n_rows = limits.n_rows;
+    memory->n_ranks = fbt_comm_size(inputs->device);
+    memory->precision = fbt_backend_types(inputs->backend)->name;
+done:
+    return status;
+}
+
+fbt_status fbt_experiment_list_devices(fbt_experiment *experiment, const char **text)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment *e = experiment;
+    FBT_TRY(need_backend(e));
+    if (e->devices == NULL) {
+        FBT_TRY(fbt_device_list(e->comm, e->inputs->backend, &e->devices));
     }
-    FBT_TRY(describe_devices(e));
-    FBT_TRY(describe_memory(e));
+    *text = e->devices;
 done:
     return status;
 }

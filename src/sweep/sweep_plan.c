@@ -2,6 +2,7 @@
 #include "sweep/sweep_queue.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "model/model.h"
 #include "sweep/sweep_state.h"
 
@@ -41,7 +42,7 @@ static double at_most(double n, int64_t limit)
  * sort by: of clients of equal size, without attention. */
 static double estimate_work(const fbt_settings *s, const fbt_dataset *dataset, const fbt_model_shape *shape)
 {
-    double in_front = dataset->prompt_mode == FBT_PROMPT_ADD ? 0 : (double)s->prompt.tokens;
+    double in_front = (double)fbt_prompt_rows_in_front(dataset->prompt_mode, s->prompt.tokens);
     double length = mean_length(&dataset->train) + in_front;
     double n_train = at_most((double)dataset->train.n_samples, s->data.shots * dataset->n_labels);
     double n_dev = at_most((double)dataset->train.n_samples, s->data.dev_shots * dataset->n_labels);

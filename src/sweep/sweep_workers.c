@@ -5,7 +5,6 @@
 #include "base/timer.h"
 #include "record/real_path.h"
 #include "run/experiment.h"
-#include "run/stop.h"
 #include "sweep/sweep_queue.h"
 #include "sweep/sweep_state.h"
 
@@ -15,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+enum { SENTENCE_BYTES = 1024 + FBT_SWEEP_NAME_BYTES };
 
 /* What a rank knows of the sweep and of its group. */
 typedef struct crew {
@@ -37,34 +38,57 @@ static bool must_stop(void *user)
 {
     const crew *c = user;
     const fbt_sweep *sweep = c->job->sweep;
-    return fbt_stop_signal() != 0 || seconds_left(c) <= 0 || fbt_stop_job_left_s() <= sweep->stop_margin_seconds;
+    const fbt_run_observer *observer = c->job->observer;
+    return fbt_observer_should_stop(observer) != 0 || seconds_left(c) <= 0 ||
+           fbt_observer_seconds_left(observer) <= sweep->stop_margin_seconds;
 }
 
-/* A failure is told once, by the lowest rank of the group that has a cause of its own. Where it is the run's own, it is
- * noted beside the run file, unless that is another process's by now. run: NULL: none had been chosen; claim: of the
- * first rank. Returns whether the file system is to blame: then every other run would fail as well. Collective over the
- * group, with the same result. */
-static bool tell_failure(const crew *c, const fbt_sweep_run *run, const fbt_claim *claim, fbt_status status)
+/* Which rank tells the group's failure: the lowest that has a cause of its own. */
+typedef struct failure {
+    int speaker;
+    bool storage; /* the file system is to blame: then every other run would fail as well */
+    bool lost;    /* the run is another process's by now */
+} failure;
+
+/* Collective over the group, with the same result. claim: of the first rank. */
+static failure agree_on_failure(const crew *c, const fbt_claim *claim, fbt_status status)
 {
     const int rank = fbt_comm_rank(c->group), size = fbt_comm_size(c->group);
     const bool has_cause = status != FBT_OK && status != FBT_ERR_PEER;
     double agreed[3] = {has_cause ? size - rank : 0, claim != NULL && fbt_claim_check(claim) != FBT_OK,
                         status == FBT_ERR_STORAGE};
     fbt_comm_max(c->group, agreed, 3);
-    const int speaker = agreed[0] > 0 ? size - (int)agreed[0] : 0;
-    const bool storage = agreed[2] > 0;
-    if (rank == speaker) {
+    return (failure){
+        .speaker = agreed[0] > 0 ? size - (int)agreed[0] : 0, .lost = agreed[1] > 0, .storage = agreed[2] > 0};
+}
+
+static void tell_sentence(const crew *c, const fbt_sweep_run *run, const char *sentence, bool ends_sweep)
+{
+    char text[SENTENCE_BYTES];
+    snprintf(text, sizeof text, "%s%s%s", run == NULL ? "" : run->name, run == NULL ? "" : ": ", sentence);
+    fbt_observer_tell(c->job->observer, &(fbt_run_event){.kind = FBT_RUN_EVENT_FAILURE,
+                                                         .label = run == NULL ? "sweep" : run->name,
+                                                         .text = text,
+                                                         .ends_sweep = ends_sweep});
+}
+
+/* Tells a failure once. Where it is the run's own, it is noted beside the run file, unless that is another process's by
+ * now. run: NULL: none had been chosen. Returns whether the file system is to blame. Collective over the group, with
+ * the same result. */
+static bool tell_failure(const crew *c, const fbt_sweep_run *run, const fbt_claim *claim, fbt_status status)
+{
+    const failure f = agree_on_failure(c, claim, status);
+    if (fbt_comm_rank(c->group) == f.speaker) {
+        const bool has_cause = status != FBT_OK && status != FBT_ERR_PEER;
         const char *sentence = has_cause ? fbt_error_message() : fbt_status_text(status);
-        fprintf(stderr, "fedbpt: error: %s%s%s%s\n", run == NULL ? "" : run->name, run == NULL ? "" : ": ", sentence,
-                storage ? "; the sweep stops here, and the same command goes on with it" : "");
-        fflush(stderr);
-        if (run != NULL && !storage && agreed[1] == 0) {
+        tell_sentence(c, run, sentence, f.storage);
+        if (run != NULL && !f.storage && !f.lost) {
             fbt_sweep_note_failure(run, sentence);
         }
     }
     fbt_error_clear();
     fbt_comm_wait(c->group); /* noted before the claim is given back */
-    return storage;
+    return f.storage;
 }
 
 /* Whether the group could not choose a run because the file system takes no data: that is told here. Collective over
@@ -94,7 +118,7 @@ static fbt_status make_run(crew *c, const fbt_sweep_run *run, double left_s, boo
 {
     fbt_status status = FBT_OK;
     const fbt_sweep *sweep = c->job->sweep;
-    fbt_experiment experiment = {0};
+    fbt_experiment *experiment = NULL;
     char limit[64];
     const char **assignments = NULL;
     FBT_TRY(fbt_comm_agree(c->group, assign(run, left_s, limit, &assignments)));
@@ -103,15 +127,16 @@ static fbt_status make_run(crew *c, const fbt_sweep_run *run, double left_s, boo
                                       .assignments = assignments,
                                       .n_assignments = run->n_assignments + 1,
                                       .resume = true,
+                                      .observer = c->job->observer,
                                       .label = run->name,
                                       .sweep_name = sweep->name,
                                       .sweep_run = run->name,
                                       .sweep_axes = run->axes};
-    status = fbt_experiment_prepare(&experiment, &plan, &c->inputs, c->group);
+    status = fbt_experiment_open(&plan, &c->inputs, c->group, &experiment);
     if (status == FBT_OK) {
-        status = fbt_experiment_run(&experiment, interrupted);
+        status = fbt_experiment_run(experiment, interrupted);
     }
-    fbt_experiment_close(&experiment);
+    fbt_experiment_close(experiment);
 done:
     free(assignments);
     return status;

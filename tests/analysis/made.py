@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
+from fedbpt_analysis import claims
 
 PHASES = ["search", "optimise", "exchange", "score", "record"]
 NAN = float("nan")
@@ -36,6 +39,7 @@ class Made:
     scores: dict[str, list[float]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    decides: str | None = None  # /config's attribute; files of earlier versions have none
     label_words: list[str] | None = None  # recorded in /inputs, one a label
 
     @property
@@ -69,6 +73,8 @@ def write(path: Path, made: Made | None = None) -> Path:
                           wall_time_s=12.5)
         config = file.create_group("config")
         config.attrs["given"], config.attrs["resolved"] = "# given\n", yaml_text(settings)
+        if made.decides is not None:
+            config.attrs["decides"] = made.decides
         environment = {"ranks": "2", "device": "made", "precision": "fp32", "backend": "cpu"} | made.environment
         file.create_group("environment").attrs.update(environment)
         inputs = {"model": str(settings["model.path"]), "data": str(settings["data.path"]), "task": made.task, "template": "{text} {mask}",
@@ -158,3 +164,21 @@ def _write_result(file: h5py.File, rounds: dict[str, np.ndarray], draw: np.rando
             result[f"{which}_z"] = rounds["z"][row]
             result[f"{which}_prompt"] = draw.normal(0, 1, (3, 8)).astype(np.float32)
     file.create_group("checkpoint").attrs["round"] = len(loss) - 1
+
+
+def lock(path: Path, **changes: object) -> Path:
+    """The lock of a run file as src/record/claim_file.c writes it, held by this process unless it says otherwise."""
+    said: dict[str, object] = {"identity": "ab12", "host": os.uname().nodename, "pids": os.readlink("/proc/self/ns/pid"),
+                               "pid": os.getpid(), "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "born": claims._born(str(os.getpid())),
+                               "job": "", "start": ""}
+    text = "".join(f"{key} {value}\n" for key, value in (said | changes).items())
+    file = path.with_name(f".{path.name}.lock")
+    file.write_text(f"fedbpt lock of a run file\n{text}end\n")
+    return file
+
+
+def dead_process() -> dict[str, object]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        born = claims._born(str(process.pid))
+        process.kill()
+    return {"pid": process.pid, "born": born}

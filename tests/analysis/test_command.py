@@ -57,7 +57,7 @@ def test_closed_and_full_output_in_a_shell(tmp_path: Path) -> None:
     (tmp_path / "bad.h5").write_bytes(b"x")
     line = "$FA verify bad.h5 >/dev/full; echo $? >&2; $FA --help >&-; echo $? >&2; $FA verify bad.h5 | true; echo ${PIPESTATUS[0]} >&2"
     result = shell(line, tmp_path)
-    expected = [b"fedbpt-analysis: error: the standard output: No space left on device", b"1",
+    expected = [b"fedbpt-analysis: error: the standard output cannot be written: No space left on device", b"1",
                 b"fedbpt-analysis: error: the standard output is closed; nothing can be printed", b"1", b"1"]
     assert [text for text in result.stderr.splitlines() if not text.startswith(b"note:")] == expected
 
@@ -70,7 +70,7 @@ def test_full_output(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         result = call(*words.split())
-    assert result.code == 1 and result.err.splitlines()[-1] == "fedbpt-analysis: error: the standard output: No space left on device"
+    assert result.code == 1 and result.err.splitlines()[-1] == "fedbpt-analysis: error: the standard output cannot be written: No space left on device"
 
 
 def test_full_file(tmp_path: Path, call: Callable[..., Result]) -> None:
@@ -130,14 +130,15 @@ def test_pins() -> None:
     """The package asks for the versions that the checkout's environment has."""
     project = tomllib.loads((ROOT / "analysis" / "pyproject.toml").read_text())["project"]
     pinned = {line.split("#")[0].strip() for line in (ROOT / "jobs" / "requirements.txt").read_text().splitlines()}
-    assert len(project["dependencies"]) == 5 and set(project["dependencies"]) <= pinned
+    assert len(project["dependencies"]) == 8 and set(project["dependencies"]) <= pinned
     assert project["scripts"]["fedbpt-analysis"] == "fedbpt_analysis.cli:main"
 
 
 def test_what_is_installed() -> None:
-    """Pages need their style and script, type checkers need py.typed."""
+    """Pages need their templates, style and script, type checkers need py.typed."""
     package = Path(fedbpt_analysis.__file__).parent
     assert (package / "py.typed").exists()
-    assert {path.name for path in (package / "assets").iterdir()} == {"page.css", "page.html", "sort.js"}
+    assert {path.name for path in (package / "templates").iterdir()} == {
+        "comparison.html", "page.css", "page.html", "parts.html", "report.html", "sort.js", "table.html"}
     for name in fedbpt_analysis.__all__:
         assert getattr(fedbpt_analysis, name)

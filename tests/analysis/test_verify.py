@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,10 +134,13 @@ def test_seal(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
     with h5py.File(changed) as file:
         assert file.attrs["note"] == "mine" and file.userblock_size == seal.SEAL_BYTES
     assert not list(tmp_path.glob(".seal-*"))
-    lock = tmp_path / ".changed.h5.lock"
-    lock.write_text(f"identity 1\nhost {socket.gethostname()}\npid {os.getpid()}\nend\n")
+    lock = made.lock(changed)
     call("seal", changed).sentence("a run writes it", str(lock))
-    lock.write_text(f"identity 1\nhost {socket.gethostname()}\npid 999999999\nend\n")  # it was killed
+    elsewhere = made.lock(changed, host="elsewhere")
+    call("seal", changed).sentence("a run writes it", "on elsewhere")
+    os.utime(elsewhere, (1e9, 1e9))  # no sign of life for years
+    call("seal", changed).good()
+    made.lock(changed, **made.dead_process())
     call("seal", changed).good()
     (tmp_path / "text.h5").write_text("no HDF5")
     call("seal", tmp_path / "text.h5").sentence("text.h5", "not an HDF5 file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import pytest
 from conftest import Result
 from fedbpt_analysis import claims, open_run, terminal, watch, words
 from fedbpt_analysis.naming import width_of
-from made import Made
+from made import Made, dead_process, lock
 
 
 class Terminal(io.StringIO):
@@ -87,24 +86,6 @@ def test_nothing_scored(tmp_path: Path) -> None:
         scores = {name: [value] * 5 for name in ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy", "test_loss", "test_accuracy")}
         run = open_run(made.write(tmp_path / f"{number}.h5", Made(scores=scores)))
         assert "round 4 of 4" in words_of(watch.screen(run, 80, 24))
-
-
-def lock(path: Path, **changes: object) -> Path:
-    """The lock of a run file as src/record/claim_file.c writes it, held by this process unless it says otherwise."""
-    said: dict[str, object] = {"identity": "ab12", "host": os.uname().nodename, "pids": os.readlink("/proc/self/ns/pid"),
-                               "pid": os.getpid(), "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "born": claims._born(str(os.getpid())),
-                               "job": "", "start": ""}
-    text = "".join(f"{key} {value}\n" for key, value in (said | changes).items())
-    file = path.with_name(f".{path.name}.lock")
-    file.write_text(f"fedbpt lock of a run file\n{text}end\n")
-    return file
-
-
-def dead_process() -> dict[str, object]:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        born = claims._born(str(process.pid))
-        process.kill()
-    return {"pid": process.pid, "born": born}
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -81,7 +81,8 @@ def environment(changes: dict[str, str]) -> dict[str, str]:
     share one."""
     mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
            "OMPI_MCA_orte_tmpdir_base": tempfile.mkdtemp(dir=MPI_FOLDER.name)}
-    return os.environ | mpi | changes
+    package = {"FEDBPT_PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "analysis")}  # the checkout's own, wherever the program lies
+    return os.environ | mpi | package | changes
 
 
 def call(*arguments: object, ranks: int = 1, env: dict[str, str] | None = None, before: Callable[[], None] | None = None,

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Result, Study, call, digest_of
+from conftest import PROGRAM, ROOT, Result, Study, call, digest_of, environment
+from fedbpt_analysis import program, seal
+from fedbpt_analysis.export import read as read_prompt
+from fedbpt_analysis.files import RunError
 from safetensors import safe_open
 from toy import Toy, settings, write, write_settings
 
-sys.path.insert(0, str(ROOT / "tests" / "golden"))
+sys.path[:0] = [str(ROOT / "tests" / "golden"), str(ROOT / "tests" / "analysis")]
 
+import made  # noqa: E402
 from peft_cases import CASES, Case, read_texts, scores, write_texts  # noqa: E402
 from peft_cases import settings as case_settings  # noqa: E402
 
@@ -170,6 +177,106 @@ def test_run_without_dev_samples(mask: Study) -> None:
     path = mask.finished(data__dev_shots=0)
     export(path, "npz").sentence("best", "no dev samples", "last")
     export(path, "npz", "--round", "last").good()
+
+
+# ---- Damaged files, and files that others write ----
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("best_prompt", np.full((3, 60), np.nan, np.float32), "not finite"),
+    ("best_z", np.array([np.inf]), "not finite"),
+    ("best_prompt", np.zeros(180, np.float32), "wrong shape"),
+    ("best_z", np.zeros((2, 2)), "wrong shape"),
+    ("best_prompt", None, "damaged"),
+])
+def test_prompts_that_are_none(mask: Study, name: str, value: np.ndarray | None, words: str) -> None:
+    """Broken by vectors handed on that no model can use."""
+    path = mask.finished()
+    with h5py.File(path, "r+") as file:
+        del file["result"][name]
+        if value is not None:
+            file["result"][name] = value
+    seal.write(path)
+    export(path, "npz").sentence(str(path), words)
+    assert not path.with_suffix(".npz").exists()
+
+
+def test_place_of_a_run_that_goes_on(mask: Study) -> None:
+    """Broken by a file put where a run will put its own."""
+    path, place = mask.finished(), mask.folder / "next.h5"
+    lock = made.lock(place)
+    export(path, "npz", "--output", place).sentence("next.h5 is being written by another run", f"process {os.getpid()}")
+    lock.unlink()
+    made.lock(place, **made.dead_process())
+    export(path, "npz", "--output", place).good()
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_run_that_goes_on(mask: Study, often: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken by a prompt of one round with the digest of another."""
+    path, later = mask.finished(), mask.finished(run__seed=4)
+    expected, content = digest_of(later), later.read_bytes()
+    with h5py.File(later) as file:
+        vectors = file["result/last_prompt"][:]
+    call_program, calls = program.call, []
+
+    def call_and_replace(*words: str, named: bool) -> str:
+        found = call_program(*words, named=named)
+        if often or not calls:
+            later.write_bytes(content)
+            os.replace(later, path)
+        calls.append(found)
+        return found
+
+    monkeypatch.setattr(program, "call", call_and_replace)
+    if often:
+        with pytest.raises(RunError, match="faster than it can be read"):
+            read_prompt(path, "last", PROGRAM)
+    else:
+        prompt = read_prompt(path, "last", PROGRAM)
+        assert prompt.facts["run_digest"] == expected != calls[0] and np.array_equal(prompt.vectors, vectors)
+
+
+# ---- The Python that does it ----
+
+
+def installed(folder: Path, python: Path) -> None:
+    """A .venv that has the package."""
+    folder.mkdir(parents=True)
+    (folder / "python3").write_text(f"#!/bin/sh\nPYTHONPATH={ROOT / 'analysis'} exec {python} \"$@\"\n", encoding="utf-8")
+    (folder / "python3").chmod(0o755)
+
+
+@pytest.mark.parametrize(("place", "venv"), [("checkout/build/release/bin", "checkout"), ("usr/bin", "usr")])
+def test_python_beside_the_program(embedding: Study, tmp_path: Path, place: str, venv: str) -> None:
+    """Of a checkout and of an installed program. Without it one sentence says what to install; nothing else is searched."""
+    path = embedding.finished()
+    program = tmp_path / place / "fedbpt"
+    program.parent.mkdir(parents=True)
+    shutil.copy(PROGRAM, program)
+    (tmp_path / "bare").mkdir()  # what PATH has; first a Python without the package
+    words = [program, "export", path, "--format", "npz"]
+    variables = environment({"PATH": str(tmp_path / "bare"), "FEDBPT_PYTHON": "", "PYTHONPATH": ""})
+    for _ in range(2):
+        missing = subprocess.run(words, capture_output=True, text=True, env=variables, check=False)
+        assert missing.returncode == 1 and missing.stderr.startswith("fedbpt: error: ") and missing.stderr.count("\n") == 1
+        assert "pip install ./analysis" in missing.stderr and "FEDBPT_PYTHON" in missing.stderr
+        (tmp_path / "bare/python3").unlink(missing_ok=True)
+        (tmp_path / "bare/python3").symlink_to("/bin/false")
+    installed(tmp_path / venv / ".venv/bin", Path(sys.executable))
+    subprocess.run(words, env=variables, check=True)
+    assert path.with_suffix(".npz").exists()
+    given = variables | {"FEDBPT_PYTHON": "/bin/false"}  # it is asked for: no other takes its place
+    refused = subprocess.run([*words, "--overwrite"], capture_output=True, text=True, env=given, check=False)
+    assert refused.returncode == 1 and "FEDBPT_PYTHON names /bin/false" in refused.stderr
+
+
+def test_packages_in_the_current_folder(embedding: Study) -> None:
+    """Broken by a Python that takes modules from wherever it is started."""
+    path = embedding.finished()
+    for name in ("json", "h5py", "fedbpt_analysis"):
+        (embedding.folder / f"{name}.py").write_text("raise SystemExit('taken from the current folder')", encoding="utf-8")
+    call("export", path, "--format", "npz", cwd=embedding.folder).good()
 
 
 # ---- PEFT ----

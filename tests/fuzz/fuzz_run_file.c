@@ -5,7 +5,6 @@
 #include "record/hdf5_util.h"
 #include "record/run_compare.h"
 #include "record/run_file.h"
-#include "record/run_prompt.h"
 #include "record/run_reader.h"
 #include "record/run_summary.h"
 #include "test_record_fixture.h"
@@ -89,7 +88,7 @@ static void read_past(const char *path)
     fbt_run_past past = {0};
     if (outcome(fbt_run_past_read(path, &past))) {
         FUZZ_REQUIRE(past.config_resolved != NULL && strlen(past.digest) == 64);
-        FUZZ_REQUIRE(past.best_round >= -1 && past.best_round <= past.last_round);
+        FUZZ_REQUIRE(past.best.index >= -1 && past.best.index <= past.last_round);
     }
     fbt_run_past_clear(&past);
 }
@@ -101,25 +100,6 @@ static void read_summary(const char *path)
         FUZZ_REQUIRE(summary.exists && summary.config_resolved != NULL);
     }
     fbt_run_summary_clear(&summary);
-}
-
-static void read_prompt(const char *path)
-{
-    for (int best = 0; best < 2; best++) {
-        fbt_run_prompt prompt = {0};
-        double sum = 0;
-        if (outcome(fbt_run_prompt_read(path, best == 1, &prompt))) {
-            FUZZ_REQUIRE(prompt.round >= 0 && prompt.dimension >= 0 && prompt.n_tokens >= 0 && prompt.n_hidden >= 0);
-            for (int64_t i = 0; i < prompt.n_tokens * prompt.n_hidden; i++) {
-                sum += (double)prompt.prompt[i];
-            }
-            for (int64_t i = 0; i < prompt.dimension; i++) {
-                sum += prompt.z[i];
-            }
-        }
-        sink = sum;
-        fbt_run_prompt_clear(&prompt);
-    }
 }
 
 /* As rerun and verify do: the number of rows is what both files are known to have. */
@@ -157,8 +137,8 @@ static void make_base(fuzz_hdf5_base *base)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
-    static void (*const readers[])(const char *path) = {read_shown,   read_json,   read_digest, read_z, read_past,
-                                                        read_summary, read_prompt, compare,     resume};
+    static void (*const readers[])(const char *path) = {read_shown, read_json,    read_digest, read_z,
+                                                        read_past,  read_summary, compare,     resume};
     static fuzz_hdf5_base base;
     fuzz_input input = {data, n_bytes};
     if (base.image == NULL) {

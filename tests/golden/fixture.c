@@ -1,6 +1,7 @@
 #include "fixture.h"
 
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -9,10 +10,8 @@
 
 static fbt_prompt_mode mode_of(const char *name)
 {
-    return strcmp(name, "add") == 0     ? FBT_PROMPT_ADD
-           : strcmp(name, "cat") == 0   ? FBT_PROMPT_CAT
-           : strcmp(name, "input") == 0 ? FBT_PROMPT_INPUT
-                                        : FBT_PROMPT_NONE;
+    const int mode = fbt_choice_find(fbt_prompt_mode_names, name);
+    return mode < 0 ? FBT_PROMPT_NONE : (fbt_prompt_mode)mode;
 }
 
 static int32_t integer_at(const json_t *list, size_t i)
@@ -24,7 +23,7 @@ static fbt_status read_sequences(const json_t *about, fixture_case *c)
 {
     fbt_status status = FBT_OK;
     const json_t *sequences = json_object_get(about, "sequences");
-    int64_t n_placeholders = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
+    int64_t n_placeholders = fbt_prompt_rows_in_front(c->mode, c->n_prompt_tokens);
     fbt_batch_reset(&c->batch);
     for (size_t s = 0; s < json_array_size(sequences); s++) {
         int32_t tokens[256];

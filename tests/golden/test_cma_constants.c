@@ -32,8 +32,10 @@ static fbt_cma_options options_of(const json_t *test_case)
     };
     const char *covariance = json_string_value(json_object_get(test_case, "covariance"));
     const char *constants = json_string_value(json_object_get(test_case, "constants"));
-    assert_int_equal(fbt_cma_covariance_parse(covariance, &options.covariance), FBT_OK);
-    assert_int_equal(fbt_cma_constants_parse(constants, &options.constants), FBT_OK);
+    assert_true(fbt_choice_find(fbt_cma_covariance_names, covariance) >= 0);
+    assert_true(fbt_choice_find(fbt_cma_constants_names, constants) >= 0);
+    options.covariance = (fbt_cma_covariance)fbt_choice_find(fbt_cma_covariance_names, covariance);
+    options.constants = (fbt_cma_constants)fbt_choice_find(fbt_cma_constants_names, constants);
     return options;
 }
 

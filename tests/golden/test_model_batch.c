@@ -1,6 +1,7 @@
 /* Model: a sequence's logits are the same bits whatever else is in the batch and however many threads work; prompts
  * likewise; batches that make no sense are refused. */
 #include "base/memory.h"
+#include "base/prompt_mode.h"
 #include "fixture.h"
 
 #include <math.h>
@@ -45,7 +46,7 @@ static void open_fixture(const char *name, char folder[1024], fixture *f)
 /* Sequence s of `from`, as it is, behind what `to` holds. */
 static void append(const fbt_batch *from, int64_t s, const fixture_case *c, fbt_batch *to)
 {
-    int64_t n_placeholders = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
+    int64_t n_placeholders = fbt_prompt_rows_in_front(c->mode, c->n_prompt_tokens);
     int32_t begin = from->offsets[s] + (int32_t)n_placeholders;
     const fbt_sequence sequence = {.tokens = from->tokens + begin,
                                    .frozen = from->frozen + begin,

@@ -1,6 +1,7 @@
 /* Model: what it asks of a backend keeps backend.h's word, seen by a backend that watches. The processor's does the
  * computing, but it says that it has two lanes, fills what is read only when it is waited for, and looks at passes:
  * nothing but operations within them, the same operations with the same arguments for the same key. */
+#include "base/prompt_mode.h"
 #include "base/rng.h"
 #include "fixture.h"
 #include "kernels/backend_ops.h"
@@ -272,7 +273,7 @@ static void make_batch(const fixture_case *c, int64_t first, int perturbed, fbt_
 {
     static const uint8_t frozen[64] = {1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1,
                                        0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1};
-    const int64_t in_front = c->mode == FBT_PROMPT_CAT || c->mode == FBT_PROMPT_INPUT ? c->n_prompt_tokens : 0;
+    const int64_t in_front = fbt_prompt_rows_in_front(c->mode, c->n_prompt_tokens);
     fbt_batch_reset(batch);
     for (int64_t s = first; s < c->batch.n_sequences; s++) {
         const int32_t begin = c->batch.offsets[s] + (int32_t)in_front;

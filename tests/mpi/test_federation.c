@@ -49,11 +49,11 @@ typedef struct run_result {
 
 static void keep_checkpoint(fbt_federation *federation, run_result *result)
 {
-    const fbt_run_array *arrays;
+    const fbt_array *arrays;
     CHECK(fbt_federation_checkpoint(federation, &arrays) == FBT_OK, "%s", fbt_error_message());
     for (; arrays->name != NULL; arrays++) {
         result->doubles = realloc(result->doubles, (size_t)(result->n + arrays->n_values) * sizeof(double));
-        memcpy(result->doubles + result->n, arrays->values, (size_t)arrays->n_values * sizeof(double));
+        memcpy(result->doubles + result->n, arrays->values, (size_t)arrays->n_values * FBT_ARRAY_VALUE_BYTES);
         result->n += arrays->n_values;
     }
 }
@@ -65,7 +65,7 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
     const int64_t n = toy_row_doubles(problem);
     fbt_placement placement = {0};
     fbt_federation *federation = NULL;
-    fbt_run_round row;
+    fbt_round_row row;
     *result = (run_result){.doubles = calloc((size_t)(n * (N_ROUNDS + 1)), sizeof(double)), .n = n * (N_ROUNDS + 1)};
     toy_placement_make(problem, fbt_comm_size(world), &placement);
     FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
@@ -184,7 +184,7 @@ static fbt_status run_short(const toy_problem *problem, const fbt_comm *world, f
     fbt_status status = FBT_OK;
     fbt_placement placement = {0};
     fbt_federation *federation = NULL;
-    fbt_run_round row;
+    fbt_round_row row;
     toy_placement_make(problem, size, &placement);
     n_calls = 0;
     fault_at = place;

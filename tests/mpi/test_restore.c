@@ -32,20 +32,35 @@ enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* A checkpoint that outlives its federation. */
 typedef struct kept {
-    fbt_run_array arrays[MAX_ARRAYS];
-    double *values[MAX_ARRAYS];
+    fbt_array arrays[MAX_ARRAYS];
+    void *values[MAX_ARRAYS];
+    char names[MAX_ARRAYS][64];
 } kept;
 
 static void keep(fbt_federation *federation, kept *k)
 {
-    const fbt_run_array *arrays;
+    const fbt_array *arrays;
     *k = (kept){0};
     CHECK(fbt_federation_checkpoint(federation, &arrays) == FBT_OK, "%s", fbt_error_message());
     for (int i = 0; arrays[i].name != NULL; i++) {
-        k->values[i] = calloc((size_t)arrays[i].n_values + 1, sizeof(double));
-        memcpy(k->values[i], arrays[i].values, (size_t)arrays[i].n_values * sizeof(double));
+        k->values[i] = calloc((size_t)arrays[i].n_values + 1, FBT_ARRAY_VALUE_BYTES);
+        memcpy(k->values[i], arrays[i].values, (size_t)arrays[i].n_values * FBT_ARRAY_VALUE_BYTES);
         k->arrays[i] = arrays[i];
         k->arrays[i].values = k->values[i];
+        snprintf(k->names[i], sizeof k->names[i], "%s", arrays[i].name);
+        k->arrays[i].name = k->names[i];
+        k->arrays[i].long_name = NULL;
+    }
+}
+
+/* Makes it what earlier versions kept: doubles alone. */
+static void make_older(kept *k)
+{
+    for (int a = 0; k->arrays[a].name != NULL; a++) {
+        for (int64_t i = 0; k->arrays[a].type == FBT_ARRAY_INT64 && i < k->arrays[a].n_values; i++) {
+            ((double *)k->values[a])[i] = (double)((int64_t *)k->values[a])[i];
+        }
+        k->arrays[a].type = FBT_ARRAY_FLOAT64;
     }
 }
 
@@ -58,14 +73,14 @@ static void drop(kept *k)
 }
 
 /* Makes rounds first .. last (0: the start), after the checkpoint if there is one, into rows [last + 1, n]. */
-static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_model *model, const fbt_run_array *from,
+static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_model *model, const fbt_array *from,
                       uint32_t first, uint32_t last, double *rows, kept *to)
 {
     fbt_status status = FBT_OK;
     const int64_t n = toy_row_doubles(problem);
     fbt_placement placement = {0};
     fbt_federation *federation = NULL;
-    fbt_run_round row;
+    fbt_round_row row;
     toy_placement_make(problem, fbt_comm_size(world), &placement);
     FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
     if (from != NULL) {
@@ -100,13 +115,18 @@ static void check_case(const run_case *c, const fbt_comm *world, const fbt_comm 
         /* stopped alone and gone on with together, and the other way round */
         const fbt_comm *before = stop % 2 == 0 ? self : world, *after = stop % 2 == 0 ? world : self;
         CHECK(run(&problem, before, model, NULL, 0, stop, rows, &checkpoint) == FBT_OK, "%s", c->name);
+        CHECK(checkpoint.arrays[0].type == FBT_ARRAY_INT64, "%s: counters are integers", c->name);
+        if (stop >= N_ROUNDS / 2) {
+            make_older(&checkpoint);
+        }
         CHECK(run(&problem, after, model, checkpoint.arrays, stop + 1, N_ROUNDS, rows, &end) == FBT_OK, "%s: %s",
               c->name, fbt_error_message());
         CHECK(memcmp(rows, alone, (size_t)(n * (N_ROUNDS + 1)) * sizeof *rows) == 0, "%s, stopped after round %u",
               c->name, stop);
         for (int i = 0; whole.arrays[i].name != NULL; i++) {
             CHECK(end.arrays[i].n_values == whole.arrays[i].n_values &&
-                      memcmp(end.values[i], whole.values[i], (size_t)whole.arrays[i].n_values * sizeof(double)) == 0,
+                      memcmp(end.values[i], whole.values[i],
+                             (size_t)whole.arrays[i].n_values * FBT_ARRAY_VALUE_BYTES) == 0,
                   "%s, stopped after round %u: %s", c->name, stop, whole.arrays[i].name);
         }
         drop(&end);
@@ -120,8 +140,8 @@ static void check_case(const run_case *c, const fbt_comm *world, const fbt_comm 
 }
 
 /* Each rank gets a failure of its own or hears of rank 0's, and none waits for another. */
-static void check_refused(const toy_problem *problem, const fbt_comm *world, fbt_model *model,
-                          const fbt_run_array *arrays, const char *what)
+static void check_refused(const toy_problem *problem, const fbt_comm *world, fbt_model *model, const fbt_array *arrays,
+                          const char *what)
 {
     kept end = {0};
     double *rows = calloc((size_t)(toy_row_doubles(problem) * (N_ROUNDS + 1)), sizeof *rows);
@@ -133,7 +153,17 @@ static void check_refused(const toy_problem *problem, const fbt_comm *world, fbt
     free(rows);
 }
 
-static void check_damages(const fbt_comm *world, const fbt_comm *self)
+/* The value at one place of an array. */
+static void put(const fbt_array *array, void *values, int64_t place, double value)
+{
+    if (array->type == FBT_ARRAY_INT64) {
+        ((int64_t *)values)[place] = value > 0x1p62 ? INT64_MAX : (int64_t)value;
+    } else {
+        ((double *)values)[place] = value;
+    }
+}
+
+static void check_damages(const fbt_comm *world, const fbt_comm *self, bool older)
 {
     static const char *const same[] = {"fed.protocol=nvflare", NULL};
     static const char *const other[] = {"fed.protocol=nvflare", "cma.dimension=7", NULL};
@@ -150,24 +180,32 @@ static void check_damages(const fbt_comm *world, const fbt_comm *self)
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
     double *rows = calloc((size_t)(toy_row_doubles(&problem) * (N_ROUNDS + 1)), sizeof *rows);
     CHECK(run(&problem, self, model, NULL, 0, 2, rows, &checkpoint) == FBT_OK, "%s", fbt_error_message());
+    if (older) {
+        make_older(&checkpoint);
+    }
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         for (int a = 0; checkpoint.arrays[a].name != NULL; a++) {
             if (strcmp(checkpoint.arrays[a].name, damages[i].array) == 0) {
-                const double sound = checkpoint.values[a][damages[i].place];
-                checkpoint.values[a][damages[i].place] = damages[i].value;
+                const int64_t sound = ((int64_t *)checkpoint.values[a])[damages[i].place]; /* the bits of either type */
+                put(&checkpoint.arrays[a], checkpoint.values[a], damages[i].place, damages[i].value);
                 check_refused(&problem, world, model, checkpoint.arrays, damages[i].array);
-                checkpoint.values[a][damages[i].place] = sound;
+                ((int64_t *)checkpoint.values[a])[damages[i].place] = sound;
             }
         }
     }
     for (int a = 0; checkpoint.arrays[a].name != NULL; a++) {
-        const fbt_run_array sound = checkpoint.arrays[a];
+        const fbt_array sound = checkpoint.arrays[a];
         checkpoint.arrays[a].n_values--;
         check_refused(&problem, world, model, checkpoint.arrays, "an array cut short");
         checkpoint.arrays[a] = sound;
         checkpoint.arrays[a].name = "something else";
         check_refused(&problem, world, model, checkpoint.arrays, "an array missing");
         checkpoint.arrays[a] = sound;
+        if (!older) {
+            checkpoint.arrays[a].type = sound.type == FBT_ARRAY_INT64 ? FBT_ARRAY_FLOAT64 : FBT_ARRAY_INT64;
+            check_refused(&problem, world, model, checkpoint.arrays, "another type");
+            checkpoint.arrays[a] = sound;
+        }
     }
     toy_problem_clear(&problem);
     toy_problem_init(&problem, other);
@@ -236,7 +274,8 @@ static void check_all(fbt_comm *world, fbt_comm *self)
     for (int i = 0; i < N_CASES; i++) {
         check_case(&cases[i], world, self);
     }
-    check_damages(world, self);
+    check_damages(world, self, false);
+    check_damages(world, self, true);
     for (int failing = 0; failing<size; failing += size> 1 ? size - 1 : 1) {
         check_memory(world, self, failing);
     }

@@ -317,7 +317,7 @@ static double *append(double *to, const double *from, int64_t n)
     return to + n;
 }
 
-void toy_row_copy(const toy_problem *problem, const fbt_run_round *row, double *doubles)
+void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *doubles)
 {
     const int64_t k = problem->settings.fed.clients, d = problem->settings.cma.dimension;
     const double scalars[] = {(double)row->index,      row->step_size,       row->step_size_local,

@@ -68,6 +68,6 @@ fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *p
 /* What must not depend on the number of ranks, end to end: all of the row but times and memory. doubles: room for
  * toy_row_doubles. */
 int64_t toy_row_doubles(const toy_problem *problem);
-void toy_row_copy(const toy_problem *problem, const fbt_run_round *row, double *doubles);
+void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *doubles);
 
 #endif

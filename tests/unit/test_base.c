@@ -1,7 +1,9 @@
 /* Base: the random streams, the digest and the error sentence. */
+#include "base/choices.h"
 #include "base/digest.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/prompt_mode.h"
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/utf8.h"
@@ -16,6 +18,44 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* Names and enumerators of a list belong together. Broken by a search that goes on behind the end, or takes a prefix.
+ */
+static void choices_have_names(void **state)
+{
+    (void)state;
+    char text[64], cut[8];
+    assert_int_equal(fbt_choice_find(fbt_protocol_names, "fedavg-bbt"), FBT_PROTOCOL_FEDAVG_BBT);
+    assert_int_equal(fbt_choice_find(fbt_precision_names, "bf16"), FBT_PRECISION_BF16);
+    assert_int_equal(fbt_choice_find(fbt_readout_names, "last"), FBT_READOUT_LAST);
+    assert_int_equal(fbt_choice_find(fbt_cma_covariance_names, "Full"), -1);
+    assert_int_equal(fbt_choice_find(fbt_cma_covariance_names, ""), -1);
+    assert_string_equal(fbt_choice_name(fbt_cma_constants_names, FBT_CMA_CONSTANTS_PYCMA), "pycma");
+    assert_null(fbt_choice_name(fbt_cma_constants_names, FBT_CMA_CONSTANTS_PYCMA + 1));
+    assert_null(fbt_choice_name(fbt_cma_constants_names, -1));
+    fbt_choice_list(fbt_loss_names, text, sizeof text);
+    assert_string_equal(text, "ce, hinge or accuracy");
+    fbt_choice_list(fbt_loss_names, cut, sizeof cut);
+    assert_string_equal(cut, "ce, hin");
+}
+
+/* Rows of each mode, by the definition of the modes. Broken by a prompt that is counted where there is none. */
+static void prompt_modes_have_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        fbt_prompt_mode mode;
+        int64_t all, in_front, without_position;
+    } modes[] = {{FBT_PROMPT_NONE, 0, 0, 0},
+                 {FBT_PROMPT_ADD, 50, 0, 0},
+                 {FBT_PROMPT_CAT, 50, 50, 50},
+                 {FBT_PROMPT_INPUT, 50, 50, 0}};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        assert_int_equal(fbt_prompt_rows(modes[i].mode, 50), modes[i].all);
+        assert_int_equal(fbt_prompt_rows_in_front(modes[i].mode, 50), modes[i].in_front);
+        assert_int_equal(fbt_prompt_rows_without_position(modes[i].mode, 50), modes[i].without_position);
+    }
+}
 
 /* Known answer of Philox4x32-10 for key and counter all zero (Random123's kat_vectors). Broken by any other generator,
  * number of rounds or word order. */
@@ -177,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_writes_are_told_apart), cmocka_unit_test(what_is_left_knows_that_files_grow),
+        cmocka_unit_test(choices_have_names),           cmocka_unit_test(prompt_modes_have_rows),
         cmocka_unit_test(philox_known_answer),          cmocka_unit_test(streams_are_keyed),
         cmocka_unit_test(digest_known_answer),          cmocka_unit_test(first_error_is_kept),
         cmocka_unit_test(memory_refuses_absurd_sizes),  cmocka_unit_test(utf8),

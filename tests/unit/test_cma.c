@@ -54,24 +54,6 @@ static void bad_starts(void **state)
     fbt_cma_free(NULL);
 }
 
-static void names(void **state)
-{
-    (void)state;
-    fbt_cma_covariance covariance;
-    fbt_cma_constants constants;
-    assert_int_equal(fbt_cma_covariance_parse("isotropic", &covariance), FBT_OK);
-    assert_int_equal(covariance, FBT_CMA_ISOTROPIC);
-    assert_int_equal(fbt_cma_constants_parse("pycma", &constants), FBT_OK);
-    assert_int_equal(constants, FBT_CMA_CONSTANTS_PYCMA);
-    assert_string_equal(fbt_cma_covariance_text(FBT_CMA_SEPARABLE), "separable");
-    assert_string_equal(fbt_cma_constants_text(FBT_CMA_CONSTANTS_TUTORIAL), "tutorial");
-    assert_null(fbt_cma_covariance_text((fbt_cma_covariance)-1));
-    assert_int_equal(fbt_cma_covariance_parse("Full", &covariance), FBT_ERR_CONFIG);
-    assert_explained("full, separable or isotropic");
-    assert_int_equal(fbt_cma_constants_parse("", &constants), FBT_ERR_CONFIG);
-    assert_explained("tutorial or pycma");
-}
-
 /* An optimiser that refuses what it is told stays as it was. */
 static void bad_tells_change_nothing(void **state)
 {
@@ -484,7 +466,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(bad_starts),
-        cmocka_unit_test(names),
         cmocka_unit_test(bad_tells_change_nothing),
         cmocka_unit_test(step_size_overflow),
         cmocka_unit_test(samples_use_the_symmetric_root),

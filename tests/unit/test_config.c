@@ -52,9 +52,9 @@ static void paper_settings_are_the_defaults(void **state)
 static void choices_follow_their_enumerations(void **state)
 {
     (void)state;
-    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_ADD - FBT_PROMPT_ADD), "add");
-    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_CAT - FBT_PROMPT_ADD), "cat");
-    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_INPUT - FBT_PROMPT_ADD), "input");
+    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_ADD), "add");
+    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_CAT), "cat");
+    assert_string_equal(fbt_settings_choice_name("prompt.mode", FBT_PROMPT_INPUT), "input");
     assert_string_equal(fbt_settings_choice_name("prompt.projection", FBT_PROJECTION_NORMAL), "normal");
     assert_string_equal(fbt_settings_choice_name("prompt.projection", FBT_PROJECTION_UNIFORM), "uniform");
     assert_string_equal(fbt_settings_choice_name("fed.protocol", FBT_PROTOCOL_NVFLARE), "nvflare");
@@ -437,7 +437,7 @@ static void printed_settings_read_back(void **state)
         a.cma.sigma = reals[i % 7];
         a.run.seed = INT64_MAX - (int64_t)i;
         a.run.overwrite = true;
-        a.prompt.mode = FBT_PROMPT_INPUT - FBT_PROMPT_ADD;
+        a.prompt.mode = FBT_PROMPT_INPUT;
         a.fed.protocol = FBT_PROTOCOL_SYNCHRONOUS;
         assert_int_equal(fbt_settings_print(&a, &text), FBT_OK);
         if (fbt_settings_read_text(&b, text, "printed") != FBT_OK) {

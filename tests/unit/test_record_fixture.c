@@ -38,6 +38,8 @@ void fixture_init(fixture *f)
     f->offsets[2] = 4;
     f->offsets[3] = FIX_SAMPLES;
     f->header = (fbt_run_header){.config_given = "fed:\n  clients: 3\n",
+                                 .value_bytes = 4,
+                                 .config_decides = "run.output: nothing\n",
                                  .config_resolved = "fed:\n  clients: 3\n  rounds: 5\n",
                                  .environment = environment,
                                  .inputs = inputs,
@@ -78,7 +80,7 @@ void fixture_round(fixture *f, int64_t r, double noise)
         f->participants[i] = (uint8_t)((r + i) % 2);
         f->evaluations[i] = 10 * r + i;
     }
-    f->round = (fbt_run_round){.index = r,
+    f->round = (fbt_round_row){.index = r,
                                .z = f->z,
                                .step_size = 1 / (1.0 + (double)r),
                                .step_size_local = 0.5,
@@ -116,9 +118,9 @@ void fixture_add_rounds(fixture *f, fbt_run_file *file, int64_t n_rounds, double
         assert_int_equal(fbt_run_file_add_round(file, &f->round), FBT_OK);
     }
     fill(f->covariance, FIX_D * FIX_D, n_rounds, 9);
-    const fbt_run_array arrays[] = {{.name = "mean", .values = f->z, .n_values = FIX_D, .long_name = "server's mean"},
-                                    {.name = "covariance", .values = f->covariance, .n_values = FIX_D * FIX_D},
-                                    {.name = NULL}};
+    const fbt_array arrays[] = {{.name = "mean", .values = f->z, .n_values = FIX_D, .long_name = "server's mean"},
+                                {.name = "covariance", .values = f->covariance, .n_values = FIX_D * FIX_D},
+                                {.name = NULL}};
     assert_int_equal(fbt_run_file_set_checkpoint(file, arrays), FBT_OK);
 }
 

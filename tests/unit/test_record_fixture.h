@@ -21,7 +21,7 @@ enum {
 
 typedef struct fixture {
     fbt_run_header header;
-    fbt_run_round round;
+    fbt_round_row round;
     double z[FIX_D], client[3][FIX_K], client_step_size[FIX_K * FIX_I], client_mean[FIX_K * FIX_D], condition[FIX_K];
     double seconds[FIX_PHASES], covariance[FIX_D * FIX_D];
     uint8_t participants[FIX_K];

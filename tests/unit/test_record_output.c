@@ -43,7 +43,7 @@ static void assert_content(const char *path, const char *text)
 static void assert_refused(const char *path, bool overwrite, const char *part)
 {
     fbt_output_file *file = (fbt_output_file *)1;
-    assert_int_equal(fbt_output_file_open(path, FBT_OUTPUT_HDF5, overwrite, &file), FBT_ERR_IO);
+    assert_int_equal(fbt_output_file_open(path, overwrite, &file), FBT_ERR_IO);
     assert_null(file);
     assert_error_has(part);
 }
@@ -81,14 +81,13 @@ static void names_leave_room_for_locks(void **state)
     for (int i = 0; i < 2; i++) {
         pid_t child = fork();
         if (child == 0) {
-            _exit(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file) == FBT_OK ? 0
-                                                                                                    : 1); /* and dies */
+            _exit(fbt_output_file_open(fixture_path(name), false, &file) == FBT_OK ? 0 : 1); /* and dies */
         }
         int how;
         assert_int_equal(waitpid(child, &how, 0), child);
         assert_int_equal(how, 0);
     }
-    assert_int_equal(fbt_output_file_open(fixture_path(name), FBT_OUTPUT_HDF5, false, &file), FBT_OK);
+    assert_int_equal(fbt_output_file_open(fixture_path(name), false, &file), FBT_OK);
     assert_int_equal(fbt_output_file_replace(file, "x", 1), FBT_OK);
     fbt_output_file_close(file);
     assert_int_equal(fixture_count_files(), 1);
@@ -198,10 +197,8 @@ static void assert_other_process_refused(const char *path, const char *reason)
     if (child == 0) {
         fbt_output_file *file;
         fbt_error_clear();
-        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, true, &file) == FBT_ERR_IO &&
-                      strstr(fbt_error_message(), reason) != NULL
-                  ? 0
-                  : 1);
+        _exit(fbt_output_file_open(path, true, &file) == FBT_ERR_IO && strstr(fbt_error_message(), reason) != NULL ? 0
+                                                                                                                   : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_int_equal(how, 0);
@@ -213,24 +210,22 @@ static void two_runs_do_not_share_a_file(void **state)
     (void)state;
     fbt_output_file *first, *second;
     const char *path = fixture_path("run.h5");
-    assert_int_equal(fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &first), FBT_OK);
+    assert_int_equal(fbt_output_file_open(path, false, &first), FBT_OK);
     assert_other_process_refused(path, "is being written by another run (process ");
-    assert_int_equal(fbt_output_file_open(fixture_path("other.h5"), FBT_OUTPUT_HDF5, false, &second), FBT_OK);
+    assert_int_equal(fbt_output_file_open(fixture_path("other.h5"), false, &second), FBT_OK);
     fbt_output_file_close(second);
     assert_other_process_refused(path, "is being written by another run"); /* the refusal did not break the lock */
     fbt_output_file_close(first);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        _exit(fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &first) == FBT_OK
-                  ? 0
-                  : 1); /* leaves its lock file behind */
+        _exit(fbt_output_file_open(path, false, &first) == FBT_OK ? 0 : 1); /* leaves its lock file behind */
     }
     int how;
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_int_equal(how, 0);
     assert_int_equal(fixture_count_files(), 1);
-    assert_int_equal(fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &first), FBT_OK);
+    assert_int_equal(fbt_output_file_open(path, false, &first), FBT_OK);
     fbt_output_file_close(first);
     assert_int_equal(fixture_count_files(), 0);
 }
@@ -243,7 +238,7 @@ static void stale_files_are_removed(void **state)
     write_file(fixture_path(".run.h5.tmp.node2.5"), "half");
     write_file(fixture_path(".run.h5.old"), "mine");
     write_file(fixture_path(".other.h5.tmp.node1.77"), "half");
-    assert_int_equal(fbt_output_file_open(fixture_path("run.h5"), FBT_OUTPUT_HDF5, false, &file), FBT_OK);
+    assert_int_equal(fbt_output_file_open(fixture_path("run.h5"), false, &file), FBT_OK);
     fbt_output_file_close(file);
     assert_int_equal(fixture_count_files(), 2);
     assert_content(fixture_path(".run.h5.old"), "mine");
@@ -258,8 +253,7 @@ static int exceed_file_size_limit(void)
     fbt_output_file *file;
     struct rlimit limit = {1024, 1024};
     setrlimit(RLIMIT_FSIZE, &limit);
-    if (fbt_output_file_open(path, FBT_OUTPUT_HDF5, false, &file) != FBT_OK ||
-        fbt_output_file_replace(file, "first", 5) != FBT_OK) {
+    if (fbt_output_file_open(path, false, &file) != FBT_OK || fbt_output_file_replace(file, "first", 5) != FBT_OK) {
         return 1;
     }
     if (fbt_output_file_replace(file, block, sizeof block) != FBT_ERR_IO ||
@@ -306,7 +300,7 @@ static void full_disk(void **state)
     fbt_status before = fbt_run_file_commit(run, FBT_RUN_RUNNING);
     fbt_status digested = fbt_run_reader_digest(path, one);
     static double big[50000];
-    const fbt_run_array arrays[] = {{.name = "big", .values = big, .n_values = 50000}, {.name = NULL}};
+    const fbt_array arrays[] = {{.name = "big", .values = big, .n_values = 50000}, {.name = NULL}};
     fbt_status set = fbt_run_file_set_checkpoint(run, arrays);
     fbt_status full = fbt_run_file_commit(run, FBT_RUN_RUNNING);
     bool told = strstr(fbt_error_message(), "No space left on device; what was saved before is kept") != NULL;

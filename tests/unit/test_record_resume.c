@@ -42,7 +42,7 @@ static void add_rounds(fixture *f, fbt_run_file *file, int64_t first, int64_t la
         fixture_round(f, r, 0.25);
         assert_int_equal(fbt_run_file_add_round(file, &f->round), FBT_OK);
     }
-    const fbt_run_array arrays[] = {{.name = "mean", .values = f->z, .n_values = FIX_D}, {.name = NULL}};
+    const fbt_array arrays[] = {{.name = "mean", .values = f->z, .n_values = FIX_D}, {.name = NULL}};
     assert_int_equal(fbt_run_file_set_checkpoint(file, arrays), FBT_OK);
     fixture_set_result(f, file, last < 3 ? last : 3, last + 1);
     assert_int_equal(fbt_run_file_commit(file, run_status), FBT_OK);
@@ -68,6 +68,41 @@ static fbt_run_file *open_past(const char *path, fbt_run_past *past)
     return file;
 }
 
+/* Counters keep their type and their last bit; a file of an earlier version, which kept them as doubles, has the digest
+ * of one that keeps them as integers, and keeps them so once it is gone on with. */
+static void checkpoints_keep_their_types(void **state)
+{
+    (void)state;
+    static fixture f;
+    const int64_t integers[] = {3, -7, (INT64_C(1) << 53) + 1}, small[] = {3, -7, 1};
+    const double reals[] = {3, -7, 1};
+    const fbt_array exact[] = {{.name = "n", .type = FBT_ARRAY_INT64, .values = integers, .n_values = 3}, {0}};
+    const fbt_array now[] = {{.name = "n", .type = FBT_ARRAY_INT64, .values = small, .n_values = 3}, {0}};
+    const fbt_array before[] = {{.name = "n", .values = reals, .n_values = 3}, {0}};
+    const fbt_array *const lists[] = {before, now, exact};
+    const char *path = fixture_path("run.h5");
+    char digests[3][FBT_DIGEST_TEXT_BYTES];
+    fbt_run_past past = {0};
+    fbt_run_file *file;
+    fixture_init(&f);
+    begin(&f, path, 2);
+    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fbt_run_file_set_checkpoint(file, lists[i]), FBT_OK);
+        assert_int_equal(fbt_run_file_commit(file, FBT_RUN_INTERRUPTED), FBT_OK);
+        strcpy(digests[i], digest_of(path));
+    }
+    fbt_run_file_free(file);
+    fbt_run_past_clear(&past);
+    assert_string_equal(digests[0], digests[1]);
+    assert_string_not_equal(digests[1], digests[2]);
+    file = open_past(path, &past);
+    assert_int_equal(past.checkpoint[0].type, FBT_ARRAY_INT64);
+    assert_memory_equal(past.checkpoint[0].values, integers, sizeof integers);
+    fbt_run_past_clear(&past);
+    fbt_run_file_free(file);
+}
+
 static void what_a_file_tells(void **state)
 {
     (void)state;
@@ -78,9 +113,9 @@ static void what_a_file_tells(void **state)
     begin(&f, path, 4);
     fbt_run_file *file = open_past(path, &past);
     assert_int_equal(past.run_status, FBT_RUN_INTERRUPTED);
-    assert_true(past.last_round == 4 && past.best_round == 3);
+    assert_true(past.last_round == 4 && past.best.index == 3);
     fixture_round(&f, 3, 0);
-    assert_true(past.best_accuracy == f.round.dev_accuracy && past.best_loss == f.round.dev_loss);
+    assert_true(past.best.accuracy == f.round.dev_accuracy && past.best.loss == f.round.dev_loss);
     assert_string_equal(past.config_resolved, f.header.config_resolved);
     assert_string_equal(past.model_sha256, "aa11");
     assert_string_equal(past.data_sha256, "bb22");
@@ -284,6 +319,7 @@ static void client_means_are_optional(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(checkpoints_keep_their_types, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_a_file_tells, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(stopping_leaves_no_trace_in_the_results, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(every_session_is_listed, fixture_setup, fixture_teardown),

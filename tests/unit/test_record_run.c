@@ -145,6 +145,7 @@ static void what_is_known_before_is_recorded(void **state)
     assert_true(H5Aexists_by_name(file, "/", "wall_time_s", H5P_DEFAULT) > 0);
     assert_string_equal(text_attribute(file, "config", "given"), f.header.config_given);
     assert_string_equal(text_attribute(file, "config", "resolved"), f.header.config_resolved);
+    assert_string_equal(text_attribute(file, "config", "decides"), f.header.config_decides);
     assert_string_equal(text_attribute(file, "environment", "hosts"), "nodeA");
     assert_string_equal(text_attribute(file, "inputs", "model"), "m\xc3\xbc");
     int64_t values[FIX_SAMPLES];
@@ -251,7 +252,7 @@ static void checkpoints_replace_each_other(void **state)
     fbt_run_file *run;
     const double a[3] = {1, 2, 3};
     double got[3];
-    const fbt_run_array arrays[] = {
+    const fbt_array arrays[] = {
         {.name = "mean", .values = a, .n_values = 3}, {.name = "empty", .values = a, .n_values = 0}, {.name = NULL}};
     fixture_init(&f);
     assert_int_equal(fbt_run_file_create(path, false, &f.header, &run), FBT_OK);

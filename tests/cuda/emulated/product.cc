@@ -1,5 +1,7 @@
 #include "product.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -18,13 +20,6 @@ enum { PANEL = 16, GROUP = 4 }; /* rows of op(A) and columns of op(B) that are m
 #define FOR_ANY_WIDTH
 #endif
 
-float bits_to_float(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 uint32_t float_to_bits(float value)
 {
     uint32_t bits;
@@ -41,7 +36,7 @@ float round_significand(float value, int n_dropped)
     }
     uint32_t odd = bits >> n_dropped & 1U;
     bits += (1U << (n_dropped - 1)) - 1 + odd;
-    return bits_to_float(bits & ~((1U << n_dropped) - 1));
+    return fbt_float_of_bits(bits & ~((1U << n_dropped) - 1));
 }
 
 float load(const void *items, cudaDataType type, int64_t i)
@@ -49,7 +44,7 @@ float load(const void *items, cudaDataType type, int64_t i)
     if (type == CUDA_R_32F) {
         return static_cast<const float *>(items)[i];
     }
-    return bits_to_float(static_cast<uint32_t>(static_cast<const uint16_t *>(items)[i]) << 16);
+    return fbt_bf16_to_float(static_cast<const uint16_t *>(items)[i]);
 }
 
 void store(void *items, cudaDataType type, int64_t i, float value)

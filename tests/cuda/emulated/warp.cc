@@ -1,6 +1,7 @@
 #include "warp.h"
 
 #include "access.h"
+#include "base/half.h"
 #include "kernel.h"
 
 #include <string.h>
@@ -10,14 +11,6 @@ namespace emulated
 
 namespace
 {
-
-float bf16_to_float(uint32_t bits)
-{
-    uint32_t wide = bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
 
 /* a[row][k], b[k][column], d[row][column] of the warp's fragments: PTX ISA, "Matrix Fragments for mma.m16n8k16". */
 struct Tile {
@@ -29,13 +22,13 @@ void gather(Tile *tile, int lane, const Mma &mma)
     int group = lane / 4, pair = 2 * (lane % 4);
     for (int i = 0; i < 4; i++) {
         int row = group + 8 * (i % 2), k = pair + 8 * (i / 2);
-        tile->a[row][k] = bf16_to_float(mma.a[i] & 0xffffU);
-        tile->a[row][k + 1] = bf16_to_float(mma.a[i] >> 16);
+        tile->a[row][k] = fbt_bf16_to_float(static_cast<uint16_t>(mma.a[i] & 0xffffU));
+        tile->a[row][k + 1] = fbt_bf16_to_float(static_cast<uint16_t>(mma.a[i] >> 16));
         tile->d[group + 8 * (i / 2)][pair + i % 2] = mma.d[i];
     }
     for (int i = 0; i < 2; i++) {
-        tile->b[pair + 8 * i][group] = bf16_to_float(mma.b[i] & 0xffffU);
-        tile->b[pair + 8 * i + 1][group] = bf16_to_float(mma.b[i] >> 16);
+        tile->b[pair + 8 * i][group] = fbt_bf16_to_float(static_cast<uint16_t>(mma.b[i] & 0xffffU));
+        tile->b[pair + 8 * i + 1][group] = fbt_bf16_to_float(static_cast<uint16_t>(mma.b[i] >> 16));
     }
 }
 

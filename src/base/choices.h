@@ -1,0 +1,154 @@
+/* What can be chosen by name, in settings, data sets and files: one list for each enum. The enum, its names and the
+ * choices of an option follow from the list, in its order.
+ *
+ * To add a choice, add a line to its list. */
+#ifndef FBT_BASE_CHOICES_H
+#define FBT_BASE_CHOICES_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Arguments of a list: enumerators, or names (with what else a line may hold left out). */
+#define FBT_CHOICE_VALUE(value, ...) value,
+#define FBT_CHOICE_NAME(value, ...) FBT_CHOICE_FIRST(__VA_ARGS__, 0)
+#define FBT_CHOICE_FIRST(name, ...) name,
+
+/* How the soft prompt p enters a sequence (ARCHITECTURE.md, "Prompt"; base/prompt_mode.h).
+ * none:  no prompt
+ * add:   added to rows 1..P after the embedding LayerNorm
+ * cat:   rows 0..P-1 are p as it is: no position or type embedding, no LayerNorm
+ * input: rows 0..P-1 are p in place of word embeddings: position, type and LayerNorm as any token's */
+#define FBT_PROMPT_MODE_LIST(X)                                                                                        \
+    X(FBT_PROMPT_NONE, "none")                                                                                         \
+    X(FBT_PROMPT_ADD, "add")                                                                                           \
+    X(FBT_PROMPT_CAT, "cat")                                                                                           \
+    X(FBT_PROMPT_INPUT, "input")
+typedef enum fbt_prompt_mode { FBT_PROMPT_MODE_LIST(FBT_CHOICE_VALUE) } fbt_prompt_mode;
+extern const char *const fbt_prompt_mode_names[];
+
+/* Entries of the random projection.
+ * normal:  N(0, s^2), s = alpha * embedding_std / (sqrt(d) * sigma0): Sun et al. 2022 (BBT)
+ * uniform: uniform on +-1 / sqrt(d): a linear layer's default initialisation */
+#define FBT_PROJECTION_LIST(X)                                                                                         \
+    X(FBT_PROJECTION_NORMAL, "normal")                                                                                 \
+    X(FBT_PROJECTION_UNIFORM, "uniform")
+typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_projection_kind;
+extern const char *const fbt_projection_names[];
+
+/* How clients search and the server aggregates. The third column is the protocol's object (fed/protocol.h), the fourth
+ * tells whether each client draws candidates of its own. */
+#define FBT_PROTOCOL_LIST(X)                                                                                           \
+    X(FBT_PROTOCOL_NVFLARE, "nvflare", fbt_protocol_nvflare, true)                                                     \
+    X(FBT_PROTOCOL_PAPER, "paper", fbt_protocol_paper, true)                                                           \
+    X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", fbt_protocol_fedavg_bbt, true)                                            \
+    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", fbt_protocol_synchronous, false)
+typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_protocol_kind;
+extern const char *const fbt_protocol_names[];
+
+/* The search distribution of clients and server; the third column is its object (optim/optimiser.h). */
+#define FBT_OPTIMISER_LIST(X) X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma)
+typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
+extern const char *const fbt_optimiser_names[];
+
+/* As what the numbers of a message travel (fed/message.h). */
+#define FBT_WIRE_LIST(X)                                                                                               \
+    X(FBT_WIRE_FLOAT64, "float64")                                                                                     \
+    X(FBT_WIRE_FLOAT32, "float32")
+typedef enum fbt_wire { FBT_WIRE_LIST(FBT_CHOICE_VALUE) } fbt_wire;
+extern const char *const fbt_wire_names[];
+
+#define FBT_PARTITION_LIST(X)                                                                                          \
+    X(FBT_PARTITION_IID, "iid")                                                                                        \
+    X(FBT_PARTITION_DIRICHLET, "dirichlet")
+typedef enum fbt_partition_kind { FBT_PARTITION_LIST(FBT_CHOICE_VALUE) } fbt_partition_kind;
+extern const char *const fbt_partition_names[];
+
+#define FBT_CLIENT_SEEDS_LIST(X)                                                                                       \
+    X(FBT_CLIENT_SEEDS_DISTINCT, "distinct")                                                                           \
+    X(FBT_CLIENT_SEEDS_SHARED, "shared")
+typedef enum fbt_client_seeds { FBT_CLIENT_SEEDS_LIST(FBT_CHOICE_VALUE) } fbt_client_seeds;
+extern const char *const fbt_client_seeds_names[];
+
+/* The covariance matrix C of CMA-ES.
+ * full:      symmetric positive definite
+ * separable: diagonal
+ * isotropic: the identity for ever: only m and sigma are adapted */
+#define FBT_CMA_COVARIANCE_LIST(X)                                                                                     \
+    X(FBT_CMA_FULL, "full")                                                                                            \
+    X(FBT_CMA_SEPARABLE, "separable")                                                                                  \
+    X(FBT_CMA_ISOTROPIC, "isotropic")
+typedef enum fbt_cma_covariance { FBT_CMA_COVARIANCE_LIST(FBT_CHOICE_VALUE) } fbt_cma_covariance;
+extern const char *const fbt_cma_covariance_names[];
+
+/* Learning rates as in table 1 of Hansen's tutorial, or as in pycma (optim/cma.h). */
+#define FBT_CMA_CONSTANTS_LIST(X)                                                                                      \
+    X(FBT_CMA_CONSTANTS_TUTORIAL, "tutorial")                                                                          \
+    X(FBT_CMA_CONSTANTS_PYCMA, "pycma")
+typedef enum fbt_cma_constants { FBT_CMA_CONSTANTS_LIST(FBT_CHOICE_VALUE) } fbt_cma_constants;
+extern const char *const fbt_cma_constants_names[];
+
+/* Which tokens of a perturbed copy may be replaced. */
+#define FBT_PERTURB_SCOPE_LIST(X)                                                                                      \
+    X(FBT_PERTURB_TEXT, "text")                                                                                        \
+    X(FBT_PERTURB_ALL, "all")
+typedef enum fbt_perturb_scope { FBT_PERTURB_SCOPE_LIST(FBT_CHOICE_VALUE) } fbt_perturb_scope;
+extern const char *const fbt_perturb_scope_names[];
+
+#define FBT_FITNESS_LIST(X)                                                                                            \
+    X(FBT_FITNESS_RATIO_OF_MEANS, "ratio_of_means")                                                                    \
+    X(FBT_FITNESS_SUM_OF_RATIOS, "sum_of_ratios")
+typedef enum fbt_fitness_kind { FBT_FITNESS_LIST(FBT_CHOICE_VALUE) } fbt_fitness_kind;
+extern const char *const fbt_fitness_names[];
+
+/* Loss over the label words (kernels/backend.h has the formulas). */
+#define FBT_LOSS_LIST(X)                                                                                               \
+    X(FBT_LOSS_CE, "ce")                                                                                               \
+    X(FBT_LOSS_HINGE, "hinge")                                                                                         \
+    X(FBT_LOSS_ACCURACY, "accuracy")
+typedef enum fbt_loss { FBT_LOSS_LIST(FBT_CHOICE_VALUE) } fbt_loss;
+extern const char *const fbt_loss_names[];
+
+/* What products and activations are computed in (kernels/backend.h).
+ * tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone) */
+#define FBT_PRECISION_LIST(X)                                                                                          \
+    X(FBT_PRECISION_FP32, "fp32")                                                                                      \
+    X(FBT_PRECISION_TF32, "tf32")                                                                                      \
+    X(FBT_PRECISION_BF16, "bf16")
+typedef enum fbt_precision { FBT_PRECISION_LIST(FBT_CHOICE_VALUE) } fbt_precision;
+extern const char *const fbt_precision_names[];
+
+/* What computes the model; kernels/ opens them by name. */
+extern const char *const fbt_backend_names[];
+
+/* Where a sequence is read: at its mask, as an embedding, at its last token. */
+#define FBT_READOUT_LIST(X)                                                                                            \
+    X(FBT_READOUT_MASK, "mask")                                                                                        \
+    X(FBT_READOUT_EMBEDDING, "embedding")                                                                              \
+    X(FBT_READOUT_LAST, "last")
+typedef enum fbt_readout { FBT_READOUT_LIST(FBT_CHOICE_VALUE) } fbt_readout;
+extern const char *const fbt_readout_names[];
+
+/* The metric by which a task is customarily reported. */
+#define FBT_METRIC_LIST(X)                                                                                             \
+    X(FBT_METRIC_ACCURACY, "accuracy")                                                                                 \
+    X(FBT_METRIC_F1, "f1")
+typedef enum fbt_metric { FBT_METRIC_LIST(FBT_CHOICE_VALUE) } fbt_metric;
+extern const char *const fbt_metric_names[];
+
+/* Which of the names, ended by NULL, `text` is; -1: none. */
+int fbt_choice_find(const char *const *names, const char *text);
+
+/* The name of a value; NULL where it has none. */
+const char *fbt_choice_name(const char *const *names, int value);
+
+/* "a, b or c", cut to n_bytes. */
+void fbt_choice_list(const char *const *names, char *text, size_t n_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

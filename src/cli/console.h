@@ -1,0 +1,10 @@
+/* What the engine tells, on standard error; what it asks, answered from signals and the batch job (stop.h). */
+#ifndef FBT_CLI_CONSOLE_H
+#define FBT_CLI_CONSOLE_H
+
+#include "run/observer.h"
+
+/* For every subcommand that makes runs. */
+extern const fbt_run_observer fbt_cli_console;
+
+#endif

@@ -1,0 +1,129 @@
+#include "cli/dry_run.h"
+
+#include "fed/protocol.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A text within a comment of the output: what could end its line becomes '?'. */
+static void print_in_comment(const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        /* U+0085, U+2028 and U+2029 end a line of YAML 1.1 too */
+        bool wide = (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9));
+        putchar(*c < 0x20 || *c == 0x7f || wide ? '?' : *c);
+        c += wide ? (c[0] == 0xc2 ? 1 : 2) : 0;
+    }
+}
+
+static void describe_clients(const fbt_experiment_view *v)
+{
+    const fbt_partition *p = v->partition;
+    const fbt_dataset *dataset = v->dataset;
+    printf("# clients: samples, of which per label (");
+    for (int64_t c = 0; c < dataset->n_labels; c++) {
+        printf("%s", c > 0 ? ", " : "");
+        print_in_comment(dataset->label_words[c]);
+    }
+    printf("), ranks\n");
+    for (int64_t k = 0; k < p->n_clients; k++) {
+        printf("#   client %3lld: %5lld samples (", (long long)k,
+               (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
+        for (int64_t c = 0; c < p->n_labels; c++) {
+            printf("%s%lld", c > 0 ? ", " : "", (long long)p->class_count[k * p->n_labels + c]);
+        }
+        int owner = v->placement->owner[k];
+        int size = v->placement->group_size[owner];
+        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+    }
+}
+
+static void describe_memory(const fbt_experiment_memory *m)
+{
+    const fbt_model_plan *plan = &m->plan;
+    const char *plural = m->n_ranks > 1 ? "s" : "";
+    const int64_t all = m->device.constants + m->device.projection + m->device.workspace;
+    printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
+           "%.1f MB for batches of at most %lld rows\n",
+           m->precision, 1e-6 * (double)plan->weights, 1e-6 * (double)plan->tables,
+           plan->reads_tables_in_file && m->n_ranks == 1 ? " (they stay in the file)" : "",
+           1e-6 * (double)plan->projection, plan->n_lanes, 1e-6 * (double)plan->workspace, (long long)m->n_rows);
+    printf("# memory of its device: %.1f MB for %d rank%s, %.1f MB are free here%s\n", 1e-6 * (double)all, m->n_ranks,
+           plural, 1e-6 * (double)m->device.free, all > m->device.free ? ": too little" : "");
+}
+
+static void describe_devices(const char *devices)
+{
+    for (const char *line = devices; *line != '\0'; line += strspn(line, "\n")) {
+        const size_t length = strcspn(line, "\n");
+        printf("# %.*s\n", (int)length, line);
+        line += length;
+    }
+}
+
+/* Settings that were given, but change nothing. */
+static void describe_idle(const fbt_experiment_view *v)
+{
+    const fbt_settings *s = v->settings;
+    fbt_settings defaults = {0};
+    if (fbt_settings_print_idle(s, stdout) == FBT_OK && fbt_settings_defaults(&defaults) == FBT_OK &&
+        v->dataset->readout != FBT_READOUT_EMBEDDING && s->model.embedding_scale != defaults.model.embedding_scale) {
+        printf("# model.embedding_scale: %g has no effect: the data set is not read by embedding\n",
+               s->model.embedding_scale);
+    }
+    fbt_error_clear(); /* a hint that there is no memory for */
+    fbt_settings_clear(&defaults);
+}
+
+static void describe_run(const fbt_experiment_view *v)
+{
+    const fbt_settings *s = v->settings;
+    const fbt_partition *p = v->partition;
+    double tokens = 0;
+    double copies = s->perturb.rate > 0 ? 2 : 1;
+    int64_t bytes_up, bytes_down;
+    fbt_protocol_bytes(s, &bytes_up, &bytes_down);
+    for (int64_t k = 0; k < s->fed.clients; k++) {
+        tokens += (double)v->work[k];
+    }
+    tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
+    printf("# Settings in force; this output is a valid configuration.\n%s", v->config_resolved);
+    describe_idle(v);
+    printf("# data: ");
+    print_in_comment(v->dataset->task);
+    printf(" (");
+    print_in_comment(v->dataset->source);
+    printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
+           (long long)p->n_dev, (long long)v->dataset->test.n_samples);
+    describe_clients(v);
+    printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
+           "%lld bytes up and %lld down per client\n",
+           (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
+           (long long)bytes_up, (long long)bytes_down);
+    printf("# %lld rounds, run file ", (long long)s->fed.rounds);
+    print_in_comment(s->run.output);
+    if (v->finished) {
+        printf(", which has them all: there is nothing to run");
+    } else if (v->resumed) {
+        printf(", which goes on after round %lld", (long long)v->past_round);
+    }
+    printf("\n");
+}
+
+fbt_status fbt_cli_describe(fbt_experiment *experiment, const fbt_comm *comm)
+{
+    fbt_status status = FBT_OK;
+    fbt_experiment_view view;
+    fbt_experiment_memory memory;
+    const char *devices;
+    FBT_TRY(fbt_experiment_list_devices(experiment, &devices));
+    FBT_TRY(fbt_experiment_plan_memory(experiment, &memory));
+    if (fbt_comm_rank(comm) == 0) {
+        fbt_experiment_look(experiment, &view);
+        describe_run(&view);
+        describe_devices(devices);
+        describe_memory(&memory);
+    }
+done:
+    return status;
+}

@@ -1,0 +1,48 @@
+/* Times a population batch, samples x candidates x copies sequences of random words, beside the best large matrix
+ * product and the best copy of memory that the backend's libraries make. */
+#ifndef FBT_RUN_TIMING_H
+#define FBT_RUN_TIMING_H
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+#include <stdint.h>
+
+/* What is timed. Borrowed during the call. */
+typedef struct fbt_timing_plan {
+    const char *model; /* folder, or NULL: */
+    const char *shape; /* random weights of a named shape (fbt_model_named_shape) */
+    const char *backend;
+    const char *precision;
+    fbt_readout readout;
+    fbt_prompt_mode mode;
+    int64_t threads; /* 0: all processors that this process may use */
+    int64_t samples, candidates, copies, length, prompt_tokens;
+    int64_t repeats; /* at least 1 */
+} fbt_timing_plan;
+
+/* Zero-initialise; fbt_timing_clear. */
+typedef struct fbt_timing_result {
+    fbt_backend_info info;
+    fbt_model_shape shape;
+    int64_t n_parameters, n_sequences, n_rows;
+    double load_s;
+    double *batch_s;         /* [repeats]: prompts and evaluation, unmeasured inside       */
+    double *peaks;           /* [repeats + 1]: best product before each batch, and at last */
+    double best_s, median_s; /* of batch_s                                                 */
+    fbt_profile profile;     /* the fastest of [repeats] evaluations measured inside       */
+    double profile_s;
+    double matrix_flops, attention_flops;
+    double peak; /* flops per second of the library's best product    */
+    double fraction, fraction_median;
+    int64_t peak_size[3]; /* n_rows, n_out, n_in of that product      */
+    int n_peak_sizes;     /* of the list of products there is time for so many */
+    double copy_rate;     /* bytes read and written per second of the best copy */
+} fbt_timing_result;
+
+/* Opens backend and model, measures and closes them. Rank-local. Errors: the backend's and the model's. */
+fbt_status fbt_timing_measure(const fbt_timing_plan *plan, fbt_timing_result *result);
+void fbt_timing_clear(fbt_timing_result *result);
+
+#endif
