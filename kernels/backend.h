@@ -24,6 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
 
 /* What a product multiplies; its sums are fp32. tf32: float operands of which 10 bits of each significand are read. */
@@ -321,5 +325,9 @@ fbt_status fbt_backend_open(const fbt_backend_options *options, fbt_backend **b)
 
 /* Bytes of one element. */
 size_t fbt_dtype_bytes(fbt_dtype dtype);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

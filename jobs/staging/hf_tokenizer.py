@@ -28,7 +28,8 @@ FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 SAME_CLASS = dict.fromkeys(("ElectraTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer", "SqueezeBertTokenizer"), "BertTokenizer")
 SAME_CLASS |= {"DistilBertTokenizer": "BertTokenizer", "BartTokenizer": "RobertaTokenizer", "LongformerTokenizer": "RobertaTokenizer"}
 SAME_CLASS |= dict.fromkeys(("PreTrainedTokenizer", "PythonBackend"), "TokenizersBackend")
-OF_MODEL_TYPE = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer", "xlm-roberta": "XLMRobertaTokenizer"}
+OF_MODEL_TYPE = {"bert": "BertTokenizer", "distilbert": "BertTokenizer", "roberta": "RobertaTokenizer"}
+OF_MODEL_TYPE |= {"xlm-roberta": "XLMRobertaTokenizer"}
 AS_IT_IS = "TokenizersBackend"
 
 # An option in tokenizer.json -> the key of tokenizer_config.json that decides it.

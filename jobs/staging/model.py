@@ -27,7 +27,9 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d.*-of-\d.*\.safetensors")
 # The settings of a sentence encoder's Transformer module; the first that exists counts, as in sentence-transformers.
-SENTENCE_SETTINGS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json")
+SENTENCE_SETTINGS = tuple(
+    f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 MODULES = "modules.json"
 
 

@@ -7,6 +7,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Arguments of a list: enumerators, or names (with what else a line may hold left out). */
 #define FBT_CHOICE_VALUE(value, ...) value,
 #define FBT_CHOICE_NAME(value, ...) FBT_CHOICE_FIRST(__VA_ARGS__, 0)
@@ -142,5 +146,9 @@ const char *fbt_choice_name(const char *const *names, int value);
 
 /* "a, b or c", cut to n_bytes. */
 void fbt_choice_list(const char *const *names, char *text, size_t n_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

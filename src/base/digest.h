@@ -6,6 +6,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { FBT_DIGEST_TEXT_BYTES = 65 }; /* 64 hexadecimal digits and the terminating zero */
 
 typedef struct fbt_digest fbt_digest;
@@ -19,5 +23,9 @@ void fbt_digest_free(fbt_digest *digest);
 
 /* Errors: FBT_ERR_IO, FBT_ERR_STORAGE (cannot be read). */
 fbt_status fbt_digest_file(const char *path, char text[FBT_DIGEST_TEXT_BYTES]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

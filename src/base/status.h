@@ -7,6 +7,10 @@
 #ifndef FBT_BASE_STATUS_H
 #define FBT_BASE_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define FBT_STATUS_LIST(X)                                                                                             \
     X(FBT_OK, "success")                                                                                               \
     X(FBT_ERR_ARG, "invalid argument")                                                                                 \
@@ -58,5 +62,9 @@ void fbt_error_clear(void);
             goto done;                                                                                                 \
         }                                                                                                              \
     } while (0)
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_array_type { FBT_ARRAY_FLOAT64, FBT_ARRAY_INT64 } fbt_array_type;
 
 enum { FBT_ARRAY_VALUE_BYTES = 8 }; /* of either type */
@@ -35,5 +39,9 @@ typedef struct fbt_array_list {
  * it was. */
 fbt_status fbt_array_list_add(fbt_array_list *list, const fbt_array *array);
 void fbt_array_list_clear(fbt_array_list *list);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

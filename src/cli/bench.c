@@ -23,7 +23,8 @@
 enum { SEED = 1, N_SEARCH = 500, N_LABELS = 2, FIRST_WORD = 3, MAX_COUNT = 1 << 20 };
 
 static const struct argp_option options[] = {
-    {"shape", 's', "NAME", 0, "random weights: roberta-large (default), roberta-base, bert-base or minilm-l6", 0},
+    {"shape", 's', "NAME", 0,
+     "random weights: roberta-large (default), roberta-base, bert-base, minilm-l6 or distilbert-base", 0},
     {"backend", 'b', "NAME", 0, "cpu (default) or cuda", 0},
     {"precision", 'p', "fp32|tf32|bf16", 0, "default: one after the other, of those that the backend has", 0},
     {"threads", 't', "N", 0, "default: all processors that this process may use", 0},

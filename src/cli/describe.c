@@ -45,7 +45,7 @@ static void describe_memory(const fbt_experiment_memory *m)
     const int64_t all = m->device.constants + m->device.projection + m->device.workspace;
     printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
            "%.1f MB for batches of at most %lld rows\n",
-           m->types->name, 1e-6 * (double)plan->weights, 1e-6 * (double)plan->tables,
+           m->precision, 1e-6 * (double)plan->weights, 1e-6 * (double)plan->tables,
            plan->reads_tables_in_file && m->n_ranks == 1 ? " (they stay in the file)" : "",
            1e-6 * (double)plan->projection, plan->n_lanes, 1e-6 * (double)plan->workspace, (long long)m->n_rows);
     printf("# memory of its device: %.1f MB for %d rank%s, %.1f MB are free here%s\n", 1e-6 * (double)all, m->n_ranks,

@@ -1,6 +1,7 @@
 #include "cli/info_model.h"
 
 #include "model/describe.h"
+#include "model/family.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -24,7 +25,8 @@ static void print_text(const fbt_info_model_request *request, const fbt_model_de
     printf("sizes: %" PRId64 " layers, hidden_size %" PRId64 ", %" PRId64 " heads, intermediate_size %" PRId64
            ", vocab_size %" PRId64 ", sequences of up to %" PRId64 " tokens\n",
            s->n_layers, s->n_hidden, s->n_heads, s->n_intermediate, s->vocab_size, s->n_positions);
-    printf("activation: %s; positions: absolute; layer_norm_eps: %g\n", about->activation, (double)s->epsilon);
+    printf("activation: %s; positions: %s; %s: %g\n", about->activation, s->family->positions, s->family->epsilon_key,
+           (double)s->epsilon);
     if (about->has_weights) {
         printf("weights: %s%s, %" PRId64 " tensors, %s, %.1f MB, complete\n", about->files[0],
                about->n_files > 1 ? " and further shards" : "", about->n_tensors, about->dtype,
@@ -64,16 +66,29 @@ static json_t *describe_readout(const fbt_model_description *about, int readout)
     return json_pack("{s:o, s:s?}", "supported", supported, "refusal", refusal[0] == '\0' ? NULL : refusal);
 }
 
-static fbt_status print_json(const fbt_info_model_request *request, const fbt_model_description *about)
+/* The sizes, and what the family calls its own. */
+static json_t *describe_shape(const fbt_info_model_request *request, const fbt_model_description *about)
 {
     const fbt_model_shape *s = &about->shape;
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "model", request->folder,
-        "model_type", about->model_type, "architecture", about->architecture, "family", s->family, "activation",
-        about->activation, "position_embedding_type", "absolute", "layers", (json_int_t)s->n_layers, "hidden_size",
-        (json_int_t)s->n_hidden, "heads", (json_int_t)s->n_heads, "intermediate_size", (json_int_t)s->n_intermediate,
-        "vocab_size", (json_int_t)s->vocab_size, "positions", (json_int_t)s->n_positions, "position_offset",
-        (json_int_t)s->position_offset, "token_types", (json_int_t)s->n_types, "tied_head", !s->is_untied);
+    fbt_model_fact facts[FBT_FAMILY_FACTS];
+    const int n_facts = s->family->describe(s, facts);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "model", request->folder,
+                  "model_type", about->model_type, "architecture", about->architecture, "family", s->family->name,
+                  "activation", about->activation, "position_embedding_type", s->family->positions, "layers",
+                  (json_int_t)s->n_layers, "hidden_size", (json_int_t)s->n_hidden, "heads", (json_int_t)s->n_heads,
+                  "intermediate_size", (json_int_t)s->n_intermediate, "vocab_size", (json_int_t)s->vocab_size,
+                  "positions", (json_int_t)s->n_positions);
+    for (int i = 0; i < n_facts; i++) {
+        json_object_set_new(root, facts[i].name, json_integer((json_int_t)facts[i].value));
+    }
+    json_object_set_new(root, "tied_head", json_boolean(!s->is_untied));
+    return root;
+}
+
+static fbt_status print_json(const fbt_info_model_request *request, const fbt_model_description *about)
+{
+    json_t *root = describe_shape(request, about);
     json_t *weights = about->has_weights ? json_pack("{s:o, s:I, s:I, s:s}", "files", list_files(about), "tensors",
                                                      (json_int_t)about->n_tensors, "bytes", (json_int_t)about->n_bytes,
                                                      "dtype", about->dtype)

@@ -3,6 +3,10 @@
 #ifndef FBT_CLI_STOP_H
 #define FBT_CLI_STOP_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* From now on SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it all the
  * same. Call once, before MPI starts. */
 void fbt_stop_watch(void);
@@ -13,5 +17,9 @@ int fbt_stop_signal(void);
 /* Seconds until the batch job ends, as the environment variable SLURM_JOB_END_TIME tells; INFINITY where it is not set.
  */
 double fbt_stop_job_left_s(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

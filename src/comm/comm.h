@@ -9,6 +9,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct fbt_comm fbt_comm;
 
 /* Starts MPI (funneled: threads may exist, the main one calls) and makes the world communicator. Without a launcher the
@@ -71,5 +75,9 @@ void fbt_comm_wait(const fbt_comm *comm);
 
 /* Rank 0's bytes to all. Collective. */
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

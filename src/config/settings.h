@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Choices are kept as enumerators of base/choices.h. Strings are owned. Zero-initialise, then fbt_settings_defaults;
  * free with fbt_settings_clear. */
 typedef struct fbt_settings {
@@ -134,5 +138,9 @@ fbt_status fbt_settings_print_reference(FILE *stream);
 /* Name of a choice's value: fbt_settings_choice_name("fed.protocol", 0) is "nvflare". NULL when there is none, or when
  * it cannot be set. */
 const char *fbt_settings_choice_name(const char *key, int value);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What is appended to a batch. Borrowed. */
 typedef struct fbt_sequence {
     const int32_t *tokens; /* [n_tokens]                                                            */
@@ -49,5 +53,9 @@ fbt_status fbt_batch_append(fbt_batch *batch, const fbt_sequence *sequence, int6
 
 /* Frees the memory. */
 void fbt_batch_clear(fbt_batch *batch);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Samples end to end without padding. Sample i is tokens[offsets[i]] .. tokens[offsets[i+1]-1]. */
 typedef struct fbt_split {
     int64_t n_samples;
@@ -44,5 +48,9 @@ void fbt_dataset_clear(fbt_dataset *dataset);
 
 /* Longest sample of a split in tokens; 0 when it is empty. */
 int64_t fbt_split_max_length(const fbt_split *split);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Owned by the caller: zero-initialise, fbt_partition_clear. All indices are rows of the train split, but for dev_index
  * where the data set has a dev split of its own. */
 typedef struct fbt_partition {
@@ -54,5 +58,9 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
                               fbt_partition *partition);
 
 void fbt_partition_clear(fbt_partition *partition);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* One sequence to score. What it points to is borrowed until the evaluation ends. */
 typedef struct fbt_item {
     fbt_sequence sequence;
@@ -72,5 +76,9 @@ void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens
 
 /* Tokens and prompt rows that this rank has put through the model since the evaluator was made. */
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

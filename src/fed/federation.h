@@ -17,6 +17,10 @@
 #include "fed/round_row.h"
 #include "model/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct fbt_federation fbt_federation;
 
 /* What a federation works on; borrowed, outlives it. */
@@ -50,5 +54,9 @@ fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array
  * Errors: FBT_ERR_DATA (an array is missing or damaged, or was made with other settings), FBT_ERR_NUMERIC,
  * FBT_ERR_MEMORY. */
 fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -12,6 +12,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Owned by the caller: zero-initialise, fbt_placement_clear. */
 typedef struct fbt_placement {
     int64_t n_clients;
@@ -38,5 +42,9 @@ void fbt_placement_clear(fbt_placement *placement);
  * more than the largest weight. weight: [n_items], at least 0, with a sum below 2^62; NULL (or all 0): all equal. A
  * part may be empty. */
 void fbt_placement_share(int64_t n_items, const int64_t *weight, int size, int index, int64_t *first, int64_t *last);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

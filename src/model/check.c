@@ -1,4 +1,5 @@
 /* Whether a model makes sense to the backend, and a batch to the model. */
+#include "model/family.h"
 #include "model/model_internal.h"
 
 #include "base/prompt_mode.h"
@@ -9,7 +10,7 @@
 fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape)
 {
     fbt_backend_info info;
-    const int64_t head_dim = shape->n_hidden / shape->n_heads;
+    const int64_t head_dim = shape->head_dim;
     fbt_backend_get_info(b, &info);
     if (shape->n_hidden % info.size_multiple != 0 || shape->n_intermediate % info.size_multiple != 0 ||
         head_dim % info.size_multiple != 0 || shape->n_hidden > info.max_dim || head_dim > info.max_head_dim) {
@@ -26,11 +27,10 @@ fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *sh
 
 fbt_status fbt_model_check_readout(const fbt_model_shape *shape, fbt_readout readout)
 {
-    if (readout != FBT_READOUT_MASK && readout != FBT_READOUT_EMBEDDING) {
-        return fbt_fail(FBT_ERR_UNSUPPORTED,
-                        "an encoder (%s) is read at a mask or as an embedding, not at the last token: prepare the "
-                        "data set for one of these",
-                        shape->family);
+    const fbt_model_family *family = shape->family;
+    if ((family->readout_bits >> readout & 1) == 0) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED, "%s (%s) is read %s: prepare the data set for one of these", family->kind,
+                        family->name, family->read_as);
     }
     return FBT_OK;
 }
@@ -51,7 +51,7 @@ static fbt_status check_tokens(const fbt_model_shape *shape, const fbt_batch *ba
 static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch, int64_t s, fbt_prompt_mode mode)
 {
     fbt_status status = FBT_OK;
-    const fbt_model_shape *shape = &model->encoder.shape;
+    const fbt_model_shape *shape = &model->shape;
     int64_t length = (int64_t)batch->offsets[s + 1] - batch->offsets[s];
     int64_t n_prompt = fbt_prompt_rows(mode, model->options.n_prompt_tokens);
     int64_t n_rows_without_position = fbt_prompt_rows_without_position(mode, n_prompt);
@@ -74,11 +74,11 @@ static fbt_status check_sequence(const fbt_model *model, const fbt_batch *batch,
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " cannot be perturbed as sample %d of client %d", s, origin->sample,
                  origin->client);
     }
-    if (model->options.readout == FBT_READOUT_MASK &&
+    if (fbt_readout_scores_words(model->options.readout) &&
         (batch->readout[s] < batch->offsets[s] || batch->readout[s] >= batch->offsets[s + 1])) {
         FBT_FAIL(FBT_ERR_ARG, "the row read of sequence %" PRId64 " is outside it", s);
     }
-    if (model->options.readout == FBT_READOUT_EMBEDDING && shape->pooling == FBT_POOLING_CLS &&
+    if (!fbt_readout_scores_words(model->options.readout) && shape->pooling == FBT_POOLING_CLS &&
         batch->readout[s] != batch->offsets[s] + origin->n_placeholders) {
         FBT_FAIL(FBT_ERR_ARG, "sequence %" PRId64 " is not read at its first token, by which the model pools", s);
     }

@@ -1,7 +1,9 @@
 #include "model/describe.h"
 
 #include "base/memory.h"
+#include "model/family.h"
 #include "model/json_file.h"
+#include "model/tensor_names.h"
 #include "model/weights.h"
 
 #include <stdio.h>
@@ -22,7 +24,7 @@ static fbt_status read_names(const char *folder, fbt_model_description *about)
     FBT_TRY(fbt_json_file_open(folder, "config.json", false, &config));
     copy_name(fbt_json_file_find(&config, "model_type"), about->model_type);
     copy_name(fbt_json_file_find(&config, "architectures"), about->architecture);
-    copy_name(fbt_json_file_find(&config, "hidden_act"), about->activation);
+    copy_name(fbt_json_file_find(&config, about->shape.family->keys.activation), about->activation);
 done:
     fbt_json_file_close(&config);
     return status;
@@ -49,12 +51,10 @@ static fbt_status list_weights(const fbt_safetensors *files, fbt_model_descripti
     about->n_tensors = fbt_safetensors_n_tensors(files);
     for (int64_t i = 0; i < about->n_tensors; i++) {
         const fbt_tensor *tensor = fbt_safetensors_tensor(files, i);
-        const char *end = strstr(tensor->name, "embeddings.word_embeddings.weight");
         about->n_bytes += tensor->n_bytes;
-        if (end != NULL) {
-            snprintf(about->dtype, sizeof about->dtype, "%s", tensor->type);
-        }
     }
+    const fbt_tensor *words = fbt_tensor_word_embeddings(files, &about->shape);
+    snprintf(about->dtype, sizeof about->dtype, "%s", words != NULL ? words->type : "");
 done:
     return status;
 }
@@ -64,8 +64,8 @@ fbt_status fbt_model_describe(const char *folder, bool with_weights, fbt_model_d
     fbt_status status = FBT_OK;
     fbt_safetensors *files = NULL;
     *about = (fbt_model_description){0};
-    FBT_TRY(read_names(folder, about));
     FBT_TRY(fbt_model_read_shape(folder, &about->shape));
+    FBT_TRY(read_names(folder, about));
     if (with_weights) {
         FBT_TRY(fbt_safetensors_open(folder, &files));
         FBT_TRY(list_weights(files, about));

@@ -27,6 +27,7 @@ done:
     return status;
 }
 
+/* What the projection has to do for n prompts. */
 static fbt_work prompt_work(const fbt_model *model, int64_t n)
 {
     const double n_z = (double)(n * model->n_search), n_p = (double)fbt_model_prompt_items(model);
@@ -37,8 +38,7 @@ static fbt_work prompt_work(const fbt_model *model, int64_t n)
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
-    int64_t n_items = n * model->n_search;
+    const int64_t n_items = n * model->n_search;
     if (model->options.prompt_mode == FBT_PROMPT_NONE) {
         goto done;
     }
@@ -52,11 +52,12 @@ fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
         model->z[i] = (float)z[i];
     }
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){.n_prompts = n}));
-    FBT_TRY(fbt_buffer_write(e->b, e->w->rooms[FBT_ROOM_Z], model->z, n_items * (int64_t)sizeof *model->z));
-    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
-    FBT_TRY(
-        fbt_linear(e->b, e->w->rooms[FBT_ROOM_PROMPTS], e->w->rooms[FBT_ROOM_Z], model->projection, FBT_ACT_NONE, n));
-    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_PROMPT, prompt_work(model, n)));
+    FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_Z), model->z,
+                             n_items * (int64_t)sizeof *model->z));
+    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
+    FBT_TRY(fbt_linear(model->b, fbt_model_buffer(model, FBT_BUFFER_PROMPTS), fbt_model_buffer(model, FBT_BUFFER_Z),
+                       model->projection, FBT_ACT_NONE, n));
+    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_PROMPT, prompt_work(model, n)));
     model->lane->n_prompts = n;
 done:
     return status;
@@ -65,14 +66,13 @@ done:
 fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p)
 {
     fbt_status status = FBT_OK;
-    fbt_backend *b = model->encoder.b;
     float *all = NULL;
     int64_t n_items = fbt_model_prompt_items(model);
     if (index < 0 || index >= model->lane->n_prompts) {
         FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->lane->n_prompts);
     }
     FBT_TRY(fbt_memory_alloc(&all, (index + 1) * n_items, sizeof *all));
-    FBT_TRY(fbt_buffer_read(b, all, model->encoder.w->rooms[FBT_ROOM_PROMPTS],
+    FBT_TRY(fbt_buffer_read(model->b, all, fbt_model_buffer(model, FBT_BUFFER_PROMPTS),
                             (index + 1) * n_items * (int64_t)sizeof *all));
     FBT_TRY(fbt_model_wait(model));
     memcpy(p, all + index * n_items, (size_t)n_items * sizeof *p);
@@ -81,59 +81,45 @@ done:
     return status;
 }
 
-static fbt_status make_logits(fbt_model *model, int64_t n, const fbt_buffer *features)
+/* What reading the features out has to do. */
+static fbt_work readout_work(const fbt_model *model, int64_t n, const fbt_features *features)
 {
-    fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
-    const fbt_head *head = &e->weights.head;
-    int is_mask = model->options.readout == FBT_READOUT_MASK;
-    fbt_dtype dtype = is_mask ? fbt_backend_types(e->b)->activations : FBT_F32;
-    float scale = is_mask ? 1.0f : model->options.embedding_scale;
-    FBT_TRY(fbt_label_logits(e->b, e->w->rooms[FBT_ROOM_LOGITS], features, dtype, head->labels, head->bias, scale, n,
-                             model->options.n_labels, e->shape.n_hidden));
-done:
-    return status;
-}
-
-static fbt_work readout_work(const fbt_model *model, int64_t n)
-{
-    const double h = (double)model->encoder.shape.n_hidden, labels = (double)model->options.n_labels;
-    const size_t item = model->options.readout == FBT_READOUT_MASK
-                            ? fbt_dtype_bytes(fbt_backend_types(model->encoder.b)->activations)
-                            : sizeof(float);
-    return (fbt_work){.bytes = (double)n * h * (double)item + sizeof(float) * labels * (h + (double)n)};
+    const double h = (double)model->shape.n_hidden, labels = (double)model->options.n_labels;
+    return (fbt_work){.bytes = (double)n * h * (double)fbt_dtype_bytes(features->dtype) +
+                               sizeof(float) * labels * (h + (double)n)};
 }
 
 /* The operations, which the backend may repeat as one pass. */
-static fbt_status run_pass(fbt_model *model, const fbt_packed *packed, const pass_key *key)
+static fbt_status run_pass(fbt_model *model, fbt_forward *forward, const pass_key *key)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
-    const fbt_buffer *features;
-    int64_t n = packed->n_sequences;
-    FBT_TRY(fbt_encoder_forward(e, packed, model->options.prompt_mode, key->is_perturbed, &features));
-    FBT_TRY(make_logits(model, n, features));
+    const fbt_label_rows *labels = &model->weights.head.labels;
+    fbt_buffer *logits = fbt_model_buffer(model, FBT_BUFFER_LOGITS);
+    const int64_t n = forward->packed.n_sequences, n_labels = model->options.n_labels;
+    fbt_features features;
+    FBT_TRY(fbt_forward_features(forward, &features));
+    FBT_TRY(fbt_label_logits(model->b, logits, features.buffer, features.dtype, labels->rows, labels->bias,
+                             features.scale, n, n_labels, model->shape.n_hidden));
     if (key->wants_losses) {
-        FBT_TRY(fbt_losses(e->b, e->w->rooms[FBT_ROOM_LOSSES], e->w->rooms[FBT_ROOM_PREDICTIONS],
-                           e->w->rooms[FBT_ROOM_LOGITS], e->w->rooms[FBT_ROOM_LABELS], (fbt_loss)key->loss, n,
-                           model->options.n_labels));
+        FBT_TRY(fbt_losses(model->b, fbt_model_buffer(model, FBT_BUFFER_LOSSES),
+                           fbt_model_buffer(model, FBT_BUFFER_PREDICTIONS), logits,
+                           fbt_model_buffer(model, FBT_BUFFER_LABELS), (fbt_loss)key->loss, n, n_labels));
     }
-    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_READOUT, readout_work(model, n)));
+    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_READOUT, readout_work(model, n, &features)));
 done:
     return status;
 }
 
-static fbt_status queue_pass(fbt_model *model, const fbt_packed *packed, const pass_key *key)
+static fbt_status queue_pass(fbt_model *model, fbt_forward *forward, const pass_key *key)
 {
     fbt_status status = FBT_OK;
-    fbt_backend *b = model->encoder.b;
     int is_known;
-    if (model->encoder.marks.profile != NULL) {
-        return run_pass(model, packed, key);
+    if (model->profiler.profile != NULL) {
+        return run_pass(model, forward, key);
     }
-    FBT_TRY(fbt_graph_begin(b, key, sizeof *key, &is_known));
+    FBT_TRY(fbt_graph_begin(model->b, key, sizeof *key, &is_known));
     if (!is_known) {
-        FBT_TRY(fbt_graph_end(b, run_pass(model, packed, key)));
+        FBT_TRY(fbt_graph_end(model->b, run_pass(model, forward, key)));
     }
 done:
     return status;
@@ -142,19 +128,19 @@ done:
 static fbt_status queue_reads(fbt_model *model, int64_t n, const fbt_model_result *result)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
     const struct {
-        fbt_room room;
+        fbt_workspace_buffer buffer;
         void *host;
         int64_t n_items; /* of 4 bytes */
     } wanted[] = {
-        {FBT_ROOM_LOSSES, result->losses, n},
-        {FBT_ROOM_PREDICTIONS, result->predictions, n},
-        {FBT_ROOM_LOGITS, result->logits, n * model->options.n_labels},
+        {FBT_BUFFER_LOSSES, result->losses, n},
+        {FBT_BUFFER_PREDICTIONS, result->predictions, n},
+        {FBT_BUFFER_LOGITS, result->logits, n * model->options.n_labels},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         if (wanted[i].host != NULL) {
-            FBT_TRY(fbt_buffer_read(e->b, wanted[i].host, e->w->rooms[wanted[i].room], wanted[i].n_items * 4));
+            FBT_TRY(fbt_buffer_read(model->b, wanted[i].host, fbt_model_buffer(model, wanted[i].buffer),
+                                    wanted[i].n_items * 4));
         }
     }
 done:
@@ -179,23 +165,22 @@ static pass_key key_of(const fbt_model *model, const fbt_batch *batch, fbt_loss 
 fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
     const bool wants_losses = result->losses != NULL || result->predictions != NULL;
     const pass_key key = key_of(model, batch, loss, wants_losses);
-    fbt_packed packed;
+    fbt_forward forward;
     if (batch->n_sequences == 0) {
         goto done;
     }
     FBT_TRY(fbt_model_check_batch(model, batch, model->options.prompt_mode));
     FBT_TRY(wants_losses ? fbt_model_check_labels(model, batch) : FBT_OK);
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch->n_rows, batch->n_sequences, 0}));
-    FBT_TRY(fbt_encoder_stage(e, batch, model->options.prompt_mode, &packed));
+    FBT_TRY(fbt_model_stage(model, batch, model->options.prompt_mode, &forward));
     if (wants_losses) {
-        FBT_TRY(fbt_buffer_write(e->b, e->w->rooms[FBT_ROOM_LABELS], batch->labels,
+        FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_LABELS), batch->labels,
                                  batch->n_sequences * (int64_t)sizeof *batch->labels));
     }
-    FBT_TRY(fbt_encoder_mark(e, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
-    FBT_TRY(queue_pass(model, &packed, &key));
+    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
+    FBT_TRY(queue_pass(model, &forward, &key));
     FBT_TRY(queue_reads(model, batch->n_sequences, result));
 done:
     return status;
@@ -204,9 +189,8 @@ done:
 fbt_status fbt_model_wait(fbt_model *model)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
-    FBT_TRY(fbt_stream_sync(e->b));
-    FBT_TRY(fbt_marks_collect(e->b, &e->marks));
+    FBT_TRY(fbt_stream_sync(model->b));
+    FBT_TRY(fbt_profiler_collect(&model->profiler));
 done:
     return status;
 }

@@ -62,7 +62,7 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
     if (n_prompt > INT32_MAX / shape->n_hidden) {
         FBT_FAIL(FBT_ERR_ARG, "a prompt of %" PRId64 " tokens is too long", n_prompt);
     }
-    FBT_TRY(options->readout == FBT_READOUT_MASK ? check_label_ids(shape, options) : check_label_texts(options));
+    FBT_TRY(fbt_readout_scores_words(options->readout) ? check_label_ids(shape, options) : check_label_texts(options));
 done:
     return status;
 }
@@ -71,13 +71,12 @@ done:
 static fbt_status embed_labels(fbt_model *model, const fbt_model_options *options)
 {
     fbt_status status = FBT_OK;
-    fbt_encoder *e = &model->encoder;
+    fbt_buffer **labels = &model->weights.head.labels.rows;
     fbt_batch batch = {0};
     float *rows = NULL;
-    const fbt_buffer *features;
-    fbt_packed packed;
-    int64_t n_items = options->n_labels * e->shape.n_hidden;
-    int64_t n_bytes = n_items * (int64_t)sizeof *rows;
+    fbt_forward forward;
+    fbt_features features;
+    const int64_t n_items = options->n_labels * model->shape.n_hidden, n_bytes = n_items * (int64_t)sizeof *rows;
     fbt_batch_reset(&batch);
     for (int64_t i = 0; i < options->n_labels; i++) {
         const fbt_sequence text = {.tokens = options->label_tokens + options->label_offsets[i],
@@ -88,12 +87,12 @@ static fbt_status embed_labels(fbt_model *model, const fbt_model_options *option
     FBT_TRY(fbt_model_check_batch(model, &batch, FBT_PROMPT_NONE));
     FBT_TRY(fbt_memory_alloc(&rows, n_items, sizeof *rows));
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch.n_rows, batch.n_sequences, 0}));
-    FBT_TRY(fbt_encoder_stage(e, &batch, FBT_PROMPT_NONE, &packed));
-    FBT_TRY(fbt_encoder_forward(e, &packed, FBT_PROMPT_NONE, false, &features));
-    FBT_TRY(fbt_buffer_read(e->b, rows, features, n_bytes));
-    FBT_TRY(fbt_stream_sync(e->b));
-    FBT_TRY(fbt_buffer_new(e->b, n_bytes, &e->weights.head.labels));
-    FBT_TRY(fbt_buffer_write(e->b, e->weights.head.labels, rows, n_bytes));
+    FBT_TRY(fbt_model_stage(model, &batch, FBT_PROMPT_NONE, &forward));
+    FBT_TRY(fbt_forward_features(&forward, &features));
+    FBT_TRY(fbt_buffer_read(model->b, rows, features.buffer, n_bytes));
+    FBT_TRY(fbt_stream_sync(model->b));
+    FBT_TRY(fbt_buffer_new(model->b, n_bytes, labels));
+    FBT_TRY(fbt_buffer_write(model->b, *labels, rows, n_bytes));
 done:
     free(rows);
     fbt_batch_clear(&batch);
@@ -104,7 +103,7 @@ static fbt_status new_lanes(fbt_model *model)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
-    fbt_backend_get_info(model->encoder.b, &info);
+    fbt_backend_get_info(model->b, &info);
     FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_lanes, sizeof *model->lanes));
     model->n_lanes = info.n_lanes;
     fbt_model_select_lane(model, 0);
@@ -121,17 +120,15 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     FBT_TRY(fbt_model_check_shape(b, shape));
     FBT_TRY(check_options(shape, options));
     FBT_TRY(fbt_memory_alloc(model, 1, sizeof **model));
+    (*model)->b = b;
+    (*model)->shape = *shape;
     (*model)->options = *options;
     (*model)->options.label_token_ids = NULL;
     (*model)->options.label_tokens = NULL;
     (*model)->options.label_offsets = NULL;
-    (*model)->encoder = (fbt_encoder){
-        .b = b, .shape = *shape, .readout = options->readout, .n_prompt_tokens = options->n_prompt_tokens};
     FBT_TRY(new_lanes(*model));
-    FBT_TRY(fbt_weights_load(b, folder, seed, shape, options, &(*model)->encoder.weights));
-    if (options->readout == FBT_READOUT_EMBEDDING) {
-        FBT_TRY(embed_labels(*model, options));
-    }
+    FBT_TRY(fbt_weights_load(b, folder, seed, &(*model)->shape, options, &(*model)->weights));
+    FBT_TRY(fbt_readout_scores_words(options->readout) ? FBT_OK : embed_labels(*model, options));
     FBT_TRY(fbt_stream_sync(b)); /* what was written on this lane is there for all of them */
 done:
     if (status != FBT_OK) {
@@ -147,9 +144,7 @@ fbt_status fbt_model_open(fbt_backend *b, const char *folder, const fbt_model_op
     fbt_model_shape shape;
     *model = NULL;
     FBT_TRY(fbt_model_read_shape(folder, &shape));
-    if (options->readout == FBT_READOUT_EMBEDDING) {
-        FBT_TRY(fbt_model_read_pooling(folder, &shape));
-    }
+    FBT_TRY(fbt_readout_scores_words(options->readout) ? FBT_OK : fbt_model_read_pooling(folder, &shape));
     FBT_TRY(open_model(b, folder, &shape, options, 0, model));
 done:
     return status;
@@ -166,15 +161,12 @@ void fbt_model_close(fbt_model *model)
     if (model == NULL) {
         return;
     }
-    fbt_backend *b = model->encoder.b;
-    if (b != NULL) {
-        for (int i = 0; i < model->n_lanes; i++) {
-            fbt_workspace_clear(b, &model->lanes[i].workspace);
-        }
-        fbt_matrix_free(b, model->projection);
-        fbt_weights_clear(b, &model->encoder.weights);
-        fbt_encoder_clear(&model->encoder);
+    for (int i = 0; i < model->n_lanes; i++) {
+        fbt_workspace_clear(model->b, &model->lanes[i].workspace);
     }
+    fbt_matrix_free(model->b, model->projection);
+    fbt_weights_clear(model->b, &model->weights);
+    free(model->units);
     free(model->lanes);
     free(model->z);
     free(model);
@@ -182,7 +174,7 @@ void fbt_model_close(fbt_model *model)
 
 const fbt_model_shape *fbt_model_get_shape(const fbt_model *model)
 {
-    return &model->encoder.shape;
+    return &model->shape;
 }
 
 const fbt_model_options *fbt_model_get_options(const fbt_model *model)
@@ -192,17 +184,17 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model)
 
 double fbt_model_embedding_std(const fbt_model *model)
 {
-    return model->encoder.weights.embedding_std;
+    return model->weights.embedding_std;
 }
 
 int64_t fbt_model_n_parameters(const fbt_model *model)
 {
-    return model->encoder.weights.n_parameters;
+    return model->weights.n_parameters;
 }
 
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile)
 {
-    fbt_encoder_set_profile(&model->encoder, profile);
+    fbt_profiler_set(&model->profiler, model->b, profile);
 }
 
 int fbt_model_n_lanes(const fbt_model *model)
@@ -212,15 +204,14 @@ int fbt_model_n_lanes(const fbt_model *model)
 
 void fbt_model_select_lane(fbt_model *model, int lane)
 {
-    fbt_stream_select(model->encoder.b, lane);
+    fbt_stream_select(model->b, lane);
     model->lane = &model->lanes[lane];
-    model->encoder.w = &model->lane->workspace;
 }
 
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d)
 {
     fbt_status status = FBT_OK;
-    fbt_backend *b = model->encoder.b;
+    fbt_backend *b = model->b;
     if (model->options.prompt_mode == FBT_PROMPT_NONE || d < 1) {
         FBT_FAIL(FBT_ERR_ARG, "a projection from %" PRId64 " dimensions does not fit a model %s prompt", d,
                  model->options.prompt_mode == FBT_PROMPT_NONE ? "without" : "with");
@@ -246,23 +237,25 @@ done:
 fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *perturbation)
 {
     if (!(perturbation->rate >= 0 && perturbation->rate <= 1) || perturbation->vocab_size < 1 ||
-        perturbation->vocab_size > model->encoder.shape.vocab_size) {
+        perturbation->vocab_size > model->shape.vocab_size) {
         return fbt_fail(FBT_ERR_ARG,
                         "tokens cannot be replaced with probability %g by words of a vocabulary of %" PRId64,
                         perturbation->rate, perturbation->vocab_size);
     }
-    model->encoder.perturbation = *perturbation;
+    model->perturbation = *perturbation;
     model->n_perturbations++;
     return FBT_OK;
 }
 
 fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limits)
 {
-    const fbt_encoder *e = &model->encoder;
-    int64_t room_bytes[FBT_N_ROOMS];
-    fbt_workspace_size(&e->shape, &model->options, fbt_backend_types(e->b)->activations, model->n_search, limits,
-                       room_bytes);
-    return fbt_workspace_reserve(e->b, e->w, room_bytes);
+    int64_t bytes[FBT_N_BUFFERS];
+    const fbt_workspace_request request = {.options = &model->options,
+                                           .activations = fbt_backend_types(model->b)->activations,
+                                           .n_search = model->n_search,
+                                           .limits = *limits};
+    fbt_workspace_plan(&model->shape, &request, bytes);
+    return fbt_workspace_reserve(model->b, &model->lane->workspace, bytes);
 }
 
 fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits)

@@ -10,23 +10,34 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What the embedding readout makes a sequence's one row of. */
 typedef enum fbt_pooling {
     FBT_POOLING_MEAN, /* the mean of all rows, the prompt's too             */
     FBT_POOLING_CLS,  /* the row of the text's first token, that is [CLS]   */
 } fbt_pooling;
 
-/* What config.json says, under the field's names. */
+/* What encoders alone have. */
+typedef struct fbt_encoder_shape {
+    int64_t
+        position_offset; /* row of the position table that a sequence's first token has: pad_token_id + 1 for RoBERTa */
+    int64_t n_types;     /* token types; 0: none are added                                                      */
+} fbt_encoder_shape;
+
+/* What config.json says: first what all families have, under the field's names, then the family's own. */
 typedef struct fbt_model_shape {
-    char family[16]; /* "bert", "roberta"                                                             */
-    int64_t n_layers, n_hidden, n_heads, n_intermediate, vocab_size;
-    int64_t n_positions;     /* rows that a sequence may have: max_position_embeddings less position_offset   */
-    int64_t position_offset; /* 0 for BERT, pad_token_id + 1 for RoBERTa                                      */
-    int64_t n_types;         /* token types                                                                   */
-    float epsilon;           /* of the layer norms                                                            */
+    const struct fbt_model_family *family; /* model/family.h                                                        */
+    int64_t n_layers, n_hidden, n_heads, head_dim, n_intermediate, vocab_size;
+    int64_t n_positions;   /* rows that a sequence may have                                                         */
+    int64_t padding_token; /* positions are counted behind it, so that no sample may hold it; -1: from 0            */
+    float epsilon;         /* of the norms                                                                          */
     fbt_activation activation;
-    int is_untied;       /* 1: the output head has its own matrix; 0: it may be the word embeddings'      */
-    fbt_pooling pooling; /* not in config.json: fbt_model_read_pooling                                      */
+    int is_untied;       /* 1: the output head has its own matrix; 0: it may be the word embeddings'                */
+    fbt_pooling pooling; /* not in config.json: fbt_model_read_pooling                                              */
+    fbt_encoder_shape encoder;
 } fbt_model_shape;
 
 typedef struct fbt_model_options {
@@ -78,14 +89,27 @@ fbt_status fbt_model_open_random(fbt_backend *b, const fbt_model_shape *shape, c
 
 void fbt_model_close(fbt_model *model);
 
+/* Whether a sequence is read by its label words' logits at one row, and not as an embedding that is compared with those
+ * of label texts. */
+static inline bool fbt_readout_scores_words(fbt_readout readout)
+{
+    return readout != FBT_READOUT_EMBEDDING;
+}
+
 /* Whether one row of each sequence is all that is read of the last layer. */
 static inline bool fbt_model_reads_one_row(const fbt_model_shape *shape, fbt_readout readout)
 {
-    return readout == FBT_READOUT_MASK || shape->pooling == FBT_POOLING_CLS;
+    return fbt_readout_scores_words(readout) || shape->pooling == FBT_POOLING_CLS;
 }
 
 /* Reads and checks config.json alone; pooling is left at the mean. */
 fbt_status fbt_model_read_shape(const char *folder, fbt_model_shape *shape);
+
+/* "bert", "roberta", "distilbert": the family's name. */
+const char *fbt_model_family_name(const fbt_model_shape *shape);
+
+/* Multiplications of one token's way through the layers' matrices. */
+double fbt_model_token_products(const fbt_model_shape *shape);
 
 /* Reads what a sentence encoder's folder says about the embedding readout into shape->pooling (sentence.c); a folder
  * without modules.json is pooled by the mean, as sentence-transformers does. Errors: FBT_ERR_MODEL (a module, pooling
@@ -98,8 +122,9 @@ fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *sh
 /* Whether the model's family is read so. Errors: FBT_ERR_UNSUPPORTED. */
 fbt_status fbt_model_check_readout(const fbt_model_shape *shape, fbt_readout readout);
 
-/* Named shapes for benchmarks: "roberta-large", "roberta-base", "bert-base", "minilm-l6". Errors: FBT_ERR_ARG
- * (unknown). */
+/* Named shapes for benchmarks, which the families list: "roberta-large", "bert-base", ... Errors: FBT_ERR_ARG
+ * (unknown).
+ */
 fbt_status fbt_model_named_shape(const char *name, fbt_model_shape *shape);
 
 const fbt_model_shape *fbt_model_get_shape(const fbt_model *model);
@@ -184,5 +209,9 @@ typedef struct fbt_model_profile {
     double bytes[FBT_MODEL_N_OPERATIONS];
 } fbt_model_profile;
 void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile); /* NULL: stop; borrowed */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

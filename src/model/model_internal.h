@@ -2,8 +2,10 @@
 #ifndef FBT_MODEL_INTERNAL_H
 #define FBT_MODEL_INTERNAL_H
 
-#include "model/encoder.h"
+#include "model/forward.h"
 #include "model/model.h"
+#include "model/profile.h"
+#include "model/weights.h"
 #include "model/workspace.h"
 
 /* What is under way on one lane of the backend. */
@@ -13,13 +15,19 @@ typedef struct fbt_model_lane {
 } fbt_model_lane;
 
 struct fbt_model {
-    fbt_encoder encoder;
+    fbt_backend *b;
+    fbt_model_shape shape;
     fbt_model_options options; /* label_... are NULL: they were borrowed during open                     */
-    fbt_matrix *projection;    /* NULL: not set                                                          */
-    int64_t n_search;          /* d; 0 before the projection                                             */
-    int64_t n_perturbations;   /* how often the perturbation was set: passes made before are of another  */
-    float *z;                  /* [z_capacity]: search points as floats, until they are written          */
+    fbt_weights weights;
+    fbt_matrix *projection; /* NULL: not set                                                          */
+    int64_t n_search;       /* d; 0 before the projection                                             */
+    fbt_perturbation perturbation;
+    int64_t n_perturbations; /* how often the perturbation was set: passes made before are of another  */
+    fbt_profiler profiler;
+    float *z; /* [z_capacity]: search points as floats, until they are written          */
     int64_t z_capacity;
+    int32_t *units; /* [n_units]: 0, 1, 2, ...: offsets of sequences of one row               */
+    int64_t n_units;
     fbt_model_lane *lanes; /* [n_lanes] */
     int n_lanes;
     fbt_model_lane *lane; /* the current one */
@@ -28,7 +36,13 @@ struct fbt_model {
 /* Elements of one soft prompt. */
 static inline int64_t fbt_model_prompt_items(const fbt_model *model)
 {
-    return model->options.n_prompt_tokens * model->encoder.shape.n_hidden;
+    return model->options.n_prompt_tokens * model->shape.n_hidden;
+}
+
+/* A buffer of the current lane. */
+static inline fbt_buffer *fbt_model_buffer(const fbt_model *model, fbt_workspace_buffer buffer)
+{
+    return model->lane->workspace.buffers[buffer];
 }
 
 /* Checks what no backend could make sense of. Errors: FBT_ERR_ARG. */
@@ -37,5 +51,9 @@ fbt_status fbt_model_check_labels(const fbt_model *model, const fbt_batch *batch
 
 /* fbt_model_reserve for the current lane. */
 fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limits);
+
+/* Writes what the forward pass reads into the current lane's workspace, which must be large enough. The batch must have
+ * been checked and not be empty; *forward is valid while the batch is. */
+fbt_status fbt_model_stage(fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode, fbt_forward *forward);
 
 #endif

@@ -202,8 +202,10 @@ static fbt_status check_modality(const fbt_json_file *file)
  * do_lower_case) are followed when data are prepared. */
 static fbt_status check_transformer(const char *folder)
 {
-    static const char *const names[] = {"sentence_bert_config.json", "sentence_roberta_config.json",
-                                        "sentence_xlm-roberta_config.json"};
+    static const char *const names[] = {"sentence_bert_config.json",       "sentence_roberta_config.json",
+                                        "sentence_distilbert_config.json", "sentence_camembert_config.json",
+                                        "sentence_albert_config.json",     "sentence_xlm-roberta_config.json",
+                                        "sentence_xlnet_config.json"};
     static const char *const known[] = {"max_seq_length",
                                         "do_lower_case",
                                         "transformer_task",

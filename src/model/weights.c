@@ -2,46 +2,24 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "model/family.h"
+#include "model/tensor_names.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { NAME_BYTES = 256 };
-
-/* The tensors' source while they are handed over: a folder's files, or random numbers where files is NULL. */
+/* The tensors' source while they are handed over: a folder's files, or random numbers where has_files is false. */
 typedef struct loader {
-    fbt_backend *b; /* NULL: names, shapes and types are checked, and nothing is read or handed over */
-    const fbt_model_shape *shape;
+    fbt_backend *b;
     const fbt_model_options *options;
-    const fbt_safetensors *files;
+    bool has_files;
+    fbt_tensor_source source;
     uint64_t seed;
-    uint32_t n_drawn;      /* random tensors so far */
-    const char *prefix;    /* of the encoder's tensors: "roberta.", "bert." or "" */
-    char base[NAME_BYTES]; /* what all names start with at the moment */
-    float *weight;         /* room for the largest matrix */
-    float *bias;
+    uint32_t n_drawn;     /* random tensors so far */
+    float *weight, *bias; /* memory for the largest matrix */
     fbt_weights *weights;
+    fbt_tensor_walk walk;
 } loader;
-
-static __attribute__((format(printf, 2, 3))) void set_base(loader *l, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(l->base, sizeof l->base, format, arguments);
-    va_end(arguments);
-}
-
-static const fbt_tensor *find(const loader *l, const char *name, const char *suffix)
-{
-    char full[2 * NAME_BYTES];
-    snprintf(full, sizeof full, "%s%s%s", l->base, name, suffix);
-    return fbt_safetensors_find(l->files, full);
-}
 
 /* Uniform numbers of mean `centre` and standard deviation 0.02, as models are initialised. */
 static void draw(loader *l, float centre, int64_t n, float *values)
@@ -58,53 +36,10 @@ static void draw(loader *l, float centre, int64_t n, float *values)
     }
 }
 
-/* n_columns = 0: a vector. */
-static fbt_status check_shape(const fbt_tensor *tensor, int64_t n_rows, int64_t n_columns)
-{
-    int64_t found_rows = tensor->n_dims > 0 ? tensor->shape[0] : 0;
-    int64_t found_columns = tensor->n_dims > 1 ? tensor->shape[1] : 0;
-    if (tensor->n_dims != (n_columns > 0 ? 2 : 1) || found_rows != n_rows || found_columns != n_columns) {
-        return fbt_fail(FBT_ERR_MODEL,
-                        "%s: tensor '%s' has %d dimensions, [%" PRId64 ", %" PRId64
-                        "], where config.json asks for %d, [%" PRId64 ", %" PRId64 "]",
-                        tensor->path, tensor->name, tensor->n_dims, found_rows, found_columns, n_columns > 0 ? 2 : 1,
-                        n_rows, n_columns);
-    }
-    return FBT_OK;
-}
-
-static fbt_status find_required(const loader *l, const char *name, const char *suffix, int64_t n_rows,
-                                int64_t n_columns, const fbt_tensor **tensor)
-{
-    *tensor = find(l, name, suffix);
-    if (*tensor == NULL) {
-        return fbt_fail(FBT_ERR_MODEL, "%s: tensor '%s%s%s' is missing", fbt_safetensors_path(l->files), l->base, name,
-                        suffix);
-    }
-    return check_shape(*tensor, n_rows, n_columns);
-}
-
-static fbt_status check_dtype(const fbt_tensor *tensor)
-{
-    fbt_dtype dtype;
-    return fbt_tensor_dtype(tensor, &dtype);
-}
-
 /* All of a tensor as floats. Its pages are not needed again. */
-static fbt_status take(loader *l, const char *name, const char *suffix, int64_t n_rows, int64_t n_columns,
-                       float *values)
+static fbt_status read_all(const fbt_tensor *tensor, float *values)
 {
     fbt_status status = FBT_OK;
-    const fbt_tensor *tensor;
-    if (l->files == NULL) {
-        draw(l, 0, n_columns > 0 ? n_rows * n_columns : n_rows, values);
-        goto done;
-    }
-    FBT_TRY(find_required(l, name, suffix, n_rows, n_columns, &tensor));
-    if (l->b == NULL) {
-        FBT_TRY(check_dtype(tensor));
-        goto done;
-    }
     FBT_TRY(fbt_tensor_floats(tensor, 0, tensor->n_items, values));
     fbt_tensor_release_pages(tensor);
 done:
@@ -114,118 +49,117 @@ done:
 static fbt_status give_buffer(loader *l, const float *values, int64_t n, fbt_buffer **buffer)
 {
     fbt_status status = FBT_OK;
-    int64_t n_bytes = n * (int64_t)sizeof *values;
-    if (l->b == NULL) {
-        return FBT_OK;
-    }
+    const int64_t n_bytes = n * (int64_t)sizeof *values;
     FBT_TRY(fbt_buffer_new(l->b, n_bytes, buffer));
     FBT_TRY(fbt_buffer_write(l->b, *buffer, values, n_bytes));
-    l->weights->n_parameters += n;
 done:
     return status;
 }
 
-/* As take, of what goes into a matrix. */
-static fbt_status take_matrix(loader *l, const char *name, const char *suffix, int64_t n_rows, int64_t n_columns,
-                              float *values)
-{
-    const fbt_tensor *tensor;
-    if (l->options->is_imported && l->files != NULL) {
-        return find_required(l, name, suffix, n_rows, n_columns, &tensor);
-    }
-    return take(l, name, suffix, n_rows, n_columns, values);
-}
-
-/* Linear layers `names`, [n_out, n_in] each, stacked to one matrix. */
-static fbt_status load_dense(loader *l, const char *const *names, int64_t n_names, int64_t n_out, int64_t n_in,
-                             fbt_dense *dense)
+/* What another process has handed over already is not read again. */
+static fbt_status read_matrix(loader *l, int64_t i, float *weight, float *bias)
 {
     fbt_status status = FBT_OK;
-    for (int64_t i = 0; i < n_names; i++) {
-        FBT_TRY(take_matrix(l, names[i], ".weight", n_out, n_in, l->weight + i * n_out * n_in));
-        FBT_TRY(take_matrix(l, names[i], ".bias", n_out, 0, l->bias + i * n_out));
+    const fbt_tensor *tensors[2];
+    const fbt_tensor_walk *w = &l->walk;
+    if (!l->has_files) {
+        draw(l, 0, w->rows * w->columns, weight);
+        draw(l, 0, w->rows, bias);
+    } else if (!l->options->is_imported) {
+        FBT_TRY(fbt_tensor_source_find(&l->source, w, i, &tensors[0], &tensors[1]));
+        FBT_TRY(read_all(tensors[0], weight));
+        FBT_TRY(read_all(tensors[1], bias));
     }
-    dense->n_out = n_names * n_out;
-    dense->n_in = n_in;
-    if (l->b == NULL) {
-        goto done;
+done:
+    return status;
+}
+
+/* The step's matrices, stacked to one. */
+static fbt_status load_dense(loader *l, fbt_dense *dense)
+{
+    fbt_status status = FBT_OK;
+    const fbt_tensor_walk *w = &l->walk;
+    for (int64_t i = 0; i < w->n_rules; i++) {
+        FBT_TRY(read_matrix(l, i, l->weight + i * w->rows * w->columns, l->bias + i * w->rows));
     }
+    dense->n_out = w->n_rules * w->rows;
+    dense->n_in = w->columns;
+    dense->operation = w->rules->operation;
     FBT_TRY(fbt_matrix_new(
         l->b,
-        &(fbt_matrix_spec){.weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = n_in},
+        &(fbt_matrix_spec){
+            .weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = dense->n_in},
         &dense->matrix));
-    l->weights->n_parameters += dense->n_out * (n_in + 1);
 done:
     return status;
 }
 
-/* Older checkpoints call the two vectors gamma and beta; one that has both names says two things. */
-static fbt_status load_norm(loader *l, const char *name, fbt_norm_weights *norm)
+static fbt_status load_norm(loader *l, fbt_norm *norm)
 {
     fbt_status status = FBT_OK;
-    int64_t n = l->shape->n_hidden;
-    int is_old = l->files != NULL && find(l, name, ".weight") == NULL && find(l, name, ".gamma") != NULL;
-    if (l->files != NULL && !is_old && find(l, name, ".gamma") != NULL) {
-        FBT_FAIL(FBT_ERR_MODEL,
-                 "%s: holds both '%s%s.weight' and '%s%s.gamma', which are one vector's new and old name",
-                 fbt_safetensors_path(l->files), l->base, name, l->base, name);
+    const fbt_tensor *tensors[2];
+    const int64_t n = l->walk.rows;
+    fbt_buffer *vectors[2] = {NULL, NULL};
+    if (l->has_files) {
+        FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &tensors[0], &tensors[1]));
     }
-    if (l->files == NULL) {
-        draw(l, 1, n, l->bias);
-    } else {
-        FBT_TRY(take(l, name, is_old ? ".gamma" : ".weight", n, 0, l->bias));
+    for (int i = 0; i < 2; i++) {
+        if (l->has_files) {
+            FBT_TRY(read_all(tensors[i], l->bias));
+        } else {
+            draw(l, i == 0 ? 1 : 0, n, l->bias);
+        }
+        FBT_TRY(give_buffer(l, l->bias, n, &vectors[i]));
     }
-    FBT_TRY(give_buffer(l, l->bias, n, &norm->gamma));
-    FBT_TRY(take(l, name, is_old ? ".beta" : ".bias", n, 0, l->bias));
-    FBT_TRY(give_buffer(l, l->bias, n, &norm->beta));
 done:
+    *norm = (fbt_norm){.gamma = vectors[0], .beta = vectors[1], .epsilon = l->walk.shape->epsilon};
     return status;
 }
 
 /* A file's table where it can be read in place, else a copy. */
-static fbt_status load_table(loader *l, const char *name, int64_t n_rows, float **copy, fbt_table **table,
-                             size_t *item_bytes)
+static fbt_status load_table(loader *l, fbt_lookup *lookup)
 {
     fbt_status status = FBT_OK;
-    const fbt_tensor *tensor = NULL;
-    int64_t n_columns = l->shape->n_hidden;
+    const fbt_tensor *tensor = NULL, *none;
+    const int64_t n_rows = l->walk.rows, n_columns = l->walk.columns;
     const void *rows;
     fbt_dtype dtype = FBT_F32;
-    if (l->files != NULL) {
-        FBT_TRY(find_required(l, name, ".weight", n_rows, n_columns, &tensor));
+    if (l->has_files) {
+        FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &tensor, &none));
         FBT_TRY(fbt_tensor_dtype(tensor, &dtype));
-    }
-    if (l->b == NULL) {
-        goto done;
     }
     if (tensor != NULL && (uintptr_t)tensor->data % fbt_dtype_bytes(dtype) == 0) {
         FBT_TRY(fbt_tensor_check_finite(tensor));
         rows = tensor->data;
     } else {
         dtype = FBT_F32;
-        FBT_TRY(fbt_memory_alloc(copy, n_rows * n_columns, sizeof **copy));
-        FBT_TRY(take(l, name, ".weight", n_rows, n_columns, *copy));
-        rows = *copy;
+        FBT_TRY(fbt_memory_alloc(&lookup->copy, n_rows * n_columns, sizeof *lookup->copy));
+        if (tensor != NULL) {
+            FBT_TRY(read_all(tensor, lookup->copy));
+        } else {
+            draw(l, 0, n_rows * n_columns, lookup->copy);
+        }
+        rows = lookup->copy;
     }
-    FBT_TRY(fbt_table_new(l->b, rows, dtype, n_rows, n_columns, table));
-    *item_bytes = fbt_dtype_bytes(dtype);
-    l->weights->n_parameters += n_rows * n_columns;
+    FBT_TRY(fbt_table_new(l->b, rows, dtype, n_rows, n_columns, &lookup->table));
+    lookup->item_bytes = fbt_dtype_bytes(dtype);
 done:
     return status;
 }
 
-/* Population standard deviation of the word embeddings, in double and in one order. */
+/* Population standard deviation of the word embeddings, which the walk is at, in double and in one order. */
 static fbt_status measure_embedding(loader *l, const float *copy, double *deviation)
 {
     fbt_status status = FBT_OK;
-    const fbt_tensor *tensor = copy == NULL ? find(l, "word_embeddings", ".weight") : NULL;
-    int64_t n_columns = l->shape->n_hidden;
-    double sum = 0;
-    double sum_squares = 0;
-    for (int64_t i = 0; i < l->shape->vocab_size; i++) {
+    const fbt_tensor *tensor = NULL, *none;
+    const int64_t n_rows = l->walk.rows, n_columns = l->walk.columns;
+    double sum = 0, sum_squares = 0;
+    if (copy == NULL) {
+        FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &tensor, &none));
+    }
+    for (int64_t i = 0; i < n_rows; i++) {
         const float *row = copy == NULL ? l->bias : copy + i * n_columns;
-        double row_sum = 0;
-        double row_squares = 0;
+        double row_sum = 0, row_squares = 0;
         if (copy == NULL) {
             FBT_TRY(fbt_tensor_floats(tensor, i * n_columns, n_columns, l->bias));
         }
@@ -236,7 +170,7 @@ static fbt_status measure_embedding(loader *l, const float *copy, double *deviat
         sum += row_sum;
         sum_squares += row_squares;
     }
-    double n_items = (double)l->shape->vocab_size * (double)n_columns;
+    const double n_items = (double)n_rows * (double)n_columns;
     *deviation = sqrt(fmax(0, sum_squares / n_items - sum / n_items * (sum / n_items)));
     if (tensor != NULL) {
         fbt_tensor_release_pages(tensor);
@@ -245,182 +179,92 @@ done:
     return status;
 }
 
-static fbt_status load_embeddings(loader *l)
+/* The label words' rows of the output matrix and entries of its bias. */
+static fbt_status read_label_rows(loader *l, float *rows, float *bias)
 {
     fbt_status status = FBT_OK;
-    const fbt_model_shape *s = l->shape;
-    fbt_weights *w = l->weights;
-    size_t type_bytes;
-    set_base(l, "%sembeddings.", l->prefix);
-    FBT_TRY(load_table(l, "word_embeddings", s->vocab_size, &w->copies[0], &w->word, &w->word_bytes));
-    FBT_TRY(load_table(l, "position_embeddings", s->n_positions + s->position_offset, &w->copies[1], &w->position,
-                       &w->position_bytes));
-    if (s->n_types > 0) {
-        FBT_TRY(load_table(l, "token_type_embeddings", s->n_types, &w->copies[2], &w->type, &type_bytes));
-    }
-    FBT_TRY(load_norm(l, "LayerNorm", &w->embedding_norm));
-    if (l->b != NULL) {
-        FBT_TRY(measure_embedding(l, w->copies[0], &w->embedding_std));
-    }
-done:
-    return status;
-}
-
-static fbt_status load_layer(loader *l, int64_t index, int is_split, fbt_layer *layer)
-{
-    static const char *const attention[] = {"attention.self.query", "attention.self.key", "attention.self.value"};
-    static const char *const output[] = {"attention.output.dense"};
-    static const char *const up[] = {"intermediate.dense"};
-    static const char *const down[] = {"output.dense"};
-    fbt_status status = FBT_OK;
-    int64_t n_hidden = l->shape->n_hidden;
-    int64_t n_wide = l->shape->n_intermediate;
-    set_base(l, "%sencoder.layer.%" PRId64 ".", l->prefix, index);
-    if (is_split) {
-        FBT_TRY(load_dense(l, attention, 1, n_hidden, n_hidden, &layer->query));
-        FBT_TRY(load_dense(l, attention + 1, 2, n_hidden, n_hidden, &layer->key_value));
-    } else {
-        FBT_TRY(load_dense(l, attention, 3, n_hidden, n_hidden, &layer->qkv));
-    }
-    FBT_TRY(load_dense(l, output, 1, n_hidden, n_hidden, &layer->output));
-    FBT_TRY(load_norm(l, "attention.output.LayerNorm", &layer->output_norm));
-    FBT_TRY(load_dense(l, up, 1, n_wide, n_hidden, &layer->up));
-    FBT_TRY(load_dense(l, down, 1, n_hidden, n_wide, &layer->down));
-    FBT_TRY(load_norm(l, "output.LayerNorm", &layer->down_norm));
-done:
-    return status;
-}
-
-/* The output matrix of a masked language model: its own, or the word embeddings. transformers 5, too, takes a matrix of
- * its own that differs from the word embeddings, whatever tie_word_embeddings says. */
-static fbt_status find_decoder(loader *l, const fbt_tensor **decoder)
-{
-    const fbt_model_shape *s = l->shape;
-    *decoder = find(l, "decoder", ".weight");
-    if (*decoder == NULL && s->is_untied) {
-        return fbt_fail(FBT_ERR_MODEL,
-                        "%s: tensor '%sdecoder.weight' is missing, and tie_word_embeddings is false in config.json",
-                        fbt_safetensors_path(l->files), l->base);
-    }
-    if (*decoder == NULL) {
-        set_base(l, "%sembeddings.", l->prefix);
-        *decoder = find(l, "word_embeddings", ".weight");
-    }
-    return check_shape(*decoder, s->vocab_size, s->n_hidden);
-}
-
-/* The label words' rows of the output matrix and entries of its bias. Where a checkpoint has both `decoder.bias` and
- * `bias`, they are one parameter under two names or, with an untied head, the former is the one in use.
- * `base`: what the head's names start with. */
-static fbt_status load_label_rows(loader *l, const char *base, float *rows, float *bias)
-{
-    fbt_status status = FBT_OK;
-    const fbt_tensor *decoder;
-    int64_t n_hidden = l->shape->n_hidden;
-    set_base(l, "%s", base);
-    const fbt_tensor *offsets = find(l, "decoder", ".bias");
-    if (offsets == NULL) {
-        FBT_TRY(find_required(l, "bias", "", l->shape->vocab_size, 0, &offsets));
-    }
-    FBT_TRY(check_shape(offsets, l->shape->vocab_size, 0));
-    FBT_TRY(find_decoder(l, &decoder));
-    FBT_TRY(check_dtype(offsets));
-    FBT_TRY(check_dtype(decoder));
+    const fbt_tensor *output, *offsets;
+    const int64_t n_columns = l->walk.columns;
+    FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &output, &offsets));
     for (int64_t i = 0; i < l->options->n_labels; i++) {
-        int64_t id = l->options->label_token_ids[i];
-        FBT_TRY(fbt_tensor_floats(decoder, id * n_hidden, n_hidden, rows + i * n_hidden));
+        const int64_t id = l->options->label_token_ids[i];
+        FBT_TRY(fbt_tensor_floats(output, id * n_columns, n_columns, rows + i * n_columns));
         FBT_TRY(fbt_tensor_floats(offsets, id, 1, bias + i));
     }
 done:
     return status;
 }
 
-static fbt_status load_labels(loader *l, const char *base, fbt_head *head)
+static fbt_status load_labels(loader *l, fbt_label_rows *labels)
 {
     fbt_status status = FBT_OK;
     float *rows = NULL;
-    int64_t n_labels = l->options->n_labels;
-    int64_t n_rows = n_labels * l->shape->n_hidden;
-    FBT_TRY(fbt_memory_alloc(&rows, n_rows + n_labels, sizeof *rows));
-    if (l->files == NULL) {
-        draw(l, 0, n_rows + n_labels, rows);
+    const int64_t n_labels = l->options->n_labels, n_items = n_labels * l->walk.columns;
+    FBT_TRY(fbt_memory_alloc(&rows, n_items + n_labels, sizeof *rows));
+    if (l->has_files) {
+        FBT_TRY(read_label_rows(l, rows, rows + n_items));
     } else {
-        FBT_TRY(load_label_rows(l, base, rows, rows + n_rows));
+        draw(l, 0, n_items + n_labels, rows);
     }
-    FBT_TRY(give_buffer(l, rows, n_rows, &head->labels));
-    FBT_TRY(give_buffer(l, rows + n_rows, n_labels, &head->bias));
+    FBT_TRY(give_buffer(l, rows, n_items, &labels->rows));
+    FBT_TRY(give_buffer(l, rows + n_items, n_labels, &labels->bias));
 done:
     free(rows);
     return status;
 }
 
-/* RoBERTa's head always uses erf-GELU, BERT's the layers' activation. */
-static fbt_status load_head(loader *l, fbt_head *head)
+/* Where the step's parameters go. */
+static void *place_of(fbt_weights *weights, const fbt_tensor_walk *walk)
 {
-    static const char *const roberta[] = {"dense"};
-    static const char *const bert[] = {"transform.dense"};
-    fbt_status status = FBT_OK;
-    int is_bert = strcmp(l->shape->family, "bert") == 0;
-    const char *base = is_bert ? "cls.predictions." : "lm_head.";
-    set_base(l, "%s", base);
-    if (l->files != NULL && find(l, is_bert ? bert[0] : roberta[0], ".weight") == NULL) {
-        FBT_FAIL(FBT_ERR_MODEL,
-                 "%s: the model has no masked language model head (tensor '%s%s.weight'), which a data set with a mask "
-                 "needs: "
-                 "use the ForMaskedLM checkpoint, or prepare the data set for embedding readout",
-                 fbt_safetensors_path(l->files), l->base, is_bert ? bert[0] : roberta[0]);
-    }
-    head->activation = is_bert ? l->shape->activation : FBT_ACT_GELU_ERF;
-    FBT_TRY(load_dense(l, is_bert ? bert : roberta, 1, l->shape->n_hidden, l->shape->n_hidden, &head->dense));
-    FBT_TRY(load_norm(l, is_bert ? "transform.LayerNorm" : "layer_norm", &head->norm));
-    FBT_TRY(load_labels(l, base, head));
-done:
-    return status;
+    void *const whole[] = {
+        [FBT_PART_MODEL] = weights, [FBT_PART_LAYER] = &weights->layers[walk->layer], [FBT_PART_HEAD] = &weights->head};
+    return (char *)whole[walk->rules->part] + walk->to;
 }
 
-/* Checkpoints name the encoder's tensors with their class's prefix or without. */
-static fbt_status find_prefix(loader *l)
+static fbt_status load_step(loader *l)
 {
-    const bool is_bert = strcmp(l->shape->family, "bert") == 0;
-    const char *const prefixes[] = {"", is_bert ? "bert." : "roberta."};
-    int n_found = 0;
-    l->prefix = "";
-    if (l->files == NULL) {
-        return FBT_OK;
-    }
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        set_base(l, "%sembeddings.", prefixes[i]);
-        if (find(l, "word_embeddings", ".weight") != NULL) {
-            l->prefix = prefixes[i];
-            n_found++;
-        }
-    }
-    if (n_found == 0) {
-        return fbt_fail(FBT_ERR_MODEL,
-                        "%s: tensor 'embeddings.word_embeddings.weight' is missing (with prefix %s or none): these are "
-                        "not the weights of a %s encoder, which config.json's model_type says they are",
-                        fbt_safetensors_path(l->files), prefixes[1], is_bert ? "BERT" : "RoBERTa");
-    }
-    if (n_found > 1) {
-        return fbt_fail(FBT_ERR_MODEL,
-                        "%s: holds 'embeddings.word_embeddings.weight' twice, with prefix %s and without: which of the "
-                        "two encoders is the model's cannot be told; remove the other",
-                        fbt_safetensors_path(l->files), prefixes[1]);
+    void *place = place_of(l->weights, &l->walk);
+    switch (l->walk.rules->kind) {
+    case FBT_TENSOR_TABLE:
+        return load_table(l, place);
+    case FBT_TENSOR_DENSE:
+        return load_dense(l, place);
+    case FBT_TENSOR_NORM:
+        return load_norm(l, place);
+    case FBT_TENSOR_LABELS:
+        return load_labels(l, place);
     }
     return FBT_OK;
 }
 
 /* Before memory is taken by config.json's word: what it says must be what the files hold. */
-static fbt_status check_sizes(loader *l)
+static fbt_status check_all(const fbt_tensor_source *source, const fbt_model_shape *shape, fbt_readout readout)
 {
     fbt_status status = FBT_OK;
-    const fbt_model_shape *s = l->shape;
-    const fbt_tensor *tensor;
-    set_base(l, "%sembeddings.", l->prefix);
-    FBT_TRY(find_required(l, "word_embeddings", ".weight", s->vocab_size, s->n_hidden, &tensor));
-    set_base(l, "%sencoder.layer.0.", l->prefix);
-    FBT_TRY(find_required(l, "attention.self.query", ".weight", s->n_hidden, s->n_hidden, &tensor));
-    FBT_TRY(find_required(l, "intermediate.dense", ".weight", s->n_intermediate, s->n_hidden, &tensor));
+    const fbt_tensor *tensors[2];
+    fbt_tensor_walk walk = fbt_tensor_walk_begin(shape, readout, false);
+    while (fbt_tensor_walk_next(&walk)) {
+        for (int64_t i = 0; i < walk.n_rules; i++) {
+            FBT_TRY(fbt_tensor_source_find(source, &walk, i, &tensors[0], &tensors[1]));
+        }
+    }
+done:
+    return status;
+}
+
+/* Memory for the largest matrix, its bias, and a row of any table or vector. */
+static fbt_status new_scratch(loader *l)
+{
+    fbt_status status = FBT_OK;
+    int64_t n_weights = 1, n_bias = 1;
+    for (fbt_tensor_walk w = l->walk; fbt_tensor_walk_next(&w);) {
+        const int64_t rows = w.n_rules * w.rows, n = w.rules->kind == FBT_TENSOR_DENSE ? rows * w.columns : 0;
+        const int64_t n_row = w.rules->kind == FBT_TENSOR_TABLE ? w.columns : rows;
+        n_weights = n > n_weights ? n : n_weights;
+        n_bias = w.rules->kind != FBT_TENSOR_LABELS && n_row > n_bias ? n_row : n_bias;
+    }
+    FBT_TRY(fbt_memory_alloc(&l->weight, n_weights, sizeof *l->weight));
+    FBT_TRY(fbt_memory_alloc(&l->bias, n_bias, sizeof *l->bias));
 done:
     return status;
 }
@@ -428,24 +272,16 @@ done:
 static fbt_status load_all(loader *l)
 {
     fbt_status status = FBT_OK;
-    const fbt_model_shape *s = l->shape;
     fbt_weights *w = l->weights;
-    int64_t n_wide = s->n_intermediate > 3 * s->n_hidden ? s->n_intermediate : 3 * s->n_hidden;
-    FBT_TRY(find_prefix(l));
-    if (l->files != NULL) {
-        FBT_TRY(check_sizes(l));
-    }
-    FBT_TRY(fbt_memory_alloc(&l->weight, n_wide * s->n_hidden, sizeof *l->weight));
-    FBT_TRY(fbt_memory_alloc(&l->bias, n_wide, sizeof *l->bias));
-    FBT_TRY(fbt_memory_alloc(&w->layers, s->n_layers, sizeof *w->layers));
-    w->n_layers = s->n_layers;
-    w->splits_last_layer = fbt_model_reads_one_row(s, l->options->readout) && !l->options->full_last_layer;
-    FBT_TRY(load_embeddings(l));
-    for (int64_t i = 0; i < s->n_layers; i++) {
-        FBT_TRY(load_layer(l, i, w->splits_last_layer && i == s->n_layers - 1, &w->layers[i]));
-    }
-    if (l->options->readout == FBT_READOUT_MASK) {
-        FBT_TRY(load_head(l, &w->head));
+    FBT_TRY(new_scratch(l));
+    FBT_TRY(fbt_memory_alloc(&w->layers, w->shape->n_layers, sizeof *w->layers));
+    while (fbt_tensor_walk_next(&l->walk)) {
+        const fbt_tensor_items items = fbt_tensor_walk_items(&l->walk, l->options->n_labels);
+        FBT_TRY(load_step(l));
+        w->n_parameters += items.matrix + items.table + items.vector;
+        if (l->walk.rules == w->shape->family->tensors->rules) {
+            FBT_TRY(measure_embedding(l, w->word.copy, &w->embedding_std));
+        }
     }
 done:
     free(l->weight);
@@ -457,58 +293,65 @@ fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, c
                             const fbt_model_options *options, fbt_weights *weights)
 {
     fbt_status status = FBT_OK;
+    const bool is_split = fbt_model_splits_last_layer(shape, options);
+    loader l = {.b = b, .options = options, .has_files = folder != NULL, .seed = seed, .weights = weights};
+    *weights = (fbt_weights){.shape = shape, .readout = options->readout, .splits_last_layer = is_split};
+    l.walk = fbt_tensor_walk_begin(shape, options->readout, is_split);
     if (folder != NULL) {
         FBT_TRY(fbt_safetensors_open(folder, &weights->files));
+        FBT_TRY(fbt_tensor_source_open(weights->files, shape, &l.source));
+        FBT_TRY(check_all(&l.source, shape, options->readout));
     }
-    FBT_TRY(load_all(&(loader){
-        .b = b, .shape = shape, .options = options, .files = weights->files, .seed = seed, .weights = weights}));
+    FBT_TRY(load_all(&l));
 done:
     return status;
 }
 
 fbt_status fbt_weights_check(const fbt_safetensors *files, const fbt_model_shape *shape, fbt_readout readout)
 {
-    fbt_weights weights = {0};
-    const fbt_model_options options = {.readout = readout};
-    const fbt_status status =
-        load_all(&(loader){.shape = shape, .options = &options, .files = files, .weights = &weights});
-    free(weights.layers);
+    fbt_status status = FBT_OK;
+    fbt_tensor_source source;
+    FBT_TRY(fbt_tensor_source_open(files, shape, &source));
+    FBT_TRY(check_all(&source, shape, readout));
+done:
     return status;
 }
 
-static void clear_norm(fbt_backend *b, fbt_norm_weights *norm)
+static void free_buffer(fbt_backend *b, const fbt_buffer *buffer)
 {
-    fbt_buffer_free(b, norm->gamma);
-    fbt_buffer_free(b, norm->beta);
+    fbt_buffer_free(b, (fbt_buffer *)(uintptr_t)buffer);
 }
 
-static void clear_layer(fbt_backend *b, fbt_layer *layer)
+static void free_step(fbt_backend *b, const fbt_tensor_rule *rule, void *place)
 {
-    fbt_dense *const all[] = {&layer->qkv, &layer->query, &layer->key_value, &layer->output, &layer->up, &layer->down};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        fbt_matrix_free(b, all[i]->matrix);
+    switch (rule->kind) {
+    case FBT_TENSOR_TABLE:
+        fbt_table_free(b, ((fbt_lookup *)place)->table);
+        free(((fbt_lookup *)place)->copy);
+        break;
+    case FBT_TENSOR_DENSE:
+        fbt_matrix_free(b, ((fbt_dense *)place)->matrix);
+        break;
+    case FBT_TENSOR_NORM:
+        free_buffer(b, ((fbt_norm *)place)->gamma);
+        free_buffer(b, ((fbt_norm *)place)->beta);
+        break;
+    case FBT_TENSOR_LABELS:
+        break; /* an embedding readout has them too */
     }
-    clear_norm(b, &layer->output_norm);
-    clear_norm(b, &layer->down_norm);
 }
 
 void fbt_weights_clear(fbt_backend *b, fbt_weights *weights)
 {
-    for (int64_t i = 0; i < weights->n_layers; i++) {
-        clear_layer(b, &weights->layers[i]);
+    if (weights->shape != NULL && weights->layers != NULL) {
+        fbt_tensor_walk walk = fbt_tensor_walk_begin(weights->shape, weights->readout, weights->splits_last_layer);
+        while (fbt_tensor_walk_next(&walk)) {
+            free_step(b, walk.rules, place_of(weights, &walk));
+        }
     }
+    fbt_buffer_free(b, weights->head.labels.rows);
+    fbt_buffer_free(b, weights->head.labels.bias);
     free(weights->layers);
-    fbt_table_free(b, weights->word);
-    fbt_table_free(b, weights->position);
-    fbt_table_free(b, weights->type);
-    clear_norm(b, &weights->embedding_norm);
-    fbt_matrix_free(b, weights->head.dense.matrix);
-    clear_norm(b, &weights->head.norm);
-    fbt_buffer_free(b, weights->head.labels);
-    fbt_buffer_free(b, weights->head.bias);
-    for (size_t i = 0; i < sizeof weights->copies / sizeof weights->copies[0]; i++) {
-        free(weights->copies[i]);
-    }
     fbt_safetensors_close(weights->files);
     *weights = (fbt_weights){0};
 }

@@ -1,5 +1,4 @@
-/* An encoder's frozen weights in the hands of a backend: BERT and RoBERTa, with or without masked language model head.
- */
+/* A model's frozen weights in the hands of a backend, loaded as the family's table of tensors says. */
 #ifndef FBT_MODEL_WEIGHTS_H
 #define FBT_MODEL_WEIGHTS_H
 
@@ -8,54 +7,60 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* y = x W^T + bias with W: [n_out, n_in]. */
 typedef struct fbt_dense {
     fbt_matrix *matrix;
     int64_t n_out, n_in;
+    fbt_model_operation operation; /* what its products are profiled as */
 } fbt_dense;
 
-/* Of a layer norm; float [n_hidden] each. */
-typedef struct fbt_norm_weights {
-    fbt_buffer *gamma, *beta;
-} fbt_norm_weights;
+typedef struct fbt_lookup {
+    fbt_table *table;  /* NULL: the model has none */
+    size_t item_bytes; /* of one of its numbers    */
+    float *copy;       /* NULL: borrowed from the file */
+} fbt_lookup;
 
-/* Queries, keys and values are one product [3H, H] in this order; where only some rows' queries are wanted they are
- * two, and the unused ones are empty. */
+/* Queries, keys and values are one product in this order; where only some rows' queries are wanted they are two, and
+ * the unused ones are empty. */
 typedef struct fbt_layer {
     fbt_dense qkv;
     fbt_dense query, key_value;
     fbt_dense output, up, down;
-    fbt_norm_weights output_norm, down_norm;
+    fbt_norm output_norm, down_norm; /* behind the products of their names, with the residual */
 } fbt_layer;
 
-/* Mask readout. Of the output matrix only the label words' rows. */
-typedef struct fbt_head {
+/* What features are compared with: label words' rows of the output matrix, or label texts' embeddings. */
+typedef struct fbt_label_rows {
+    fbt_buffer *rows; /* float [n_labels, n_hidden]; of label texts: made by the model's owner */
+    fbt_buffer *bias; /* float [n_labels]; NULL: none                                         */
+} fbt_label_rows;
+
+/* In front of the output matrix. */
+typedef struct fbt_head_weights {
     fbt_dense dense;
-    fbt_activation activation;
-    fbt_norm_weights norm;
-    fbt_buffer *labels; /* float [n_labels, H]; embedding readout: made by the model's owner */
-    fbt_buffer *bias;   /* float [n_labels]; embedding readout: NULL                          */
-} fbt_head;
+    fbt_norm norm;
+    fbt_label_rows labels;
+} fbt_head_weights;
 
 /* Zero-initialise before loading. */
 typedef struct fbt_weights {
-    fbt_table *word, *position, *type; /* type: NULL where n_types is 0 */
-    fbt_norm_weights embedding_norm;
-    fbt_layer *layers;
-    int64_t n_layers;
-    fbt_head head;
-    int splits_last_layer;             /* the last layer has query and key_value instead of qkv */
-    size_t word_bytes, position_bytes; /* of one item of these tables */
+    const fbt_model_shape *shape; /* borrowed */
+    fbt_lookup word, position, type;
+    fbt_norm embedding_norm;
+    fbt_layer *layers; /* [n_layers] */
+    fbt_head_weights head;
+    fbt_readout readout;
+    bool splits_last_layer; /* the last layer has query and key_value instead of qkv */
     double embedding_std;
     int64_t n_parameters;
     fbt_safetensors *files; /* open while tables borrow from it; NULL for random weights */
-    float *copies[3];       /* tables that could not be borrowed                          */
 } fbt_weights;
 
 /* Loads from `folder`, or makes random weights from `seed` where it is NULL. After a failure the weights are to be
- * cleared like loaded ones. Errors: as fbt_model_open. */
+ * cleared like loaded ones. shape must outlive them. Errors: as fbt_model_open. */
 fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, const fbt_model_shape *shape,
                             const fbt_model_options *options, fbt_weights *weights);
 void fbt_weights_clear(fbt_backend *b, fbt_weights *weights);

@@ -15,6 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct fbt_run_file fbt_run_file;
 
 typedef enum fbt_run_status { FBT_RUN_RUNNING, FBT_RUN_INTERRUPTED, FBT_RUN_FINISHED, FBT_RUN_FAILED } fbt_run_status;
@@ -125,5 +129,9 @@ int64_t fbt_run_file_bytes(const fbt_run_file *file);
 
 /* Frees; does not write. NULL is fine. */
 void fbt_run_file_free(fbt_run_file *file);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

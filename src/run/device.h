@@ -10,6 +10,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The ranks of comm on this rank's device, in rank order. Collective over comm. Release *ranks with fbt_comm_free. */
 fbt_status fbt_device_split(const fbt_comm *comm, fbt_backend *b, fbt_comm **ranks);
 
@@ -42,5 +46,9 @@ fbt_status fbt_device_open_model(const fbt_comm *comm, const fbt_comm *ranks, fb
 /* Closes model and backend (NULL is fine) on every rank, on the device's first rank, whose matrices the others may use,
  * last. Collective over the device's ranks; ranks is NULL where they were never found. */
 void fbt_device_close_model(const fbt_comm *ranks, fbt_backend *b, fbt_model *model);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -27,6 +27,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct fbt_experiment fbt_experiment;
 
 /* What is to be run. Borrowed until fbt_experiment_close; members that are 0 or NULL mean what is said first. */
@@ -79,8 +83,8 @@ void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *
 typedef struct fbt_experiment_memory {
     fbt_model_plan plan;
     fbt_device_memory device;
-    int64_t n_rows; /* of the largest batch */
-    int n_ranks;    /* that share the device */
+    int64_t n_rows;        /* of the largest batch */
+    int n_ranks;           /* that share the device */
     const char *precision; /* "fp32"; lives as long as the program */
 } fbt_experiment_memory;
 fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment_memory *memory);
@@ -94,5 +98,9 @@ fbt_status fbt_experiment_list_devices(fbt_experiment *experiment, const char **
  * asked for; the run file says so and the run can be resumed. Collective over comm, with the same errors as above;
  * after a failure the finished rounds are kept. */
 fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -135,7 +135,7 @@ static fbt_status check_padding(const fbt_dataset *dataset, const fbt_settings *
                  {"dev", dataset->dev.tokens, n_tokens_of(&dataset->dev)},
                  {"test", dataset->test.tokens, n_tokens_of(&dataset->test)},
                  {"labels", dataset->label_tokens, n_label_tokens}};
-    const int64_t pad = shape->position_offset - 1;
+    const int64_t pad = shape->padding_token;
     for (int i = 0; pad >= 0 && i < 4; i++) {
         int64_t at = find_padding(parts[i].tokens, parts[i].n_tokens, pad);
         if (at < parts[i].n_tokens) {
@@ -162,7 +162,7 @@ static fbt_status read_shape(const fbt_dataset *dataset, const fbt_settings *set
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_model_read_shape(settings->model.path, shape));
-    if (dataset->readout == FBT_READOUT_EMBEDDING) {
+    if (!fbt_readout_scores_words(dataset->readout)) {
         FBT_TRY(fbt_model_read_pooling(settings->model.path, shape));
     }
 done:

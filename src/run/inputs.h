@@ -13,6 +13,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What a file was when it was read: a path that leads to another file later is read again. */
 typedef struct fbt_inputs_file {
     char *path;
@@ -82,5 +86,9 @@ fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *setting
 
 /* Collective over the comm of open_model, if that was called. */
 void fbt_inputs_close(fbt_inputs *inputs);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,11 +9,19 @@
 #include "fed/placement.h"
 #include "model/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What this rank's clients search with, and its part of the scores. */
 void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
                        const fbt_placement *placement, int rank, fbt_model_limits *limits);
 
 /* Scores of n items. */
 void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, fbt_model_limits *limits);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_run_event_kind {
     FBT_RUN_EVENT_NOTE,    /* something worth knowing: devices shared, settings without effect */
     FBT_RUN_EVENT_BEGIN,   /* the model is open, the first round comes */
@@ -53,5 +57,9 @@ void fbt_observer_note(const fbt_run_observer *observer, fbt_run_event_kind kind
                        ...) __attribute__((format(printf, 4, 5)));
 int fbt_observer_should_stop(const fbt_run_observer *observer);
 double fbt_observer_seconds_left(const fbt_run_observer *observer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -67,7 +67,7 @@ static void list_inputs(const fbt_experiment *e, fbt_run_header_text *t)
     snprintf(t->parameters, sizeof t->parameters, "%" PRId64, fbt_model_n_parameters(model));
     const fbt_run_text texts[] = {{"model", e->settings.model.path},
                                   {"model_sha256", e->inputs->model_sha256},
-                                  {"model_family", fbt_model_get_shape(model)->family},
+                                  {"model_family", fbt_model_family_name(fbt_model_get_shape(model))},
                                   {"model_parameters", t->parameters},
                                   {"data", e->settings.data.path},
                                   {"data_sha256", e->inputs->data_sha256},

@@ -51,9 +51,7 @@ static double estimate_work(const fbt_settings *s, const fbt_dataset *dataset, c
     double copies = s->perturb.rate > 0 ? 2 : 1;
     double search = share * n_train * copies * (double)s->fed.local_generations * (double)s->cma.population;
     double scores = (n_train + n_dev + n_test) / (double)s->eval.every;
-    double h = (double)shape->n_hidden;
-    double parameters = (double)shape->n_layers * (4 * h * h + 2 * h * (double)shape->n_intermediate);
-    return (double)s->fed.rounds * (search + scores) * length * 2 * parameters;
+    return (double)s->fed.rounds * (search + scores) * length * 2 * fbt_model_token_products(shape);
 }
 
 /* What one run needs: checked, and measured. *last: the inputs that were checked last. */

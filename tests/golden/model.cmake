@@ -5,6 +5,7 @@ target_link_libraries(fbt_fixture PUBLIC fbt_model PRIVATE PkgConfig::JANSSON)
 fbt_test(test_model SOURCE test_model.c LIBS fbt_fixture LABEL golden)
 fbt_test(test_model_batch SOURCE test_model_batch.c LIBS fbt_fixture LABEL golden)
 fbt_test(test_model_contract SOURCE test_model_contract.c LIBS fbt_fixture LABEL golden)
+fbt_test(test_model_family SOURCE test_model_family.c LIBS fbt_fixture PkgConfig::JANSSON LABEL golden)
 fbt_test(test_model_files SOURCE test_model_files.c LIBS fbt_fixture PkgConfig::JANSSON LABEL golden)
 fbt_test(test_model_folder SOURCE test_model_folder.c LIBS fbt_model LABEL golden)
 # Ends with 77 where the packaged model has not been staged in.

@@ -16,8 +16,9 @@
 #include <cmocka.h>
 
 static const char *const names[] = {
-    "hf_roberta_mlm",     "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned", "hf_bert_mlm_sharded",
-    "hf_bert_gamma_bf16", "hf_bert_embedding",     "hf_roberta_embedding",     "st_roberta_cls",
+    "hf_roberta_mlm",       "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned",
+    "hf_bert_mlm_sharded",  "hf_bert_gamma_bf16",    "hf_bert_embedding",
+    "hf_roberta_embedding", "st_roberta_cls",        "hf_distilbert_mlm",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 

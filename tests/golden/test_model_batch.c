@@ -293,12 +293,20 @@ static void random_models_run(void **state)
     fbt_model *model;
     fbt_batch batch = {0};
     fbt_model_profile profile = {{0}, {0}, {0}};
-    fbt_model_shape shape = {"roberta", 2, 24, 3, 40, 50, 20, 2, 1, 1e-5f, FBT_ACT_GELU_ERF, 0, FBT_POOLING_MEAN};
+    fbt_model_shape shape;
     int32_t tokens[] = {0, 5, 6, 7, 2};
     int32_t labels[] = {3, 9};
     float logits[2][2];
     float loss = NAN;
     int32_t prediction = -1;
+    must(fbt_model_named_shape("roberta-base", &shape));
+    shape.n_layers = 2;
+    shape.n_hidden = 24;
+    shape.n_heads = 3;
+    shape.head_dim = 8;
+    shape.n_intermediate = 40;
+    shape.vocab_size = 50;
+    shape.n_positions = 20;
     must(fixture_open_backend("fp32", 2, &b));
     fbt_batch_reset(&batch);
     for (int i = 0; i < 2; i++) {

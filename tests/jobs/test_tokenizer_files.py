@@ -109,9 +109,10 @@ def test_a_class_that_makes_something_else_of_the_file_is_refused(tmp_path):
     folder = toy.save(tmp_path / "m", toy.unigram("first", splits=False), "xlm-roberta", special_tokens_map=toy.ROBERTA)
     with pytest.raises(UserError, match='pre_tokenizer is "Metaspace" in tokenizer.json, but .* "Sequence, WhitespaceSplit, Metaspace"'):
         assemble(folder)
-    folder = toy.save(tmp_path / "n", toy.unigram(), "bert", special_tokens_map=toy.ROBERTA)
-    with pytest.raises(UserError, match="holds a Unigram model, but transformers makes a BertTokenizer .* model_type bert"):
-        assemble(folder)
+    for model_type in ("bert", "distilbert"):
+        folder = toy.save(tmp_path / model_type, toy.unigram(), model_type, special_tokens_map=toy.ROBERTA)
+        with pytest.raises(UserError, match=f"holds a Unigram model, but transformers makes a BertTokenizer .* model_type {model_type}"):
+            assemble(folder)
     folder = toy.save(tmp_path / "o", toy.wordpiece(), "bert", tokenizer_config={"tokenizer_class": "T5Tokenizer"})
     with pytest.raises(UserError, match="tokenizer_class T5Tokenizer: this program knows"):
         assemble(folder)
