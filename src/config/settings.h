@@ -114,7 +114,7 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
 
-/* The first setting that decides a number and has not the same value in both; key NULL: none. */
+/* The first setting that a run cannot go on with, as it has not the same value in both; key NULL: none. */
 typedef struct fbt_settings_difference {
     const char *key;
     char now[64], before[64]; /* values, cut to fit */
@@ -131,6 +131,11 @@ const char *fbt_settings_idle(const fbt_settings *settings, const char *key);
 
 /* A comment line for each option of which that is so, and whose value is not the default. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
+
+/* What the settings decide, for run files: a line "key: word" for each of which the word (FBT_DECIDES_LIST in
+ * options.h) is not "numbers". */
+enum { FBT_SETTINGS_DECIDES_BYTES = 1024 };
+void fbt_settings_list_decides(char text[FBT_SETTINGS_DECIDES_BYTES]);
 
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);

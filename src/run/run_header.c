@@ -89,9 +89,11 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
     fbt_backend_get_info(e->inputs->backend, &text->info);
     list_environment(e, text);
     list_inputs(e, text);
+    fbt_settings_list_decides(text->decides);
     text->header =
         (fbt_run_header){.config_given = e->config_given,
                          .config_resolved = e->config_resolved,
+                         .config_decides = text->decides,
                          .environment = text->environment.entries,
                          .inputs = text->inputs.entries,
                          .n_clients = s->fed.clients,

@@ -1,4 +1,4 @@
-#include "cli/describe.h"
+#include "cli/dry_run.h"
 
 #include "fed/protocol.h"
 
