@@ -2,7 +2,7 @@
  *
  * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced
  * and renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of
- * whole rounds. Layout: ARCHITECTURE.md, "The run file". Used by rank 0 alone; nothing here is collective.
+ * whole rounds. Layout: docs/run-file.md. Used by rank 0 alone; nothing here is collective.
  */
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
