@@ -43,6 +43,8 @@ typedef struct fbt_option {
     fbt_option_kind kind;
     size_t offset;            /* of its member in fbt_settings                              */
     const char *default_text; /* NULL: the user must give it                                */
+    const char *earlier_text; /* what run files mean that do not name it, having been made before there was such a
+                                 setting; NULL: default_text */
     const char *meaning;
     fbt_decides decides;        /* numbers, unless the table says otherwise                     */
     int64_t int_min, int_max;   /* INT: both bounds included                                  */

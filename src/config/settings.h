@@ -41,7 +41,9 @@ typedef struct fbt_settings {
         int projection; /* fbt_projection_kind                                        */
     } prompt;
     struct {
-        int protocol;    /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int protocol;    /* fbt_protocol_kind                                          */
+        int optimiser;   /* fbt_optimiser_kind                                         */
+        int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */
@@ -90,6 +92,14 @@ fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char
 
 /* The same for text already in memory; `name` stands for the file in messages. */
 fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);
+
+/* The same for the settings that a run file has recorded: what it does not name, because there was no such setting yet,
+ * has the value that it had by nature then (fed.wire: float64). */
+fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name);
+
+/* Gives the settings that `recorded` does not name those values, and leaves the others alone: the defaults with which a
+ * configuration that goes on with such a run is read. */
+fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *recorded, const char *name);
 
 /* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);

@@ -40,6 +40,7 @@ typedef struct fbt_run_header {
     int64_t n_clients;               /* K */
     int64_t dimension;               /* d */
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
+    int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */

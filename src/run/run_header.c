@@ -2,6 +2,7 @@
 
 #include "base/build_info.h"
 #include "fed/federation.h"
+#include "fed/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -98,6 +99,7 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .n_clients = s->fed.clients,
                          .dimension = s->cma.dimension,
                          .n_generations = s->fed.local_generations,
+                         .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
                          .n_labels = dataset->n_labels,
                          .label_words = (const char *const *)dataset->label_words,
                          .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(e->inputs->model)->n_hidden},
