@@ -177,14 +177,3 @@ done:
     }
     return status == FBT_OK ? code : FBT_EXIT_FAILURE;
 }
-
-fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
-{
-    const size_t n = strlen(run);
-    const size_t n_kept = n > 3 && strcmp(run + n - 3, ".h5") == 0 && run[n - 4] != '/' ? n - 3 : n;
-    if (asprintf(path, "%.*s%s", (int)n_kept, run, ending) < 0) {
-        *path = NULL;
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path beside the run file");
-    }
-    return FBT_OK;
-}

@@ -102,10 +102,6 @@ typedef struct fbt_command {
 /* Parses, runs and reports; returns the exit code. */
 int fbt_command_main(const fbt_command *command, int argc, char **argv);
 
-/* A path beside a run file: "runs/a.h5" and ".npz" make "runs/a.npz". Release *path with free(). Errors:
- * FBT_ERR_MEMORY. */
-fbt_status fbt_cli_beside(const char *run, const char *ending, char **path);
-
 extern const fbt_command fbt_command_run, fbt_command_sweep, fbt_command_rerun, fbt_command_evaluate,
     fbt_command_export, fbt_command_show, fbt_command_bench, fbt_command_info;
 
