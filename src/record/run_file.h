@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/typed_array.h"
 #include "fed/round_row.h"
+#include "record/best_round.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,11 +34,13 @@ typedef struct fbt_run_text {
 typedef struct fbt_run_header {
     const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved;     /* all settings                                                             */
+    const char *config_decides;      /* fbt_settings_list_decides                                                */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;               /* K */
     int64_t dimension;               /* d */
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
+    int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
@@ -53,7 +56,7 @@ typedef struct fbt_run_header {
 
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
-    int64_t best_round; /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
+    int64_t best_round; /* on dev (best_round.h); -1: no dev set */
     int64_t last_round;
     const double *best_z;     /* [d] */
     const double *last_z;     /* [d] */
@@ -82,8 +85,7 @@ typedef struct fbt_run_maker {
 typedef struct fbt_run_past {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
-    int64_t best_round;              /* -1: no dev set */
-    double best_accuracy, best_loss; /* of the best round, on dev */
+    fbt_best_round best; /* on dev */
     char *config_resolved;
     char *model_sha256, *data_sha256;           /* of /inputs                       */
     char *precision, *device, *instruction_set; /* of /environment: the last session's */

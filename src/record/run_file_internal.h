@@ -19,6 +19,7 @@ struct fbt_run_file {
     int64_t n_rounds;                   /* rows in every column                            */
     int64_t last_index;                 /* index of the last row                           */
     int64_t dimension, n_prompt_values[2];
+    int64_t value_bytes[2]; /* of a number in the rounds to come, in the file (run_ledger.h) */
     fbt_run_status run_status;
     bool has_status;      /* the status attribute has been written           */
     bool incomplete;      /* a failed change could not be undone             */

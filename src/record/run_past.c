@@ -53,15 +53,15 @@ static fbt_status read_rounds(hid_t file, fbt_run_past *past)
     }
     const double *index = fbt_run_rounds_scalar(&rounds, "", "index");
     past->last_round = rounds.last_round;
-    past->best_round = -1;
+    past->best = FBT_NO_BEST_ROUND;
     for (int64_t r = 0; r < rounds.n_rounds; r++) {
         if ((int64_t)index[r] == rounds.best_round) {
-            past->best_round = rounds.best_round;
-            past->best_accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r];
-            past->best_loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r];
+            past->best = (fbt_best_round){.index = rounds.best_round,
+                                          .accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r],
+                                          .loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r]};
         }
     }
-    if (past->best_round != rounds.best_round) {
+    if (past->best.index != rounds.best_round) {
         FBT_FAIL(FBT_ERR_DATA, "the best round, %lld, is none of its rounds: the file is damaged",
                  (long long)rounds.best_round);
     }

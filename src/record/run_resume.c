@@ -2,6 +2,7 @@
 #include "record/run_file_internal.h"
 
 #include "base/memory.h"
+#include "record/run_ledger.h"
 #include "record/run_rounds.h"
 
 #include <errno.h>
@@ -224,6 +225,7 @@ fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *heade
     }
     FBT_TRY(open_columns(file, header));
     fbt_run_file_set_header(file, header);
+    FBT_TRY(fbt_run_ledger_read(file->file, &file->value_bytes[1]));
     FBT_TRY(fbt_run_file_begin_session(file, header, file->last_index + 1));
 done:
     return fbt_hdf5_name_file(fbt_output_file_shown(file->output), status);

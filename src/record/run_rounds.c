@@ -124,19 +124,16 @@ const double *fbt_run_rounds_scalar(const fbt_run_rounds *rounds, const char *gr
     return NULL;
 }
 
-/* Largest dev accuracy, then smallest dev loss, then earliest; rounds that were not scored are NaN and never chosen. */
 static int64_t find_best(const fbt_run_rounds *rounds)
 {
+    const double *index = fbt_run_rounds_scalar(rounds, "", "index");
     const double *accuracy = fbt_run_rounds_scalar(rounds, "", "dev_accuracy");
     const double *loss = fbt_run_rounds_scalar(rounds, "", "dev_loss");
-    int64_t best = -1;
+    fbt_best_round best = FBT_NO_BEST_ROUND;
     for (int64_t r = 0; r < rounds->n_rounds; r++) {
-        if (!isnan(accuracy[r]) &&
-            (best < 0 || accuracy[r] > accuracy[best] || (accuracy[r] == accuracy[best] && loss[r] < loss[best]))) {
-            best = r;
-        }
+        fbt_best_round_update(&best, (int64_t)index[r], accuracy[r], loss[r]);
     }
-    return best < 0 ? -1 : (int64_t)fbt_run_rounds_scalar(rounds, "", "index")[best];
+    return best.index;
 }
 
 static fbt_status read_best(hid_t file, fbt_run_rounds *rounds)

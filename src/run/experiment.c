@@ -104,8 +104,8 @@ static void tell_end(const session *s, int64_t last_round)
 {
     char how[64] = "finished with", best[48] = "";
     const char *then = s->stop == 0 ? "" : "; --resume goes on";
-    if (s->recorder.best_round >= 0) {
-        snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best_round);
+    if (s->recorder.best.index >= 0) {
+        snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best.index);
     }
     if (s->stop != 0 && s->told != NULL) {
         snprintf(how, sizeof how, "stopped by %s after", name_stop(s));
@@ -349,7 +349,8 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     fbt_status status = FBT_OK;
     fbt_experiment *e = experiment;
     const bool first = fbt_comm_rank(e->comm) == 0;
-    session s = {.e = e, .records = first, .told = first ? e->plan->observer : NULL, .recorder = {.best_round = -1}};
+    session s = {
+        .e = e, .records = first, .told = first ? e->plan->observer : NULL, .recorder = {.best = FBT_NO_BEST_ROUND}};
     *interrupted = false;
     if (e->finished) {
         fbt_observer_note(s.told, FBT_RUN_EVENT_END, fbt_experiment_label(e),

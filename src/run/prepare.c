@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/prompt_mode.h"
 #include "base/timer.h"
+#include "fed/protocol.h"
 #include "run/limits.h"
 
 #include <stdio.h>
@@ -27,21 +28,37 @@ static fbt_status join_given(const char *file_text, const fbt_experiment_plan *p
     return FBT_OK;
 }
 
+/* The settings as the plan gives them. recorded: those of the run that is gone on with, if they are known. */
+static fbt_status read_given(const fbt_experiment_plan *plan, const char *recorded, fbt_settings *settings,
+                             char **file_text)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_settings_defaults(settings));
+    if (recorded != NULL) {
+        FBT_TRY(fbt_settings_defaults_before(settings, recorded, plan->config_path));
+    }
+    if (plan->rerun_of != NULL) {
+        FBT_TRY(fbt_settings_read_recorded(settings, plan->config_text, plan->config_path));
+    } else if (plan->config_text != NULL) {
+        FBT_TRY(fbt_settings_read_text(settings, plan->config_text, plan->config_path));
+    } else {
+        FBT_TRY(fbt_settings_read_file(settings, plan->config_path, file_text));
+    }
+    for (int i = 0; i < plan->n_assignments; i++) {
+        FBT_TRY(fbt_settings_set(settings, plan->assignments[i]));
+    }
+done:
+    return status;
+}
+
 static fbt_status read_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     const fbt_experiment_plan *plan = e->plan;
     char *file_text = NULL;
-    FBT_TRY(fbt_settings_defaults(&e->settings));
-    if (plan->config_text != NULL) {
-        FBT_TRY(fbt_settings_read_text(&e->settings, plan->config_text, plan->config_path));
-    } else {
-        FBT_TRY(fbt_settings_read_file(&e->settings, plan->config_path, &file_text));
-    }
-    for (int i = 0; i < plan->n_assignments; i++) {
-        FBT_TRY(fbt_settings_set(&e->settings, plan->assignments[i]));
-    }
+    FBT_TRY(read_given(plan, NULL, &e->settings, &file_text));
     FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(fbt_protocol_check(&e->settings));
     FBT_TRY(join_given(file_text != NULL ? file_text : plan->config_text, plan, &e->config_given));
     FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
 done:
@@ -101,11 +118,31 @@ static fbt_status check_settings(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_settings before = {0};
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_text(&before, e->past.config_resolved, e->settings.run.output));
+    FBT_TRY(fbt_settings_read_recorded(&before, e->past.config_resolved, e->settings.run.output));
     FBT_TRY(fbt_settings_check_same(&e->settings, &before, e->settings.run.output));
     FBT_TRY(check_more_rounds(e, &before));
 done:
     fbt_settings_clear(&before);
+    return status;
+}
+
+/* Rank 0: a run that was begun before there was some setting goes on with what it was then, unless that setting is
+ * given. */
+static fbt_status take_earlier_defaults(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings settings = {0};
+    char *file_text = NULL, *resolved = NULL;
+    FBT_TRY(read_given(e->plan, e->past.config_resolved, &settings, &file_text));
+    FBT_TRY(fbt_settings_print(&settings, &resolved));
+    free(e->config_resolved);
+    e->config_resolved = resolved;
+    const fbt_settings old = e->settings;
+    e->settings = settings;
+    settings = old;
+done:
+    fbt_settings_clear(&settings);
+    free(file_text);
     return status;
 }
 
@@ -119,6 +156,7 @@ static fbt_status open_past(fbt_experiment *e)
         return FBT_OK;
     }
     e->resumed = true;
+    FBT_TRY(take_earlier_defaults(e));
     FBT_TRY(check_settings(e));
     FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->past, s->run.output,
                                   "to go on with it give the same, to start anew choose another run.output"));
@@ -151,6 +189,31 @@ const char *fbt_experiment_label(const fbt_experiment *experiment)
     return experiment->plan->label == NULL ? "run" : experiment->plan->label;
 }
 
+/* Rank 0's settings on every rank. Collective. */
+static fbt_status share_settings(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    const bool is_first = fbt_comm_rank(e->comm) == 0;
+    int64_t n_bytes = is_first ? (int64_t)strlen(e->config_resolved) + 1 : 0;
+    char *text = NULL;
+    fbt_comm_broadcast(e->comm, &n_bytes, sizeof n_bytes);
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_memory_alloc(&text, n_bytes, 1)));
+    if (is_first) {
+        memcpy(text, e->config_resolved, (size_t)n_bytes);
+    }
+    fbt_comm_broadcast(e->comm, text, n_bytes);
+    if (!is_first) {
+        status = fbt_settings_read_text(&e->settings, text, e->plan->config_path);
+        free(e->config_resolved);
+        e->config_resolved = text;
+        text = NULL;
+    }
+    status = fbt_comm_agree(e->comm, status);
+done:
+    free(text);
+    return status;
+}
+
 /* Rank 0's look at the run file, and what all ranks need of it. Collective. */
 static fbt_status share_past(fbt_experiment *e)
 {
@@ -164,6 +227,9 @@ static fbt_status share_past(fbt_experiment *e)
     e->resumed = shared[0] != 0;
     e->finished = shared[1] != 0;
     e->past.last_round = shared[2];
+    if (e->resumed) {
+        FBT_TRY(share_settings(e));
+    }
 done:
     return status;
 }

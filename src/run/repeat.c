@@ -150,9 +150,9 @@ static fbt_status plan_run(job *j)
     fbt_settings now = {0}, before = {0};
     FBT_TRY(assign(j));
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_text(&before, j->past.config_resolved, j->p->run));
+    FBT_TRY(fbt_settings_read_recorded(&before, j->past.config_resolved, j->p->run));
     FBT_TRY(fbt_settings_defaults(&now));
-    FBT_TRY(fbt_settings_read_text(&now, j->past.config_resolved, j->p->run));
+    FBT_TRY(fbt_settings_read_recorded(&now, j->past.config_resolved, j->p->run));
     for (int i = 0; i < j->n_assignments; i++) {
         FBT_TRY(fbt_settings_set(&now, j->assignments[i]));
     }

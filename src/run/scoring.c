@@ -81,7 +81,7 @@ static fbt_status read_settings(fbt_prompt_scoring *s, const fbt_prompt_scoring_
     FBT_TRY(fbt_settings_defaults(&s->settings));
     if (p->run != NULL) {
         FBT_TRY(fbt_run_reader_load_z(p->run, p->round == NULL ? "best" : p->round, &config, &s->z, &s->d, &s->round));
-        FBT_TRY(fbt_settings_read_text(&s->settings, config, p->run));
+        FBT_TRY(fbt_settings_read_recorded(&s->settings, config, p->run));
     }
     FBT_TRY(replace(&s->settings.model.path, p->model));
     FBT_TRY(replace(&s->settings.data.path, p->data));

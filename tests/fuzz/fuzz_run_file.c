@@ -88,7 +88,7 @@ static void read_past(const char *path)
     fbt_run_past past = {0};
     if (outcome(fbt_run_past_read(path, &past))) {
         FUZZ_REQUIRE(past.config_resolved != NULL && strlen(past.digest) == 64);
-        FUZZ_REQUIRE(past.best_round >= -1 && past.best_round <= past.last_round);
+        FUZZ_REQUIRE(past.best.index >= -1 && past.best.index <= past.last_round);
     }
     fbt_run_past_clear(&past);
 }

@@ -49,7 +49,7 @@ static void make_run(fixture *f, const char *path, fbt_status end)
     add(&r, f, 0, 0.5, 1.0);
     add(&r, f, 1, 0.75, 0.9);
     add(&r, f, 2, 0.75, 0.95);
-    assert_int_equal(r.best_round, 1);
+    assert_int_equal(r.best.index, 1);
     assert_int_equal(fbt_recorder_commit(&r, FBT_RUN_RUNNING), FBT_OK);
     fbt_recorder_close(&r, end);
 }
@@ -66,15 +66,15 @@ static void the_best_round_is_the_first_of_the_most_accurate_with_the_least_loss
     fbt_recorder r = {0};
     fixture_init(&f);
     assert_int_equal(fbt_recorder_create(&r, fixture_path("r.h5"), false, &f.header), FBT_OK);
-    assert_int_equal(r.best_round, -1);
+    assert_int_equal(r.best.index, -1);
     for (int64_t i = 0; i < (int64_t)(sizeof rounds / sizeof rounds[0]); i++) {
         add(&r, &f, i, rounds[i].accuracy, rounds[i].loss);
-        assert_int_equal(r.best_round, rounds[i].best);
+        assert_int_equal(r.best.index, rounds[i].best);
     }
     assert_int_equal(fbt_recorder_commit(&r, FBT_RUN_FINISHED), FBT_OK);
     fbt_recorder_close(&r, FBT_OK);
     fbt_run_past past = past_of(fixture_path("r.h5"));
-    assert_int_equal(past.best_round, 6);
+    assert_int_equal(past.best.index, 6);
     assert_true(past.run_status == FBT_RUN_FINISHED && past.last_round == 6);
     fbt_run_past_clear(&past);
 }
@@ -126,13 +126,13 @@ static void a_run_goes_on_with_what_was_best(void **state)
     assert_null(file);
     fbt_run_past_clear(&past);
     add(&r, &f, 3, 0.75, 0.925); /* as accurate, not better */
-    assert_int_equal(r.best_round, 1);
+    assert_int_equal(r.best.index, 1);
     add(&r, &f, 4, 0.75, 0.875);
-    assert_int_equal(r.best_round, 4);
+    assert_int_equal(r.best.index, 4);
     assert_int_equal(fbt_recorder_commit(&r, FBT_RUN_INTERRUPTED), FBT_OK);
     fbt_recorder_close(&r, FBT_OK);
     past = past_of(path);
-    assert_true(past.best_round == 4 && past.last_round == 4 && past.run_status == FBT_RUN_INTERRUPTED);
+    assert_true(past.best.index == 4 && past.last_round == 4 && past.run_status == FBT_RUN_INTERRUPTED);
     fbt_run_past_clear(&past);
 }
 

@@ -71,3 +71,22 @@ def test_headers_have_names_of_their_own() -> None:
     """Two headers of one name are mixed up by readers, and by whoever searches."""
     names = [path.name for path in files() if path.suffix in {".h", ".cuh"}]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def code_of(path: Path) -> str:
+    """A source without its comments."""
+    return re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_a_family_of_models_is_one_file_and_one_line() -> None:
+    """Broken by code outside of it that asks which family a model is of. The names of files of sentence-transformers and of the
+    shapes in a help text are not questions."""
+    folder = ROOT / "src/model/families"
+    names = {name for path in folder.glob("*.c") for name in re.findall(r"const fbt_model_family fbt_family_(\w+) =", code_of(path))}
+    assert names >= {"bert", "roberta", "distilbert"}
+    mentioned = re.compile(rf"\b(fbt_family_)?({'|'.join(names)}|xlm-roberta)\b|\bfbt_encoder_(?!shape)\w+")
+    others = [path for path in files() if folder not in path.parents and path.suffix in {".c", ".h"}]
+    where = {path.relative_to(ROOT).as_posix() for path in others if mentioned.search(code_of(path))}
+    assert where <= {"src/model/family.c", "src/model/sentence.c", "src/cli/bench.c", "src/cli/info.c"}
+    listed = code_of(ROOT / "src/model/family.c")
+    assert [len(re.findall(rf"\bfbt_family_{name}\b", listed)) for name in sorted(names)] == [2] * len(names)

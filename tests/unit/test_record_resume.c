@@ -113,9 +113,9 @@ static void what_a_file_tells(void **state)
     begin(&f, path, 4);
     fbt_run_file *file = open_past(path, &past);
     assert_int_equal(past.run_status, FBT_RUN_INTERRUPTED);
-    assert_true(past.last_round == 4 && past.best_round == 3);
+    assert_true(past.last_round == 4 && past.best.index == 3);
     fixture_round(&f, 3, 0);
-    assert_true(past.best_accuracy == f.round.dev_accuracy && past.best_loss == f.round.dev_loss);
+    assert_true(past.best.accuracy == f.round.dev_accuracy && past.best.loss == f.round.dev_loss);
     assert_string_equal(past.config_resolved, f.header.config_resolved);
     assert_string_equal(past.model_sha256, "aa11");
     assert_string_equal(past.data_sha256, "bb22");
