@@ -61,6 +61,9 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
     switch (o->kind) {
     case FBT_CLI_FLAG:
         *(bool *)field = true;
+        if (o->assigns != NULL) {
+            take_assignment(field_of(p, o->assigns_offset), o->assigns, state);
+        }
         break;
     case FBT_CLI_TEXT:
         *(const char **)field = take_choice(o, value, state);

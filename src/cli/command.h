@@ -40,12 +40,19 @@ typedef struct fbt_cli_option {
     int64_t least, most;
     const char *const *choices; /* ended by NULL; or NULL */
     void (*print)(void);
+    const char *assigns;   /* of a FLAG: an assignment that it is short for; or NULL */
+    size_t assigns_offset; /* of the fbt_cli_assignments that it is appended to */
 } fbt_cli_option;
 
 /* A row of a table of options, whose command keeps its arguments in a struct of type `arguments`. */
 #define FBT_OPTION_FLAG(field, name, key, help)                                                                        \
     {                                                                                                                  \
         .about = {name, key, NULL, 0, help, 0}, .kind = FBT_CLI_FLAG, .offset = offsetof(arguments, field)             \
+    }
+#define FBT_OPTION_SHORT(field, name, key, assignment, help)                                                           \
+    {                                                                                                                  \
+        .about = {name, key, NULL, 0, help, 0}, .kind = FBT_CLI_FLAG, .offset = offsetof(arguments, field),            \
+        .assigns = assignment, .assigns_offset = offsetof(arguments, assignments)                                      \
     }
 #define FBT_OPTION_TEXT(field, name, key, value, help)                                                                 \
     {                                                                                                                  \
