@@ -49,13 +49,10 @@ fbt_status fbt_hdf5_fail(const char *format, ...)
 
 fbt_status fbt_hdf5_name_file(const char *path, fbt_status status)
 {
-    char sentence[600];
     if (status == FBT_OK || strstr(fbt_error_message(), path) != NULL) {
         return status;
     }
-    snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
-    fbt_error_clear();
-    return fbt_fail(status, "%.400s: %s", path, sentence);
+    return fbt_refail(status, "%.400s: %.599s", path, fbt_error_message());
 }
 
 void fbt_hdf5_close(hid_t id)
