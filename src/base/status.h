@@ -49,6 +49,11 @@ fbt_status fbt_fail(fbt_status status, const char *format, ...) __attribute__((f
 const char *fbt_error_message(void);
 void fbt_error_clear(void);
 
+/* clang-tidy looks into one source at a time: this tells it that the error comes back. */
+#ifdef __clang_analyzer__
+#define fbt_fail(error, ...) (fbt_fail(error, __VA_ARGS__), (error))
+#endif
+
 #define FBT_FAIL(...)                                                                                                  \
     do {                                                                                                               \
         status = fbt_fail(__VA_ARGS__);                                                                                \
