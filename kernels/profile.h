@@ -5,6 +5,10 @@
 #ifndef FBT_PROFILE_H
 #define FBT_PROFILE_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum fbt_operation {
     FBT_OP_PROMPT,     /* soft prompts from z                                                                  */
     FBT_OP_EMBED,      /* perturbation, embedding, prompt, first layer norm                                    */
@@ -30,5 +34,9 @@ typedef struct fbt_profile {
     double flops[FBT_N_OPERATIONS];
     double bytes[FBT_N_OPERATIONS];
 } fbt_profile;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
