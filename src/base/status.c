@@ -1,5 +1,7 @@
 #include "base/status.h"
 
+#undef fbt_fail /* a macro for clang-tidy */
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>

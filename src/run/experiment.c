@@ -197,7 +197,7 @@ done:
 /* Rank 0 of a run that goes on: says so in the file on the disk, before its first round. */
 static fbt_status record_begin(session *s)
 {
-    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->past.last_round));
+    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->restored.last_round));
 }
 
 /* Round 0, or the state of the last round that is in the file. Collective. */
@@ -210,8 +210,8 @@ static fbt_status begin(session *s)
         FBT_TRY(fbt_federation_start(s->f, &row));
         return end_round(s, &row, start_s);
     }
-    FBT_TRY(fbt_federation_restore(s->f, s->e->past.checkpoint));
-    agree_to_stop(s, s->e->past.last_round);
+    FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint));
+    agree_to_stop(s, s->e->restored.last_round);
     FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_begin(s) : FBT_OK));
 done:
     return status;
@@ -222,7 +222,7 @@ static fbt_status run_rounds(session *s)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = &s->e->settings;
     fbt_round_row row;
-    int64_t round = s->e->resumed ? s->e->past.last_round : 0;
+    int64_t round = s->e->resumed ? s->e->restored.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
     while (round < fbt_experiment_last_round(s->e) && s->stop == STOP_NONE) {
@@ -241,14 +241,14 @@ done:
 /* A resumed run on another kind of processor than its last rounds. */
 static void tell_other_machine(const session *s, const fbt_backend_info *info)
 {
-    const fbt_run_past *past = &s->e->past;
+    const fbt_run_restored *restored = &s->e->restored;
     if (s->records && s->e->resumed &&
-        (strcmp(past->instruction_set, info->isa) != 0 || strcmp(past->device, info->device) != 0)) {
+        (strcmp(restored->instruction_set, info->isa) != 0 || strcmp(restored->device, info->device) != 0)) {
         fbt_observer_note(
             s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
             "its last rounds were computed on %s (%s): the next may differ in their last bits from those of a run "
             "on one kind of processor",
-            past->device, past->instruction_set);
+            restored->device, restored->instruction_set);
     }
 }
 
@@ -270,7 +270,7 @@ static void tell_start(const session *s, const fbt_backend_info *info)
     }
     if (e->resumed) {
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
-                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->past.last_round,
+                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->restored.last_round,
                           settings->fed.rounds, settings->run.output);
     }
     tell_other_machine(s, info);
@@ -283,11 +283,11 @@ static fbt_status check_backend(const fbt_experiment *e)
     fbt_backend_info info;
     fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = info.types->name;
-    if (strcmp(precision, e->past.precision) != 0) {
+    if (strcmp(precision, e->restored.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "
                  "backend.precision to that, on a machine that has it",
-                 precision, e->settings.run.output, e->past.precision);
+                 precision, e->settings.run.output, e->restored.precision);
     }
 done:
     return status;
@@ -309,7 +309,7 @@ static fbt_status open_recorder(session *s)
                              sizeof *s->prompt));
     fbt_run_header_make(e, &text);
     if (e->resumed) {
-        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->past, &text.header));
+        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->restored, &text.header));
     } else {
         FBT_TRY(fbt_recorder_create(&s->recorder, settings->run.output, settings->run.overwrite, &text.header));
     }

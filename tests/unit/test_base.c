@@ -117,6 +117,9 @@ static void digest_known_answer(void **state)
     assert_int_equal(fbt_digest_add(digest, "bc", 2), FBT_OK);
     assert_int_equal(fbt_digest_end(digest, text), FBT_OK);
     assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    memset(text, 0, sizeof text);
+    assert_int_equal(fbt_digest_bytes("abc", 3, text), FBT_OK);
+    assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_int_equal(fbt_digest_file("/nonexistent/file", text), FBT_ERR_IO);
     assert_non_null(strstr(fbt_error_message(), "/nonexistent/file"));
     fbt_error_clear();
