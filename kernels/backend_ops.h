@@ -46,6 +46,15 @@ struct fbt_backend_ops {
                                int64_t n_labels, int64_t n_dim);
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+
+    /* Of decoders. NULL: FBT_ERR_UNSUPPORTED. */
+    fbt_status (*linear_residual)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                  const fbt_buffer *residual, int64_t n_rows);
+    fbt_status (*rotate)(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                         const fbt_rotary *rotary, const fbt_packed *packed);
+    fbt_status (*gate)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
+                       int64_t n_dim);
+
     fbt_status (*library_product)(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                   double *best_s);
     fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);

@@ -2,6 +2,7 @@
 #include "kernels/backend.h"
 
 #include "kernels/backend_ops.h"
+#include "kernels/features.h"
 
 static const int64_t MOST_ITEMS = INT64_MAX / 16; /* of a matrix or table: their bytes can be counted */
 
@@ -134,30 +135,35 @@ fbt_status fbt_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbatio
 
 fbt_status fbt_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed)
 {
-    return b->ops->embed(b, x, embedding, packed);
+    const fbt_status status = fbt_check_embedding_features(b, embedding);
+    return status != FBT_OK ? status : b->ops->embed(b, x, embedding, packed);
 }
 
 fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                       fbt_activation activation, int64_t n_rows)
 {
-    return b->ops->linear(b, y, x, w, activation, n_rows);
+    const fbt_status status = fbt_check_activation_features(b, activation);
+    return status != FBT_OK ? status : b->ops->linear(b, y, x, w, activation, n_rows);
 }
 
 fbt_status fbt_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                            const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
-    return b->ops->linear_norm(b, y, x, w, residual, norm, n_rows);
+    const fbt_status status = fbt_check_norm_features(b, norm, "linear_norm");
+    return status != FBT_OK ? status : b->ops->linear_norm(b, y, x, w, residual, norm, n_rows);
 }
 
 fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
                          int64_t n_dim)
 {
-    return b->ops->layernorm(b, y, x, norm, n_rows, n_dim);
+    const fbt_status status = fbt_check_norm_features(b, norm, "layernorm");
+    return status != FBT_OK ? status : b->ops->layernorm(b, y, x, norm, n_rows, n_dim);
 }
 
 fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention)
 {
-    return b->ops->attention(b, y, attention);
+    const fbt_status status = fbt_check_attention_features(b, attention);
+    return status != FBT_OK ? status : b->ops->attention(b, y, attention);
 }
 
 fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,

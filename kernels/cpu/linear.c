@@ -32,17 +32,27 @@ fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, co
     return multiply(fbt_cpu_of(b), y, x, w, activation, NULL, n_rows);
 }
 
+/* y = x W^T + bias + residual */
+fbt_status fbt_cpu_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                   const fbt_buffer *residual, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "a matrix in %s cannot be added to a residual in %s", w->types->name,
+                 b->info.types->name);
+    }
+    FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(b->info.types->activations),
+                               "residual"));
+    FBT_TRY(multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows));
+done:
+    return status;
+}
+
 fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    if (w->types != b->info.types) {
-        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", w->types->name,
-                 b->info.types->name);
-    }
-    FBT_TRY(fbt_cpu_check_size(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(b->info.types->activations),
-                               "linear_norm, residual"));
-    FBT_TRY(multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows));
+    FBT_TRY(fbt_cpu_linear_residual(b, y, x, w, residual, n_rows));
     FBT_TRY(fbt_cpu_layernorm(b, y, y, norm, n_rows, w->n_out));
 done:
     return status;
