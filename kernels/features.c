@@ -75,5 +75,8 @@ done:
 
 fbt_status fbt_check_activation_features(const fbt_backend *b, fbt_activation activation)
 {
+    if ((unsigned)activation > FBT_ACT_SILU) {
+        return fbt_fail(FBT_ERR_ARG, "linear: there is no activation %d", (int)activation);
+    }
     return activation == FBT_ACT_SILU ? require(b, FBT_FEATURE_SILU, "linear", "the activation silu") : FBT_OK;
 }

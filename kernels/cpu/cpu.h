@@ -31,7 +31,6 @@ typedef struct fbt_cpu {
     dnnl_stream_t *streams;   /* [n_threads] */
     fbt_cpu_affinity affinity;
     fbt_cpu_constants constants;
-    double stamps[FBT_MAX_STAMPS]; /* when each was passed */
     char device[128], libraries[64];
     const char *isa;
 } fbt_cpu;
@@ -60,9 +59,6 @@ fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block);
 
 /* Makes every thread's scratch memory at least n_bytes. Contents are lost. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cpu_scratch_need(fbt_cpu *cpu, int64_t n_bytes);
-
-/* fbt_check_size of a buffer. */
-fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
 
 /* FBT_ERR_BACKEND or FBT_ERR_MEMORY with a sentence, unless `code` is success. `what` completes "oneDNN could not ...".
  */

@@ -265,7 +265,9 @@ fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_m
     *matrix = &w->base;
     w = NULL;
 done:
-    fbt_cpu_matrix_free(b, w == NULL ? NULL : &w->base);
+    if (w != NULL) {
+        fbt_cpu_matrix_free(b, &w->base);
+    }
     return status;
 }
 
@@ -279,9 +281,6 @@ void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w)
 {
     fbt_cpu_matrix *matrix = (fbt_cpu_matrix *)w;
     int is_mapped;
-    if (matrix == NULL) {
-        return;
-    }
     fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &matrix->weights, &is_mapped);
     for (int a = 0; a < FBT_N_ACTIVATIONS; a++) {
         product_clear(&matrix->products[a]);

@@ -255,16 +255,16 @@ done:
 static fbt_status run_profiled(subject *s, fbt_bench_result *m)
 {
     fbt_status status = FBT_OK;
-    fbt_model_profile profile = {{0}, {0}, {0}};
+    fbt_profile profile = {{0}, {0}, {0}};
     double seconds;
-    fbt_model_set_profile(s->model, &profile);
+    fbt_profile_start(s->b, &profile);
     FBT_TRY(run_batch(s, &seconds));
     if (m->profile_s == 0 || seconds < m->profile_s) {
         m->profile = profile;
         m->profile_s = seconds;
     }
 done:
-    fbt_model_set_profile(s->model, NULL);
+    fbt_profile_stop(s->b);
     return status;
 }
 
@@ -352,8 +352,8 @@ static double sort_for_median(double *values, int64_t n)
  * better of its neighbouring products, which stays meaningful where other work takes processors away for seconds. */
 static void summarise(fbt_bench_result *m, int64_t repeats)
 {
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
-        *(i == FBT_MODEL_ATTENTION ? &m->attention_flops : &m->matrix_flops) += m->profile.flops[i];
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
+        *(i == FBT_OP_ATTENTION ? &m->attention_flops : &m->matrix_flops) += m->profile.flops[i];
     }
     for (int64_t r = 0; r < repeats; r++) {
         m->peaks[r] = m->matrix_flops / m->batch_s[r] / fmax(m->peaks[r], m->peaks[r + 1]);
