@@ -72,6 +72,7 @@ fbt_status fbt_model_describe(const char *folder, bool with_weights, fbt_model_d
     }
     note_refusal(about, FBT_READOUT_EMBEDDING, fbt_model_read_pooling(folder, &about->shape));
     for (fbt_readout r = FBT_READOUT_MASK; with_weights && r <= FBT_READOUT_EMBEDDING; r++) {
+        note_refusal(about, r, fbt_model_check_readout(&about->shape, r));
         note_refusal(about, r, fbt_weights_check(files, &about->shape, r));
     }
 done:
