@@ -182,6 +182,33 @@ static void shapes_that_do_not_survive(void **state)
     }
 }
 
+/* A protocol refuses by name what it cannot run. */
+static void protocols_check_their_settings(void **state)
+{
+    static const struct {
+        const char *assignments[4];
+        const char *sentence; /* its start; NULL: it runs */
+    } cases[] = {
+        {{"fed.clients=1", "fed.protocol=nvflare"}, "fed.clients: protocol nvflare ranks"},
+        {{"fed.protocol=paper", "fed.participation=0.25"}, "fed.clients: protocol paper ranks"},
+        {{"fed.protocol=paper", "fed.participation=0.5"}, NULL},
+        {{"fed.clients=1", "fed.protocol=synchronous"}, NULL},
+        {{"fed.clients=1", "fed.protocol=fedavg-bbt"}, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        toy_problem problem;
+        toy_problem_init(&problem, cases[i].assignments);
+        const fbt_status status = fbt_protocol_check(&problem.settings);
+        assert_int_equal(status, cases[i].sentence == NULL ? FBT_OK : FBT_ERR_CONFIG);
+        if (cases[i].sentence != NULL) {
+            assert_ptr_equal(strstr(fbt_error_message(), cases[i].sentence), fbt_error_message());
+        }
+        fbt_error_clear();
+        toy_problem_clear(&problem);
+    }
+}
+
 /* ---- What is in no list ---- */
 
 /* An optimiser that only counts: all of its interface is in this file. */
@@ -308,10 +335,12 @@ int main(int argc, char **argv)
     if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
         return 1;
     }
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(server_uses_what_was_sent, world), cmocka_unit_test_prestate(ledger, world),
-        cmocka_unit_test_prestate(shapes_that_do_not_survive, world), cmocka_unit_test(an_optimiser_in_no_list),
-        cmocka_unit_test(a_protocol_in_no_list)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(server_uses_what_was_sent, world),
+                                       cmocka_unit_test_prestate(ledger, world),
+                                       cmocka_unit_test_prestate(shapes_that_do_not_survive, world),
+                                       cmocka_unit_test(protocols_check_their_settings),
+                                       cmocka_unit_test(an_optimiser_in_no_list),
+                                       cmocka_unit_test(a_protocol_in_no_list)};
     const int n_failed = cmocka_run_group_tests_name("wire", tests, NULL, NULL);
     fbt_comm_stop(world);
     return n_failed;
