@@ -20,6 +20,7 @@
 
 #include "base/choices.h" /* fbt_loss, fbt_prompt_mode, fbt_perturb_scope */
 #include "base/status.h"
+#include "kernels/profile.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -88,7 +89,8 @@ typedef struct fbt_matrix_spec {
     fbt_dtype dtype;    /* F32, F16 or BF16                         */
     const float *bias;  /* [n_out] or NULL                          */
     int64_t n_out, n_in;
-    const fbt_types *types; /* may be fp32's on a bf16 backend (the prompt projection); NULL: the backend's */
+    const fbt_types *types;  /* may be fp32's on a bf16 backend (the prompt projection); NULL: the backend's */
+    fbt_operation operation; /* what its products are profiled as                                            */
 } fbt_matrix_spec;
 
 /* Memory of the device, bytes. */
@@ -173,7 +175,7 @@ typedef struct fbt_attention {
     float scale; /* usually 1 / sqrt(head_dim) */
 } fbt_attention;
 
-enum { FBT_PASS_KEY_BYTES = 256, FBT_MAX_STAMPS = 1024 };
+enum { FBT_GRAPH_KEY_BYTES = 256, FBT_MAX_EVENTS = 1024 };
 
 typedef struct fbt_backend_ops fbt_backend_ops; /* of a backend: kernels/backend_ops.h */
 
@@ -189,7 +191,7 @@ fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory);
 
 /* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer
  * that two lanes use at once must not be written by either. */
-void fbt_stream_select(fbt_backend *b, int lane);
+fbt_status fbt_stream_select(fbt_backend *b, int lane);
 
 /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills
  * the host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes.
@@ -202,7 +204,7 @@ fbt_status fbt_buffer_read(fbt_backend *b, void *host, const fbt_buffer *buffer,
 fbt_status fbt_stream_sync(fbt_backend *b);
 
 /* A graph is a series of operations (from fbt_perturb on in this file) that the caller repeats. fbt_graph_begin names
- * it by the bytes of `key`, up to FBT_PASS_KEY_BYTES: equal keys mean the same operations on the same buffers with the
+ * it by the bytes of `key`, up to FBT_GRAPH_KEY_BYTES: equal keys mean the same operations on the same buffers with the
  * same arguments (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole graph again;
  * the caller leaves the operations out and does not call fbt_graph_end. Otherwise the caller queues them and calls
  * fbt_graph_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
@@ -210,14 +212,16 @@ fbt_status fbt_stream_sync(fbt_backend *b);
 fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
 fbt_status fbt_graph_end(fbt_backend *b, fbt_status status);
 
-/* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_STAMPS, on the current lane (not within a graph); after
+/* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_EVENTS, on the current lane (not within a graph); after
  * a sync, fbt_event_seconds tells how long after event 0 event `index` was passed. */
 fbt_status fbt_event_record(fbt_backend *b, int64_t index);
 fbt_status fbt_event_seconds(fbt_backend *b, int64_t index, double *seconds);
 
-/* For profiles: fbt_linear and fbt_linear_norm call `queued` between their product and another kernel that follows it,
- * where one does, and return its error. NULL (at first): they do not. */
-void fbt_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
+/* Adds what the operations from now on take, and what they have to do, to *profile, each time that fbt_stream_sync
+ * returns, until stop; on one stream. Graphs are not recorded meanwhile. Errors of later operations:
+ * FBT_ERR_UNSUPPORTED where more are queued between two syncs than there are events. */
+void fbt_profile_start(fbt_backend *b, fbt_profile *profile);
+void fbt_profile_stop(fbt_backend *b);
 
 /* One copy of the constants for the ranks of a device (info.can_share): after a rank has made its matrices and
  * tables, it exports; the others import before they make any, and then make the same ones in the same order, whose

@@ -1,32 +1,26 @@
 /* For those who write a backend: the table of operations that it fills in. What each does, its shapes and its arguments
  * stand at the function that calls it (kernels/backend.h; kernels/interface.c): .attention at fbt_attend, .write at
- * fbt_buffer_write. */
+ * fbt_buffer_write. Arguments have been checked (checks.h), n_rows, n and the batch's rows are at least 1, and no call
+ * but those of a forward pass comes within a graph. */
 #ifndef FBT_BACKEND_OPS_H
 #define FBT_BACKEND_OPS_H
 
 #include "kernels/backend.h"
 
 struct fbt_backend_ops {
+    /* Required. */
     void (*close)(fbt_backend *b);
-    fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
-    void (*select_lane)(fbt_backend *b, int lane);
     fbt_status (*buffer_new)(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
     void (*buffer_free)(fbt_backend *b, fbt_buffer *buffer);
     fbt_status (*write)(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
     fbt_status (*read)(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes);
-    fbt_status (*sync)(fbt_backend *b);
-    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
-    fbt_status (*stamp)(fbt_backend *b, int64_t index);
-    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
-    void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
-    fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
-    fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
     fbt_status (*matrix_new)(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
     void (*matrix_free)(fbt_backend *b, fbt_matrix *matrix);
     fbt_status (*table_new)(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                             fbt_table **table);
     void (*table_free)(fbt_backend *b, fbt_table *table);
+
+    /* Of a forward pass. NULL: a model that needs it is refused with FBT_ERR_UNSUPPORTED when it comes to that. */
     fbt_status (*perturb)(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                           const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
     fbt_status (*embed)(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
@@ -46,19 +40,63 @@ struct fbt_backend_ops {
                                int64_t n_labels, int64_t n_dim);
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+
+    /* NULL: FBT_ERR_UNSUPPORTED: nobody can tell; constants cannot be shared (info.can_share is 0 then); `fedbpt bench`
+     * has nothing to compare with. */
+    fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);
+    fbt_status (*share_export)(fbt_backend *b, fbt_share *share);
+    fbt_status (*share_import)(fbt_backend *b, const fbt_share *share);
     fbt_status (*library_product)(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                   double *best_s);
     fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
+
+    /* NULL: there is one stream (info.n_lanes is 1 then), and what is queued is done when the call returns. */
+    void (*select_lane)(fbt_backend *b, int lane);
+    fbt_status (*sync)(fbt_backend *b);
+
+    /* Both or neither. NULL: no graph is remembered, every one is queued anew. */
+    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
+
+    /* Both or neither. NULL: the host's clock, when the call is made. */
+    fbt_status (*stamp)(fbt_backend *b, int64_t index);
+    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+
+    /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it, and
+     * return its error; queued NULL (at first): they do not. NULL: no kernel follows a product. */
+    void (*watch_products)(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 };
+
+typedef enum fbt_graph_state { FBT_NO_GRAPH, FBT_UNRECORDED_GRAPH, FBT_BACKEND_GRAPH } fbt_graph_state;
+
+/* What is remembered of the operations that are being profiled; all 0: nothing is. */
+typedef struct fbt_profiler {
+    fbt_profile *profile;
+    int64_t n;                                /* events since the last wait */
+    fbt_operation operations[FBT_MAX_EVENTS]; /* event i ends this; FBT_N_OPERATIONS: nothing of interest */
+    int is_running;                           /* an operation that is queued now begins at the last event */
+    const fbt_matrix *product;                /* being queued: */
+    int64_t n_rows, n_added;
+    int is_product_ended; /* the backend has told that another kernel follows it */
+} fbt_profiler;
 
 /* Every backend's object starts with this. */
 struct fbt_backend {
     const fbt_backend_ops *ops;
     fbt_backend_info info; /* filled in when it is opened */
 
-    /* What follows is the interface's. */
+    /* What follows is the interface's; all 0 at first. */
     const fbt_backend_driver *driver;
+    fbt_graph_state graph;
+    fbt_profiler profiler;
+    double event_s[FBT_MAX_EVENTS]; /* of a backend without events: when each was recorded */
 };
+
+/* FBT_ERR_UNSUPPORTED: the backend leaves the operation out. */
+fbt_status fbt_backend_lacks(const fbt_backend *b, const char *operation);
+
+/* FBT_ERR_ARG within a graph, where `operation` must not be. */
+fbt_status fbt_backend_check_no_graph(const fbt_backend *b, const char *operation);
 
 /* A backend makes these three, and may put members of its own behind them. */
 struct fbt_buffer {
@@ -75,6 +113,7 @@ struct fbt_table {
 struct fbt_matrix {
     int64_t n_out, n_in;
     const fbt_types *types;
+    fbt_operation operation; /* what its products are profiled as */
 };
 
 #endif

@@ -1,13 +1,37 @@
-/* Checks of arguments that every backend makes alike. Errors: FBT_ERR_ARG. */
+/* Inside the interface: checks of arguments, made once for all backends. Errors: FBT_ERR_ARG, and FBT_ERR_UNSUPPORTED
+ * for sizes beyond what the backend's info promises. Nothing of a buffer's contents is looked at. */
 #ifndef FBT_KERNELS_CHECKS_H
 #define FBT_KERNELS_CHECKS_H
 
-#include "kernels/backend.h"
+#include "kernels/backend_ops.h"
 
-/* That a buffer of `have_bytes` (-1: there is none) holds n_items of item_bytes; `what` names it in the sentence. */
-fbt_status fbt_check_size(int64_t have_bytes, int64_t n_items, int64_t item_bytes, const char *what);
+/* That the buffer holds n_items of item_bytes; `what` names it in the sentence. */
+fbt_status fbt_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
 
-/* That the host's offsets cut n_rows into n_sequences of at most max_length. */
+/* That the host's offsets cut n_rows into n_sequences of at most max_length, and that the device has them too. */
 fbt_status fbt_check_packed(const fbt_packed *packed);
+
+/* By operation, whose arguments they have; n_rows, n and the batch's rows are at least 1. */
+fbt_status fbt_check_matrix(const fbt_backend *b, const fbt_matrix_spec *spec);
+fbt_status fbt_check_table(const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
+fbt_status fbt_check_perturb(const fbt_buffer *tokens, const fbt_perturbation *perturbation, const fbt_buffer *origins,
+                             const fbt_buffer *frozen, const fbt_packed *packed);
+fbt_status fbt_check_embed(const fbt_backend *b, const fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed);
+fbt_status fbt_check_linear(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
+                            int64_t n_rows);
+fbt_status fbt_check_linear_norm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                 const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_check_layernorm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm,
+                               int64_t n_rows, int64_t n_dim);
+fbt_status fbt_check_attend(const fbt_backend *b, const fbt_buffer *y, const fbt_attention *a);
+fbt_status fbt_check_gather_rows(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows,
+                                 int64_t n, int64_t n_dim);
+fbt_status fbt_check_mean_pool(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
+                               int64_t n_dim);
+fbt_status fbt_check_label_logits(const fbt_backend *b, const fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
+                                  const fbt_buffer *labels, const fbt_buffer *bias, int64_t n, int64_t n_labels,
+                                  int64_t n_dim);
+fbt_status fbt_check_losses(const fbt_buffer *losses, const fbt_buffer *predictions, const fbt_buffer *logits,
+                            const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
 #endif

@@ -1,13 +1,29 @@
-/* The operations as models call them: each is handed to the backend's table. */
+/* A backend's object as its users see it: memory, streams, graphs, events, constants. Arguments are checked here, and
+ * an operation that the backend leaves out does what backend_ops.h says. The operations of a forward pass:
+ * operations.c. */
 #include "kernels/backend.h"
 
-#include "kernels/backend_ops.h"
+#include "base/timer.h"
+#include "kernels/checks.h"
+#include "kernels/profiler.h"
 
-static const int64_t MOST_ITEMS = INT64_MAX / 16; /* of a matrix or table: their bytes can be counted */
+#include <inttypes.h>
+
+fbt_status fbt_backend_lacks(const fbt_backend *b, const char *operation)
+{
+    return fbt_fail(FBT_ERR_UNSUPPORTED, "backend %s has no operation %s", b->info.name, operation);
+}
+
+fbt_status fbt_backend_check_no_graph(const fbt_backend *b, const char *operation)
+{
+    return b->graph == FBT_NO_GRAPH ? FBT_OK : fbt_fail(FBT_ERR_ARG, "%s is not possible within a graph", operation);
+}
 
 void fbt_backend_close(fbt_backend *b)
 {
-    b->ops->close(b);
+    if (b != NULL) {
+        b->ops->close(b);
+    }
 }
 
 void fbt_backend_get_info(const fbt_backend *b, fbt_backend_info *info)
@@ -22,175 +38,232 @@ const fbt_types *fbt_backend_types(const fbt_backend *b)
 
 fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory)
 {
-    return b->ops->memory(b, memory);
+    return b->ops->memory != NULL ? b->ops->memory(b, memory) : fbt_backend_lacks(b, "memory");
 }
 
-void fbt_stream_select(fbt_backend *b, int lane)
-{
-    b->ops->select_lane(b, lane);
-}
+/* ---- Streams. */
 
-fbt_status fbt_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer)
+fbt_status fbt_stream_select(fbt_backend *b, int stream)
 {
-    return b->ops->buffer_new(b, n_bytes, buffer);
-}
-
-void fbt_buffer_free(fbt_backend *b, fbt_buffer *buffer)
-{
-    b->ops->buffer_free(b, buffer);
-}
-
-fbt_status fbt_buffer_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
-{
-    return b->ops->write(b, buffer, host, n_bytes);
-}
-
-fbt_status fbt_buffer_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
-{
-    return b->ops->read(b, host, buffer, n_bytes);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "selecting a stream"));
+    if (stream < 0 || stream >= b->info.n_lanes) {
+        FBT_FAIL(FBT_ERR_ARG, "there is no stream %d: backend %s has %d", stream, b->info.name, b->info.n_lanes);
+    }
+    fbt_profiler_interrupt(b);
+    if (b->ops->select_lane != NULL) {
+        b->ops->select_lane(b, stream);
+    }
+done:
+    return status;
 }
 
 fbt_status fbt_stream_sync(fbt_backend *b)
 {
-    return b->ops->sync(b);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "waiting"));
+    FBT_TRY(b->ops->sync != NULL ? b->ops->sync(b) : FBT_OK);
+    FBT_TRY(fbt_profiler_collect(b));
+done:
+    return status;
 }
+
+/* ---- Memory. */
+
+fbt_status fbt_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer)
+{
+    fbt_status status = FBT_OK;
+    *buffer = NULL;
+    FBT_TRY(fbt_backend_check_no_graph(b, "making a buffer"));
+    if (n_bytes < 0) {
+        FBT_FAIL(FBT_ERR_ARG, "a buffer cannot have %" PRId64 " bytes", n_bytes);
+    }
+    FBT_TRY(b->ops->buffer_new(b, n_bytes, buffer));
+done:
+    return status;
+}
+
+void fbt_buffer_free(fbt_backend *b, fbt_buffer *buffer)
+{
+    if (buffer != NULL) {
+        b->ops->buffer_free(b, buffer);
+    }
+}
+
+fbt_status fbt_buffer_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "writing to a buffer"));
+    FBT_TRY(fbt_check_buffer(buffer, n_bytes, 1, "write"));
+    if (n_bytes > 0) {
+        fbt_profiler_interrupt(b);
+        FBT_TRY(b->ops->write(b, buffer, host, n_bytes));
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_buffer_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "reading a buffer"));
+    FBT_TRY(fbt_check_buffer(buffer, n_bytes, 1, "read"));
+    if (n_bytes > 0) {
+        fbt_profiler_interrupt(b);
+        FBT_TRY(b->ops->read(b, host, buffer, n_bytes));
+    }
+done:
+    return status;
+}
+
+/* ---- Graphs. While a profile is taken, operations run one by one and the backend hears of no graph. */
 
 fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known)
 {
-    return b->ops->pass_begin(b, key, n_bytes, is_known);
+    fbt_status status = FBT_OK;
+    *is_known = 0;
+    FBT_TRY(fbt_backend_check_no_graph(b, "beginning a graph"));
+    if (key == NULL || n_bytes < 1 || n_bytes > FBT_GRAPH_KEY_BYTES) {
+        FBT_FAIL(FBT_ERR_ARG, "a graph cannot have a key of %" PRId64 " bytes", n_bytes);
+    }
+    if (b->profiler.profile != NULL || b->ops->pass_begin == NULL) {
+        b->graph = FBT_UNRECORDED_GRAPH;
+    } else {
+        FBT_TRY(b->ops->pass_begin(b, key, n_bytes, is_known));
+        b->graph = *is_known ? FBT_NO_GRAPH : FBT_BACKEND_GRAPH;
+    }
+done:
+    return status;
 }
 
 fbt_status fbt_graph_end(fbt_backend *b, fbt_status status)
 {
-    return b->ops->pass_end(b, status);
+    const fbt_graph_state state = b->graph;
+    b->graph = FBT_NO_GRAPH;
+    if (state == FBT_NO_GRAPH) {
+        return status != FBT_OK ? status : fbt_fail(FBT_ERR_ARG, "a graph ends that was not begun");
+    }
+    return state == FBT_BACKEND_GRAPH ? b->ops->pass_end(b, status) : status;
+}
+
+/* ---- Events. A backend without them is done with what was queued when a call returns: the host's clock tells. */
+
+static fbt_status check_event(int64_t index)
+{
+    return index >= 0 && index < FBT_MAX_EVENTS
+               ? FBT_OK
+               : fbt_fail(FBT_ERR_ARG, "there is no event %" PRId64 ", but 0 to %d", index, FBT_MAX_EVENTS - 1);
 }
 
 fbt_status fbt_event_record(fbt_backend *b, int64_t index)
 {
-    return b->ops->stamp(b, index);
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_event(index));
+    FBT_TRY(b->graph == FBT_BACKEND_GRAPH ? fbt_backend_check_no_graph(b, "recording an event") : FBT_OK);
+    if (b->ops->stamp != NULL) {
+        FBT_TRY(b->ops->stamp(b, index));
+    } else {
+        b->event_s[index] = fbt_timer_now_s();
+    }
+done:
+    return status;
 }
 
 fbt_status fbt_event_seconds(fbt_backend *b, int64_t index, double *seconds)
 {
-    return b->ops->stamp_seconds(b, index, seconds);
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_event(index));
+    if (b->ops->stamp_seconds != NULL) {
+        FBT_TRY(b->ops->stamp_seconds(b, index, seconds));
+        goto done;
+    }
+    if (b->event_s[0] == 0 || b->event_s[index] == 0) {
+        FBT_FAIL(FBT_ERR_ARG, "event %" PRId64 " was never recorded", b->event_s[0] == 0 ? 0 : index);
+    }
+    *seconds = b->event_s[index] - b->event_s[0];
+done:
+    return status;
 }
 
-void fbt_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context)
-{
-    b->ops->watch_products(b, queued, context);
-}
+/* ---- Constants. */
 
 fbt_status fbt_share_export(fbt_backend *b, fbt_share *share)
 {
-    return b->ops->share_export(b, share);
+    return b->ops->share_export != NULL ? b->ops->share_export(b, share) : fbt_backend_lacks(b, "share_export");
 }
 
 fbt_status fbt_share_import(fbt_backend *b, const fbt_share *share)
 {
-    return b->ops->share_import(b, share);
+    return b->ops->share_import != NULL ? b->ops->share_import(b, share) : fbt_backend_lacks(b, "share_import");
 }
 
 fbt_status fbt_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix)
 {
     fbt_status status = FBT_OK;
     fbt_matrix_spec whole = *spec;
-    int64_t n_items;
     *matrix = NULL;
     whole.types = spec->types != NULL ? spec->types : b->info.types;
-    if (spec->weight == NULL || spec->dtype == FBT_I32 || spec->n_out < 1 || spec->n_in < 1 ||
-        __builtin_mul_overflow(spec->n_out, spec->n_in, &n_items) || n_items > MOST_ITEMS) {
-        FBT_FAIL(FBT_ERR_ARG, "a matrix cannot have %lld x %lld weights", (long long)spec->n_out,
-                 (long long)spec->n_in);
-    }
-    if (b->driver != NULL && !fbt_backend_has_types(b->driver, whole.types->name)) {
-        FBT_FAIL(FBT_ERR_ARG, "backend %s has no %s matrices", b->info.name, whole.types->name);
-    }
+    FBT_TRY(fbt_backend_check_no_graph(b, "making a matrix"));
+    FBT_TRY(fbt_check_matrix(b, &whole));
     FBT_TRY(b->ops->matrix_new(b, &whole, matrix));
+    (*matrix)->operation = spec->operation;
 done:
     return status;
 }
 
 void fbt_matrix_free(fbt_backend *b, fbt_matrix *matrix)
 {
-    b->ops->matrix_free(b, matrix);
+    if (matrix != NULL) {
+        b->ops->matrix_free(b, matrix);
+    }
 }
 
 fbt_status fbt_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                          fbt_table **table)
 {
-    return b->ops->table_new(b, rows, dtype, n_rows, n_dim, table);
+    fbt_status status = FBT_OK;
+    *table = NULL;
+    FBT_TRY(fbt_backend_check_no_graph(b, "making a table"));
+    FBT_TRY(fbt_check_table(rows, dtype, n_rows, n_dim));
+    FBT_TRY(b->ops->table_new(b, rows, dtype, n_rows, n_dim, table));
+done:
+    return status;
 }
 
 void fbt_table_free(fbt_backend *b, fbt_table *table)
 {
-    b->ops->table_free(b, table);
+    if (table != NULL) {
+        b->ops->table_free(b, table);
+    }
 }
 
-fbt_status fbt_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
-                       const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed)
-{
-    return b->ops->perturb(b, tokens, perturbation, origins, frozen, packed);
-}
-
-fbt_status fbt_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed)
-{
-    return b->ops->embed(b, x, embedding, packed);
-}
-
-fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                      fbt_activation activation, int64_t n_rows)
-{
-    return b->ops->linear(b, y, x, w, activation, n_rows);
-}
-
-fbt_status fbt_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
-                           const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
-{
-    return b->ops->linear_norm(b, y, x, w, residual, norm, n_rows);
-}
-
-fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                         int64_t n_dim)
-{
-    return b->ops->layernorm(b, y, x, norm, n_rows, n_dim);
-}
-
-fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention)
-{
-    return b->ops->attention(b, y, attention);
-}
-
-fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                           int64_t n_dim)
-{
-    return b->ops->gather_rows(b, y, x, rows, n, n_dim);
-}
-
-fbt_status fbt_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim)
-{
-    return b->ops->mean_pool(b, y, x, packed, n_dim);
-}
-
-fbt_status fbt_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
-                            const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n, int64_t n_labels,
-                            int64_t n_dim)
-{
-    return b->ops->label_logits(b, logits, x, dtype, labels, bias, scale, n, n_labels, n_dim);
-}
-
-fbt_status fbt_losses(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
-                      const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels)
-{
-    return b->ops->loss(b, losses, predictions, logits, labels, kind, n, n_labels);
-}
+/* ---- What a device can do at most. */
 
 fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                double *best_s)
 {
-    return b->ops->library_product(b, types, size, n_repeats, best_s);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "timing a product"));
+    if (size[0] < 1 || size[1] < 1 || size[2] < 1 || n_repeats < 1) {
+        FBT_FAIL(FBT_ERR_ARG,
+                 "a product [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64 "] cannot be timed %d times", size[0],
+                 size[2], size[2], size[1], n_repeats);
+    }
+    FBT_TRY(b->ops->library_product != NULL ? b->ops->library_product(b, types, size, n_repeats, best_s)
+                                            : fbt_backend_lacks(b, "library_product"));
+done:
+    return status;
 }
 
 fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s)
 {
-    return b->ops->library_copy(b, n_bytes, n_repeats, best_s);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_backend_check_no_graph(b, "timing a copy"));
+    if (n_bytes < 1 || n_repeats < 1) {
+        FBT_FAIL(FBT_ERR_ARG, "a copy of %" PRId64 " bytes cannot be timed %d times", n_bytes, n_repeats);
+    }
+    FBT_TRY(b->ops->library_copy != NULL ? b->ops->library_copy(b, n_bytes, n_repeats, best_s)
+                                         : fbt_backend_lacks(b, "library_copy"));
+done:
+    return status;
 }

@@ -3,8 +3,6 @@
 #include "kernels/cpu/cpu.h"
 
 #include "base/memory.h"
-#include "base/timer.h"
-#include "kernels/checks.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -23,11 +21,6 @@ fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what)
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: oneDNN could not %s", what);
     }
     return fbt_fail(FBT_ERR_BACKEND, "oneDNN could not %s (status %d)", what, (int)code);
-}
-
-fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
-{
-    return fbt_check_size(buffer == NULL ? -1 : buffer->n_bytes, n_items, item_bytes, what);
 }
 
 fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block)
@@ -68,9 +61,6 @@ static fbt_status cpu_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **b
     fbt_buffer *made = NULL;
     (void)b;
     *buffer = NULL;
-    if (n_bytes < 0) {
-        FBT_FAIL(FBT_ERR_ARG, "a buffer cannot have %lld bytes", (long long)n_bytes);
-    }
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     FBT_TRY(fbt_cpu_block_new(n_bytes, &made->data));
     made->n_bytes = n_bytes;
@@ -84,85 +74,22 @@ done:
 static void cpu_buffer_free(fbt_backend *b, fbt_buffer *buffer)
 {
     (void)b;
-    if (buffer != NULL) {
-        free(buffer->data);
-        free(buffer);
-    }
+    free(buffer->data);
+    free(buffer);
 }
 
 static fbt_status cpu_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
 {
     (void)b;
-    const fbt_status status = fbt_cpu_check_size(buffer, n_bytes, 1, "write");
-    if (status == FBT_OK && n_bytes > 0) {
-        memcpy(buffer->data, host, (size_t)n_bytes);
-    }
-    return status;
+    memcpy(buffer->data, host, (size_t)n_bytes);
+    return FBT_OK;
 }
 
 static fbt_status cpu_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
 {
     (void)b;
-    const fbt_status status = fbt_cpu_check_size(buffer, n_bytes, 1, "read");
-    if (status == FBT_OK && n_bytes > 0) {
-        memcpy(host, buffer->data, (size_t)n_bytes);
-    }
-    return status;
-}
-
-static fbt_status cpu_sync(fbt_backend *b)
-{
-    (void)b;
+    memcpy(host, buffer->data, (size_t)n_bytes);
     return FBT_OK;
-}
-
-static void cpu_select_lane(fbt_backend *b, int lane)
-{
-    (void)b;
-    (void)lane;
-}
-
-/* A pass is cheap to queue here: none is remembered. */
-static fbt_status cpu_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known)
-{
-    (void)b;
-    *is_known = 0;
-    if (key == NULL || n_bytes < 1 || n_bytes > FBT_PASS_KEY_BYTES) {
-        return fbt_fail(FBT_ERR_ARG, "a pass cannot have a key of %lld bytes", (long long)n_bytes);
-    }
-    return FBT_OK;
-}
-
-static fbt_status cpu_pass_end(fbt_backend *b, fbt_status status)
-{
-    (void)b;
-    return status;
-}
-
-static fbt_status check_stamp(int64_t index)
-{
-    if (index < 0 || index >= FBT_MAX_STAMPS) {
-        return fbt_fail(FBT_ERR_ARG, "there is no stamp %lld", (long long)index);
-    }
-    return FBT_OK;
-}
-
-static fbt_status cpu_stamp(fbt_backend *b, int64_t index)
-{
-    const fbt_status status = check_stamp(index);
-    if (status == FBT_OK) {
-        fbt_cpu_of(b)->stamps[index] = fbt_timer_now_s();
-    }
-    return status;
-}
-
-static fbt_status cpu_stamp_seconds(fbt_backend *b, int64_t index, double *seconds)
-{
-    const fbt_status status = check_stamp(index);
-    if (status == FBT_OK) {
-        *seconds = fbt_cpu_of(b)->stamps[index] - fbt_cpu_of(b)->stamps[0];
-    }
-    return status;
 }
 
 static fbt_status cpu_share_export(fbt_backend *b, fbt_share *share)
@@ -182,9 +109,6 @@ static fbt_status cpu_table_new(fbt_backend *b, const void *rows, fbt_dtype dtyp
     fbt_table *made = NULL;
     void *shared, *no_bias;
     *table = NULL;
-    if (rows == NULL || dtype == FBT_I32 || n_rows < 1 || n_dim < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "a lookup table cannot have %lld rows of %lld", (long long)n_rows, (long long)n_dim);
-    }
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     *made = (fbt_table){.rows = (void *)(uintptr_t)rows, .dtype = dtype, .n_rows = n_rows, .n_dim = n_dim};
     fbt_cpu_constants *constants = &fbt_cpu_of(b)->constants;
@@ -205,18 +129,8 @@ done:
 static void cpu_table_free(fbt_backend *b, fbt_table *table)
 {
     int is_mapped;
-    if (table != NULL) {
-        fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &table->rows, &is_mapped);
-        free(table);
-    }
-}
-
-/* What follows a product is done while it is stored, tile by tile. */
-static void cpu_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context)
-{
-    (void)b;
-    (void)queued;
-    (void)context;
+    fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &table->rows, &is_mapped);
+    free(table);
 }
 
 static void cpu_close(fbt_backend *b)
@@ -246,17 +160,10 @@ static void cpu_close(fbt_backend *b)
 static const fbt_backend_ops cpu_ops = {
     .close = cpu_close,
     .memory = fbt_cpu_memory,
-    .select_lane = cpu_select_lane,
     .buffer_new = cpu_buffer_new,
     .buffer_free = cpu_buffer_free,
     .write = cpu_write,
     .read = cpu_read,
-    .sync = cpu_sync,
-    .pass_begin = cpu_pass_begin,
-    .pass_end = cpu_pass_end,
-    .stamp = cpu_stamp,
-    .stamp_seconds = cpu_stamp_seconds,
-    .watch_products = cpu_watch_products,
     .share_export = cpu_share_export,
     .share_import = cpu_share_import,
     .matrix_new = fbt_cpu_matrix_new,

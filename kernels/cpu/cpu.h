@@ -31,7 +31,6 @@ typedef struct fbt_cpu {
     dnnl_stream_t *streams;   /* [n_threads] */
     fbt_cpu_affinity affinity;
     fbt_cpu_constants constants;
-    double stamps[FBT_MAX_STAMPS]; /* when each was passed */
     char device[128], libraries[64];
     const char *isa;
 } fbt_cpu;
@@ -61,9 +60,6 @@ fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block);
 /* Makes every thread's scratch memory at least n_bytes. Contents are lost. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cpu_scratch_need(fbt_cpu *cpu, int64_t n_bytes);
 
-/* fbt_check_size of a buffer. */
-fbt_status fbt_cpu_check_size(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
-
 /* FBT_ERR_BACKEND or FBT_ERR_MEMORY with a sentence, unless `code` is success. `what` completes "oneDNN could not ...".
  */
 fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what);
@@ -73,7 +69,7 @@ fbt_status fbt_cpu_memory(fbt_backend *b, fbt_backend_memory *memory);
 
 /* The operations, one file each. */
 fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
-void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w);
 fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                           fbt_activation activation, int64_t n_rows);
 fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,

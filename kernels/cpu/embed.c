@@ -2,7 +2,6 @@
 #include "kernels/cpu/cpu.h"
 
 #include "base/prompt_mode.h"
-#include "kernels/checks.h"
 
 #include <omp.h>
 
@@ -65,43 +64,12 @@ static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_e
                      e->n_dim, e->norm.epsilon, scratch);
 }
 
-static fbt_status check_embedding(const fbt_embedding *e)
-{
-    fbt_status status = FBT_OK;
-    if (e->n_dim < 1 || e->word->n_dim != e->n_dim || e->position->n_dim != e->n_dim || e->position_offset < 0 ||
-        (e->type != NULL && e->type->n_dim != e->n_dim)) {
-        FBT_FAIL(FBT_ERR_ARG, "embed: the tables' rows are not all of %lld", (long long)e->n_dim);
-    }
-    if ((e->mode == FBT_PROMPT_NONE) != (e->n_prompt_tokens == 0) || e->n_prompt_tokens < 0) {
-        FBT_FAIL(FBT_ERR_ARG, "embed: a prompt of %lld tokens does not fit its mode", (long long)e->n_prompt_tokens);
-    }
-    FBT_TRY(fbt_cpu_check_size(e->norm.gamma, e->n_dim, sizeof(float), "embed, gamma"));
-    FBT_TRY(fbt_cpu_check_size(e->norm.beta, e->n_dim, sizeof(float), "embed, beta"));
-    if (e->mode != FBT_PROMPT_NONE) {
-        FBT_TRY(
-            fbt_cpu_check_size(e->prompts, e->n_prompt_tokens, e->n_dim * (int64_t)sizeof(float), "embed, prompts"));
-    }
-done:
-    return status;
-}
-
-/* Positions and prompts of one sequence, and that its tokens are in the vocabulary. */
+/* That the tokens of a sequence are in the vocabulary, and its prompt is there. */
 static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packed, int64_t s)
 {
     const int32_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
     const int64_t n_front = fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens);
-    const int64_t n_needed = e->mode == FBT_PROMPT_ADD ? e->n_prompt_tokens + 1 : n_front;
-    const int64_t n_positions =
-        e->position_offset + length - fbt_prompt_rows_without_position(e->mode, e->n_prompt_tokens);
     const int32_t *tokens = (const int32_t *)packed->tokens->data + first;
-    if (length < n_needed) {
-        return fbt_fail(FBT_ERR_ARG, "sequence %lld has %d rows, too few for a prompt of %lld tokens", (long long)s,
-                        length, (long long)e->n_prompt_tokens);
-    }
-    if (n_positions > e->position->n_rows) {
-        return fbt_fail(FBT_ERR_ARG, "sequence %lld of %d rows needs %lld positions; the model has %lld", (long long)s,
-                        length, (long long)n_positions, (long long)e->position->n_rows);
-    }
     for (int64_t t = n_front; t < length; t++) {
         if (tokens[t] < 0 || tokens[t] >= e->word->n_rows) {
             return fbt_fail(FBT_ERR_ARG, "token %d (sequence %lld, row %lld) is outside the vocabulary of %lld",
@@ -117,21 +85,6 @@ static fbt_status check_sequence(const fbt_embedding *e, const fbt_packed *packe
         }
     }
     return FBT_OK;
-}
-
-static fbt_status check_batch(const fbt_embedding *e, const fbt_packed *packed)
-{
-    fbt_status status = FBT_OK;
-    FBT_TRY(fbt_check_packed(packed));
-    FBT_TRY(fbt_cpu_check_size(packed->tokens, packed->n_rows, sizeof(int32_t), "embed, tokens"));
-    if (e->mode != FBT_PROMPT_NONE) {
-        FBT_TRY(fbt_cpu_check_size(packed->prompt_index, packed->n_sequences, sizeof(int32_t), "embed, prompt_index"));
-    }
-    for (int64_t s = 0; s < packed->n_sequences; s++) {
-        FBT_TRY(check_sequence(e, packed, s));
-    }
-done:
-    return status;
 }
 
 static void embed_sequence(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_packed *packed, int64_t s)
@@ -155,10 +108,9 @@ fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, 
 {
     fbt_status status = FBT_OK;
     fbt_cpu *cpu = fbt_cpu_of(b);
-    const int64_t item = (int64_t)fbt_dtype_bytes(b->info.types->activations);
-    FBT_TRY(check_embedding(e));
-    FBT_TRY(check_batch(e, packed));
-    FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, e->n_dim * item, "embed, x"));
+    for (int64_t s = 0; s < packed->n_sequences; s++) {
+        FBT_TRY(check_sequence(e, packed, s));
+    }
     FBT_TRY(fbt_cpu_scratch_need(cpu, e->n_dim * (int64_t)sizeof(float)));
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(dynamic, 4)
     for (int64_t s = 0; s < packed->n_sequences; s++) {

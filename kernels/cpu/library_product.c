@@ -82,10 +82,6 @@ fbt_status fbt_cpu_library_product(fbt_backend *b, const fbt_types *types, const
     fbt_cpu *cpu = fbt_cpu_of(b);
     plain_product p = {0};
     double seconds;
-    if (size[0] < 1 || size[1] < 1 || size[2] < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "a product [%lld, %lld] x [%lld, %lld] cannot be timed", (long long)size[0],
-                 (long long)size[2], (long long)size[2], (long long)size[1]);
-    }
     FBT_TRY(describe(cpu, &p, types, size));
     FBT_TRY(make_operands(cpu, &p));
     FBT_TRY(time_once(cpu, &p, best_s));

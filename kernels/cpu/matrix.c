@@ -232,7 +232,7 @@ static fbt_status make(fbt_cpu *cpu, fbt_cpu_matrix *w, const fbt_matrix_spec *s
     fbt_cpu_constant constant = {.shape = {.n_rows = w->base.n_out,
                                            .n_columns = w->base.n_in,
                                            .type = (int32_t)w->base.types->compute,
-                                           .has_bias = spec->bias != NULL},
+                                           .has_bias = (int16_t)(spec->bias != NULL)},
                                  .weights = &w->weights,
                                  .bias_bytes =
                                      spec->bias != NULL || cpu->has_tiles ? n_padded * (int64_t)sizeof(float) : 0};
@@ -265,7 +265,9 @@ fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_m
     *matrix = &w->base;
     w = NULL;
 done:
-    fbt_cpu_matrix_free(b, w == NULL ? NULL : &w->base);
+    if (w != NULL) {
+        fbt_cpu_matrix_free(b, &w->base);
+    }
     return status;
 }
 
@@ -279,9 +281,6 @@ void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w)
 {
     fbt_cpu_matrix *matrix = (fbt_cpu_matrix *)w;
     int is_mapped;
-    if (matrix == NULL) {
-        return;
-    }
     fbt_cpu_constants_remove(&fbt_cpu_of(b)->constants, &matrix->weights, &is_mapped);
     for (int a = 0; a < FBT_N_ACTIVATIONS; a++) {
         product_clear(&matrix->products[a]);

@@ -2,7 +2,6 @@
 #include "kernels/cpu/cpu.h"
 
 #include "base/rng.h"
-#include "kernels/checks.h"
 
 /* An integer threshold: a rate of 1 replaces always, 0 never, and every device decides alike. */
 static uint64_t threshold_of(const fbt_perturbation *perturbation)
@@ -52,17 +51,6 @@ fbt_status fbt_cpu_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturb
 {
     fbt_status status = FBT_OK;
     const fbt_cpu *cpu = fbt_cpu_of(b);
-    if (!(perturbation->rate >= 0 && perturbation->rate <= 1) || perturbation->vocab_size < 1 ||
-        perturbation->vocab_size > INT32_MAX) {
-        FBT_FAIL(FBT_ERR_ARG, "perturb: rate %g, vocabulary of %lld", perturbation->rate,
-                 (long long)perturbation->vocab_size);
-    }
-    FBT_TRY(fbt_check_packed(packed));
-    FBT_TRY(fbt_cpu_check_size(tokens, packed->n_rows, sizeof(int32_t), "perturb, tokens"));
-    FBT_TRY(fbt_cpu_check_size(origins, packed->n_sequences, sizeof(fbt_origin), "perturb, origins"));
-    if (frozen != NULL) {
-        FBT_TRY(fbt_cpu_check_size(frozen, packed->n_rows, 1, "perturb, frozen"));
-    }
     FBT_TRY(check_origins(origins->data, packed));
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(static)
     for (int64_t s = 0; s < packed->n_sequences; s++) {

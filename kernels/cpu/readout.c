@@ -1,8 +1,6 @@
 /* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
 #include "kernels/cpu/cpu.h"
 
-#include "kernels/checks.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -11,16 +9,7 @@ fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *
 {
     fbt_status status = FBT_OK;
     const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(b->info.types->activations);
-    const int32_t *index;
-    if (n == 0) {
-        return FBT_OK;
-    }
-    if (n_dim < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "gather_rows: rows of %lld", (long long)n_dim);
-    }
-    FBT_TRY(fbt_cpu_check_size(y, n, row_bytes, "gather_rows, y"));
-    FBT_TRY(fbt_cpu_check_size(rows, n, sizeof(int32_t), "gather_rows, rows"));
-    index = rows->data;
+    const int32_t *index = rows->data;
     for (int64_t i = 0; i < n; i++) {
         if (index[i] < 0 || index[i] >= x->n_bytes / row_bytes) {
             FBT_FAIL(FBT_ERR_ARG, "gather_rows: row %d of %lld", index[i], (long long)(x->n_bytes / row_bytes));
@@ -34,42 +23,24 @@ done:
 fbt_status fbt_cpu_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                              int64_t n_dim)
 {
-    fbt_status status = FBT_OK;
     const fbt_cpu *cpu = fbt_cpu_of(b);
     const fbt_dtype dtype = b->info.types->activations;
     const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(dtype);
-    if (n_dim < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "mean_pool: rows of %lld", (long long)n_dim);
-    }
-    FBT_TRY(fbt_check_packed(packed));
-    FBT_TRY(fbt_cpu_check_size(x, packed->n_rows, row_bytes, "mean_pool, x"));
-    FBT_TRY(fbt_cpu_check_size(y, packed->n_sequences, n_dim * (int64_t)sizeof(float), "mean_pool, y"));
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(dynamic, 4)
     for (int64_t s = 0; s < packed->n_sequences; s++) {
         const int64_t first = packed->host_offsets[s], length = packed->host_offsets[s + 1] - first;
         cpu->rows->mean_pool((float *)y->data + s * n_dim, (const char *)x->data + first * row_bytes, dtype, length,
                              n_dim);
     }
-done:
-    return status;
+    return FBT_OK;
 }
 
 fbt_status fbt_cpu_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
                                 const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
                                 int64_t n_labels, int64_t n_dim)
 {
-    fbt_status status = FBT_OK;
     const fbt_cpu *cpu = fbt_cpu_of(b);
     const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(dtype);
-    if (n_labels < 1 || n_dim < 1 || (dtype != FBT_F32 && dtype != FBT_BF16)) {
-        FBT_FAIL(FBT_ERR_ARG, "label_logits: %lld labels of %lld", (long long)n_labels, (long long)n_dim);
-    }
-    FBT_TRY(fbt_cpu_check_size(x, n, row_bytes, "label_logits, x"));
-    FBT_TRY(fbt_cpu_check_size(labels, n_labels, n_dim * (int64_t)sizeof(float), "label_logits, labels"));
-    FBT_TRY(fbt_cpu_check_size(logits, n, n_labels * (int64_t)sizeof(float), "label_logits, logits"));
-    if (bias != NULL) {
-        FBT_TRY(fbt_cpu_check_size(bias, n_labels, sizeof(float), "label_logits, bias"));
-    }
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
         for (int64_t c = 0; c < n_labels; c++) {
@@ -79,8 +50,7 @@ fbt_status fbt_cpu_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_bu
                 scale * (dot + (bias != NULL ? ((const float *)bias->data)[c] : 0));
         }
     }
-done:
-    return status;
+    return FBT_OK;
 }
 
 static float cross_entropy(const float *logits, int64_t n_labels, int64_t label, int64_t largest)
@@ -107,13 +77,6 @@ fbt_status fbt_cpu_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predicti
 {
     fbt_status status = FBT_OK;
     (void)b;
-    if (n_labels < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "loss: %lld labels", (long long)n_labels);
-    }
-    FBT_TRY(fbt_cpu_check_size(losses, n, sizeof(float), "loss, losses"));
-    FBT_TRY(fbt_cpu_check_size(predictions, n, sizeof(int32_t), "loss, predictions"));
-    FBT_TRY(fbt_cpu_check_size(logits, n, n_labels * (int64_t)sizeof(float), "loss, logits"));
-    FBT_TRY(fbt_cpu_check_size(labels, n, sizeof(int32_t), "loss, labels"));
     for (int64_t i = 0; i < n; i++) {
         const float *row = (const float *)logits->data + i * n_labels;
         const int32_t label = ((const int32_t *)labels->data)[i];

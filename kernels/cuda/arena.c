@@ -115,7 +115,6 @@ fbt_status fbt_cuda_constant_new(fbt_cuda *cuda, int64_t n_bytes, void **data, i
     fbt_cuda_arena *arena = &cuda->constants;
     fbt_cuda_slab *slab;
     *data = NULL;
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "making a matrix or table"));
     n_bytes = round_up(n_bytes);
     *is_filled = arena->n_pieces < arena->n_shared_pieces;
     if (*is_filled) {

@@ -2,7 +2,6 @@
 #include "kernels/cuda/cuda.h"
 
 #include "base/memory.h"
-#include "kernels/checks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,19 +29,6 @@ fbt_status fbt_cuda_blas_status(cublasStatus_t code, const char *what)
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: cuBLASLt could not %s", what);
     }
     return fbt_fail(FBT_ERR_BACKEND, "cuBLASLt could not %s: %s", what, cublasLtGetStatusString(code));
-}
-
-fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation)
-{
-    if (cuda->pass_state != FBT_CUDA_NO_PASS) {
-        return fbt_fail(FBT_ERR_ARG, "%s is not possible within a pass", operation);
-    }
-    return FBT_OK;
-}
-
-fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what)
-{
-    return fbt_check_size(buffer == NULL ? -1 : buffer->n_bytes, n_items, item_bytes, what);
 }
 
 static fbt_status memory_now(fbt_backend_memory *memory)
@@ -96,10 +82,6 @@ static fbt_status cuda_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **
     fbt_cuda *cuda = fbt_cuda_of(b);
     fbt_buffer *made = NULL;
     *buffer = NULL;
-    if (n_bytes < 0) {
-        FBT_FAIL(FBT_ERR_ARG, "a buffer cannot have %lld bytes", (long long)n_bytes);
-    }
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "making a buffer"));
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     FBT_TRY(fbt_cuda_malloc(cuda, n_bytes, &made->data));
     made->n_bytes = n_bytes;
@@ -113,9 +95,6 @@ done:
 static void cuda_buffer_free(fbt_backend *b, fbt_buffer *buffer)
 {
     fbt_cuda *cuda = fbt_cuda_of(b);
-    if (buffer == NULL) {
-        return;
-    }
     fbt_cuda_wait_all(cuda);
     fbt_cuda_forget_passes(cuda);
     cudaFree(buffer->data);
@@ -124,31 +103,17 @@ static void cuda_buffer_free(fbt_backend *b, fbt_buffer *buffer)
 
 static fbt_status cuda_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
 {
-    fbt_status status = FBT_OK;
-    fbt_cuda *cuda = fbt_cuda_of(b);
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "write"));
-    FBT_TRY(fbt_cuda_check_buffer(buffer, n_bytes, 1, "write"));
-    FBT_TRY(fbt_cuda_lane_write(cuda->lane, buffer->data, host, n_bytes));
-done:
-    return status;
+    return fbt_cuda_lane_write(fbt_cuda_of(b)->lane, buffer->data, host, n_bytes);
 }
 
 static fbt_status cuda_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
 {
-    fbt_status status = FBT_OK;
-    fbt_cuda *cuda = fbt_cuda_of(b);
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "read"));
-    FBT_TRY(fbt_cuda_check_buffer(buffer, n_bytes, 1, "read"));
-    FBT_TRY(fbt_cuda_lane_read(cuda->lane, host, buffer->data, n_bytes));
-done:
-    return status;
+    return fbt_cuda_lane_read(fbt_cuda_of(b)->lane, host, buffer->data, n_bytes);
 }
 
 static fbt_status cuda_sync(fbt_backend *b)
 {
-    fbt_cuda *cuda = fbt_cuda_of(b);
-    const fbt_status status = fbt_cuda_check_no_pass(cuda, "sync");
-    return status != FBT_OK ? status : fbt_cuda_lane_sync(cuda->lane);
+    return fbt_cuda_lane_sync(fbt_cuda_of(b)->lane);
 }
 
 static void cuda_close(fbt_backend *b)
@@ -159,7 +124,7 @@ static void cuda_close(fbt_backend *b)
     }
     fbt_cuda_wait_all(cuda);
     fbt_cuda_forget_passes(cuda);
-    for (int i = 0; i < FBT_MAX_STAMPS; i++) {
+    for (int i = 0; i < FBT_MAX_EVENTS; i++) {
         if (cuda->stamps[i] != NULL) {
             cudaEventDestroy(cuda->stamps[i]);
         }

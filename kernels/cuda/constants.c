@@ -53,16 +53,16 @@ fbt_status fbt_cuda_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_
     *matrix = &made->base;
     made = NULL;
 done:
-    fbt_cuda_matrix_free(b, made == NULL ? NULL : &made->base);
+    if (made != NULL) {
+        fbt_cuda_matrix_free(b, &made->base);
+    }
     return status;
 }
 
 void fbt_cuda_matrix_free(fbt_backend *b, fbt_matrix *matrix)
 {
-    if (matrix != NULL) {
-        fbt_cuda_constant_free(fbt_cuda_of(b), fbt_cuda_matrix_of(matrix)->weight);
-        free(matrix);
-    }
+    fbt_cuda_constant_free(fbt_cuda_of(b), fbt_cuda_matrix_of(matrix)->weight);
+    free(matrix);
 }
 
 fbt_status fbt_cuda_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
@@ -72,12 +72,8 @@ fbt_status fbt_cuda_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype,
     fbt_cuda *cuda = fbt_cuda_of(b);
     fbt_table *made = NULL;
     int is_filled;
-    int64_t n_items;
+    const int64_t n_items = n_rows * n_dim;
     *table = NULL;
-    if (rows == NULL || dtype == FBT_I32 || n_rows < 1 || n_dim < 1 ||
-        __builtin_mul_overflow(n_rows, n_dim, &n_items) || n_items > INT64_MAX / 16) {
-        FBT_FAIL(FBT_ERR_ARG, "a lookup table cannot have %lld rows of %lld", (long long)n_rows, (long long)n_dim);
-    }
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     *made = (fbt_table){.dtype = dtype, .n_rows = n_rows, .n_dim = n_dim};
     FBT_TRY(fbt_cuda_constant_new(cuda, n_items * (int64_t)fbt_dtype_bytes(dtype), &made->rows, &is_filled));
@@ -87,14 +83,14 @@ fbt_status fbt_cuda_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype,
     *table = made;
     made = NULL;
 done:
-    fbt_cuda_table_free(b, made);
+    if (made != NULL) {
+        fbt_cuda_table_free(b, made);
+    }
     return status;
 }
 
 void fbt_cuda_table_free(fbt_backend *b, fbt_table *table)
 {
-    if (table != NULL) {
-        fbt_cuda_constant_free(fbt_cuda_of(b), table->rows);
-        free(table);
-    }
+    fbt_cuda_constant_free(fbt_cuda_of(b), table->rows);
+    free(table);
 }

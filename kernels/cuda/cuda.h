@@ -76,7 +76,7 @@ typedef struct fbt_cuda_reads {
 
 /* A pass that was seen: `graph` is NULL until it was seen twice. */
 typedef struct fbt_cuda_pass {
-    unsigned char key[FBT_PASS_KEY_BYTES];
+    unsigned char key[FBT_GRAPH_KEY_BYTES];
     int64_t n_key;
     cudaGraphExec_t graph;
     int64_t last_use;
@@ -148,7 +148,7 @@ typedef struct fbt_cuda {
     fbt_cuda_choice *choices;
     fbt_cuda_pass_state pass_state;
     fbt_cuda_pass pass; /* the one between pass_begin and pass_end */
-    cudaEvent_t stamps[FBT_MAX_STAMPS];
+    cudaEvent_t stamps[FBT_MAX_EVENTS];
     fbt_status (*product_queued)(void *context); /* watch_products; NULL: nobody does */
     void *product_context;
     char name[256], id[64], isa[16], libraries[128];
@@ -177,12 +177,6 @@ fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank);
 
 /* n_bytes of device memory, uninitialised, at least one. Errors: FBT_ERR_MEMORY with the device's name and figures. */
 fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data);
-
-/* Errors: FBT_ERR_ARG within a pass, where `operation` must not be. */
-fbt_status fbt_cuda_check_no_pass(const fbt_cuda *cuda, const char *operation);
-
-/* fbt_check_size of a buffer. */
-fbt_status fbt_cuda_check_buffer(const fbt_buffer *buffer, int64_t n_items, int64_t item_bytes, const char *what);
 
 /* lanes.c. Closing a lane that was opened in part is fine; what wait_all meets is left for the lanes' sync to report.
  */

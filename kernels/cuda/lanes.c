@@ -161,9 +161,6 @@ fbt_status fbt_cuda_lane_read(fbt_cuda_lane *lane, void *host, const void *devic
     fbt_status status = FBT_OK;
     fbt_cuda_reads *reads = &lane->reads;
     char *staged;
-    if (n_bytes == 0) {
-        return FBT_OK;
-    }
     FBT_TRY(grow_pending(reads));
     FBT_TRY(take_chunk(reads, n_bytes, &staged));
     FBT_TRY(fbt_cuda_status(cudaMemcpyAsync(staged, device, (size_t)n_bytes, cudaMemcpyDeviceToHost, lane->stream),

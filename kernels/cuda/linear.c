@@ -17,22 +17,6 @@ static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_dtype dtype)
     }
 }
 
-static fbt_status check_product(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, int64_t n_rows,
-                                int uses_row_kernel)
-{
-    fbt_status status = FBT_OK;
-    const int64_t item = (int64_t)fbt_dtype_bytes(w->types->activations);
-    FBT_TRY(fbt_cuda_check_buffer(x, n_rows, w->n_in * item, "linear, x"));
-    FBT_TRY(fbt_cuda_check_buffer(y, n_rows, w->n_out * item, "linear, y"));
-    if (uses_row_kernel && w->n_out % FBT_CUDA_WIDTH != 0) {
-        FBT_FAIL(FBT_ERR_UNSUPPORTED,
-                 "the CUDA backend computes this activation or norm for rows of a multiple of %d, not of %lld",
-                 FBT_CUDA_WIDTH, (long long)w->n_out);
-    }
-done:
-    return status;
-}
-
 static fbt_cuda_product describe(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                  fbt_cuda_epilogue epilogue, int64_t n_rows)
 {
@@ -61,10 +45,11 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
     fbt_cuda *cuda = fbt_cuda_of(b);
     const fbt_cuda_epilogue epilogue = epilogue_of(activation, w->types->activations);
     fbt_cuda_product product;
-    if (n_rows == 0) {
-        return FBT_OK;
+    if (epilogue == FBT_CUDA_PLAIN && w->n_out % FBT_CUDA_WIDTH != 0) {
+        FBT_FAIL(FBT_ERR_UNSUPPORTED,
+                 "linear: the CUDA backend computes this activation for rows of a multiple of %d, not of %lld",
+                 FBT_CUDA_WIDTH, (long long)w->n_out);
     }
-    FBT_TRY(check_product(y, x, w, n_rows, epilogue == FBT_CUDA_PLAIN));
     product = describe(y, x, w, epilogue, n_rows);
     FBT_TRY(multiply(cuda, &product, epilogue == FBT_CUDA_PLAIN));
     if (epilogue == FBT_CUDA_PLAIN) {
@@ -87,18 +72,6 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     fbt_cuda *cuda = fbt_cuda_of(b);
     fbt_cuda_product product;
     fbt_cuda_norm_args args;
-    if (n_rows == 0) {
-        return FBT_OK;
-    }
-    if (w->types != b->info.types) {
-        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", w->types->name,
-                 b->info.types->name);
-    }
-    FBT_TRY(check_product(y, x, w, n_rows, 1));
-    FBT_TRY(fbt_cuda_check_buffer(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(w->types->activations),
-                                  "linear_norm, residual"));
-    FBT_TRY(fbt_cuda_check_buffer(norm->gamma, w->n_out, sizeof(float), "linear_norm, gamma"));
-    FBT_TRY(fbt_cuda_check_buffer(norm->beta, w->n_out, sizeof(float), "linear_norm, beta"));
     product = describe(y, x, w, FBT_CUDA_RESIDUAL, n_rows);
     product.residual = residual->data;
     FBT_TRY(multiply(cuda, &product, 1));

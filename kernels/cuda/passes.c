@@ -62,10 +62,6 @@ fbt_status fbt_cuda_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes,
     fbt_cuda_lane *lane = cuda->lane;
     const fbt_cuda_pass *known;
     *is_known = 0;
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "pass_begin"));
-    if (n_bytes < 1 || n_bytes > FBT_PASS_KEY_BYTES) {
-        FBT_FAIL(FBT_ERR_ARG, "a pass cannot have a key of %lld bytes", (long long)n_bytes);
-    }
     cuda->pass = (fbt_cuda_pass){.n_key = n_bytes};
     memcpy(cuda->pass.key, key, (size_t)n_bytes);
     known = find_pass(lane, &cuda->pass);
@@ -111,9 +107,6 @@ fbt_status fbt_cuda_pass_end(fbt_backend *b, fbt_status status)
     const fbt_cuda_pass_state state = cuda->pass_state;
     fbt_cuda_pass *known;
     cuda->pass_state = FBT_CUDA_NO_PASS;
-    if (state == FBT_CUDA_NO_PASS) {
-        return status != FBT_OK ? status : fbt_fail(FBT_ERR_ARG, "pass_end without pass_begin");
-    }
     if (state == FBT_CUDA_PASS_SEEN) {
         if (status == FBT_OK) {
             add_pass(lane, &cuda->pass);

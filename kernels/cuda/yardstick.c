@@ -98,11 +98,6 @@ fbt_status fbt_cuda_library_product(fbt_backend *b, const fbt_types *types, cons
     void *x = NULL, *weight = NULL, *y = NULL;
     fbt_cuda_product product;
     *best_s = -1;
-    if (size[0] < 1 || size[1] < 1 || size[2] < 1 || n_repeats < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "a product of %lld x %lld by %lld x %lld, %d times", (long long)size[0],
-                 (long long)size[2], (long long)size[2], (long long)size[1], n_repeats);
-    }
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "library_product"));
     FBT_TRY(fbt_cuda_malloc(cuda, size[0] * size[2] * item, &x));
     FBT_TRY(fbt_cuda_malloc(cuda, size[1] * size[2] * item, &weight));
     FBT_TRY(fbt_cuda_malloc(cuda, size[0] * size[1] * item, &y));
@@ -134,10 +129,6 @@ fbt_status fbt_cuda_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats,
     void *from = NULL, *to = NULL;
     stopwatch watch = {0};
     *best_s = -1;
-    if (n_bytes < 1 || n_repeats < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "a copy of %lld bytes, %d times", (long long)n_bytes, n_repeats);
-    }
-    FBT_TRY(fbt_cuda_check_no_pass(cuda, "library_copy"));
     FBT_TRY(fbt_cuda_malloc(cuda, n_bytes, &from));
     FBT_TRY(fbt_cuda_malloc(cuda, n_bytes, &to));
     FBT_TRY(fbt_cuda_status(cudaMemsetAsync(from, 1, (size_t)n_bytes, stream), "fill memory"));

@@ -47,10 +47,10 @@ static void print_operations(const fbt_timing_result *m)
     double seconds = 0, ideal_s = 0;
     printf("%-10s %9s %6s %9s %8s %7s %7s  %-6s %7s\n", "operation", "seconds", "share", "GFLOP/s", "GB/s", "of peak",
            "of copy", "bound", "reached");
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
         const rates r = rates_of_operation(m, i);
         if (r.seconds > 0) {
-            print_operation(fbt_model_operation_name((fbt_model_operation)i), &r, m->profile_s);
+            print_operation(fbt_operation_name((fbt_operation)i), &r, m->profile_s);
         }
         seconds += r.seconds;
         ideal_s += r.ideal_s;
@@ -84,9 +84,9 @@ void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m)
 static json_t *describe_operations(const fbt_timing_result *m)
 {
     json_t *operations = json_object();
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
         const rates r = rates_of_operation(m, i);
-        json_object_set_new(operations, fbt_model_operation_name((fbt_model_operation)i),
+        json_object_set_new(operations, fbt_operation_name((fbt_operation)i),
                             json_pack("{sf sf sf sf sf sf sf sf ss sf}", "seconds", r.seconds, "share",
                                       r.seconds / m->profile_s, "gflop", 1e-9 * r.flops, "gbyte", 1e-9 * r.bytes,
                                       "gflop_per_s", 1e-9 * r.flop_rate, "gbyte_per_s", 1e-9 * r.byte_rate,

@@ -47,7 +47,7 @@ static int64_t take_count(const fbt_cli_option *o, const char *value, const stru
     return number;
 }
 
-static void take_assignment(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state)
+void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state)
 {
     if (assignments->n == FBT_CLI_MAX_ASSIGNMENTS) {
         argp_error(state, "more than %d --set", FBT_CLI_MAX_ASSIGNMENTS);
@@ -61,6 +61,9 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
     switch (o->kind) {
     case FBT_CLI_FLAG:
         *(bool *)field = true;
+        if (o->assigns != NULL) {
+            fbt_cli_assign(field_of(p, o->assigns_offset), o->assigns, state);
+        }
         break;
     case FBT_CLI_TEXT:
         *(const char **)field = take_choice(o, value, state);
@@ -69,7 +72,7 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
         *(int64_t *)field = take_count(o, value, state);
         break;
     case FBT_CLI_ASSIGN:
-        take_assignment(field, value, state);
+        fbt_cli_assign(field, value, state);
         break;
     case FBT_CLI_PRINT:
         o->print();
@@ -176,15 +179,4 @@ done:
         return FBT_EXIT_INTERRUPTED;
     }
     return status == FBT_OK ? code : FBT_EXIT_FAILURE;
-}
-
-fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
-{
-    const size_t n = strlen(run);
-    const size_t n_kept = n > 3 && strcmp(run + n - 3, ".h5") == 0 && run[n - 4] != '/' ? n - 3 : n;
-    if (asprintf(path, "%.*s%s", (int)n_kept, run, ending) < 0) {
-        *path = NULL;
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path beside the run file");
-    }
-    return FBT_OK;
 }

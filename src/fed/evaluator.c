@@ -193,10 +193,10 @@ done:
 void fbt_evaluator_start(fbt_evaluator *evaluator, int lane_index, const fbt_evaluation *evaluation)
 {
     lane *l = &evaluator->lanes[lane_index];
-    fbt_model_select_lane(evaluator->model, lane_index);
+    const fbt_status selected = fbt_model_select_lane(evaluator->model, lane_index);
     l->evaluation = *evaluation;
     l->is_busy = true;
-    l->status = queue_batches(evaluator, l);
+    l->status = selected != FBT_OK ? selected : queue_batches(evaluator, l);
 }
 
 static fbt_status check_finite(const double *losses, int64_t n_items)
@@ -259,8 +259,8 @@ static void store(const lane *l, int64_t n_labels)
 static fbt_status wait_for(fbt_evaluator *e, int lane_index)
 {
     lane *l = &e->lanes[lane_index];
-    fbt_model_select_lane(e->model, lane_index);
-    const fbt_status status = fbt_model_wait(e->model);
+    fbt_status status = fbt_model_select_lane(e->model, lane_index);
+    status = status != FBT_OK ? status : fbt_model_wait(e->model);
     l->is_busy = false;
     return l->status != FBT_OK ? l->status : status;
 }

@@ -27,14 +27,6 @@ done:
     return status;
 }
 
-/* What the projection has to do for n prompts. */
-static fbt_work prompt_work(const fbt_model *model, int64_t n)
-{
-    const double n_z = (double)(n * model->n_search), n_p = (double)fbt_model_prompt_items(model);
-    return (fbt_work){.flops = 2 * n_z * n_p,
-                      .bytes = sizeof(float) * (n_z + n_p * (double)model->n_search + n_p * (double)n)};
-}
-
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
     fbt_status status = FBT_OK;
@@ -54,10 +46,8 @@ fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
     FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){.n_prompts = n}));
     FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_Z), model->z,
                              n_items * (int64_t)sizeof *model->z));
-    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
     FBT_TRY(fbt_linear(model->b, fbt_model_buffer(model, FBT_BUFFER_PROMPTS), fbt_model_buffer(model, FBT_BUFFER_Z),
                        model->projection, FBT_ACT_NONE, n));
-    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_PROMPT, prompt_work(model, n)));
     model->lane->n_prompts = n;
 done:
     return status;
@@ -81,14 +71,6 @@ done:
     return status;
 }
 
-/* What reading the features out has to do. */
-static fbt_work readout_work(const fbt_model *model, int64_t n, const fbt_features *features)
-{
-    const double h = (double)model->shape.n_hidden, labels = (double)model->options.n_labels;
-    return (fbt_work){.bytes = (double)n * h * (double)fbt_dtype_bytes(features->dtype) +
-                               sizeof(float) * labels * (h + (double)n)};
-}
-
 /* The operations, which the backend may repeat as one pass. */
 static fbt_status run_pass(fbt_model *model, fbt_forward *forward, const pass_key *key)
 {
@@ -105,7 +87,6 @@ static fbt_status run_pass(fbt_model *model, fbt_forward *forward, const pass_ke
                            fbt_model_buffer(model, FBT_BUFFER_PREDICTIONS), logits,
                            fbt_model_buffer(model, FBT_BUFFER_LABELS), (fbt_loss)key->loss, n, n_labels));
     }
-    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_READOUT, readout_work(model, n, &features)));
 done:
     return status;
 }
@@ -114,9 +95,6 @@ static fbt_status queue_pass(fbt_model *model, fbt_forward *forward, const pass_
 {
     fbt_status status = FBT_OK;
     int is_known;
-    if (model->profiler.profile != NULL) {
-        return run_pass(model, forward, key);
-    }
     FBT_TRY(fbt_graph_begin(model->b, key, sizeof *key, &is_known));
     if (!is_known) {
         FBT_TRY(fbt_graph_end(model->b, run_pass(model, forward, key)));
@@ -179,7 +157,6 @@ fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss l
         FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_LABELS), batch->labels,
                                  batch->n_sequences * (int64_t)sizeof *batch->labels));
     }
-    FBT_TRY(fbt_profiler_mark(&model->profiler, FBT_MODEL_N_OPERATIONS, (fbt_work){0}));
     FBT_TRY(queue_pass(model, &forward, &key));
     FBT_TRY(queue_reads(model, batch->n_sequences, result));
 done:
@@ -188,11 +165,7 @@ done:
 
 fbt_status fbt_model_wait(fbt_model *model)
 {
-    fbt_status status = FBT_OK;
-    FBT_TRY(fbt_stream_sync(model->b));
-    FBT_TRY(fbt_profiler_collect(&model->profiler));
-done:
-    return status;
+    return fbt_stream_sync(model->b);
 }
 
 fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result)

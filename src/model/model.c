@@ -106,7 +106,7 @@ static fbt_status new_lanes(fbt_model *model)
     fbt_backend_get_info(model->b, &info);
     FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_lanes, sizeof *model->lanes));
     model->n_lanes = info.n_lanes;
-    fbt_model_select_lane(model, 0);
+    FBT_TRY(fbt_model_select_lane(model, 0));
 done:
     return status;
 }
@@ -192,20 +192,18 @@ int64_t fbt_model_n_parameters(const fbt_model *model)
     return model->weights.n_parameters;
 }
 
-void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile)
-{
-    fbt_profiler_set(&model->profiler, model->b, profile);
-}
-
 int fbt_model_n_lanes(const fbt_model *model)
 {
     return model->n_lanes;
 }
 
-void fbt_model_select_lane(fbt_model *model, int lane)
+fbt_status fbt_model_select_lane(fbt_model *model, int lane)
 {
-    fbt_stream_select(model->b, lane);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_stream_select(model->b, lane));
     model->lane = &model->lanes[lane];
+done:
+    return status;
 }
 
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d)
@@ -227,7 +225,8 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
                                               .bias = p0,
                                               .n_out = fbt_model_prompt_items(model),
                                               .n_in = d,
-                                              .types = fbt_types_find("fp32")},
+                                              .types = fbt_types_find("fp32"),
+                                              .operation = FBT_OP_PROMPT},
                            &model->projection));
     model->n_search = d;
 done:
@@ -261,9 +260,10 @@ fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limi
 fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits)
 {
     fbt_status status = FBT_OK;
-    for (int lane = model->n_lanes - 1; lane >= 0 && status == FBT_OK; lane--) {
-        fbt_model_select_lane(model, lane);
-        status = fbt_model_reserve_lane(model, limits);
+    for (int lane = model->n_lanes - 1; lane >= 0; lane--) {
+        FBT_TRY(fbt_model_select_lane(model, lane));
+        FBT_TRY(fbt_model_reserve_lane(model, limits));
     }
+done:
     return status;
 }

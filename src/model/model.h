@@ -151,7 +151,7 @@ fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits);
 /* Lanes: what is queued on two runs side by side (backend.h). What follows happens on the lane last selected, 0 at
  * first; each has prompts of its own. */
 int fbt_model_n_lanes(const fbt_model *model);
-void fbt_model_select_lane(fbt_model *model, int lane);
+fbt_status fbt_model_select_lane(fbt_model *model, int lane);
 
 /* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float, and
  * free again at return. Batches submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
@@ -181,34 +181,6 @@ fbt_status fbt_model_wait(fbt_model *model);
 
 /* Submits and waits. */
 fbt_status fbt_model_evaluate(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
-
-/* What the time of an evaluation goes to. */
-typedef enum fbt_model_operation {
-    FBT_MODEL_PROMPT,     /* soft prompts from z                                        */
-    FBT_MODEL_EMBED,      /* perturbation, embedding, prompt, first layer norm          */
-    FBT_MODEL_QKV,        /* products: queries, keys, values                            */
-    FBT_MODEL_ATTENTION,  /* softmax attention                                          */
-    FBT_MODEL_OUTPUT,     /* products: attention's output, with the residual            */
-    FBT_MODEL_UP,         /* products: feed-forward, first half                         */
-    FBT_MODEL_DOWN,       /* products: feed-forward, second half, with the residual     */
-    FBT_MODEL_ACTIVATION, /* biases and activations that are kernels of their own, else in UP and READOUT   */
-    FBT_MODEL_NORM,       /* layer norms that are kernels of their own, else in OUTPUT and DOWN              */
-    FBT_MODEL_READOUT,    /* rows read, head, logits, losses                            */
-    FBT_MODEL_N_OPERATIONS
-} fbt_model_operation;
-
-/* "qkv", ...; NULL outside the list. */
-const char *fbt_model_operation_name(fbt_model_operation operation);
-
-/* Added to by fbt_model_wait while it is set, for `fedbpt bench`; nothing else may be under way. seconds: what the
- * device took. flops: 2 m n k of a product that was made; 4 l n_hidden for each query of attention over l keys; other
- * operations count nothing. bytes: operands read once, results written once. */
-typedef struct fbt_model_profile {
-    double seconds[FBT_MODEL_N_OPERATIONS];
-    double flops[FBT_MODEL_N_OPERATIONS];
-    double bytes[FBT_MODEL_N_OPERATIONS];
-} fbt_model_profile;
-void fbt_model_set_profile(fbt_model *model, fbt_model_profile *profile); /* NULL: stop; borrowed */
 
 #ifdef __cplusplus
 }

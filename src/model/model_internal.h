@@ -4,7 +4,6 @@
 
 #include "model/forward.h"
 #include "model/model.h"
-#include "model/profile.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 
@@ -23,8 +22,7 @@ struct fbt_model {
     int64_t n_search;       /* d; 0 before the projection                                             */
     fbt_perturbation perturbation;
     int64_t n_perturbations; /* how often the perturbation was set: passes made before are of another  */
-    fbt_profiler profiler;
-    float *z; /* [z_capacity]: search points as floats, until they are written          */
+    float *z;                /* [z_capacity]: search points as floats, until they are written          */
     int64_t z_capacity;
     int32_t *units; /* [n_units]: 0, 1, 2, ...: offsets of sequences of one row               */
     int64_t n_units;

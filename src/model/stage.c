@@ -77,7 +77,6 @@ fbt_status fbt_model_stage(fbt_model *model, const fbt_batch *batch, fbt_prompt_
                       .max_length = 1},
         .mode = mode,
         .perturbation = batch->n_perturbed > 0 ? &model->perturbation : NULL,
-        .profiler = &model->profiler,
     };
     return status;
 }

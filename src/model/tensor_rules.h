@@ -23,7 +23,7 @@ typedef fbt_head_weights fbt_place_HEAD;
 #define FBT_DENSE(where, member, tensor, n_rows, n_columns, work)                                                      \
     {                                                                                                                  \
         .part = FBT_PART_##where, .kind = FBT_TENSOR_DENSE, .name = tensor, .to = offsetof(fbt_place_##where, member), \
-        .rows = FBT_SIZE_##n_rows, .columns = FBT_SIZE_##n_columns, .operation = FBT_MODEL_##work                      \
+        .rows = FBT_SIZE_##n_rows, .columns = FBT_SIZE_##n_columns, .operation = FBT_OP_##work                         \
     }
 
 /* One of queries, keys and values, in this order; member: query or key_value, its place in a last layer that is split.
@@ -31,7 +31,7 @@ typedef fbt_head_weights fbt_place_HEAD;
 #define FBT_QKV(member, tensor, n_rows)                                                                                \
     {                                                                                                                  \
         .part = FBT_PART_LAYER, .kind = FBT_TENSOR_DENSE, .name = tensor, .to = offsetof(fbt_layer, qkv),              \
-        .rows = FBT_SIZE_##n_rows, .columns = FBT_SIZE_HIDDEN, .operation = FBT_MODEL_QKV,                             \
+        .rows = FBT_SIZE_##n_rows, .columns = FBT_SIZE_HIDDEN, .operation = FBT_OP_QKV,                                \
         .to_split = offsetof(fbt_layer, member)                                                                        \
     }
 

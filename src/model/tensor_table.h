@@ -39,10 +39,10 @@ typedef struct fbt_tensor_rule {
     fbt_tensor_kind kind;
     const char *name;
     size_t to;
-    fbt_size rows, columns;        /* columns: of tables and matrices */
-    fbt_model_operation operation; /* of matrices: what their products are profiled as */
-    size_t to_split;               /* its place in a last layer whose queries are a product of their own; 0: `to` */
-    const char *other_bias;        /* FBT_TENSOR_LABELS */
+    fbt_size rows, columns;  /* columns: of tables and matrices */
+    fbt_operation operation; /* of matrices: what their products are profiled as */
+    size_t to_split;         /* its place in a last layer whose queries are a product of their own; 0: `to` */
+    const char *other_bias;  /* FBT_TENSOR_LABELS */
 } fbt_tensor_rule;
 
 /* The first rule is the word embeddings'; the rules of a part stand together, and are loaded in the table's order. */

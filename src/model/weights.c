@@ -75,21 +75,21 @@ done:
 }
 
 /* The step's matrices, stacked to one. */
-static fbt_status load_dense(loader *l, fbt_dense *dense)
+static fbt_status load_dense(loader *l, fbt_matrix **matrix)
 {
     fbt_status status = FBT_OK;
     const fbt_tensor_walk *w = &l->walk;
     for (int64_t i = 0; i < w->n_rules; i++) {
         FBT_TRY(read_matrix(l, i, l->weight + i * w->rows * w->columns, l->bias + i * w->rows));
     }
-    dense->n_out = w->n_rules * w->rows;
-    dense->n_in = w->columns;
-    dense->operation = w->rules->operation;
-    FBT_TRY(fbt_matrix_new(
-        l->b,
-        &(fbt_matrix_spec){
-            .weight = l->weight, .dtype = FBT_F32, .bias = l->bias, .n_out = dense->n_out, .n_in = dense->n_in},
-        &dense->matrix));
+    FBT_TRY(fbt_matrix_new(l->b,
+                           &(fbt_matrix_spec){.weight = l->weight,
+                                              .dtype = FBT_F32,
+                                              .bias = l->bias,
+                                              .n_out = w->n_rules * w->rows,
+                                              .n_in = w->columns,
+                                              .operation = w->rules->operation},
+                           matrix));
 done:
     return status;
 }
@@ -142,7 +142,6 @@ static fbt_status load_table(loader *l, fbt_lookup *lookup)
         rows = lookup->copy;
     }
     FBT_TRY(fbt_table_new(l->b, rows, dtype, n_rows, n_columns, &lookup->table));
-    lookup->item_bytes = fbt_dtype_bytes(dtype);
 done:
     return status;
 }
@@ -330,7 +329,7 @@ static void free_step(fbt_backend *b, const fbt_tensor_rule *rule, void *place)
         free(((fbt_lookup *)place)->copy);
         break;
     case FBT_TENSOR_DENSE:
-        fbt_matrix_free(b, ((fbt_dense *)place)->matrix);
+        fbt_matrix_free(b, *(fbt_matrix **)place);
         break;
     case FBT_TENSOR_NORM:
         free_buffer(b, ((fbt_norm *)place)->gamma);

@@ -10,25 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* y = x W^T + bias with W: [n_out, n_in]. */
-typedef struct fbt_dense {
-    fbt_matrix *matrix;
-    int64_t n_out, n_in;
-    fbt_model_operation operation; /* what its products are profiled as */
-} fbt_dense;
-
 typedef struct fbt_lookup {
-    fbt_table *table;  /* NULL: the model has none */
-    size_t item_bytes; /* of one of its numbers    */
-    float *copy;       /* NULL: borrowed from the file */
+    fbt_table *table; /* NULL: the model has none */
+    float *copy;      /* NULL: borrowed from the file */
 } fbt_lookup;
 
 /* Queries, keys and values are one product in this order; where only some rows' queries are wanted they are two, and
  * the unused ones are empty. */
 typedef struct fbt_layer {
-    fbt_dense qkv;
-    fbt_dense query, key_value;
-    fbt_dense output, up, down;
+    fbt_matrix *qkv;
+    fbt_matrix *query, *key_value;
+    fbt_matrix *output, *up, *down;
     fbt_norm output_norm, down_norm; /* behind the products of their names, with the residual */
 } fbt_layer;
 
@@ -40,7 +32,7 @@ typedef struct fbt_label_rows {
 
 /* In front of the output matrix. */
 typedef struct fbt_head_weights {
-    fbt_dense dense;
+    fbt_matrix *dense;
     fbt_norm norm;
     fbt_label_rows labels;
 } fbt_head_weights;

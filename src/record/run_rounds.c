@@ -15,9 +15,9 @@ fbt_status fbt_run_rounds_open(const char *path, hid_t *file)
     fbt_hdf5_silence();
     FBT_TRY(fbt_hdf5_open(path, file));
     if (!fbt_hdf5_has(*file, "rounds/index") || fbt_hdf5_read_int(*file, "format_version", &version) != FBT_OK) {
-        fbt_error_clear();
-        FBT_FAIL(FBT_ERR_DATA, "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
-                 path);
+        FBT_TRY(fbt_refail(FBT_ERR_DATA,
+                           "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
+                           path));
     }
     if (version != FBT_RUN_FORMAT_VERSION) {
         FBT_FAIL(FBT_ERR_DATA,

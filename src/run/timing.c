@@ -8,6 +8,8 @@
 #include "model/prompt.h"
 
 #include <gsl/gsl_randist.h>
+#include <gsl/gsl_sort.h>
+#include <gsl/gsl_statistics_double.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,16 +139,16 @@ done:
 static fbt_status run_profiled(subject *s, fbt_timing_result *m)
 {
     fbt_status status = FBT_OK;
-    fbt_model_profile profile = {{0}, {0}, {0}};
+    fbt_profile profile = {{0}, {0}, {0}};
     double seconds;
-    fbt_model_set_profile(s->model, &profile);
+    fbt_profile_start(s->b, &profile);
     FBT_TRY(run_batch(s, &seconds));
     if (m->profile_s == 0 || seconds < m->profile_s) {
         m->profile = profile;
         m->profile_s = seconds;
     }
 done:
-    fbt_model_set_profile(s->model, NULL);
+    fbt_profile_stop(s->b);
     return status;
 }
 
@@ -217,25 +219,18 @@ done:
     return status;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a;
-    double right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 static double sort_for_median(double *values, int64_t n)
 {
-    qsort(values, (size_t)n, sizeof *values, compare_doubles);
-    return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
+    gsl_sort(values, 1, (size_t)n);
+    return gsl_stats_median_from_sorted_data(values, 1, (size_t)n);
 }
 
 /* Two fractions of the peak: the best batch over the best product, and the median over the repeats of a batch over the
  * better of its neighbouring products, which stays meaningful where other work takes processors away for seconds. */
 static void summarise(fbt_timing_result *m, int64_t repeats)
 {
-    for (int i = 0; i < FBT_MODEL_N_OPERATIONS; i++) {
-        *(i == FBT_MODEL_ATTENTION ? &m->attention_flops : &m->matrix_flops) += m->profile.flops[i];
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
+        *(i == FBT_OP_ATTENTION ? &m->attention_flops : &m->matrix_flops) += m->profile.flops[i];
     }
     for (int64_t r = 0; r < repeats; r++) {
         m->peaks[r] = m->matrix_flops / m->batch_s[r] / fmax(m->peaks[r], m->peaks[r + 1]);

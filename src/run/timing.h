@@ -28,10 +28,10 @@ typedef struct fbt_timing_result {
     fbt_model_shape shape;
     int64_t n_parameters, n_sequences, n_rows;
     double load_s;
-    double *batch_s;           /* [repeats]: prompts and evaluation, unmeasured inside       */
-    double *peaks;             /* [repeats + 1]: best product before each batch, and at last */
-    double best_s, median_s;   /* of batch_s                                                 */
-    fbt_model_profile profile; /* the fastest of [repeats] evaluations measured inside       */
+    double *batch_s;         /* [repeats]: prompts and evaluation, unmeasured inside       */
+    double *peaks;           /* [repeats + 1]: best product before each batch, and at last */
+    double best_s, median_s; /* of batch_s                                                 */
+    fbt_profile profile;     /* the fastest of [repeats] evaluations measured inside       */
     double profile_s;
     double matrix_flops, attention_flops;
     double peak; /* flops per second of the library's best product    */

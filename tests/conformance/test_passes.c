@@ -83,17 +83,17 @@ static void keys_are_told_apart(void **state)
 {
     suite *s = *state;
     const pass_net nets[3] = {make_net(s), make_net(s), make_net(s)};
-    unsigned char keys[3][FBT_PASS_KEY_BYTES] = {{0}};
-    const int64_t sizes[3] = {FBT_PASS_KEY_BYTES, FBT_PASS_KEY_BYTES, 1};
+    unsigned char keys[3][FBT_GRAPH_KEY_BYTES] = {{0}};
+    const int64_t sizes[3] = {FBT_GRAPH_KEY_BYTES, FBT_GRAPH_KEY_BYTES, 1};
     int is_known;
-    keys[1][FBT_PASS_KEY_BYTES - 1] = 1;
+    keys[1][FBT_GRAPH_KEY_BYTES - 1] = 1;
     for (int i = 0; i < N_REPEATS; i++) {
         for (int k = 0; k < 3; k++) {
             run_pass(s, &nets[k], keys[k], sizes[k]);
         }
     }
     suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], 0, &is_known));
-    suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], FBT_PASS_KEY_BYTES + 1, &is_known));
+    suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], FBT_GRAPH_KEY_BYTES + 1, &is_known));
 }
 
 /* The same key on another lane is another pass: on other buffers, as a caller has them. */

@@ -292,7 +292,7 @@ static void random_models_run(void **state)
     fbt_backend *b;
     fbt_model *model;
     fbt_batch batch = {0};
-    fbt_model_profile profile = {{0}, {0}, {0}};
+    fbt_profile profile = {{0}, {0}, {0}};
     fbt_model_shape shape;
     int32_t tokens[] = {0, 5, 6, 7, 2};
     int32_t labels[] = {3, 9};
@@ -315,7 +315,11 @@ static void random_models_run(void **state)
         fbt_batch_reset(&batch);
         must(fbt_model_evaluate(model, &batch, FBT_LOSS_CE, &(fbt_model_result){.losses = &loss}));
         must(fbt_batch_append(&batch, &(fbt_sequence){tokens, NULL, 5, 2, 1, {.client = -1}}, 0, 0));
-        fbt_model_set_profile(model, i == 0 ? &profile : NULL);
+        if (i == 0) {
+            fbt_profile_start(b, &profile);
+        } else {
+            fbt_profile_stop(b);
+        }
         must(fbt_model_evaluate(model, &batch, FBT_LOSS_CE,
                                 &(fbt_model_result){.losses = &loss, .predictions = &prediction, .logits = logits[i]}));
         assert_true(fabs(loss - log1p(exp(logits[i][0] - logits[i][1]))) < 1e-6);
@@ -325,9 +329,9 @@ static void random_models_run(void **state)
     assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
     double h = 24;
     double rows = 5;
-    assert_true(profile.flops[FBT_MODEL_QKV] == 2 * h * h * (3 * rows + 2 * rows + 1));
-    assert_true(profile.flops[FBT_MODEL_UP] == 2 * h * 40 * (rows + 1));
-    assert_true(profile.flops[FBT_MODEL_ATTENTION] == 4 * h * (rows * rows + rows));
+    assert_true(profile.flops[FBT_OP_QKV] == 2 * h * h * (3 * rows + 2 * rows + 1));
+    assert_true(profile.flops[FBT_OP_UP] == 2 * h * 40 * (rows + 1));
+    assert_true(profile.flops[FBT_OP_ATTENTION] == 4 * h * (rows * rows + rows));
     fbt_model_options options = {.readout = FBT_READOUT_EMBEDDING,
                                  .n_labels = 2,
                                  .label_tokens = tokens,

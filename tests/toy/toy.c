@@ -64,10 +64,11 @@ int fbt_model_n_lanes(const fbt_model *model)
     return model->n_lanes;
 }
 
-void fbt_model_select_lane(fbt_model *model, int lane)
+fbt_status fbt_model_select_lane(fbt_model *model, int lane)
 {
     MUST(lane >= 0 && lane < model->n_lanes);
     model->lane = &model->lanes[lane];
+    return FBT_OK;
 }
 
 fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *perturbation)

@@ -324,15 +324,12 @@ static void combinations_are_checked(void **state)
         const char *start;
     } cases[] = {
         {{"fed.clients=5", "fed.participation=0.1"}, "fed.participation: 0.1 of 5 clients"},
-        {{"fed.clients=1"}, "fed.clients: protocol nvflare ranks"},
-        {{"fed.protocol=paper", "fed.participation=0.1"}, "fed.clients: protocol paper ranks"},
         {{"cma.dimension=20000"}, "cma.dimension: a full covariance"},
         {{"objective.loss=accuracy", "perturb.rate=0.5"}, "perturb.rate: a ratio of accuracies"},
     };
     static const char *const fine[][3] = {
         {"fed.participation=0.2"},
-        {"fed.clients=1", "fed.protocol=synchronous"},
-        {"fed.clients=1", "fed.protocol=fedavg-bbt"},
+        {"fed.clients=1"},
         {"cma.dimension=20000", "cma.covariance=separable"},
         {"objective.loss=accuracy"},
     };

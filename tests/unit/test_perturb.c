@@ -52,7 +52,9 @@ static void perturb_all(const fbt_perturbation *p, const fbt_origin *origins, in
     fbt_buffer *tokens_buffer = buffer_of(rows, n_rows * (int64_t)sizeof *rows);
     fbt_buffer *origins_buffer = buffer_of(origins, n_samples * (int64_t)sizeof *origins);
     fbt_buffer *frozen_buffer = frozen == NULL ? NULL : buffer_of(all_frozen, n_rows);
+    fbt_buffer *offsets_buffer = buffer_of(offsets, (n_samples + 1) * (int64_t)sizeof *offsets);
     const fbt_packed packed = {.tokens = tokens_buffer,
+                               .offsets = offsets_buffer,
                                .host_offsets = offsets,
                                .n_sequences = n_samples,
                                .n_rows = n_rows,
@@ -67,6 +69,7 @@ static void perturb_all(const fbt_perturbation *p, const fbt_origin *origins, in
         memcpy(out + s * N, rows + s * length + FRONT, (size_t)n_tokens * sizeof *out);
     }
     fbt_buffer_free(b, tokens_buffer);
+    fbt_buffer_free(b, offsets_buffer);
     fbt_buffer_free(b, origins_buffer);
     fbt_buffer_free(b, frozen_buffer);
     test_free(rows);

@@ -20,6 +20,12 @@ static void init(fbt_settings *settings)
     assert_int_equal(fbt_settings_set(settings, "data.path=datasets/a.h5"), FBT_OK);
 }
 
+/* A choice of one has no other value yet. */
+static bool has_other_value(const fbt_option *option)
+{
+    return option->choices == NULL || option->choices[option->first_choice + 1] != NULL;
+}
+
 /* "key=value" with another value than the settings have. */
 static void other_value(const fbt_option *option, const fbt_settings *settings, char *text, size_t n_bytes)
 {
@@ -63,6 +69,10 @@ static void whatever_decides_a_number_must_be_equal(void **state)
     for (int64_t i = 0; i < n; i++) {
         fbt_settings now, before;
         char assignment[256], word[128];
+        if (!has_other_value(&options[i])) {
+            assert_int_equal(options[i].decides, FBT_DECIDES_NUMBERS);
+            continue;
+        }
         init(&now);
         init(&before);
         assert_int_equal(fbt_settings_check_same(&now, &before, "a.h5"), FBT_OK);

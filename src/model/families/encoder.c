@@ -18,7 +18,7 @@ static fbt_status embed(fbt_forward *f)
         .n_prompt_tokens = has_prompt ? f->options->n_prompt_tokens : 0,
         .prompts = has_prompt ? f->buffers[FBT_BUFFER_PROMPTS] : NULL,
     };
-    return fbt_forward_embed(f, f->buffers[FBT_BUFFER_X], &embedding);
+    return fbt_embed(f->b, f->buffers[FBT_BUFFER_X], &embedding, &f->packed);
 }
 
 /* softmax(q k^T / sqrt(head_dim)) v; keys and values are in the wide buffer from columns `key` and `value` on. */
@@ -36,7 +36,7 @@ static fbt_status attend(fbt_forward *f, bool one_query, const fbt_heads *querie
         .head_dim = f->shape->head_dim,
         .scale = 1.0f / sqrtf((float)f->shape->head_dim),
     };
-    return fbt_forward_attend(f, f->buffers[FBT_BUFFER_CONTEXT], &attention);
+    return fbt_attend(f->b, f->buffers[FBT_BUFFER_CONTEXT], &attention);
 }
 
 /* x = LN(x + context Wo); x = LN(x + act(x Wu) Wd), for n rows. */
@@ -44,11 +44,17 @@ static fbt_status finish_layer(fbt_forward *f, const fbt_layer *layer, fbt_buffe
 {
     fbt_status status = FBT_OK;
     fbt_buffer *context = f->buffers[FBT_BUFFER_CONTEXT], *wide = f->buffers[FBT_BUFFER_WIDE];
-    FBT_TRY(fbt_forward_linear_norm(f, x, context, &layer->output, &layer->output_norm, n));
-    FBT_TRY(fbt_forward_linear(f, wide, x, &layer->up, f->shape->activation, n));
-    FBT_TRY(fbt_forward_linear_norm(f, x, wide, &layer->down, &layer->down_norm, n));
+    FBT_TRY(fbt_linear_norm(f->b, x, context, layer->output, x, &layer->output_norm, n));
+    FBT_TRY(fbt_linear(f->b, wide, x, layer->up, f->shape->activation, n));
+    FBT_TRY(fbt_linear_norm(f->b, x, wide, layer->down, x, &layer->down_norm, n));
 done:
     return status;
+}
+
+/* The rows that are read. */
+static fbt_status gather(fbt_forward *f, fbt_buffer *read, const fbt_buffer *x)
+{
+    return fbt_gather_rows(f->b, read, x, f->buffers[FBT_BUFFER_READOUT], f->packed.n_sequences, f->shape->n_hidden);
 }
 
 static fbt_status run_layer(fbt_forward *f, const fbt_layer *layer)
@@ -56,7 +62,7 @@ static fbt_status run_layer(fbt_forward *f, const fbt_layer *layer)
     fbt_status status = FBT_OK;
     fbt_buffer *x = f->buffers[FBT_BUFFER_X], *wide = f->buffers[FBT_BUFFER_WIDE];
     const int64_t h = f->shape->n_hidden;
-    FBT_TRY(fbt_forward_linear(f, wide, x, &layer->qkv, FBT_ACT_NONE, f->packed.n_rows));
+    FBT_TRY(fbt_linear(f->b, wide, x, layer->qkv, FBT_ACT_NONE, f->packed.n_rows));
     FBT_TRY(attend(f, false, &(fbt_heads){.buffer = wide, .stride = 3 * h, .column = 0}, 3 * h, h, 2 * h));
     FBT_TRY(finish_layer(f, layer, x, f->packed.n_rows));
 done:
@@ -70,9 +76,9 @@ static fbt_status run_last_layer(fbt_forward *f, const fbt_layer *layer)
     fbt_buffer *x = f->buffers[FBT_BUFFER_X], *read = f->buffers[FBT_BUFFER_READ];
     fbt_buffer *query = f->buffers[FBT_BUFFER_QUERY];
     const int64_t h = f->shape->n_hidden, n_read = f->packed.n_sequences;
-    FBT_TRY(fbt_forward_linear(f, f->buffers[FBT_BUFFER_WIDE], x, &layer->key_value, FBT_ACT_NONE, f->packed.n_rows));
-    FBT_TRY(fbt_forward_gather(f, read, x));
-    FBT_TRY(fbt_forward_linear(f, query, read, &layer->query, FBT_ACT_NONE, n_read));
+    FBT_TRY(fbt_linear(f->b, f->buffers[FBT_BUFFER_WIDE], x, layer->key_value, FBT_ACT_NONE, f->packed.n_rows));
+    FBT_TRY(gather(f, read, x));
+    FBT_TRY(fbt_linear(f->b, query, read, layer->query, FBT_ACT_NONE, n_read));
     FBT_TRY(attend(f, true, &(fbt_heads){.buffer = query, .stride = h, .column = 0}, 2 * h, 0, h));
     FBT_TRY(finish_layer(f, layer, read, n_read));
 done:
@@ -92,7 +98,7 @@ fbt_status fbt_encoder_forward(fbt_forward *f, fbt_buffer **hidden)
     if (w->splits_last_layer) {
         FBT_TRY(run_last_layer(f, &w->layers[n_whole]));
     } else if (is_one_row) {
-        FBT_TRY(fbt_forward_gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X]));
+        FBT_TRY(gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X]));
     }
     *hidden = f->buffers[is_one_row ? FBT_BUFFER_READ : FBT_BUFFER_X];
 done:
@@ -104,8 +110,8 @@ fbt_status fbt_encoder_run_head(fbt_forward *f, fbt_buffer *hidden, fbt_activati
     fbt_status status = FBT_OK;
     const fbt_head_weights *head = &f->weights->head;
     fbt_buffer *y = f->buffers[FBT_BUFFER_CONTEXT];
-    FBT_TRY(fbt_forward_linear(f, y, hidden, &head->dense, activation, f->packed.n_sequences));
-    FBT_TRY(fbt_forward_norm(f, y, y, &head->norm, f->packed.n_sequences));
+    FBT_TRY(fbt_linear(f->b, y, hidden, head->dense, activation, f->packed.n_sequences));
+    FBT_TRY(fbt_layernorm(f->b, y, y, &head->norm, f->packed.n_sequences, f->shape->n_hidden));
     *features = y;
 done:
     return status;
