@@ -429,13 +429,42 @@ static void distinct_seeds_search_better(void **state)
     assert_true(distinct < 0.5 * shared);
 }
 
+/* Of one participant there is no best half. Broken by a protocol that leaves its check out, and by one that has it in
+ * vain. */
+static void ranking_needs_two_participants(void **state)
+{
+    (void)state;
+    static const struct {
+        int protocol;
+        double participation;
+        bool ranks;
+    } cases[] = {{FBT_PROTOCOL_NVFLARE, 0.1, true},
+                 {FBT_PROTOCOL_PAPER, 0.1, true},
+                 {FBT_PROTOCOL_PAPER, 0.2, false},
+                 {FBT_PROTOCOL_FEDAVG_BBT, 0.1, false},
+                 {FBT_PROTOCOL_SYNCHRONOUS, 0.1, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fbt_settings s = settings_by_hand();
+        s.fed.clients = 10;
+        s.fed.protocol = cases[i].protocol;
+        s.fed.participation = cases[i].participation;
+        assert_int_equal(fbt_protocol_check(&s), cases[i].ranks ? FBT_ERR_CONFIG : FBT_OK);
+        if (cases[i].ranks) {
+            assert_non_null(strstr(fbt_error_message(), fbt_protocol_names[cases[i].protocol]));
+            assert_non_null(strstr(fbt_error_message(), "ranks the clients"));
+            fbt_error_clear();
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     fbt_comm *world;
     if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {
         return 1;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(paper_update),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ranking_needs_two_participants),
+                                       cmocka_unit_test(paper_update),
                                        cmocka_unit_test(paper_ties),
                                        cmocka_unit_test(nvflare_update),
                                        cmocka_unit_test_prestate(fedavg, world),
