@@ -4,7 +4,8 @@ include(CMakePackageConfigHelpers)
 
 # Headers that programs include to use the library. What these include is public, too, and found by following them.
 set(entries base/build_info.h base/log.h comm/comm.h config/settings.h fed/evaluator.h fed/federation.h model/model.h
-    run/experiment.h run/inputs.h run/limits.h run/observer.h)
+    run/experiment.h run/inputs.h run/limits.h run/observer.h
+    run/repeat.h run/scoring.h)
 
 # The given headers and all of ours that they include, as paths from the project's folder.
 function(fbt_follow_includes result)

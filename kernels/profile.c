@@ -1,6 +1,7 @@
 /* Profiles: an event behind every operation, and the work of each. */
 #include "kernels/profile.h"
 
+#include "base/prompt_mode.h"
 #include "kernels/features.h"
 #include "kernels/profiler.h"
 
@@ -49,7 +50,8 @@ fbt_work fbt_work_embedding(const fbt_backend *b, const fbt_embedding *e, const 
 {
     const double h = (double)e->n_dim, n_rows = (double)packed->n_rows;
     const double n_prompt = (double)(packed->n_sequences * e->n_prompt_tokens);
-    const double n_words = e->mode == FBT_PROMPT_CAT || e->mode == FBT_PROMPT_INPUT ? n_rows - n_prompt : n_rows;
+    const double n_words =
+        n_rows - (double)(packed->n_sequences * fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens));
     const double position_bytes = e->position != NULL ? (double)fbt_dtype_bytes(e->position->dtype) : 0;
     fbt_work work = fbt_work_activations(b, e->n_dim * packed->n_rows);
     work.bytes += h * (n_words * (double)fbt_dtype_bytes(e->word->dtype) + (double)packed->max_length * position_bytes +

@@ -2,8 +2,9 @@
 # Installs what the tests need, builds, and runs them.
 #
 #   bash tests/run.sh            every test: builds debug (sanitizers, warnings as errors, an emulated CUDA device) and release, runs the
-#                                tests of both, measures what of the CUDA kernels the tests run, and fuzzes what reads files, a minute
-#                                a target; installs a CUDA toolkit where the machine has none. Some 40 minutes on two cores.
+#                                tests of both, builds and tests in a second environment (other compilers, MPI and oneDNN), measures
+#                                what of the CUDA kernels the tests run, and fuzzes what reads files, a minute a target; installs a
+#                                CUDA toolkit where the machine has none. Some 45 minutes on two cores.
 #   bash tests/run.sh --quick    release alone: unit, conformance and golden tests and a federated run. Two minutes, once it is built.
 #   bash tests/run.sh --help     prints this
 #
@@ -57,6 +58,7 @@ everything() {
         stage "$preset: build" build "$preset"
         stage "$preset: tests" run_tests "$preset"
     done
+    stage "second environment: oneDNN 3, Open MPI 5, MPICH 5, Clang" bash tests/environments/second.sh
     stage "coverage of the CUDA kernels" bash tests/cuda/coverage.sh
     stage "fuzzing" bash tests/fuzz/run.sh --seconds 60
 }

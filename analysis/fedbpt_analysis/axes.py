@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from .frame import undeciding
 from .naming import distinct, path_names, printable
 from .schema import ORIGINS
-from .settings import NEVER_DECIDE, SEED, text_of
+from .settings import SEED, text_of
 
 _KEY = re.compile(r"(?:^| )([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)=")
 
@@ -33,7 +34,8 @@ def find(frame: pd.DataFrame, declared: Iterable[str] = ()) -> Axes:
     """The axes of runs (rows as of `collect`): the declared settings if there are any, else all settings that differ."""
     settings = [name for name in frame.columns if "." in str(name)]
     wanted = [name for name in dict.fromkeys(declared) if name in settings] or settings
-    varying = [name for name in wanted if name not in NEVER_DECIDE and name != SEED and _n_values(frame, name) > 1]
+    ignored = undeciding(frame)
+    varying = [name for name in wanted if name not in ignored and name != SEED and _n_values(frame, name) > 1]
     follow: dict[str, str] = {}
     names: list[str] = []
     for name in varying:
@@ -70,7 +72,8 @@ def vary_besides(frame: pd.DataFrame, axes: Axes) -> Axes:
     """Of the settings and origins that differ among runs of one setting (values of the axes) as `names`; as `follow` those that differ
     only with the axes, with what they follow from."""
     columns = [str(name) for name in frame.columns if "." in str(name) or name in ORIGINS]
-    others = [name for name in columns if name not in NEVER_DECIDE and name not in (SEED, *axes.names) and _n_values(frame, name) > 1]
+    ignored = undeciding(frame)
+    others = [name for name in columns if name not in ignored and name not in (SEED, *axes.names) and _n_values(frame, name) > 1]
     names, follow = [], dict(axes.follow)
     for name in others:
         if not axes.names or int(frame.groupby(list(axes.names), dropna=False)[name].nunique(dropna=False).max()) > 1:

@@ -14,10 +14,10 @@ from . import axes as axes_module
 from .axes import Axes
 from .errors import AnalysisError
 from .files import RunError
-from .frame import collect_files, limits_of
+from .frame import collect_files, limits_of, undeciding
 from .naming import distinct
 from .schema import ORIGINS
-from .settings import NEVER_DECIDE, SEED
+from .settings import SEED
 from .stats import DIFFERENCE, Estimate, estimate
 
 COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_last", "test_accuracy_start",
@@ -190,7 +190,8 @@ def in_order(values: pd.Series) -> list[object]:
 
 def _only_newest(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Of runs with equal settings and seed, on the same model and data, the newest."""
-    deciding = [name for name in frame.columns if ("." in str(name) and name not in NEVER_DECIDE) or name in ORIGINS]
+    ignored = undeciding(frame)
+    deciding = [name for name in frame.columns if ("." in str(name) and name not in ignored) or name in ORIGINS]
     ordered = frame.sort_values("created", kind="stable")
     keep = ~ordered.duplicated(deciding, keep="last")
     dropped = [f"{path}: has the settings and the seed of a newer run" for path in ordered.loc[~keep, "path"]]

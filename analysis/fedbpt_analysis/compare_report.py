@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes as PlotAxes
 
 from . import compare_charts as charts
@@ -283,21 +284,14 @@ def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
                                                                 "bytes_down": "down (bytes)"}
     write: dict[str, Callable[[Any], str]] = {name: page.fixed(4) for name in SCORES_SHOWN}
     write |= {SEED: str, "seconds": page.fixed(1)}
-    body = [
-        page.heading(title, 1), *(page.paragraph(sentence) for sentence in summary(comparison)),
-        page.grid(figures), page.heading("Tables", 3), *(_html_table(table) for table in tables if table.rows),
-        page.frame_table(runs, "Runs", titles, write),
-    ]
-    if comparison.left_out:
-        body += [page.heading("Left out", 3), "<ul>", *(f"<li>{page.text(text)}</li>" for text in comparison.left_out), "</ul>"]
-    return page.page(title, body)
+    shown = [*(_html_table(table) for table in tables if table.rows), page.frame_table(runs, "Runs", titles, write)]
+    return page.render("comparison.html", title=title, sentences=summary(comparison), figures=figures, shown=shown,
+                       left_out=comparison.left_out)
 
 
-def _html_table(table: Table) -> str:
+def _html_table(table: Table) -> Markup:
     rows = [[_number_or_text(cell, i >= table.words) for i, cell in enumerate(row)] for row in table.rows]
-    columns = [page.Column(name, lambda value: str(value)) for name in table.head]
-    notes = "".join(page.paragraph(note, "soft") for note in table.notes)
-    return page.table(rows, columns, table.caption, table.bold) + notes
+    return page.table(rows, [page.Column(name) for name in table.head], table.caption, table.bold, table.notes)
 
 
 class _Written(float):

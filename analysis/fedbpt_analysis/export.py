@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -75,7 +76,7 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
 def _array(dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
     if len(dataset.shape) != rank:
         raise RunError(f"{dataset.file.filename}: {dataset.name} has the wrong shape; the file is damaged")
-    values = np.asarray(dataset[...], dtype=kind)
+    values: np.ndarray = np.asarray(dataset[...], dtype=kind)
     if not np.isfinite(values).all():
         raise RunError(f"{dataset.file.filename}: {dataset.name} holds values that are not finite; no model can use it")
     return values
@@ -84,7 +85,8 @@ def _array(dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
 def npz(prompt: Prompt) -> bytes:
     """One array for each fact beside prompt and z; numpy.load reads them without pickle."""
     archive = io.BytesIO()
-    np.savez(archive, **{"z": prompt.z, TENSOR: prompt.vectors} | {name: np.array(fact) for name, fact in prompt.facts.items()})
+    entries: Any = {"z": prompt.z, TENSOR: prompt.vectors} | {name: np.array(fact) for name, fact in prompt.facts.items()}
+    np.savez(archive, **entries)
     return archive.getvalue()
 
 

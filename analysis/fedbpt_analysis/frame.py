@@ -29,6 +29,9 @@ COSTS = {
     "peak_memory": ("largest memory of a rank", "byte"),
 }
 FLOAT_BYTES = 4
+# Settings that name an input, and where runs say what is in it (settings.DECIDES_EARLIER: "input").
+INPUTS = {"model.path": "model_sha256", "data.path": "data_sha256"}
+UNDECIDING = "undeciding"  # the column of the settings that decide no result
 
 
 def title_of(metric: str) -> str:
@@ -56,7 +59,8 @@ def row_of(run: Run) -> dict[str, object]:
     }
     row |= {"program_version": run.program_version, "git_commit": run.git_commit} | dict.fromkeys(schema.ORIGINS, "") | run.origins
     row |= {"task": run.task, "sweep_name": run.sweep.get("name", ""), "sweep_axes": run.sweep.get("axes", "")}
-    row |= run.settings
+    row |= run.settings | _outcomes(run)
+    row[UNDECIDING] = " ".join(name for name, what in run.decides.items() if what in ("nothing", "content"))
     for score in SCORES:
         values = rounds[score].to_numpy()
         row |= {f"{score}_{moment}": np.nan if at is None else values[at] for moment, at in moments.items()}
@@ -71,11 +75,31 @@ def row_of(run: Run) -> dict[str, object]:
     return row
 
 
+def _outcomes(run: Run) -> dict[str, object]:
+    """Settings that stand for what comes of them on a machine: `auto` and `bf16` are one precision where it came to bf16."""
+    names = [name for name, what in run.decides.items() if what == "outcome" and name in run.settings]
+    return {name: found for name in names if (found := getattr(run, name.partition(".")[2], ""))}
+
+
+def _by_content(frame: pd.DataFrame) -> pd.DataFrame:
+    """Calls the paths of one content, by the SHA-256 that runs recorded, as the first of them: data that has moved is the same data."""
+    for name, origin in INPUTS.items():
+        if name in frame and origin in frame:
+            known = frame[origin] != ""
+            frame.loc[known, name] = frame[known].groupby(origin)[name].transform("first")
+    return frame
+
+
+def undeciding(frame: pd.DataFrame) -> frozenset[str]:
+    """The settings that decide no result by what all runs (rows as of `collect`) say."""
+    return frozenset.intersection(*(frozenset(text.split()) for text in frame[UNDECIDING].unique())) if len(frame) else frozenset()
+
+
 def collect(runs: Iterable[Run]) -> pd.DataFrame:
     """A data frame of one row a run: path, name, status, task, sweep_name, sweep_axes, all settings by name, SCORE_start, SCORE_best,
     SCORE_last for the losses, accuracies and F1 of train, dev and test (the best round is chosen on dev), and bytes, tokens, seconds,
     evaluations."""
-    return pd.DataFrame([row_of(run) for run in runs])
+    return _by_content(pd.DataFrame([row_of(run) for run in runs]))
 
 
 def collect_files(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
@@ -90,4 +114,4 @@ def collect_files(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
             if path in named:
                 raise
             left_out.append(str(error))
-    return pd.DataFrame(rows), left_out
+    return _by_content(pd.DataFrame(rows)), left_out

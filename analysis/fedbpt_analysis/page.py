@@ -1,60 +1,50 @@
-"""HTML pages that need nothing beside themselves: style, script and pictures are inside."""
+"""HTML pages that need nothing beside themselves: style, script and pictures are inside. templates/ has their markup."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from functools import cache
 from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from . import style
 from .naming import printable
 
 
-def asset(name: str) -> str:
-    """A text file of this package."""
-    return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
+def _sound(value: object) -> object:
+    """What a template writes: no character that a page may not hold. Markup is what other templates made."""
+    return value if isinstance(value, Markup) else printable(value)
 
 
-def text(given: object) -> str:
-    """A text as HTML: no markup, no character that a page may not hold."""
-    return html.escape(printable(given))
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(loader=jinja2.PackageLoader(__package__, "templates"), autoescape=True, finalize=_sound, trim_blocks=True,
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole document."""
-    return asset("page.html").format(title=text(title), style=asset("page.css"), script=asset("sort.js"), body="\n".join(body))
+def render(template: str, **values: object) -> Markup:
+    """One of the templates with the values in their places; texts become texts and no markup."""
+    return Markup(_templates().get_template(template).render(values))
 
 
-def paragraph(words: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{text(words)}</p>' if kind else f"<p>{text(words)}</p>"
+@dataclass(frozen=True)
+class Picture:
+    """A picture in a page, and what is said under it."""
+
+    svg: Markup
+    caption: str
 
 
-def heading(words: str, level: int = 2, anchor: str = "") -> str:
-    named = f' id="{anchor}"' if anchor else ""
-    return f"<h{level}{named}>{text(words)}</h{level}>"
-
-
-def figure(picture: Figure, name: str, title: str, caption: str, wide: bool = False) -> str:
-    """A picture with what is said under it. `name` is the picture's own in the page."""
-    svg = style.inline_svg(picture, name, text(f"{title}. {caption}"))
-    return f'<figure{" class=wide" if wide else ""}>{svg}<figcaption>{text(caption)}</figcaption></figure>'
-
-
-def grid(figures: Iterable[str]) -> str:
-    return '<div class="charts">' + "\n".join(figures) + "</div>"
-
-
-def tiles(values: Sequence[tuple[str, ...]]) -> str:
-    """Key figures: what, value, and what stands small under it."""
-    cells = "".join(f"<div><dt>{text(what)}</dt>{''.join(f'<dd>{text(line)}</dd>' for line in lines)}</div>" for what, *lines in values)
-    return f'<dl class="tiles">{cells}</dl>'
+def figure(picture: Figure, name: str, title: str, caption: str) -> Picture:
+    """`name` is the picture's own in the page."""
+    return Picture(Markup(style.inline_svg(picture, name, escape(printable(f"{title}. {caption}")))), caption)
 
 
 @dataclass(frozen=True)
@@ -65,27 +55,25 @@ class Column:
     write: Callable[[Any], str] = str
 
 
-def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], caption: str, bold: frozenset[int] = frozenset()) -> str:
+def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], caption: str, bold: frozenset[int] = frozenset(),
+          notes: Sequence[str] = ()) -> Markup:
     """A table that can be sorted by any column. Numbers are sorted by value, whatever they are written like. `bold`: rows that stand
-    out."""
+    out; `notes`: sentences under the table."""
     given = [list(row) for row in rows]
     numeric = [all(_is_number(row[i]) for row in given) for i in range(len(columns))]
-    head = "".join(
-        f'<th scope="col" tabindex="0"{" class=n" if numeric[i] else ""}>{text(column.title)}</th>'
-        for i, column in enumerate(columns)
-    )
-    body = "".join(
-        f"<tr{' class=b' if number in bold else ''}>{''.join(_cell(row[i], column, numeric[i]) for i, column in enumerate(columns))}</tr>\n"
-        for number, row in enumerate(given)
-    )
-    return (
-        f'<h4>{text(caption)}</h4><div class="scroll" tabindex="0"><table class="sortable" aria-label="{text(caption)}">'
-        f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>"
-    )
+    cells = [[(column.write(value), _key(value) if number else None) for value, column, number in zip(row, columns, numeric, strict=True)]
+             for row in given]
+    return render("table.html", caption=caption, columns=[(column.title, number) for column, number in zip(columns, numeric, strict=True)],
+                  rows=[(number in bold, row) for number, row in enumerate(cells)], notes=notes)
+
+
+def _key(value: Any) -> str:
+    """What a number is sorted by."""
+    return "" if math.isnan(value) else repr(float(value))
 
 
 def frame_table(frame: pd.DataFrame, caption: str, titles: dict[str, str] | None = None,
-                write: dict[str, Callable[[Any], str]] | None = None) -> str:
+                write: dict[str, Callable[[Any], str]] | None = None) -> Markup:
     """A data frame as a table."""
     columns = [Column((titles or {}).get(str(name), str(name)), (write or {}).get(str(name), plain)) for name in frame.columns]
     return table(frame.itertuples(index=False), columns, caption)
@@ -95,13 +83,6 @@ def _is_number(value: object) -> bool:
     if isinstance(value, np.generic):
         return value.dtype.kind in "iuf"
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _cell(value: Any, column: Column, numeric: bool) -> str:
-    if not numeric:
-        return f"<td>{text(column.write(value))}</td>"
-    key = "" if math.isnan(value) else repr(float(value))
-    return f'<td class=n data-v="{key}">{text(column.write(value))}</td>'
 
 
 def plain(value: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from . import page, style
 from .charts import CHARTS, CLIENTS_MAX, OVERVIEW, Chart
@@ -70,7 +71,7 @@ def client_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(columns | {"evaluations": evaluations.sum(axis=0)})
 
 
-def _spread_of_clients(clients: pd.DataFrame) -> str:
+def _spread_of_clients(clients: pd.DataFrame) -> Markup:
     """Quantiles over the clients of each column of their table."""
     shares = {"smallest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "largest": 1.0}
     rows = [(name, *(clients[name].quantile(share) for share in shares.values())) for name in clients.columns[1:]]
@@ -78,7 +79,7 @@ def _spread_of_clients(clients: pd.DataFrame) -> str:
     return page.table(rows, columns, f"Spread over {plural(len(clients), 'client')}")
 
 
-def _client_rows(run: Run, clients: pd.DataFrame, caption: str) -> str:
+def _client_rows(run: Run, clients: pd.DataFrame, caption: str) -> Markup:
     """Rows of the clients' table, with each client's samples by label where there are not too many labels. Labels stand as columns by
     place and not by name: one may be called `rounds`."""
     counts = run.partition.iloc[clients["client"]]
@@ -91,7 +92,7 @@ def _client_rows(run: Run, clients: pd.DataFrame, caption: str) -> str:
     return page.table(rows, columns, caption)
 
 
-def _client_tables(run: Run) -> list[str]:
+def _client_tables(run: Run) -> list[Markup]:
     """Each client; of many, their spread and those at both ends."""
     clients = client_table(run)
     if len(clients) <= CLIENTS_MAX:
@@ -102,7 +103,7 @@ def _client_tables(run: Run) -> list[str]:
                                            for name, part in ends.items() if len(part))]
 
 
-def _round_rows(run: Run) -> str:
+def _round_rows(run: Run) -> Markup:
     """The rounds' table; of many rounds some, the best and the last among them."""
     rounds = round_table(run)
     caption = "Rounds"
@@ -114,7 +115,8 @@ def _round_rows(run: Run) -> str:
     return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)})
 
 
-def _tiles(run: Run) -> str:
+def _tiles(run: Run) -> list[tuple[str, ...]]:
+    """Key figures: what, value, and what stands small under it."""
     rounds, cost = run.rounds, run.cost
     split = "test" if rounds["test_accuracy"].notna().any() else "dev" if rounds["dev_accuracy"].notna().any() else "train"
     accuracy, loss = rounds[f"{split}_accuracy"], rounds[f"{split}_loss"]
@@ -126,7 +128,8 @@ def _tiles(run: Run) -> str:
     values: list[tuple[str, ...]] = [(f"{split} accuracy before tuning", *both(0))]
     if run.best_row is not None:
         values.append((f"at the best on dev, round {run.best_round}", *both(run.best_row)))
-    values += [
+    return [
+        *values,
         (f"at the last, round {rounds.index[last]}", *both(last)),
         ("sent up by all clients", bytes_text(float(cost["bytes_up"].sum()))),
         ("sent down to all clients", bytes_text(float(cost["bytes_down"].sum()))),
@@ -134,15 +137,14 @@ def _tiles(run: Run) -> str:
         ("largest memory of a rank", bytes_text(float(cost["peak_memory"].max()))),
         ("tokens through the model", f"{cost['tokens'].sum() / 1e6:,.1f} million"),
     ]
-    return page.tiles(values)
 
 
-def _settings_table(run: Run) -> str:
+def _settings_table(run: Run) -> Markup:
     rows = [(name, text_of(value)) for name, value in run.settings.items()]
     return page.table(rows, [page.Column("setting"), page.Column("value")], "Settings in force")
 
 
-def _origin_table(run: Run) -> str:
+def _origin_table(run: Run) -> Markup:
     rows = [("run", "created", run.created), ("run", "program version", run.program_version), ("run", "git commit", run.git_commit)]
     rows += [("environment", name, value) for name, value in run.environment.items()]
     rows += [("inputs", name, value) for name, value in run.inputs.items()]
@@ -161,24 +163,17 @@ def label_notes(run: Run) -> str:
     return f"In pictures, {behind}." if behind else ""
 
 
-def _section(run: Run, anchor: str) -> list[str]:
+def _section(run: Run, name: str, anchor: str) -> dict[str, object]:
+    """All of a run for templates/report.html."""
     figures = []
     for chart in charts_of(run):
         picture = style.single(partial(_on, chart, run), chart.title, height_of(chart, run))
         figures.append(page.figure(picture, f"{anchor}-{chart.name}", chart.title, _caption(chart, run)))
-    return [
-        *(page.paragraph(sentence) for sentence in summary(run)),
-        _tiles(run),
-        page.grid(figures),
-        page.heading("Tables", 3),
-        _round_rows(run),
-        *_client_tables(run),
-        _settings_table(run),
-        _origin_table(run),
-    ]
+    tables = [_round_rows(run), *_client_tables(run), _settings_table(run), _origin_table(run)]
+    return {"name": name, "path": run.path, "sentences": summary(run), "tiles": _tiles(run), "figures": figures, "tables": tables}
 
 
-def _index_table(runs: Sequence[Run], names: Sequence[str]) -> str:
+def _index_table(runs: Sequence[Run], names: Sequence[str]) -> Markup:
     rows = []
     for run, name in zip(runs, names, strict=True):
         test, best = run.rounds["test_accuracy"], run.best_row
@@ -197,14 +192,11 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 def html(runs: Sequence[Run]) -> str:
     """The page."""
     names = names_of(runs)
-    if len(runs) == 1:
-        body = [page.heading(names[0], 1), page.paragraph(str(runs[0].path), "soft"), *_section(runs[0], "r0")]
-        return page.page(f"{names[0]}: federated black-box prompt tuning", body)
-    links = " · ".join(f'<a href="#r{i}">{page.text(name)}</a>' for i, name in enumerate(names))
-    body = [page.heading(plural(len(runs), "run"), 1), f"<p>{links}</p>", _index_table(runs, names)]
-    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-        body += [page.heading(name, 2, f"r{number}"), page.paragraph(str(run.path), "soft"), *_section(run, f"r{number}")]
-    return page.page(f"{plural(len(runs), 'run')}: federated black-box prompt tuning", body)
+    sections = [_section(run, name, f"r{number}") for number, (run, name) in enumerate(zip(runs, names, strict=True))]
+    several = len(runs) > 1
+    heading = plural(len(runs), "run") if several else names[0]
+    return page.render("report.html", title=f"{heading}: federated black-box prompt tuning", heading=heading, runs=sections,
+                       index=_index_table(runs, names) if several else None)
 
 
 def write_pictures(run: Run, folder: Path, kinds: Sequence[str]) -> list[Path]:

@@ -15,7 +15,7 @@ import pandas as pd
 from . import schema
 from .files import RunError, opened, text_of, texts_of
 from .naming import label_names
-from .settings import Value, parse
+from .settings import Value, decides_of, parse
 
 Result = TypeVar("Result")
 
@@ -44,6 +44,8 @@ class Run:
       created           time of the start, UTC
       settings          {"fed.rounds": 24, ...}: all settings, by the names of the command line
       settings_text     the same as the YAML text that the program recorded; settings_given: the configuration file as given
+      decides           {"run.output": "nothing", ...}: what settings decide where that is not the results (settings.DECIDES_EARLIER)
+      precision         what backend.precision came to
       task              name of the task;  origins: {"data_sha256": ..., "model_sha256": ...}, what it was run on
       n_rows            rows of /rounds: 1 + finished rounds;  last_round, n_rounds: finished and planned rounds
       best_round        best on dev samples, None without dev samples;  best_row: its row
@@ -91,6 +93,9 @@ class Run:
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
             self.settings_text, self.settings_given = (text_of(file["config"].attrs[name]) for name in ("resolved", "given"))
+            decides = file["config"].attrs.get("decides")
+            self.decides = decides_of(None if decides is None else text_of(decides))
+            self.precision = text_of(file["environment"].attrs.get("precision", ""))
             inputs = file["inputs"].attrs
             self.task = text_of(inputs.get("task", ""))
             self.origins = {name: text_of(inputs[name]) for name in schema.ORIGINS if name in inputs}

@@ -10,12 +10,15 @@ import yaml
 
 Value = str | int | float | bool
 
-# Where results go, how long they may take and how the work is cut: they never decide a number.
-NEVER_DECIDE = frozenset({
-    "run.output", "run.overwrite", "run.max_seconds", "run.stop_margin_seconds", "run.client_means",
-    "backend.threads", "backend.batch_tokens",
-})
 SEED = "run.seed"
+
+# What a setting decides where that is not a number of the results: the program's option table (src/config/options.h says what the words
+# mean), as it was when run files did not say it yet. Files that do say it are read, not guessed at; a test compares this with the program.
+DECIDES_EARLIER = {
+    "run.output": "nothing", "run.overwrite": "nothing", "run.max_seconds": "nothing", "run.stop_margin_seconds": "nothing",
+    "run.client_means": "content", "model.path": "input", "data.path": "input", "fed.rounds": "length",
+    "backend.precision": "outcome", "backend.threads": "nothing", "backend.batch_tokens": "nothing",
+}
 
 _FLOAT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -37,6 +40,13 @@ def parse(text: str) -> dict[str, Value]:
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise ValueError("the recorded settings are not sections of keys")
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+
+
+def decides_of(text: str | None) -> dict[str, str]:
+    """What settings decide, of the text that a run file has (`run.output: nothing` a line); None: of a file that has none."""
+    if text is None:
+        return DECIDES_EARLIER
+    return dict(line.split(": ", 1) for line in text.splitlines())
 
 
 def text_of(value: object) -> str:

@@ -5,36 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from scipy.special import expit, logit, stdtrit
 
 LEVEL = 0.95
 
 
-def t_probability(t: float, degrees: int) -> float:
-    """P(|T| <= t) for Student's t with a whole number of degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan2(t, math.sqrt(degrees))
-    cosine, odd = math.cos(angle), degrees % 2 == 1
-    term, total = (cosine, cosine) if odd else (1.0, 1.0)
-    if degrees == 1:
-        return 2 * angle / math.pi
-    for k in range(3 if odd else 2, degrees - 1, 2):
-        term *= cosine * cosine * (k - 1) / k
-        total += term
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-
-
-@lru_cache(maxsize=1024)
 def t_quantile(degrees: int, level: float = LEVEL) -> float:
-    """Half-width, in standard errors, of a two-sided interval; by bisection."""
-    low, high = 0.0, 1.0
-    while t_probability(high, degrees) < level:
-        high *= 2
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_probability(middle, degrees) < level else (low, middle)
-    return high
+    """Half-width, in standard errors, of a two-sided interval."""
+    return float(stdtrit(degrees, (1 + level) / 2))
 
 
 @dataclass(frozen=True)
@@ -65,9 +45,9 @@ def interval(mean: float, half: float, limits: Limits) -> tuple[float, float]:
         return mean - half, mean + half
     width = limits[1] - limits[0]
     p = (mean - limits[0]) / width
-    centre, reach = math.log(p / (1 - p)), half / (width * p * (1 - p))
-    low, high = (limits[0] + width * (1 + math.tanh(end / 2)) / 2 for end in (centre - reach, centre + reach))
-    return low, high
+    reach = half / (width * p * (1 - p))
+    low, high = limits[0] + width * expit(logit(p) + np.array([-reach, reach]))
+    return float(low), float(high)
 
 
 def estimate(values: Sequence[float] | np.ndarray, limits: Limits = None) -> Estimate:

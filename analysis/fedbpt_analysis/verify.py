@@ -152,7 +152,8 @@ def _partition(file: h5py.File) -> Iterator[str]:
 
 
 def best_by_rule(accuracy: np.ndarray, loss: np.ndarray) -> int | None:
-    """Largest dev accuracy, then smallest dev loss, then earliest; None where nothing is scored."""
+    """Largest dev accuracy, then smallest dev loss, then earliest; None where nothing is scored. Stated here once more, beside
+    src/record/best_round.h, because it checks what the program wrote."""
     rows = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(loss))
     return int(min(rows, key=lambda row: (-accuracy[row], loss[row], row))) if rows.size else None
 

@@ -69,7 +69,7 @@ fbt_status fbt_cpu_memory(fbt_backend *b, fbt_backend_memory *memory);
 
 /* The operations, one file each. */
 fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
-void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w);
 fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                           fbt_activation activation, int64_t n_rows);
 fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,

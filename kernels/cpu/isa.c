@@ -5,10 +5,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifdef FBT_X86
+#include <cpuid.h>
+#endif
+
 static int isa_has(int wanted)
 {
     return ((int)dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
+
+#ifdef FBT_X86
+/* Asks the processor itself: Clang's __builtin_cpu_supports does not know "f16c" before version 15. */
+static int cpu_has_fma_and_f16c(void)
+{
+    unsigned int eax, ebx, ecx, edx;
+    const unsigned int wanted = bit_FMA | bit_F16C;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & wanted) == wanted;
+}
+#endif
 
 const fbt_row_kernels *fbt_cpu_row_kernels(void)
 {
@@ -22,7 +36,7 @@ const fbt_row_kernels *fbt_cpu_row_kernels(void)
     if (isa_has(dnnl_cpu_isa_avx512_core)) {
         return &fbt_rows_avx512;
     }
-    if (isa_has(dnnl_cpu_isa_avx2) && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (isa_has(dnnl_cpu_isa_avx2) && cpu_has_fma_and_f16c()) {
         return &fbt_rows_avx2;
     }
 #endif

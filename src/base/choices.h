@@ -38,14 +38,27 @@ extern const char *const fbt_prompt_mode_names[];
 typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_projection_kind;
 extern const char *const fbt_projection_names[];
 
-/* How clients search and the server aggregates; the third column is the protocol's object (fed/protocol.h). */
+/* How clients search and the server aggregates. The third column is the protocol's object (fed/protocol.h), the fourth
+ * tells whether each client draws candidates of its own. */
 #define FBT_PROTOCOL_LIST(X)                                                                                           \
-    X(FBT_PROTOCOL_NVFLARE, "nvflare", fbt_protocol_nvflare)                                                           \
-    X(FBT_PROTOCOL_PAPER, "paper", fbt_protocol_paper)                                                                 \
-    X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", fbt_protocol_fedavg_bbt)                                                  \
-    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", fbt_protocol_synchronous)
+    X(FBT_PROTOCOL_NVFLARE, "nvflare", fbt_protocol_nvflare, true)                                                     \
+    X(FBT_PROTOCOL_PAPER, "paper", fbt_protocol_paper, true)                                                           \
+    X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", fbt_protocol_fedavg_bbt, true)                                            \
+    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", fbt_protocol_synchronous, false)
 typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_protocol_kind;
 extern const char *const fbt_protocol_names[];
+
+/* The search distribution of clients and server; the third column is its object (optim/optimiser.h). */
+#define FBT_OPTIMISER_LIST(X) X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma)
+typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
+extern const char *const fbt_optimiser_names[];
+
+/* As what the numbers of a message travel (fed/message.h). */
+#define FBT_WIRE_LIST(X)                                                                                               \
+    X(FBT_WIRE_FLOAT64, "float64")                                                                                     \
+    X(FBT_WIRE_FLOAT32, "float32")
+typedef enum fbt_wire { FBT_WIRE_LIST(FBT_CHOICE_VALUE) } fbt_wire;
+extern const char *const fbt_wire_names[];
 
 #define FBT_PARTITION_LIST(X)                                                                                          \
     X(FBT_PARTITION_IID, "iid")                                                                                        \

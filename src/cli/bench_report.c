@@ -1,5 +1,5 @@
 /* What fedbpt bench says. */
-#include "cli/bench.h"
+#include "cli/bench_report.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,7 +15,7 @@ typedef struct rates {
     double attained;    /* ideal_s of seconds */
 } rates;
 
-static rates rates_of(const fbt_bench_result *m, double seconds, double flops, double bytes)
+static rates rates_of(const fbt_timing_result *m, double seconds, double flops, double bytes)
 {
     rates r = {.seconds = seconds, .flops = flops, .bytes = bytes};
     r.bound_by_peak = flops / m->peak > bytes / m->copy_rate;
@@ -30,7 +30,7 @@ static rates rates_of(const fbt_bench_result *m, double seconds, double flops, d
     return r;
 }
 
-static rates rates_of_operation(const fbt_bench_result *m, int i)
+static rates rates_of_operation(const fbt_timing_result *m, int i)
 {
     return rates_of(m, m->profile.seconds[i], m->profile.flops[i], m->profile.bytes[i]);
 }
@@ -42,7 +42,7 @@ static void print_operation(const char *name, const rates *r, double total_s)
            r->bound_by_peak ? "peak" : "copy", 100 * r->attained);
 }
 
-static void print_operations(const fbt_bench_result *m)
+static void print_operations(const fbt_timing_result *m)
 {
     double seconds = 0, ideal_s = 0;
     printf("%-10s %9s %6s %9s %8s %7s %7s  %-6s %7s\n", "operation", "seconds", "share", "GFLOP/s", "GB/s", "of peak",
@@ -59,17 +59,17 @@ static void print_operations(const fbt_bench_result *m)
            100 * ideal_s / seconds);
 }
 
-void fbt_bench_print(const fbt_bench_arguments *a, const fbt_bench_result *m)
+void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m)
 {
     printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
-           m->info.name, m->info.types->name, a->model != NULL ? a->model : a->shape, m->shape.n_layers,
+           m->info.name, m->info.types->name, p->model != NULL ? p->model : p->shape, m->shape.n_layers,
            m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
     printf("%s, %s, %s, %d threads\n", m->info.device, m->info.isa, m->info.libraries, m->info.n_threads);
     printf("%" PRId64 " samples x %" PRId64 " candidates x %" PRId64 " copies = %" PRId64 " sequences, %" PRId64
            " rows; prompt mode %s\n\n",
-           a->samples, a->candidates, a->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[a->mode]);
+           p->samples, p->candidates, p->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[p->mode]);
     print_operations(m);
-    printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, a->repeats,
+    printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, p->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
     printf("matrix products over the whole time: %.1f GFLOP/s; with attention's: %.1f GFLOP/s\n",
            1e-9 * m->matrix_flops / m->best_s, 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s);
@@ -81,7 +81,7 @@ void fbt_bench_print(const fbt_bench_arguments *a, const fbt_bench_result *m)
            100 * m->fraction, 100 * m->fraction_median);
 }
 
-static json_t *describe_operations(const fbt_bench_result *m)
+static json_t *describe_operations(const fbt_timing_result *m)
 {
     json_t *operations = json_object();
     for (int i = 0; i < FBT_N_OPERATIONS; i++) {
@@ -96,17 +96,17 @@ static json_t *describe_operations(const fbt_bench_result *m)
     return operations;
 }
 
-json_t *fbt_bench_describe(const fbt_bench_arguments *a, const fbt_bench_result *m)
+json_t *fbt_bench_describe(const fbt_timing_plan *p, const fbt_timing_result *m)
 {
     json_t *batch =
-        json_pack("{sI sI sI sI sI sI}", "samples", (json_int_t)a->samples, "candidates", (json_int_t)a->candidates,
-                  "copies", (json_int_t)a->copies, "length", (json_int_t)a->length, "sequences",
+        json_pack("{sI sI sI sI sI sI}", "samples", (json_int_t)p->samples, "candidates", (json_int_t)p->candidates,
+                  "copies", (json_int_t)p->copies, "length", (json_int_t)p->length, "sequences",
                   (json_int_t)m->n_sequences, "rows", (json_int_t)m->n_rows);
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
     return json_pack(
-        "{ss ss so so sf sf sf sf sf sf sf sf sf sf so}", "model", a->model != NULL ? a->model : a->shape, "precision",
+        "{ss ss so so sf sf sf sf sf sf sf sf sf sf so}", "model", p->model != NULL ? p->model : p->shape, "precision",
         m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s,
         "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
         "all_gflops", 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s, "peak_gflops", 1e-9 * m->peak,

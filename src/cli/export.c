@@ -1,13 +1,11 @@
 /* fedbpt export: the Python package fedbpt-analysis does it, which has the libraries for it. */
 #include "base/memory.h"
-#include "cli/cli.h"
+#include "cli/command.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,70 +20,22 @@ typedef struct arguments {
     bool overwrite;
 } arguments;
 
-static const struct argp_option options[] = {
-    {"format", 't', "peft|npz|safetensors", 0, "what to write", 0},
-    {"round", 'n', "best|last", 0, "which round's prompt (default: best, chosen on the run's dev samples)", 0},
-    {"output", 'o', "PATH", 0, "the file, of peft the folder (default: beside the run file)", 0},
-    {"overwrite", 'f', NULL, 0, "replace what is there", 0},
-    {0},
+static const fbt_cli_option options[] = {
+    FBT_OPTION_TEXT(format, "format", 't', "peft|npz|safetensors", "what to write"),
+    FBT_OPTION_TEXT(round, "round", 'n', "best|last",
+                    "which round's prompt (default: best, chosen on the run's dev samples)"),
+    FBT_OPTION_TEXT(output, "output", 'o', "PATH", "the file, of peft the folder (default: beside the run file)"),
+    FBT_OPTION_FLAG(overwrite, "overwrite", 'f', "replace what is there"),
+    {.about = {0}},
 };
 
-static error_t parse(int key, char *value, struct argp_state *state)
+static void check(void *given, const struct argp_state *state)
 {
-    arguments *a = state->input;
-    switch (key) {
-    case 't':
-        a->format = value;
-        return 0;
-    case 'n':
-        a->round = value;
-        return 0;
-    case 'o':
-        a->output = value;
-        return 0;
-    case 'f':
-        a->overwrite = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (a->run != NULL) {
-            argp_error(state, "one run file at a time; '%s' is one too many", value);
-        }
-        a->run = value;
-        return 0;
-    case ARGP_KEY_END:
-        if (a->run == NULL) {
-            argp_error(state, "the run file is missing");
-        }
-        if (a->format == NULL) {
-            argp_error(state, "--format is missing: peft, npz or safetensors");
-        }
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    const arguments *a = given;
+    if (a->format == NULL) {
+        argp_error(state, "--format is missing: peft, npz or safetensors");
     }
 }
-
-static const struct argp parser = {
-    .options = options,
-    .parser = parse,
-    .args_doc = "RUN.h5",
-    .doc =
-        "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
-        "\vExamples:\n"
-        "  fedbpt export runs/a.h5 --format safetensors\n"
-        "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
-        "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
-        "safetensors: the tensors prompt_embeddings [P, hidden size] and z [d]; in the metadata, as texts, the "
-        "prompt mode, seed, round, the run's digest (fedbpt show --digest), the model and its SHA-256, task, "
-        "template, label words and program version.\n"
-        "npz: the same as arrays that numpy.load reads.\n"
-        "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
-        "prompt-tuning adapter of the run's model, an encoder with or without its masked-language-model head. Only "
-        "for prompt mode input, the one that PEFT knows: vectors before the text in place of word embeddings.\n\n"
-        "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
-        "(pip install ./analysis), looked for in the Python that FEDBPT_PYTHON names, or else in python3, in .venv of "
-        "the checkout and in .venv of the folder that the program is installed in.",
-};
 
 /* Whether a Python has the package and what the export needs beside it. */
 static bool has_package(const char *python)
@@ -186,12 +136,35 @@ done:
     return status;
 }
 
-int fbt_cli_export(int argc, char **argv)
+static fbt_status export_prompt(void *given, const fbt_comm *world, int *code)
 {
-    arguments a = {0};
-    argp_parse(&parser, argc, argv, 0, NULL, &a);
-    if (!is_first_rank()) {
-        return FBT_EXIT_OK;
-    }
-    return fbt_cli_report(NULL, become_python(&a)) == FBT_OK ? FBT_EXIT_OK : FBT_EXIT_FAILURE;
+    (void)world;
+    (void)code;
+    return is_first_rank() ? become_python(given) : FBT_OK;
 }
+
+const fbt_command fbt_command_export = {
+    .name = "export",
+    .summary = "write a recorded prompt for PEFT, NumPy or any reader of safetensors",
+    .options = options,
+    .file = {"RUN.h5", "run file", "the run file is missing", NULL, offsetof(arguments, run)},
+    .arguments_bytes = sizeof(arguments),
+    .check = check,
+    .run = export_prompt,
+    .doc =
+        "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
+        "\vExamples:\n"
+        "  fedbpt export runs/a.h5 --format safetensors\n"
+        "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
+        "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
+        "safetensors: the tensors prompt_embeddings [P, hidden size] and z [d]; in the metadata, as texts, the "
+        "prompt mode, seed, round, the run's digest (fedbpt show --digest), the model and its SHA-256, task, "
+        "template, label words and program version.\n"
+        "npz: the same as arrays that numpy.load reads.\n"
+        "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
+        "prompt-tuning adapter of the run's model, an encoder with or without its masked-language-model head. Only "
+        "for prompt mode input, the one that PEFT knows: vectors before the text in place of word embeddings.\n\n"
+        "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
+        "(pip install ./analysis), looked for in the Python that FEDBPT_PYTHON names, or else in python3, in .venv of "
+        "the checkout and in .venv of the folder that the program is installed in.",
+};

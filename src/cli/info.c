@@ -1,61 +1,33 @@
 /* fedbpt info */
 #include "base/build_info.h"
-#include "cli/cli.h"
+#include "cli/command.h"
 #include "cli/info_model.h"
 #include "comm/comm.h"
 #include "kernels/backend.h"
 
-#include <argp.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_DEVICES = 64, ID_BYTES = 64 };
 
-static const struct argp_option options[] = {
-    {"model", 'm', "FOLDER", 0, "look at this model folder instead: what it is, and whether it can be run", 0},
-    {"readout", 'r', "NAME", 0, "fail unless the model can be read so: mask or embedding", 0},
-    {"config-only", 'c', NULL, 0, "leave the model's weights out of the check", 0},
-    {"json", 'j', NULL, 0, "print the model's description as one JSON object", 0},
-    {0},
+typedef fbt_info_model_request arguments;
+
+static const fbt_cli_option options[] = {
+    FBT_OPTION_TEXT(folder, "model", 'm', "FOLDER",
+                    "look at this model folder instead: what it is, and whether it can be run"),
+    FBT_OPTION_TEXT(readout, "readout", 'r', "NAME", "fail unless the model can be read so: mask or embedding"),
+    FBT_OPTION_FLAG(config_only, "config-only", 'c', "leave the model's weights out of the check"),
+    FBT_OPTION_FLAG(json, "json", 'j', "print the model's description as one JSON object"),
+    {.about = {0}},
 };
 
-static error_t parse(int key, char *value, struct argp_state *state)
+static void check(void *given, const struct argp_state *state)
 {
-    fbt_info_model_request *request = state->input;
-    switch (key) {
-    case 'm':
-        request->folder = value;
-        return 0;
-    case 'r':
-        request->readout = value;
-        return 0;
-    case 'c':
-        request->config_only = true;
-        return 0;
-    case 'j':
-        request->json = true;
-        return 0;
-    case ARGP_KEY_END:
-        if (request->folder == NULL && (request->readout != NULL || request->config_only || request->json)) {
-            argp_error(state, "--readout, --config-only and --json go with --model");
-        }
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    const arguments *a = given;
+    if (a->folder == NULL && (a->readout != NULL || a->config_only || a->json)) {
+        argp_error(state, "--readout, --config-only and --json go with --model");
     }
 }
-
-static const struct argp parser = {
-    .options = options,
-    .parser = parse,
-    .doc =
-        "Prints version, compiler, MPI library, and what each backend would compute with on this machine, or why it "
-        "cannot. With --model: what a model folder holds, and which readouts it can be run with; exit code 1 and the "
-        "reason if it cannot be run."
-        "\vExamples:\n  fedbpt info\n  fedbpt info --model models/roberta-large\n"
-        "  fedbpt info --model models/all-MiniLM-L6-v2 --readout embedding --json",
-};
 
 /* The backend as local rank `rank` of one more would get it; no other has this rank's device when there are enough. */
 static fbt_status open_backend(const char *name, int rank, fbt_backend **b)
@@ -119,9 +91,7 @@ static void print_backend(const fbt_backend_driver *driver)
         status = print_rank(driver->name, rank, first, &is_last);
     }
     if (status != FBT_OK) {
-        printf("%s%s: not available: %s\n", rank <= 1 ? "backend: " : "a device of ", driver->name,
-               fbt_error_message());
-        fbt_error_clear();
+        printf("%s%s: not available: %s\n", rank <= 1 ? "backend: " : "a device of ", driver->name, fbt_error_take());
     }
 }
 
@@ -135,15 +105,29 @@ static void print_machine(void)
     }
 }
 
-int fbt_cli_info(int argc, char **argv)
+static fbt_status info(void *given, const fbt_comm *world, int *code)
 {
-    fbt_info_model_request request = {0};
-    argp_parse(&parser, argc, argv, 0, NULL, &request);
-    if (request.folder == NULL) {
-        print_machine();
-    } else if (fbt_info_model(&request) != FBT_OK) {
-        fprintf(stderr, "fedbpt: error: %s\n", fbt_error_message());
-        return FBT_EXIT_FAILURE;
+    const arguments *a = given;
+    (void)world;
+    (void)code;
+    if (a->folder != NULL) {
+        return fbt_info_model(a);
     }
-    return FBT_EXIT_OK;
+    print_machine();
+    return FBT_OK;
 }
+
+const fbt_command fbt_command_info = {
+    .name = "info",
+    .summary = "print version, backends and processor, or what a model folder holds",
+    .options = options,
+    .arguments_bytes = sizeof(arguments),
+    .check = check,
+    .run = info,
+    .doc =
+        "Prints version, compiler, MPI library, and what each backend would compute with on this machine, or why it "
+        "cannot. With --model: what a model folder holds, and which readouts it can be run with; exit code 1 and the "
+        "reason if it cannot be run."
+        "\vExamples:\n  fedbpt info\n  fedbpt info --model models/roberta-large\n"
+        "  fedbpt info --model models/all-MiniLM-L6-v2 --readout embedding --json",
+};

@@ -1,13 +1,10 @@
 /* fedbpt run */
-#include "base/log.h"
-#include "cli/cli.h"
+#include "cli/command.h"
 #include "cli/console.h"
-#include "cli/describe.h"
-#include "cli/stop.h"
+#include "cli/dry_run.h"
 #include "run/experiment.h"
 
-#include <argp.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 typedef struct arguments {
     const char *config;
@@ -15,62 +12,67 @@ typedef struct arguments {
     bool dry_run, overwrite, resume;
 } arguments;
 
-enum { KEY_SET = 's', KEY_DRY_RUN = 'n', KEY_OVERWRITE = 'f', KEY_RESUME = 'r', KEY_OPTIONS = 1000 };
+static void print_reference(void)
+{
+    fbt_settings_print_reference(stdout);
+}
 
-static const struct argp_option options[] = {
-    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "change one setting; may be repeated", 0},
-    {"dry-run", KEY_DRY_RUN, NULL, 0,
-     "check everything, print the settings in force, the clients and their ranks, and stop", 0},
-    {"overwrite", KEY_OVERWRITE, NULL, 0, "replace an existing run file: short for --set run.overwrite=true", 0},
-    {"resume", KEY_RESUME, NULL, 0,
-     "go on with the run file at run.output; start anew where there is none; nothing to do where it is finished", 0},
-    {"options", KEY_OPTIONS, NULL, 0, "print every setting with its type, range, default and meaning, and stop", 0},
-    {0},
+static const fbt_cli_option options[] = {
+    FBT_OPTION_SET("change one setting; may be repeated"),
+    FBT_OPTION_FLAG(dry_run, "dry-run", 'n',
+                    "check everything, print the settings in force, the clients and their ranks, and stop"),
+    FBT_OPTION_SHORT(overwrite, "overwrite", 'f', "run.overwrite=true",
+                     "replace an existing run file: short for --set run.overwrite=true"),
+    FBT_OPTION_FLAG(resume, "resume", 'r',
+                    "go on with the run file at run.output; start anew where there is none; nothing to do where it is "
+                    "finished"),
+    FBT_OPTION_PRINT(print_reference, "options", 1000,
+                     "print every setting with its type, range, default and meaning, and stop"),
+    {.about = {0}},
 };
 
-static error_t parse(int key, char *value, struct argp_state *state)
+static void check(void *given, const struct argp_state *state)
 {
-    arguments *a = state->input;
-    switch (key) {
-    case KEY_SET:
-        fbt_cli_assign(&a->assignments, value, state);
-        return 0;
-    case KEY_OVERWRITE:
-        a->overwrite = true;
+    arguments *a = given;
+    if (a->overwrite && a->resume) {
+        argp_error(state, "--overwrite and --resume exclude each other");
+    }
+    if (a->overwrite) {
         fbt_cli_assign(&a->assignments, "run.overwrite=true", state);
-        return 0;
-    case KEY_RESUME:
-        a->resume = true;
-        return 0;
-    case KEY_DRY_RUN:
-        a->dry_run = true;
-        return 0;
-    case KEY_OPTIONS:
-        fbt_settings_print_reference(stdout);
-        exit(FBT_EXIT_OK);
-    case ARGP_KEY_ARG:
-        if (a->config != NULL) {
-            argp_error(state, "one configuration at a time; '%s' is one too many", value);
-        }
-        a->config = value;
-        return 0;
-    case ARGP_KEY_END:
-        if (a->config == NULL) {
-            argp_error(state, "the configuration file is missing");
-        }
-        if (a->overwrite && a->resume) {
-            argp_error(state, "--overwrite and --resume exclude each other");
-        }
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp parser = {
+static fbt_status run(void *given, const fbt_comm *world, int *code)
+{
+    fbt_status status = FBT_OK;
+    const arguments *a = given;
+    fbt_inputs inputs = {0};
+    fbt_experiment *experiment = NULL;
+    bool interrupted = false;
+    const fbt_experiment_plan plan = {.config_path = a->config,
+                                      .assignments = a->assignments.items,
+                                      .n_assignments = a->assignments.n,
+                                      .resume = a->resume,
+                                      .observer = &fbt_cli_console};
+    FBT_TRY(fbt_experiment_open(&plan, &inputs, world, &experiment));
+    FBT_TRY(a->dry_run ? fbt_cli_describe(experiment, world) : fbt_experiment_run(experiment, &interrupted));
+    *code = interrupted ? FBT_EXIT_INTERRUPTED : FBT_EXIT_OK;
+done:
+    fbt_experiment_close(experiment);
+    fbt_inputs_close(&inputs);
+    return status;
+}
+
+const fbt_command fbt_command_run = {
+    .name = "run",
+    .summary = "run a federated experiment (alone, under mpirun or under srun)",
     .options = options,
-    .parser = parse,
-    .args_doc = "CONFIG.yaml",
+    .file = {"CONFIG.yaml", "configuration", "the configuration file is missing", NULL, offsetof(arguments, config)},
+    .arguments_bytes = sizeof(arguments),
+    .check = check,
+    .uses_mpi = true,
+    .stops = true,
+    .run = run,
     .doc =
         "Runs a federated experiment and writes its run file (HDF5), complete after every round."
         "\vExamples:\n"
@@ -91,32 +93,3 @@ static const struct argp parser = {
         "holds "
         "all rounds up to it, and --resume goes on.",
 };
-
-int fbt_cli_run(int argc, char **argv)
-{
-    arguments a = {0};
-    fbt_comm *world = NULL;
-    fbt_inputs inputs = {0};
-    fbt_experiment *experiment = NULL;
-    bool interrupted = false;
-    fbt_status status;
-    argp_parse(&parser, argc, argv, 0, NULL, &a);
-    const fbt_experiment_plan plan = {.config_path = a.config,
-                                      .assignments = a.assignments.items,
-                                      .n_assignments = a.assignments.n,
-                                      .resume = a.resume,
-                                      .observer = &fbt_cli_console};
-    fbt_stop_watch();
-    FBT_TRY(fbt_comm_start(&argc, &argv, &world));
-    fbt_log_set_rank(fbt_comm_rank(world));
-    FBT_TRY(fbt_experiment_open(&plan, &inputs, world, &experiment));
-    status = a.dry_run ? fbt_cli_describe(experiment, world) : fbt_experiment_run(experiment, &interrupted);
-done:
-    fbt_experiment_close(experiment);
-    fbt_inputs_close(&inputs);
-    status = fbt_cli_report(world, status);
-    if (status != FBT_OK) {
-        return FBT_EXIT_FAILURE;
-    }
-    return interrupted ? FBT_EXIT_INTERRUPTED : FBT_EXIT_OK;
-}

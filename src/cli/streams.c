@@ -1,6 +1,6 @@
 #include "cli/streams.h"
 
-#include "cli/cli.h"
+#include "cli/command.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,17 +1,13 @@
 /* fedbpt sweep */
 #include "sweep/sweep.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "cli/cli.h"
+#include "cli/command.h"
 #include "cli/console.h"
-#include "cli/stop.h"
 #include "cli/sweep_table.h"
 #include "sweep/sweep_workers.h"
 
-#include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct arguments {
     const char *sweep;
@@ -21,31 +17,25 @@ typedef struct arguments {
     int64_t ranks_per_run; /* 0: not given */
 } arguments;
 
-enum { KEY_SET = 's', KEY_LIST = 'l', KEY_STATUS = 't', KEY_INDEX = 'i', KEY_RANKS = 'r', KEY_RETRY = 1000 };
+enum { MAX_COUNT = 999999999 };
 
-static const struct argp_option options[] = {
-    {"list", KEY_LIST, NULL, 0, "print a table of the runs and stop", 0},
-    {"status", KEY_STATUS, NULL, 0, "print where the runs stand and stop", 0},
-    {"index", KEY_INDEX, "I", 0, "make this run alone, on all ranks: its number in the list, from 0", 0},
-    {"ranks-per-run", KEY_RANKS, "R", 0, "make each run on so many ranks (default 1), several runs at once", 0},
-    {"retry-failed", KEY_RETRY, NULL, 0, "try failed runs again, too", 0},
-    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "change one setting in all runs; may be repeated", 0},
-    {0},
+static const fbt_cli_option options[] = {
+    FBT_OPTION_FLAG(list, "list", 'l', "print a table of the runs and stop"),
+    FBT_OPTION_FLAG(status, "status", 't', "print where the runs stand and stop"),
+    FBT_OPTION_COUNT(index, "index", 'i', "I", "make this run alone, on all ranks: its number in the list, from 0", 0,
+                     MAX_COUNT),
+    FBT_OPTION_COUNT(ranks_per_run, "ranks-per-run", 'r', "R",
+                     "make each run on so many ranks (default 1), several runs at once", 1, MAX_COUNT),
+    FBT_OPTION_FLAG(retry_failed, "retry-failed", 1000, "try failed runs again, too"),
+    FBT_OPTION_SET("change one setting in all runs; may be repeated"),
+    {.about = {0}},
 };
 
-static int64_t parse_number(const char *value, int64_t smallest, const char *option, const struct argp_state *state)
-{
-    if (*value == '\0' || strspn(value, "0123456789") != strlen(value) || strlen(value) > 9 || atol(value) < smallest) {
-        argp_error(state, "%s: expected an integer, at least %lld, not '%s'", option, (long long)smallest, value);
-    }
-    return atol(value);
-}
+static const arguments defaults = {.index = -1};
 
-static void check_together(const arguments *a, const struct argp_state *state)
+static void check(void *given, const struct argp_state *state)
 {
-    if (a->sweep == NULL) {
-        argp_error(state, "the sweep file is missing");
-    }
+    const arguments *a = given;
     if (a->list && a->status) {
         argp_error(state, "--list and --status exclude each other");
     }
@@ -57,70 +47,6 @@ static void check_together(const arguments *a, const struct argp_state *state)
         argp_error(state, "--index makes its run on all ranks: leave --ranks-per-run out");
     }
 }
-
-static error_t parse(int key, char *value, struct argp_state *state)
-{
-    arguments *a = state->input;
-    switch (key) {
-    case KEY_SET:
-        fbt_cli_assign(&a->assignments, value, state);
-        return 0;
-    case KEY_LIST:
-        a->list = true;
-        return 0;
-    case KEY_STATUS:
-        a->status = true;
-        return 0;
-    case KEY_RETRY:
-        a->retry_failed = true;
-        return 0;
-    case KEY_INDEX:
-        a->index = parse_number(value, 0, "--index", state);
-        return 0;
-    case KEY_RANKS:
-        a->ranks_per_run = parse_number(value, 1, "--ranks-per-run", state);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (a->sweep != NULL) {
-            argp_error(state, "one sweep at a time; '%s' is one too many", value);
-        }
-        a->sweep = value;
-        return 0;
-    case ARGP_KEY_END:
-        check_together(a, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp parser = {
-    .options = options,
-    .parser = parse,
-    .args_doc = "SWEEP.yaml",
-    .doc = "Makes the runs of a sweep: one base configuration and settings that vary (configs/sweeps has examples)."
-           "\vExamples:\n"
-           "  fedbpt sweep configs/sweeps/quickstart.yaml --list\n"
-           "  mpirun -n 8 fedbpt sweep configs/sweeps/quickstart.yaml --ranks-per-run 2\n"
-           "  srun fedbpt sweep configs/sweeps/quickstart.yaml --index $SLURM_ARRAY_TASK_ID\n"
-           "  fedbpt sweep configs/sweeps/quickstart.yaml --status\n\n"
-           "Without --list, --status and --index all runs are made, the longest first, on as many groups of ranks at a "
-           "time as there are. "
-           "A finished run is never made again; a stopped or killed one goes on after its last round; a failed one is "
-           "told, does not "
-           "stop the others, and is tried again only with --retry-failed. So the same command can be given any number "
-           "of times, and "
-           "by several jobs at once: they share the runs, each run is one job's.\n\n"
-           "run.max_seconds, in the base or by --set, limits the whole call. That, a signal (SIGTERM, SIGINT, SIGUSR1) "
-           "and the "
-           "end of a batch job stop the runs between two rounds, as in fedbpt run.\n\n"
-           "A full disk, a quota or a file system that is lost is no run's fault: it stops the sweep, with exit code "
-           "75 and without "
-           "marking runs as failed.\n\n"
-           "Exit codes: 0 all runs are finished; 75 some are not, and the same command goes on with them; 1 all others "
-           "have failed, or nothing "
-           "could be done.",
-};
 
 /* The runs that the call is about. */
 static fbt_status choose_runs(const arguments *a, const fbt_sweep *sweep, int64_t **indices, int64_t *n)
@@ -200,27 +126,53 @@ done:
     return status;
 }
 
-int fbt_cli_sweep(int argc, char **argv)
+static fbt_status sweep_runs(void *given, const fbt_comm *world, int *code)
 {
-    arguments a = {.index = -1};
-    fbt_comm *world = NULL;
+    fbt_status status = FBT_OK;
+    const arguments *a = given;
     fbt_sweep sweep = {0};
     fbt_sweep_job job = {0};
-    int code = FBT_EXIT_OK;
-    fbt_status status;
-    argp_parse(&parser, argc, argv, 0, NULL, &a);
-    fbt_stop_watch();
-    FBT_TRY(fbt_comm_start(&argc, &argv, &world));
-    fbt_log_set_rank(fbt_comm_rank(world));
-    FBT_TRY(fbt_comm_agree(world, prepare(&a, world, &sweep, &job)));
+    FBT_TRY(fbt_comm_agree(world, prepare(a, world, &sweep, &job)));
     fbt_sweep_warn(&sweep);
-    FBT_TRY(sweep_all(&a, world, &job, &code));
+    FBT_TRY(sweep_all(a, world, &job, code));
 done:
     free(job.indices);
     fbt_sweep_clear(&sweep);
-    status = fbt_cli_report(world, status);
-    if (status == FBT_ERR_STORAGE) {
-        return FBT_EXIT_INTERRUPTED;
-    }
-    return status != FBT_OK ? FBT_EXIT_FAILURE : code;
+    return status;
 }
+
+const fbt_command fbt_command_sweep = {
+    .name = "sweep",
+    .summary = "make many runs: one configuration and settings that vary",
+    .options = options,
+    .file = {"SWEEP.yaml", "sweep", "the sweep file is missing", NULL, offsetof(arguments, sweep)},
+    .arguments_bytes = sizeof(arguments),
+    .defaults = &defaults,
+    .check = check,
+    .uses_mpi = true,
+    .stops = true,
+    .goes_on_storage = true,
+    .run = sweep_runs,
+    .doc = "Makes the runs of a sweep: one base configuration and settings that vary (configs/sweeps has examples)."
+           "\vExamples:\n"
+           "  fedbpt sweep configs/sweeps/quickstart.yaml --list\n"
+           "  mpirun -n 8 fedbpt sweep configs/sweeps/quickstart.yaml --ranks-per-run 2\n"
+           "  srun fedbpt sweep configs/sweeps/quickstart.yaml --index $SLURM_ARRAY_TASK_ID\n"
+           "  fedbpt sweep configs/sweeps/quickstart.yaml --status\n\n"
+           "Without --list, --status and --index all runs are made, the longest first, on as many groups of ranks at a "
+           "time as there are. "
+           "A finished run is never made again; a stopped or killed one goes on after its last round; a failed one is "
+           "told, does not "
+           "stop the others, and is tried again only with --retry-failed. So the same command can be given any number "
+           "of times, and "
+           "by several jobs at once: they share the runs, each run is one job's.\n\n"
+           "run.max_seconds, in the base or by --set, limits the whole call. That, a signal (SIGTERM, SIGINT, SIGUSR1) "
+           "and the "
+           "end of a batch job stop the runs between two rounds, as in fedbpt run.\n\n"
+           "A full disk, a quota or a file system that is lost is no run's fault: it stops the sweep, with exit code "
+           "75 and without "
+           "marking runs as failed.\n\n"
+           "Exit codes: 0 all runs are finished; 75 some are not, and the same command goes on with them; 1 all others "
+           "have failed, or nothing "
+           "could be done.",
+};

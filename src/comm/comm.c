@@ -177,7 +177,7 @@ fbt_status fbt_comm_lines(const fbt_comm *comm, const char *line, char **lines)
     status = status != FBT_OK ? status : fbt_memory_alloc(&starts, comm->size, sizeof *starts);
     status = status != FBT_OK ? status : fbt_memory_alloc(&own, (int64_t)length + 2, 1);
     FBT_TRY(fbt_comm_agree(comm, status));
-    memcpy(own, line, length);
+    memcpy(own, line, length); /* NOLINT(bugprone-not-null-terminated-result): lines */
     own[length] = '\n';
     counts[comm->rank] = (int)length + 1;
     MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, counts, 1, MPI_INT, comm->mpi);

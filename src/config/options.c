@@ -9,51 +9,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const fbt_decides_names[] = {FBT_DECIDES_LIST(FBT_CHOICE_NAME) NULL};
+
 static const char *const precisions[] = {"auto", FBT_PRECISION_LIST(FBT_CHOICE_NAME) NULL};
 
 #define AT(member) .offset = offsetof(fbt_settings, member)
-#define TEXT(key_, member, default_, meaning_)                                                                         \
+#define DECIDES(what) .decides = FBT_DECIDES_##what /* last, where it is not NUMBERS */
+#define TEXT(key_, member, default_, meaning_, ...)                                                                    \
     {                                                                                                                  \
-        .key = key_, .kind = FBT_OPTION_TEXT, AT(member), .default_text = default_, .meaning = meaning_                \
+        .key = key_, .kind = FBT_OPTION_TEXT, AT(member), .default_text = default_, .meaning = meaning_, __VA_ARGS__   \
     }
-#define WORD(key_, member, default_, choices_, meaning_)                                                               \
+#define WORD(key_, member, default_, choices_, meaning_, ...)                                                          \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_WORD, AT(member), .default_text = default_, .choices = choices_,               \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define CHOICE(key_, member, default_, choices_, meaning_)                                                             \
+#define CHOICE(key_, member, default_, choices_, meaning_, ...)                                                        \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_CHOICE, AT(member), .default_text = default_, .choices = choices_,             \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define BOOL(key_, member, default_, meaning_)                                                                         \
+#define BOOL(key_, member, default_, meaning_, ...)                                                                    \
     {                                                                                                                  \
-        .key = key_, .kind = FBT_OPTION_BOOL, AT(member), .default_text = default_, .meaning = meaning_                \
+        .key = key_, .kind = FBT_OPTION_BOOL, AT(member), .default_text = default_, .meaning = meaning_, __VA_ARGS__   \
     }
-#define INT(key_, member, default_, min_, max_, meaning_)                                                              \
+#define INT(key_, member, default_, min_, max_, meaning_, ...)                                                         \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_INT, AT(member), .default_text = default_, .int_min = min_, .int_max = max_,   \
-        .meaning = meaning_                                                                                            \
+        .meaning = meaning_, __VA_ARGS__                                                                               \
     }
-#define REAL(key_, member, default_, min_, max_, above_, meaning_)                                                     \
+#define REAL(key_, member, default_, min_, max_, above_, meaning_, ...)                                                \
     {                                                                                                                  \
         .key = key_, .kind = FBT_OPTION_REAL, AT(member), .default_text = default_, .real_min = min_,                  \
-        .real_max = max_, .above_min = above_, .meaning = meaning_                                                     \
+        .real_max = max_, .above_min = above_, .meaning = meaning_, __VA_ARGS__                                        \
     }
 
 static const fbt_option table[] = {
-    TEXT("run.output", run.output, "run.h5", "path of the run file"),
+    TEXT("run.output", run.output, "run.h5", "path of the run file", DECIDES(NOTHING)),
     INT("run.seed", run.seed, "1", 0, INT64_MAX, "seed of everything random in the run"),
-    BOOL("run.overwrite", run.overwrite, "false", "replace an existing run file"),
+    BOOL("run.overwrite", run.overwrite, "false", "replace an existing run file", DECIDES(NOTHING)),
     REAL("run.max_seconds", run.max_seconds, "0", 0, 1e9, false,
-         "stop before the round that would end later than this after the start; 0: no limit"),
+         "stop before the round that would end later than this after the start; 0: no limit", DECIDES(NOTHING)),
     REAL("run.stop_margin_seconds", run.stop_margin_seconds, "60", 0, 1e9, false,
-         "in a batch job whose end is known (SLURM_JOB_END_TIME): stop so long before it"),
-    BOOL("run.client_means", run.client_means, "false", "record every client's mean each round"),
-    TEXT("model.path", model.path, NULL, "Hugging Face folder of the model"),
+         "in a batch job whose end is known (SLURM_JOB_END_TIME): stop so long before it", DECIDES(NOTHING)),
+    BOOL("run.client_means", run.client_means, "false", "record every client's mean each round", DECIDES(CONTENT)),
+    TEXT("model.path", model.path, NULL, "Hugging Face folder of the model", DECIDES(INPUT)),
     REAL("model.embedding_scale", model.embedding_scale, "20", 0, 1e6, true,
          "embedding readout: logit = scale * cosine"),
-    TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py"),
+    TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py", DECIDES(INPUT)),
     INT("data.shots", data.shots, "40", 0, INT32_MAX, "training samples per class over all clients; 0: all"),
     INT("data.dev_shots", data.dev_shots, "40", 0, INT32_MAX, "dev samples per class; 0: none"),
     INT("data.test_limit", data.test_limit, "0", 0, INT32_MAX, "first n test samples only; 0: all"),
@@ -68,8 +71,16 @@ static const fbt_option table[] = {
     CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
            "entries of the random projection A"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names, "how clients search and the server aggregates"),
+    CHOICE("fed.optimiser", fed.optimiser, "cma", fbt_optimiser_names, "search distribution of clients and server"),
+    {.key = "fed.wire",
+     .kind = FBT_OPTION_CHOICE,
+     AT(fed.wire),
+     .default_text = "float32",
+     .earlier_text = "float64",
+     .choices = fbt_wire_names,
+     .meaning = "as what numbers travel between clients and server, both ways: they are used as they arrive"},
     INT("fed.clients", fed.clients, "10", 1, FBT_RNG_N_CLIENTS - 1, "K, number of clients"),
-    INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds"),
+    INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds", DECIDES(LENGTH)),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
     CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
@@ -101,11 +112,13 @@ static const fbt_option table[] = {
     INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
     WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
-         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)"),
+         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)",
+         DECIDES(OUTCOME)),
     INT("backend.threads", backend.threads, "0", 0, 4096,
-        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them"),
+        "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them",
+        DECIDES(NOTHING)),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
-        "tokens of one forward pass at most; changes memory and speed, never a result"),
+        "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
 };
 
 const fbt_option *fbt_options(int64_t *n)

@@ -20,12 +20,33 @@ typedef enum fbt_option_kind {
     FBT_OPTION_CHOICE, /* int: index in `choices`, that is an enumerator  */
 } fbt_option_kind;
 
+/* What a setting decides, for whoever goes on with a run or compares two (ARCHITECTURE.md, "Promises"). Run files name
+ * it, and fedbpt_analysis reads it there.
+ * numbers: a result; runs with other values are other runs
+ * nothing: where results go, when to stop, how the work is cut
+ * content: what the file holds; a run goes on with the same value, results are equal with any
+ * length:  how many rounds; those that both runs have are equal, and a run may grow
+ * input:   the path of an input, whose SHA-256 in the run file (inputs/SECTION_sha256) decides
+ * outcome: what it stands for on a machine decides, which the run file tells (environment/NAME) */
+#define FBT_DECIDES_LIST(X)                                                                                            \
+    X(FBT_DECIDES_NUMBERS, "numbers")                                                                                  \
+    X(FBT_DECIDES_NOTHING, "nothing")                                                                                  \
+    X(FBT_DECIDES_CONTENT, "content")                                                                                  \
+    X(FBT_DECIDES_LENGTH, "length")                                                                                    \
+    X(FBT_DECIDES_INPUT, "input")                                                                                      \
+    X(FBT_DECIDES_OUTCOME, "outcome")
+typedef enum fbt_decides { FBT_DECIDES_LIST(FBT_CHOICE_VALUE) } fbt_decides;
+extern const char *const fbt_decides_names[];
+
 typedef struct fbt_option {
     const char *key; /* "section.name"; the options of a section follow each other */
     fbt_option_kind kind;
     size_t offset;            /* of its member in fbt_settings                              */
     const char *default_text; /* NULL: the user must give it                                */
+    const char *earlier_text; /* what run files mean that do not name it, having been made before there was such a
+                                 setting; NULL: default_text */
     const char *meaning;
+    fbt_decides decides;        /* numbers, unless the table says otherwise                     */
     int64_t int_min, int_max;   /* INT: both bounds included                                  */
     double real_min, real_max;  /* REAL: the upper bound included ...                         */
     bool above_min;             /* ... the lower one too, unless this is set                  */

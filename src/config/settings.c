@@ -3,6 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+static fbt_status set_text(const fbt_option *option, const char *text, fbt_settings *settings)
+{
+    const fbt_option_input input = {.where = "defaults: ", .text = text, .n_bytes = strlen(text)};
+    return fbt_option_set(option, &input, settings);
+}
+
 fbt_status fbt_settings_defaults(fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
@@ -10,13 +16,60 @@ fbt_status fbt_settings_defaults(fbt_settings *settings)
     const fbt_option *options = fbt_options(&n);
     for (int64_t i = 0; i < n; i++) {
         if (options[i].default_text != NULL) {
-            fbt_option_input input = {.where = "defaults: ", .text = options[i].default_text};
-            input.n_bytes = strlen(input.text);
-            FBT_TRY(fbt_option_set(&options[i], &input, settings));
+            FBT_TRY(set_text(&options[i], options[i].default_text, settings));
         }
     }
 done:
     return status;
+}
+
+/* Whether two readings of one text, made from different defaults, differ in an option: the text does not name it. */
+static fbt_status is_not_named(const fbt_option *option, const fbt_settings readings[2], bool *not_named)
+{
+    fbt_status status = FBT_OK;
+    char *texts[2] = {NULL, NULL};
+    FBT_TRY(fbt_option_value_text(option, &readings[0], &texts[0]));
+    FBT_TRY(fbt_option_value_text(option, &readings[1], &texts[1]));
+    *not_named = strcmp(texts[0], texts[1]) != 0;
+done:
+    free(texts[0]);
+    free(texts[1]);
+    return status;
+}
+
+fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *recorded, const char *name)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings readings[2] = {0};
+    int64_t n;
+    const fbt_option *options = fbt_options(&n);
+    for (int r = 0; r < 2; r++) {
+        FBT_TRY(fbt_settings_defaults(&readings[r]));
+        for (int64_t i = 0; i < n && r == 1; i++) {
+            FBT_TRY(options[i].earlier_text == NULL ? FBT_OK
+                                                    : set_text(&options[i], options[i].earlier_text, &readings[r]));
+        }
+        FBT_TRY(fbt_settings_read_text(&readings[r], recorded, name));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        bool not_named = false;
+        if (options[i].earlier_text != NULL) {
+            FBT_TRY(is_not_named(&options[i], readings, &not_named));
+        }
+        if (not_named) {
+            FBT_TRY(set_text(&options[i], options[i].earlier_text, settings));
+        }
+    }
+done:
+    fbt_settings_clear(&readings[0]);
+    fbt_settings_clear(&readings[1]);
+    return status;
+}
+
+fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name)
+{
+    const fbt_status status = fbt_settings_defaults_before(settings, text, name);
+    return status == FBT_OK ? fbt_settings_read_text(settings, text, name) : status;
 }
 
 void fbt_settings_clear(fbt_settings *settings)

@@ -41,7 +41,9 @@ typedef struct fbt_settings {
         int projection; /* fbt_projection_kind                                        */
     } prompt;
     struct {
-        int protocol;    /* fbt_protocol_kind: nvflare, paper, fedavg-bbt, synchronous  */
+        int protocol;    /* fbt_protocol_kind                                          */
+        int optimiser;   /* fbt_optimiser_kind                                         */
+        int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */
@@ -91,6 +93,14 @@ fbt_status fbt_settings_read_file(fbt_settings *settings, const char *path, char
 /* The same for text already in memory; `name` stands for the file in messages. */
 fbt_status fbt_settings_read_text(fbt_settings *settings, const char *text, const char *name);
 
+/* The same for the settings that a run file has recorded: what it does not name, because there was no such setting yet,
+ * has the value that it had by nature then (fed.wire: float64). */
+fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name);
+
+/* Gives the settings that `recorded` does not name those values, and leaves the others alone: the defaults with which a
+ * configuration that goes on with such a run is read. */
+fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *recorded, const char *name);
+
 /* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
 
@@ -104,7 +114,7 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
 
-/* The first setting that decides a number and has not the same value in both; key NULL: none. */
+/* The first setting that a run cannot go on with, as it has not the same value in both; key NULL: none. */
 typedef struct fbt_settings_difference {
     const char *key;
     char now[64], before[64]; /* values, cut to fit */
@@ -121,6 +131,11 @@ const char *fbt_settings_idle(const fbt_settings *settings, const char *key);
 
 /* A comment line for each option of which that is so, and whose value is not the default. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
+
+/* What the settings decide, for run files: a line "key: word" for each of which the word (FBT_DECIDES_LIST in
+ * options.h) is not "numbers". */
+enum { FBT_SETTINGS_DECIDES_BYTES = 1024 };
+void fbt_settings_list_decides(char text[FBT_SETTINGS_DECIDES_BYTES]);
 
 /* A reference of all options (key, type, range, default, meaning) for `fedbpt run --options` and the documentation. */
 fbt_status fbt_settings_print_reference(FILE *stream);

@@ -23,18 +23,10 @@ static fbt_status check_clients(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     double share = settings->fed.participation * (double)settings->fed.clients;
-    int protocol = settings->fed.protocol;
-    bool ranks_clients = protocol == FBT_PROTOCOL_NVFLARE || protocol == FBT_PROTOCOL_PAPER;
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %lld clients is less than one client; raise it to %g or more",
                  settings->fed.participation, (long long)settings->fed.clients, 1 / (double)settings->fed.clients);
-    }
-    if (ranks_clients && fbt_settings_participants(settings) < 2) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.clients: protocol %s ranks the clients of a round, but only one takes part; use at least 2, or "
-                 "protocol fedavg-bbt or synchronous",
-                 fbt_settings_choice_name("fed.protocol", protocol));
     }
 done:
     return status;

@@ -4,20 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Settings that decide no number of a run: where things are (what they hold is compared by digest), when to stop, and
- * how the work is cut. backend.precision: auto and its outcome are the same; the outcome is compared. */
-static const char *const without_effect[] = {
-    "run.output", "run.overwrite", "run.max_seconds", "run.stop_margin_seconds", "model.path",
-    "data.path",  "fed.rounds",    "backend.threads", "backend.batch_tokens",    "backend.precision"};
-
-static bool decides_numbers(const fbt_option *option)
+/* Whether a run goes on with the same value only. What an input holds, and what came of an outcome, others compare:
+ * they are in the run file. */
+static bool must_be_equal(const fbt_option *option)
 {
-    for (size_t i = 0; i < sizeof without_effect / sizeof without_effect[0]; i++) {
-        if (strcmp(without_effect[i], option->key) == 0) {
-            return false;
-        }
-    }
-    return true;
+    return option->decides == FBT_DECIDES_NUMBERS || option->decides == FBT_DECIDES_CONTENT;
 }
 
 fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_settings *before,
@@ -29,7 +20,7 @@ fbt_status fbt_settings_find_difference(const fbt_settings *now, const fbt_setti
     const fbt_option *options = fbt_options(&n);
     *difference = (fbt_settings_difference){0};
     for (int64_t i = 0; i < n && difference->key == NULL; i++) {
-        if (!decides_numbers(&options[i])) {
+        if (!must_be_equal(&options[i])) {
             continue;
         }
         FBT_TRY(fbt_option_value_text(&options[i], now, &value));

@@ -124,6 +124,30 @@ fbt_status fbt_settings_print(const fbt_settings *settings, char **text)
     return status;
 }
 
+/* As the reference says it. */
+static const char *const decides_phrases[] = {
+    [FBT_DECIDES_NUMBERS] = "",
+    [FBT_DECIDES_NOTHING] = "; changes no result",
+    [FBT_DECIDES_CONTENT] = "; changes no result, but what is recorded",
+    [FBT_DECIDES_LENGTH] = "; may grow when a run goes on",
+    [FBT_DECIDES_INPUT] = "; what lies there decides, not the path",
+    [FBT_DECIDES_OUTCOME] = "; what comes of it decides",
+};
+
+void fbt_settings_list_decides(char text[FBT_SETTINGS_DECIDES_BYTES])
+{
+    int64_t n;
+    size_t used = 0;
+    const fbt_option *options = fbt_options(&n);
+    text[0] = '\0';
+    for (int64_t i = 0; i < n && used < FBT_SETTINGS_DECIDES_BYTES; i++) {
+        if (options[i].decides != FBT_DECIDES_NUMBERS) {
+            used += (size_t)snprintf(text + used, FBT_SETTINGS_DECIDES_BYTES - used, "%s: %s\n", options[i].key,
+                                     fbt_decides_names[options[i].decides]);
+        }
+    }
+}
+
 fbt_status fbt_settings_print_reference(FILE *stream)
 {
     int64_t n;
@@ -136,7 +160,8 @@ fbt_status fbt_settings_print_reference(FILE *stream)
         }
         fbt_option_describe(&options[i], range, sizeof range);
         fprintf(stream, "  %-18s %s\n  %-18s   %s; ", options[i].key + n_section + 1, options[i].meaning, "", range);
-        fprintf(stream, options[i].default_text == NULL ? "required\n" : "default %s\n", options[i].default_text);
+        fprintf(stream, options[i].default_text == NULL ? "required" : "default %s", options[i].default_text);
+        fprintf(stream, "%s\n", decides_phrases[options[i].decides]);
     }
     return ferror(stream) ? fbt_fail(FBT_ERR_IO, "the reference of settings cannot be written") : FBT_OK;
 }

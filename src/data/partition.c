@@ -256,7 +256,8 @@ static void fit_margins(int64_t n_clients, const deck *d, double *m)
         error = 0;
         for (int64_t k = 0; k < n_clients; k++) {
             double *row = m + k * n_labels;
-            const double size = (double)(n_pool / n_clients + (k < n_pool % n_clients));
+            const int64_t n_own = n_pool / n_clients + (k < n_pool % n_clients);
+            const double size = (double)n_own;
             double sum = 0;
             for (int64_t c = 0; c < n_labels; c++) {
                 sum += row[c];

@@ -5,7 +5,6 @@
 #include "base/rng.h"
 #include "base/timer.h"
 #include "fed/evaluator.h"
-#include "fed/local_search.h"
 #include "fed/protocol.h"
 #include "fed/scorer.h"
 
@@ -38,7 +37,7 @@ struct fbt_federation {
     fbt_client *clients;
     int64_t n_clients; /* hosted here */
     fbt_server server;
-    fbt_uploads uploads;
+    fbt_messages up, down;
     gsl_rng *rng;
     int64_t n_participants;
     int64_t *participants;                /* [n_participants] */
@@ -50,8 +49,7 @@ struct fbt_federation {
     int64_t n_tokens_reported, n_resets_reported;
     bool told_of_resets;
     row_arrays row;
-    fbt_cma_state state; /* exported for the checkpoint */
-    fbt_array checkpoint[4];
+    fbt_array_list checkpoint;
 };
 
 static bool perturbs(const fbt_settings *settings)
@@ -61,16 +59,22 @@ static bool perturbs(const fbt_settings *settings)
 
 static fbt_status new_server(fbt_federation *f)
 {
+    const fbt_settings *settings = f->parts.settings;
+    fbt_optimiser_options options;
+    f->protocol->server_options(settings, f->n_participants, &options);
+    return fbt_server_init(&f->server, &options, settings->cma.sigma);
+}
+
+static fbt_status new_messages(fbt_federation *f)
+{
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
-    fbt_cma_options options;
-    double *zero = NULL;
-    f->protocol->server_options(settings, f->n_participants, &options);
-    FBT_TRY(fbt_memory_alloc(&zero, options.dimension, sizeof *zero));
-    FBT_TRY(fbt_cma_new(&options, zero, settings->cma.sigma, &f->server.cma));
-    f->server.step_size_local = settings->cma.sigma;
+    const fbt_wire wire = (fbt_wire)settings->fed.wire;
+    fbt_schema up, down;
+    fbt_protocol_schemas(f->protocol, settings, &up, &down);
+    FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_participants));
+    FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
 done:
-    free(zero);
     return status;
 }
 
@@ -133,7 +137,6 @@ static fbt_status new_participants(fbt_federation *f)
     for (int64_t i = 0; i < k; i++) {
         f->all_clients[i] = i;
     }
-    FBT_TRY(fbt_uploads_init(&f->uploads, f->n_participants, settings->cma.dimension, settings->fed.local_generations));
 done:
     return status;
 }
@@ -146,6 +149,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     f->n_participants = fbt_settings_participants(settings);
     FBT_TRY(fbt_rng_new(&f->rng));
     FBT_TRY(new_participants(f));
+    FBT_TRY(new_messages(f));
     FBT_TRY(new_server(f));
     FBT_TRY(new_clients(f));
     FBT_TRY(set_perturbation(f));
@@ -193,8 +197,9 @@ void fbt_federation_free(fbt_federation *federation)
         fbt_client_clear(&f->clients[i]);
     }
     free(f->clients);
-    fbt_cma_free(f->server.cma);
-    fbt_uploads_clear(&f->uploads);
+    fbt_server_clear(&f->server);
+    fbt_messages_clear(&f->up);
+    fbt_messages_clear(&f->down);
     fbt_evaluator_free(f->evaluator);
     fbt_scorer_free(f->scorer);
     fbt_comm_free(f->group);
@@ -204,7 +209,7 @@ void fbt_federation_free(fbt_federation *federation)
     free(f->all_clients);
     free(f->slot_of);
     free_row(&f->row);
-    fbt_cma_state_clear(&f->state);
+    fbt_array_list_clear(&f->checkpoint);
     free(f);
 }
 
@@ -227,11 +232,10 @@ static void choose_participants(fbt_federation *f, uint32_t round)
 }
 
 /* Evaluations of one participant in a round: forward passes over its samples. */
-static int64_t evaluations_per_client(const fbt_settings *settings)
+static int64_t evaluations_per_client(const fbt_federation *f)
 {
-    int64_t n = settings->cma.population * settings->fed.local_generations;
-    n += settings->fed.protocol == FBT_PROTOCOL_SYNCHRONOUS ? 0 : 1;
-    return perturbs(settings) ? 2 * n : n;
+    const int64_t n = f->protocol->clients->n_evaluations(f->parts.settings);
+    return perturbs(f->parts.settings) ? 2 * n : n;
 }
 
 static void empty_row(fbt_federation *f)
@@ -251,21 +255,33 @@ static void empty_row(fbt_federation *f)
     }
 }
 
+/* Participant i's values of a field; fallback where the protocol has no such field. */
+static const double *values_of(const fbt_federation *f, const char *field, int64_t i, const double *fallback)
+{
+    const double *values = fbt_messages_at(&f->up, field, i);
+    return values == NULL ? fallback : values;
+}
+
 static void fill_row(fbt_federation *f)
 {
-    const fbt_uploads *u = &f->uploads;
-    for (int64_t i = 0; i < u->n_participants; i++) {
-        int64_t k = f->participants[i];
+    static const double none = NAN;
+    const fbt_settings *settings = f->parts.settings;
+    const int64_t d = settings->cma.dimension, n_generations = settings->fed.local_generations;
+    for (int64_t i = 0; i < f->n_participants; i++) {
+        const int64_t k = f->participants[i];
+        const double *step_size = fbt_messages_at(&f->up, "step_size", i);
         f->row.participants[k] = 1;
-        f->row.evaluations[k] = evaluations_per_client(f->parts.settings);
-        f->row.fitness[k] = u->fitness[i];
-        f->row.loss[k] = u->loss[i];
-        f->row.loss_perturbed[k] = u->loss_perturbed[i];
-        f->row.condition[k] = u->condition[i];
-        memcpy(f->row.step_size + k * u->n_generations, u->step_size + i * u->n_generations,
-               (size_t)u->n_generations * sizeof(double));
+        f->row.evaluations[k] = evaluations_per_client(f);
+        f->row.fitness[k] = *values_of(f, "fitness", i, &none);
+        f->row.loss[k] = *values_of(f, "loss", i, &none);
+        f->row.loss_perturbed[k] = *values_of(f, "loss_perturbed", i, &none);
+        f->row.condition[k] = *values_of(f, "condition", i, &none);
+        if (step_size != NULL) {
+            memcpy(f->row.step_size + k * n_generations, step_size, (size_t)n_generations * sizeof *step_size);
+        }
         if (f->row.mean != NULL) {
-            memcpy(f->row.mean + k * u->dimension, u->mean + i * u->dimension, (size_t)u->dimension * sizeof(double));
+            const double *mean = values_of(f, "mean", i, fbt_optimiser_mean(f->server.optimiser));
+            memcpy(f->row.mean + k * d, mean, (size_t)d * sizeof *mean);
         }
     }
 }
@@ -273,21 +289,21 @@ static void fill_row(fbt_federation *f)
 /* The server's part of a row, and what only all ranks together know. Collective. */
 static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 {
-    fbt_cma_health health;
+    fbt_optimiser_health health;
     int64_t n_tokens = fbt_evaluator_n_tokens(f->evaluator) - f->n_tokens_reported;
     double peak_bytes = (double)fbt_memory_peak_bytes();
     f->n_tokens_reported += n_tokens;
     fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
-    fbt_cma_health_get(f->server.cma, &health);
+    fbt_optimiser_health_get(f->server.optimiser, &health);
     *row = (fbt_round_row){.index = index,
-                           .z = fbt_cma_mean(f->server.cma),
-                           .step_size = fbt_cma_step_size(f->server.cma),
+                           .z = fbt_optimiser_mean(f->server.optimiser),
+                           .step_size = fbt_optimiser_step_size(f->server.optimiser),
                            .step_size_local = f->server.step_size_local,
                            .condition_number = health.condition,
                            .axis_ratio = health.axis_ratio,
-                           .path_sigma_norm = health.path_sigma_length,
+                           .path_sigma_norm = health.path_length,
                            .participants = f->row.participants,
                            .client_fitness = f->row.fitness,
                            .client_loss = f->row.loss,
@@ -304,19 +320,20 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 /* How many searches of the round collapsed; the first time it is told. */
 static int64_t count_resets(fbt_federation *f, uint32_t round)
 {
-    fbt_cma_health health;
-    fbt_cma_health_get(f->server.cma, &health);
+    fbt_optimiser_health health;
+    fbt_optimiser_health_get(f->server.optimiser, &health);
     int64_t n = health.n_resets - f->n_resets_reported;
     f->n_resets_reported = health.n_resets;
-    for (int64_t i = 0; i < f->uploads.n_participants; i++) {
-        n += (int64_t)f->uploads.resets[i];
+    for (int64_t i = 0; i < f->n_participants; i++) {
+        const double *resets = fbt_messages_at(&f->up, "resets", i);
+        n += resets == NULL ? 0 : (int64_t)*resets;
     }
     if (n > 0 && !f->told_of_resets) {
-        fbt_log_info(
-            "cma",
-            "round %lld: %lld search%s collapsed (condition number above %.0e, or no step size left) and went on from "
-            "the mean with C = identity; rounds/resets counts them from here on",
-            (long long)round, (long long)n, n == 1 ? "" : "es", FBT_CMA_CONDITION_LIMIT);
+        fbt_log_info(fbt_optimiser_names[fbt_optimiser_options_of(f->server.optimiser)->kind],
+                     "round %lld: %lld search%s collapsed (%s) and went on from the mean with C = identity; "
+                     "rounds/resets counts them from here on",
+                     (long long)round, (long long)n, n == 1 ? "" : "es",
+                     fbt_optimiser_type_of(f->server.optimiser)->collapse);
         f->told_of_resets = true;
     }
     return n;
@@ -329,8 +346,8 @@ static fbt_status score(fbt_federation *f, bool scored, fbt_split_scores *scores
     fbt_metrics none = {NAN, NAN, NAN};
     *scores = (fbt_split_scores){none, none, none};
     if (scored) {
-        status = fbt_scorer_run(f->scorer, f->evaluator, fbt_cma_mean(f->server.cma), f->parts.settings->cma.dimension,
-                                f->parts.world, scores);
+        status = fbt_scorer_run(f->scorer, f->evaluator, fbt_optimiser_mean(f->server.optimiser),
+                                f->parts.settings->cma.dimension, f->parts.world, scores);
     }
     f->phase_s[FBT_PHASE_SCORE] += fbt_timer_now_s() - start_s;
     return status;
@@ -371,28 +388,30 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round)
 {
     int rank = fbt_comm_rank(f->parts.world);
     bool shares = fbt_comm_size(f->group) > 1;
-    fbt_round_context context = {.settings = f->parts.settings,
-                                 .world = f->parts.world,
-                                 .group = shares ? f->group : NULL,
-                                 .fills_slots = f->parts.placement->member[rank] == 0,
-                                 .evaluator = f->evaluator,
-                                 .clients = f->clients,
-                                 .n_clients = f->n_clients,
-                                 .participants = f->participants,
-                                 .n_participants = f->n_participants,
-                                 .n_samples = f->n_samples,
-                                 .slot_of = f->slot_of,
-                                 .round = round,
-                                 .rng = f->rng,
-                                 .phase_s = f->phase_s};
-    return fbt_comm_agree(f->parts.world, f->protocol->round(&context, &f->server, &f->uploads));
+    fbt_round context = {.settings = f->parts.settings,
+                         .world = f->parts.world,
+                         .group = shares ? f->group : NULL,
+                         .fills_slots = f->parts.placement->member[rank] == 0,
+                         .evaluator = f->evaluator,
+                         .clients = f->clients,
+                         .n_clients = f->n_clients,
+                         .participants = f->participants,
+                         .n_participants = f->n_participants,
+                         .n_samples = f->n_samples,
+                         .slot_of = f->slot_of,
+                         .number = round,
+                         .rng = f->rng,
+                         .phase_s = f->phase_s,
+                         .server = &f->server,
+                         .up = &f->up,
+                         .down = &f->down};
+    return fbt_comm_agree(f->parts.world, fbt_protocol_round(f->protocol, &context));
 }
 
 fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row)
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
-    const fbt_settings *settings = f->parts.settings;
     fbt_split_scores scores;
     begin_phases(f);
     choose_participants(f, round);
@@ -403,8 +422,9 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fill_server(f, round, row);
     set_scores(&scores, row);
     row->n_resets = count_resets(f, round);
-    row->bytes_up = f->n_participants * f->protocol->floats_up(settings) * (int64_t)sizeof(float);
-    row->bytes_down = f->n_participants * f->protocol->floats_down(settings) * (int64_t)sizeof(float);
+    row->bytes_up = f->up.n_bytes;
+    fbt_comm_sum_int(f->parts.world, &row->bytes_up, 1);
+    row->bytes_down = f->down.n_bytes;
 done:
     return status;
 }
@@ -416,113 +436,12 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
 
 fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays)
 {
-    fbt_status status = FBT_OK;
-    fbt_federation *f = federation;
-    fbt_cma_state_clear(&f->state);
-    FBT_TRY(fbt_cma_state_export(f->server.cma, &f->state));
-    f->checkpoint[0] = (fbt_array){"server_integers", FBT_ARRAY_INT64, f->state.n_integers, f->state.integers,
-                                   "server optimiser, counters and options"};
-    f->checkpoint[1] = (fbt_array){"server_reals", FBT_ARRAY_FLOAT64, f->state.n_reals, f->state.reals,
-                                   "server optimiser, mean, covariance, paths, step size"};
-    f->checkpoint[2] = (fbt_array){"step_size_local", FBT_ARRAY_FLOAT64, 1, &f->server.step_size_local,
-                                   "step size with which clients start the next round"};
-    f->checkpoint[3] = (fbt_array){0};
-    *arrays = f->checkpoint;
-done:
-    return status;
-}
-
-/* Rank 0: one array of the checkpoint with its values copied. */
-static fbt_status copy_array(const fbt_array *checkpoint, const char *name, fbt_array *copy, void **values)
-{
-    fbt_status status = FBT_OK;
-    const fbt_array *found = fbt_array_find(checkpoint, name);
-    if (found == NULL) {
-        FBT_FAIL(FBT_ERR_DATA, "the checkpoint has no %s: the file is damaged", name);
-    }
-    *copy = (fbt_array){.name = name, .type = found->type, .n_values = found->n_values};
-    FBT_TRY(fbt_memory_alloc(values, found->n_values, FBT_ARRAY_VALUE_BYTES));
-    memcpy(*values, found->values, (size_t)(found->n_values * FBT_ARRAY_VALUE_BYTES));
-done:
-    return status;
-}
-
-/* The same array on every rank. Its values are the caller's, after a failure too. Collective. */
-static fbt_status share_array(const fbt_federation *f, const fbt_array *checkpoint, const char *name, fbt_array *array)
-{
-    fbt_status status = FBT_OK;
-    const fbt_comm *world = f->parts.world;
-    void *values = NULL;
-    if (fbt_comm_rank(world) == 0) {
-        status = copy_array(checkpoint, name, array, &values);
-    }
-    FBT_TRY(fbt_comm_agree(world, status));
-    fbt_comm_broadcast(world, &array->type, sizeof array->type);
-    fbt_comm_broadcast(world, &array->n_values, sizeof array->n_values);
-    if (fbt_comm_rank(world) != 0) {
-        status = fbt_memory_alloc(&values, array->n_values, FBT_ARRAY_VALUE_BYTES);
-    }
-    FBT_TRY(fbt_comm_agree(world, status));
-    fbt_comm_broadcast(world, values, array->n_values * FBT_ARRAY_VALUE_BYTES);
-done:
-    array->values = values;
-    return status;
-}
-
-/* The array's values as integers; files of earlier versions keep them as doubles. *integers is the caller's. */
-static fbt_status to_integers(const fbt_array *array, int64_t **integers)
-{
-    fbt_status status = FBT_OK;
-    const double *reals = array->values;
-    FBT_TRY(fbt_memory_alloc(integers, array->n_values, sizeof **integers));
-    if (array->type == FBT_ARRAY_INT64) {
-        memcpy(*integers, array->values, (size_t)array->n_values * sizeof **integers);
-        return FBT_OK;
-    }
-    for (int64_t i = 0; i < array->n_values; i++) {
-        if (!(fabs(reals[i]) <= 0x1p53)) {
-            FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_integers are damaged");
-        }
-        (*integers)[i] = (int64_t)reals[i];
-    }
-done:
-    return status;
-}
-
-/* What every rank does with the arrays by itself. */
-static fbt_status import_server(fbt_server *server, const fbt_array *integers, const fbt_array *reals,
-                                const fbt_array *step_size)
-{
-    fbt_status status = FBT_OK;
-    fbt_cma_state state = {
-        .n_integers = integers->n_values, .n_reals = reals->n_values, .reals = (double *)(uintptr_t)reals->values};
-    if (reals->type != FBT_ARRAY_FLOAT64 || step_size->type != FBT_ARRAY_FLOAT64) {
-        FBT_FAIL(FBT_ERR_DATA, "the checkpoint's server_reals or step_size_local are integers: the file is damaged");
-    }
-    const double *step_size_local = step_size->values;
-    if (step_size->n_values != 1 || !(step_size_local[0] > 0 && isfinite(step_size_local[0]))) {
-        FBT_FAIL(FBT_ERR_DATA, "the checkpoint's step_size_local is not one positive number: the file is damaged");
-    }
-    FBT_TRY(to_integers(integers, &state.integers));
-    FBT_TRY(fbt_cma_state_import(server->cma, &state));
-    server->step_size_local = step_size_local[0];
-done:
-    free(state.integers);
+    const fbt_status status = fbt_server_export(&federation->server, &federation->checkpoint);
+    *arrays = federation->checkpoint.items;
     return status;
 }
 
 fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint)
 {
-    fbt_status status = FBT_OK;
-    fbt_federation *f = federation;
-    fbt_array integers = {0}, reals = {0}, step_size = {0};
-    FBT_TRY(share_array(f, checkpoint, "server_integers", &integers));
-    FBT_TRY(share_array(f, checkpoint, "server_reals", &reals));
-    FBT_TRY(share_array(f, checkpoint, "step_size_local", &step_size));
-    FBT_TRY(fbt_comm_agree(f->parts.world, import_server(&f->server, &integers, &reals, &step_size)));
-done:
-    free((void *)(uintptr_t)integers.values);
-    free((void *)(uintptr_t)reals.values);
-    free((void *)(uintptr_t)step_size.values);
-    return status;
+    return fbt_server_import(&federation->server, federation->parts.world, checkpoint);
 }

@@ -33,22 +33,6 @@ typedef struct fbt_federation_parts {
     fbt_model *model; /* with its projection set */
 } fbt_federation_parts;
 
-/* The phases that a round's time is split into: indices of fbt_round_row.phase_s. */
-#define FBT_PHASE_LIST(X)                                                                                              \
-    X(FBT_PHASE_SEARCH, "search")     /* forward passes of the clients' generations      */                            \
-    X(FBT_PHASE_OPTIMISE, "optimise") /* CMA-ES of clients and server                    */                            \
-    X(FBT_PHASE_EXCHANGE, "exchange") /* waiting for other ranks and the sum of uploads  */                            \
-    X(FBT_PHASE_SCORE, "score")       /* train, dev and test scores of the server's mean */                            \
-    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */
-
-typedef enum fbt_phase {
-#define FBT_PHASE_ENUM(name, text) name,
-    FBT_PHASE_LIST(FBT_PHASE_ENUM)
-#undef FBT_PHASE_ENUM
-        FBT_N_PHASES
-} fbt_phase;
-extern const char *const fbt_phase_names[FBT_N_PHASES];
-
 /* On failure *federation is what was made so far, or NULL: free it all the same. */
 fbt_status fbt_federation_new(const fbt_federation_parts *parts, fbt_federation **federation);
 void fbt_federation_free(fbt_federation *federation);

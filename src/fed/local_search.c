@@ -12,7 +12,7 @@
 /* One hosted participant during the round. */
 typedef struct search {
     const fbt_client *client;
-    fbt_cma *cma;
+    fbt_optimiser *optimiser;
     double *x;           /* [lambda, d] */
     double *fitness;     /* [lambda]    */
     fbt_fitness *scores; /* [lambda]    */
@@ -33,6 +33,7 @@ typedef struct search_list {
     int64_t n;
     search_part *parts; /* [n_parts] */
     int n_parts;
+    fbt_optimiser *received; /* the distribution that the server has sent, if it is not the server's own */
 } search_list;
 
 /* pycma's option CMA_mirrors, "popsize < 6", which the official code leaves alone. */
@@ -41,72 +42,67 @@ bool fbt_local_search_mirrors(const fbt_settings *settings, int64_t population)
     return settings->cma.constants == FBT_CMA_CONSTANTS_PYCMA && population < 6;
 }
 
-void fbt_local_search_options(const fbt_settings *settings, fbt_cma_options *options)
+void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_options *options)
 {
-    *options = (fbt_cma_options){.dimension = settings->cma.dimension,
-                                 .population = settings->cma.population,
-                                 .covariance = (fbt_cma_covariance)settings->cma.covariance,
-                                 .constants = (fbt_cma_constants)settings->cma.constants,
-                                 .active = settings->cma.active,
-                                 .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)};
+    *options =
+        (fbt_optimiser_options){.kind = (fbt_optimiser_kind)settings->fed.optimiser,
+                                .dimension = settings->cma.dimension,
+                                .population = settings->cma.population,
+                                .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
+                                        .constants = (fbt_cma_constants)settings->cma.constants,
+                                        .active = settings->cma.active,
+                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
 }
 
-int64_t fbt_local_search_covariance_floats(const fbt_settings *settings)
+void fbt_local_search_record(fbt_schema *schema)
 {
-    int64_t d = settings->cma.dimension;
-    switch ((fbt_cma_covariance)settings->cma.covariance) {
-    case FBT_CMA_FULL:
-        return d * (d + 1) / 2;
-    case FBT_CMA_SEPARABLE:
-        return d;
-    case FBT_CMA_ISOTROPIC:
-        break;
+    fbt_schema_add(schema, "loss", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    fbt_schema_add(schema, "loss_perturbed", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    fbt_schema_add(schema, "condition", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    fbt_schema_add(schema, "resets", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+}
+
+void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
+    fbt_local_search_record(schema);
+}
+
+fbt_status fbt_local_search_check_ranking(const fbt_settings *settings)
+{
+    if (fbt_settings_participants(settings) >= 2) {
+        return FBT_OK;
     }
-    return 0;
+    return fbt_fail(
+        FBT_ERR_CONFIG,
+        "fed.clients: protocol %s ranks the clients of a round, but only one takes part; use at least 2, or "
+        "a protocol that does not rank them",
+        fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
 }
 
-int64_t fbt_local_search_floats_up(const fbt_settings *settings)
+static void down(const fbt_settings *settings, fbt_schema *schema)
 {
-    return settings->cma.dimension + 1 + settings->fed.local_generations;
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "step_size", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
 
-int64_t fbt_local_search_floats_down(const fbt_settings *settings)
+static void free_searches(void *state)
 {
-    return settings->cma.dimension + 1 + fbt_local_search_covariance_floats(settings);
-}
-
-fbt_status fbt_uploads_init(fbt_uploads *uploads, int64_t n_participants, int64_t dimension, int64_t n_generations)
-{
-    fbt_status status = FBT_OK;
-    int64_t m = n_participants;
-    *uploads = (fbt_uploads){.n_participants = m, .dimension = dimension, .n_generations = n_generations};
-    uploads->n_slots = m * (dimension + n_generations + 6);
-    FBT_TRY(fbt_memory_alloc(&uploads->slots, uploads->n_slots, sizeof *uploads->slots));
-    uploads->mean = uploads->slots;
-    uploads->step_size = uploads->mean + m * dimension;
-    uploads->fitness = uploads->step_size + m * n_generations;
-    uploads->step_size_end = uploads->fitness + m;
-    uploads->loss = uploads->step_size_end + m;
-    uploads->loss_perturbed = uploads->loss + m;
-    uploads->condition = uploads->loss_perturbed + m;
-    uploads->resets = uploads->condition + m;
-done:
-    return status;
-}
-
-void fbt_uploads_clear(fbt_uploads *uploads)
-{
-    free(uploads->slots);
-    *uploads = (fbt_uploads){0};
-}
-
-static void clear_searches(search_list *list)
-{
+    search_list *list = state;
+    if (list == NULL) {
+        return;
+    }
     for (int i = 0; i < list->n_parts; i++) {
         fbt_scoring_clear(&list->parts[i].scoring);
     }
     for (int64_t i = 0; list->items != NULL && i < list->n; i++) {
-        fbt_cma_free(list->items[i].cma);
+        fbt_optimiser_free(list->items[i].optimiser);
         free(list->items[i].x);
         free(list->items[i].fitness);
         free(list->items[i].scores);
@@ -114,28 +110,87 @@ static void clear_searches(search_list *list)
     free(list->items);
     free(list->populations);
     free(list->parts);
+    fbt_optimiser_free(list->received);
+    free(list);
 }
 
-static fbt_status init_search(search *s, const fbt_round_context *context, fbt_server *server)
+/* Sends the server's distribution; *same: it arrives as it is. */
+static fbt_status send_distribution(fbt_round *round, bool *same)
 {
     fbt_status status = FBT_OK;
-    fbt_cma_options options;
-    fbt_local_search_options(context->settings, &options);
+    fbt_messages *message = round->down;
+    fbt_server *server = round->server;
+    double *sent = NULL, *shape = fbt_messages_field(message, "shape");
+    const int64_t n_bytes = message->n_exchanged * (int64_t)sizeof *sent;
+    fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser));
+    fbt_messages_put_one(message, "step_size", 0, server->step_size_local);
+    if (shape != NULL) {
+        FBT_TRY(fbt_optimiser_get_shape(server->optimiser, shape));
+    }
+    FBT_TRY(fbt_memory_alloc(&sent, message->n_exchanged, sizeof *sent));
+    memcpy(sent, message->values, (size_t)n_bytes);
+    FBT_TRY(fbt_round_send_down(round));
+    *same = memcmp(sent, message->values, (size_t)n_bytes) == 0;
+done:
+    free(sent);
+    return status;
+}
+
+/* What the clients make of the server's message. A shape that cannot be used once it is rounded ends the search that it
+ * comes from, like one that cannot be decomposed any more: both sides begin anew from the mean. */
+static fbt_status receive(fbt_round *round, fbt_optimiser **received)
+{
+    fbt_status status = FBT_OK;
+    const fbt_messages *message = round->down;
+    const double *shape = fbt_messages_field(message, "shape");
+    fbt_optimiser_options options;
+    fbt_local_search_options(round->settings, &options);
+    FBT_TRY(fbt_optimiser_new(&options, fbt_messages_field(message, "mean"), *fbt_messages_field(message, "step_size"),
+                              received));
+    if (shape != NULL) {
+        status = fbt_optimiser_set_shape(*received, shape);
+    }
+    if (status == FBT_ERR_NUMERIC) {
+        fbt_error_clear();
+        status = fbt_optimiser_reset(round->server->optimiser);
+    }
+done:
+    return status;
+}
+
+/* Where clients get exactly what the server has, they share its factors instead of making them again. On ranks that
+ * host no participant, too: the server may be reset. */
+static fbt_status distribute(fbt_round *round, search_list *list)
+{
+    bool same;
+    fbt_status status = send_distribution(round, &same);
+    if (status == FBT_OK) {
+        status = same ? fbt_optimiser_settle(round->server->optimiser) : receive(round, &list->received);
+    }
+    return status;
+}
+
+static fbt_status init_search(search *s, const fbt_round *round, fbt_optimiser *from)
+{
+    fbt_status status = FBT_OK;
+    const double step_size = *fbt_messages_field(round->down, "step_size");
+    fbt_optimiser_options options;
+    fbt_local_search_options(round->settings, &options);
     FBT_TRY(fbt_memory_alloc(&s->x, options.population * options.dimension, sizeof *s->x));
     FBT_TRY(fbt_memory_alloc(&s->fitness, options.population, sizeof *s->fitness));
     FBT_TRY(fbt_memory_alloc(&s->scores, options.population, sizeof *s->scores));
-    FBT_TRY(fbt_cma_new(&options, fbt_cma_mean(server->cma), server->step_size_local, &s->cma));
-    FBT_TRY(fbt_cma_restart_from(s->cma, server->cma, server->step_size_local));
+    FBT_TRY(fbt_optimiser_new(&options, fbt_optimiser_mean(from), step_size, &s->optimiser));
+    FBT_TRY(fbt_optimiser_restart_from(s->optimiser, from, step_size));
 done:
     return status;
 }
 
 /* Cuts the list into parts of about equal numbers of tokens, one for each lane. */
-static fbt_status init_parts(search_list *list, const fbt_round_context *context)
+static fbt_status init_parts(search_list *list, const fbt_round *round)
 {
     fbt_status status = FBT_OK;
     int64_t *work = NULL;
-    const int n_lanes = fbt_evaluator_n_lanes(context->evaluator);
+    const int n_lanes = fbt_evaluator_n_lanes(round->evaluator);
     FBT_TRY(fbt_memory_alloc(&work, list->n, sizeof *work));
     FBT_TRY(fbt_memory_alloc(&list->parts, n_lanes, sizeof *list->parts));
     for (int64_t i = 0; i < list->n; i++) {
@@ -152,49 +207,53 @@ static fbt_status init_parts(search_list *list, const fbt_round_context *context
         *part = (search_part){.items = list->items + first,
                               .populations = list->populations + first,
                               .n = end - first,
-                              .scoring = {.evaluator = context->evaluator, .lane = lane}};
+                              .scoring = {.evaluator = round->evaluator, .lane = lane}};
     }
 done:
     free(work);
     return status;
 }
 
-static fbt_status init_searches(search_list *list, const fbt_round_context *context, fbt_server *server)
+static fbt_status begin(fbt_round *round, void **state)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_memory_alloc(&list->items, context->n_clients, sizeof *list->items));
-    FBT_TRY(fbt_memory_alloc(&list->populations, context->n_clients, sizeof *list->populations));
-    for (int64_t i = 0; i < context->n_clients; i++) {
-        const fbt_client *client = &context->clients[i];
-        if (context->slot_of[client->id] >= 0) {
+    search_list *list = NULL;
+    FBT_TRY(fbt_memory_alloc(&list, 1, sizeof *list));
+    *state = list;
+    FBT_TRY(distribute(round, list));
+    fbt_optimiser *from = list->received != NULL ? list->received : round->server->optimiser;
+    FBT_TRY(fbt_memory_alloc(&list->items, round->n_clients, sizeof *list->items));
+    FBT_TRY(fbt_memory_alloc(&list->populations, round->n_clients, sizeof *list->populations));
+    for (int64_t i = 0; i < round->n_clients; i++) {
+        const fbt_client *client = &round->clients[i];
+        if (round->slot_of[client->id] >= 0) {
             search *s = &list->items[list->n++];
             s->client = client;
-            s->slot = context->slot_of[client->id];
-            FBT_TRY(init_search(s, context, server));
+            s->slot = round->slot_of[client->id];
+            FBT_TRY(init_search(s, round, from));
         }
     }
-    FBT_TRY(init_parts(list, context));
+    FBT_TRY(init_parts(list, round));
 done:
     return status;
 }
 
-static fbt_status ask_all(const search_part *list, const fbt_round_context *context, int64_t generation,
-                          fbt_uploads *uploads)
+static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t generation)
 {
-    const fbt_settings *settings = context->settings;
+    const fbt_settings *settings = round->settings;
     int64_t d = settings->cma.dimension;
     bool shared = settings->fed.client_seeds == FBT_CLIENT_SEEDS_SHARED;
     for (int64_t i = 0; i < list->n; i++) {
         search *s = &list->items[i];
-        uploads->step_size[s->slot * uploads->n_generations + generation] = fbt_cma_step_size(s->cma);
+        fbt_messages_at(round->up, "step_size", s->slot)[generation] = fbt_optimiser_step_size(s->optimiser);
         for (int64_t c = 0; c < settings->cma.population; c++) {
-            fbt_rng_seek(context->rng, &(fbt_rng_stream){.seed = (uint64_t)settings->run.seed,
-                                                         .purpose = FBT_RNG_SEARCH,
-                                                         .round = context->round,
-                                                         .client = shared ? 0 : (uint32_t)s->client->id,
-                                                         .generation = (uint32_t)generation,
-                                                         .candidate = (uint32_t)c});
-            fbt_status status = fbt_cma_ask(s->cma, c, context->rng, s->x + c * d);
+            fbt_rng_seek(round->rng, &(fbt_rng_stream){.seed = (uint64_t)settings->run.seed,
+                                                       .purpose = FBT_RNG_SEARCH,
+                                                       .round = round->number,
+                                                       .client = shared ? 0 : (uint32_t)s->client->id,
+                                                       .generation = (uint32_t)generation,
+                                                       .candidate = (uint32_t)c});
+            fbt_status status = fbt_optimiser_ask(s->optimiser, c, round->rng, s->x + c * d);
             if (status != FBT_OK) {
                 return status;
             }
@@ -203,15 +262,15 @@ static fbt_status ask_all(const search_part *list, const fbt_round_context *cont
     return FBT_OK;
 }
 
-static fbt_status tell_all(const search_part *list, const fbt_round_context *context)
+static fbt_status tell_all(const search_part *list, const fbt_round *round)
 {
-    int64_t population = context->settings->cma.population;
+    int64_t population = round->settings->cma.population;
     for (int64_t i = 0; i < list->n; i++) {
         search *s = &list->items[i];
         for (int64_t c = 0; c < population; c++) {
             s->fitness[c] = s->scores[c].fitness;
         }
-        fbt_status status = fbt_cma_tell(s->cma, population, s->x, s->fitness);
+        fbt_status status = fbt_optimiser_tell(s->optimiser, population, s->x, s->fitness);
         if (status != FBT_OK) {
             return status;
         }
@@ -220,14 +279,14 @@ static fbt_status tell_all(const search_part *list, const fbt_round_context *con
 }
 
 /* Starts to score the part's populations, or its final means. */
-static fbt_status start_part(search_part *part, const fbt_round_context *context, bool final_means)
+static fbt_status start_part(search_part *part, const fbt_round *round, bool final_means)
 {
-    const fbt_settings *settings = context->settings;
+    const fbt_settings *settings = round->settings;
     double start_s = fbt_timer_now_s();
     for (int64_t i = 0; i < part->n; i++) {
         search *s = &part->items[i];
         part->populations[i] = (fbt_population){.client = s->client,
-                                                .z = final_means ? fbt_cma_mean(s->cma) : s->x,
+                                                .z = final_means ? fbt_optimiser_mean(s->optimiser) : s->x,
                                                 .n_candidates = final_means ? 1 : settings->cma.population,
                                                 .fitness = s->scores};
     }
@@ -235,156 +294,138 @@ static fbt_status start_part(search_part *part, const fbt_round_context *context
     part->scoring.populations = part->populations;
     part->scoring.n_populations = part->n;
     part->scoring.d = settings->cma.dimension;
-    part->scoring.round = context->round;
+    part->scoring.round = round->number;
     part->scoring.kind = (fbt_fitness_kind)settings->perturb.fitness;
-    part->scoring.share = context->group;
+    part->scoring.share = round->group;
     fbt_status status = fbt_scoring_start(&part->scoring);
-    context->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
+    round->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
     return status;
 }
 
-static fbt_status finish_part(search_part *part, const fbt_round_context *context)
+static fbt_status finish_part(search_part *part, const fbt_round *round)
 {
     double start_s = fbt_timer_now_s();
     fbt_status status = fbt_scoring_finish(&part->scoring);
-    context->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
+    round->phase_s[FBT_PHASE_SEARCH] += fbt_timer_now_s() - start_s;
     return status;
 }
 
 /* What this rank does by itself between two evaluations: tells generation - 1, asks for generation. */
-static fbt_status advance(const search_part *part, const fbt_round_context *context, int64_t generation,
-                          fbt_uploads *uploads)
+static fbt_status advance(const search_part *part, fbt_round *round, int64_t generation)
 {
     fbt_status status = FBT_OK;
     double start_s = fbt_timer_now_s();
     if (generation > 0) {
-        FBT_TRY(tell_all(part, context));
+        FBT_TRY(tell_all(part, round));
     }
-    if (generation < uploads->n_generations) {
-        FBT_TRY(ask_all(part, context, generation, uploads));
+    if (generation < round->settings->fed.local_generations) {
+        FBT_TRY(ask_all(part, round, generation));
     }
 done:
-    context->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
+    round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
     return status;
 }
 
 /* Ranks that share a client meet in every evaluation: none may enter it without the others. */
-static fbt_status agree_in_group(const fbt_round_context *context, fbt_status status)
+static fbt_status agree_in_group(const fbt_round *round, fbt_status status)
 {
-    return context->group == NULL ? status : fbt_comm_agree(context->group, status);
+    return round->group == NULL ? status : fbt_comm_agree(round->group, status);
 }
 
 /* One step of a part: to the next generation, or, behind the last, to the final means. */
-static fbt_status step(search_part *part, const fbt_round_context *context, int64_t generation, fbt_uploads *uploads)
+static fbt_status step_part(search_part *part, fbt_round *round, int64_t generation)
 {
     fbt_status status = FBT_OK;
     if (generation > 0) {
-        FBT_TRY(finish_part(part, context));
+        FBT_TRY(finish_part(part, round));
     }
-    FBT_TRY(agree_in_group(context, advance(part, context, generation, uploads)));
-    FBT_TRY(start_part(part, context, generation == uploads->n_generations));
+    FBT_TRY(agree_in_group(round, advance(part, round, generation)));
+    FBT_TRY(start_part(part, round, generation == round->settings->fed.local_generations));
 done:
     return status;
 }
 
 /* The parts take turns: each is scored while the others step. A group of ranks shares one client, and with it one part.
  */
-static fbt_status search_all(search_list *list, const fbt_round_context *context, fbt_uploads *uploads)
+static fbt_status search_all(search_list *list, fbt_round *round)
 {
     fbt_status status = FBT_OK;
-    for (int64_t g = 0; g <= uploads->n_generations; g++) {
+    for (int64_t g = 0; g <= round->settings->fed.local_generations; g++) {
         for (int i = 0; i < list->n_parts; i++) {
             if (list->parts[i].n > 0) {
-                FBT_TRY(step(&list->parts[i], context, g, uploads));
+                FBT_TRY(step_part(&list->parts[i], round, g));
             }
         }
     }
     for (int i = 0; i < list->n_parts; i++) {
         if (list->parts[i].n > 0) {
-            FBT_TRY(finish_part(&list->parts[i], context));
+            FBT_TRY(finish_part(&list->parts[i], round));
         }
     }
 done:
     return status;
 }
 
-static void fill_uploads(const search_list *list, fbt_uploads *uploads)
+static void fill_messages(const search_list *list, fbt_messages *up)
 {
-    int64_t d = uploads->dimension;
     for (int64_t i = 0; i < list->n; i++) {
         const search *s = &list->items[i];
-        fbt_cma_health health;
-        fbt_cma_health_get(s->cma, &health);
-        memcpy(uploads->mean + s->slot * d, fbt_cma_mean(s->cma), (size_t)d * sizeof(double));
-        uploads->fitness[s->slot] = s->scores[0].fitness;
-        uploads->step_size_end[s->slot] = fbt_cma_step_size(s->cma);
-        uploads->loss[s->slot] = s->scores[0].loss;
-        uploads->loss_perturbed[s->slot] = s->scores[0].loss_perturbed;
-        uploads->condition[s->slot] = health.condition;
-        uploads->resets[s->slot] = (double)health.n_resets;
+        fbt_optimiser_health health;
+        fbt_optimiser_health_get(s->optimiser, &health);
+        fbt_messages_put(up, "mean", s->slot, fbt_optimiser_mean(s->optimiser));
+        fbt_messages_put_one(up, "fitness", s->slot, s->scores[0].fitness);
+        fbt_messages_put_one(up, "step_size_end", s->slot, fbt_optimiser_step_size(s->optimiser));
+        fbt_messages_put_one(up, "loss", s->slot, s->scores[0].loss);
+        fbt_messages_put_one(up, "loss_perturbed", s->slot, s->scores[0].loss_perturbed);
+        fbt_messages_put_one(up, "condition", s->slot, health.condition);
+        fbt_messages_put_one(up, "resets", s->slot, (double)health.n_resets);
     }
 }
 
-/* One client after the other, so that memory stays at one covariance and the order of the additions is fixed. A rank
- * that fails goes on with zeros and says so at the end. */
-static fbt_status sum_covariances(const search_list *list, const fbt_round_context *context, double *sum)
+static fbt_status step(fbt_round *round, void *state, int64_t exchange)
 {
     fbt_status status = FBT_OK;
-    bool full = context->settings->cma.covariance == FBT_CMA_FULL;
-    int64_t d = context->settings->cma.dimension;
-    int64_t n = full ? d * d : d;
-    double *one = NULL;
-    status = fbt_memory_alloc(&one, n, sizeof *one);
-    FBT_TRY(fbt_comm_agree(context->world, status));
-    memset(sum, 0, (size_t)n * sizeof *sum);
-    for (int64_t slot = 0; slot < context->n_participants; slot++) {
-        memset(one, 0, (size_t)n * sizeof *one);
-        for (int64_t i = 0; i < list->n && status == FBT_OK; i++) {
-            if (list->items[i].slot == slot && context->fills_slots) {
-                fbt_cma *cma = list->items[i].cma;
-                status = full ? fbt_cma_covariance_full(cma, one) : fbt_cma_covariance_diagonal(cma, one);
-            }
-        }
-        fbt_comm_sum(context->world, one, n);
-        for (int64_t i = 0; i < n; i++) {
-            sum[i] += one[i];
-        }
+    search_list *list = state;
+    (void)exchange; /* the only one */
+    if (list->n > 0) {
+        FBT_TRY(search_all(list, round));
     }
-    status = fbt_comm_agree(context->world, status);
+    fill_messages(list, round->up);
 done:
-    free(one);
     return status;
 }
 
-fbt_status fbt_local_search(const fbt_round_context *context, fbt_server *server, fbt_uploads *uploads,
-                            double *covariance_sum)
+/* The shape of a participant's final distribution. */
+static fbt_status summand(const fbt_round *round, void *state, int64_t slot, const fbt_field *field, double *values)
 {
-    fbt_status status = FBT_OK;
-    search_list list = {0};
-    double start_s = fbt_timer_now_s();
-    memset(uploads->slots, 0, (size_t)uploads->n_slots * sizeof *uploads->slots);
-    status = fbt_cma_settle(server->cma); /* on ranks that host no participant, too: it may reset the server */
-    if (status == FBT_OK) {
-        status = init_searches(&list, context, server);
+    const search_list *list = state;
+    (void)round;
+    (void)field;
+    for (int64_t i = 0; i < list->n; i++) {
+        if (list->items[i].slot == slot) {
+            return fbt_optimiser_get_shape(list->items[i].optimiser, values);
+        }
     }
-    context->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
-    status = agree_in_group(context, status);
-    if (status == FBT_OK && list.n > 0) {
-        status = search_all(&list, context, uploads);
-    }
-    start_s = fbt_timer_now_s();
-    FBT_TRY(fbt_comm_agree(context->world, status));
-    if (context->fills_slots) {
-        fill_uploads(&list, uploads);
-    } else {
-        memset(uploads->slots, 0, (size_t)uploads->n_slots * sizeof *uploads->slots);
-    }
-    fbt_comm_sum(context->world, uploads->slots, uploads->n_slots);
-    if (covariance_sum != NULL) {
-        FBT_TRY(sum_covariances(&list, context, covariance_sum));
-    }
-    context->phase_s[FBT_PHASE_EXCHANGE] += fbt_timer_now_s() - start_s;
-done:
-    clear_searches(&list);
-    return status;
+    return fbt_fail(FBT_ERR_ARG, "no participant %lld is hosted here", (long long)slot);
 }
+
+static int64_t n_exchanges(const fbt_settings *settings)
+{
+    (void)settings;
+    return 1;
+}
+
+static int64_t n_evaluations(const fbt_settings *settings)
+{
+    return settings->cma.population * settings->fed.local_generations + 1;
+}
+
+const fbt_client_work fbt_local_search = {
+    .n_exchanges = n_exchanges,
+    .n_evaluations = n_evaluations,
+    .down = down,
+    .begin = begin,
+    .step = step,
+    .summand = summand,
+    .free = free_searches,
+};

@@ -1,42 +1,22 @@
-/* A protocol: how the clients search and how the server makes one update of what they send.
+/* A protocol: what clients and server send each other in a round, what clients do, and how the server makes one update
+ * of what they send.
  *
- * One file per protocol fills in one fbt_protocol; protocols.c lists them under the names of the option fed.protocol.
- */
+ * One file (protocol_NAME.c) fills in one fbt_protocol; FBT_PROTOCOL_LIST (base/choices.h) names it. A worked example
+ * is docs/adding-a-protocol.md. */
 #ifndef FBT_FED_PROTOCOL_H
 #define FBT_FED_PROTOCOL_H
 
+#include "base/choices.h"
 #include "base/status.h"
 #include "comm/comm.h"
 #include "config/settings.h"
 #include "fed/client.h"
-#include "fed/federation.h"
-#include "optim/cma.h"
+#include "fed/message.h"
+#include "fed/round_row.h"
+#include "fed/server.h"
 
-/* The server's whole state; every rank keeps an equal copy. */
-typedef struct fbt_server {
-    fbt_cma *cma;
-    double step_size_local; /* with which the clients start their next local search */
-} fbt_server;
-
-/* What the participants send in a round, in order of rising client id. After the exchange every rank has all of it. */
-typedef struct fbt_uploads {
-    int64_t n_participants; /* m */
-    int64_t dimension;
-    int64_t n_generations;  /* I */
-    double *mean;           /* [m, d]: the client's final mean                 */
-    double *fitness;        /* [m]: fitness of that mean                       */
-    double *step_size;      /* [m, I]: with which each generation was sampled  */
-    double *step_size_end;  /* [m]: after the last generation                  */
-    double *loss;           /* [m]: mean loss at that mean; for the record     */
-    double *loss_perturbed; /* [m]: on the perturbed copy; for the record      */
-    double *condition;      /* [m]: of the client's covariance; for the record */
-    double *resets;         /* [m]: how often the client's search collapsed (fbt_cma_reset); for the record */
-    double *slots;          /* [m * (d + 6 + I)]: the block behind all of these, summed over ranks */
-    int64_t n_slots;
-} fbt_uploads;
-
-/* What a protocol's round may use. */
-typedef struct fbt_round_context {
+/* One round, and what a protocol may use in it. */
+typedef struct fbt_round {
     const fbt_settings *settings;
     const fbt_comm *world;
     const fbt_comm *group; /* ranks that share this rank's one client; NULL when it hosts whole clients */
@@ -46,36 +26,74 @@ typedef struct fbt_round_context {
     int64_t n_clients;
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
-    const double *n_samples; /* [m]: how many samples each participant holds            */
+    const double *n_samples; /* [m]: how many samples each participant holds        */
     const int64_t *slot_of;  /* [K]: a client's place among the participants, or -1 */
-    uint32_t round;
+    uint32_t number;
     gsl_rng *rng;
     double *phase_s; /* [FBT_N_PHASES], added to */
-} fbt_round_context;
+
+    fbt_server *server;
+    fbt_messages *up;   /* of m senders, in the participants' order; after an exchange every rank has all of them */
+    fbt_messages *down; /* of one sender, the server, to all participants                                         */
+    double *population; /* [lambda, d]: the server's candidates, where the clients score them                     */
+} fbt_round;
+
+/* What clients do with what the server sends. A round is n_exchanges of: `step`, the exchange of `up`, the protocol's
+ * `aggregate`. state: what `begin` made. */
+typedef struct fbt_client_work {
+    int64_t (*n_exchanges)(const fbt_settings *settings);
+    /* Passes of one participant over its samples in a round. */
+    int64_t (*n_evaluations)(const fbt_settings *settings);
+    /* Fields of the server's message. */
+    void (*down)(const fbt_settings *settings, fbt_schema *schema);
+    /* On every rank, before the first step. *state is freed after a failure, too. Not collective. */
+    fbt_status (*begin)(fbt_round *round, void **state);
+    /* Works for the participants that this rank hosts and puts what they send into `up`. Collective over the group. */
+    fbt_status (*step)(fbt_round *round, void *state, int64_t exchange);
+    /* The values [count] of a summed field of a participant hosted here. NULL: no such fields. */
+    fbt_status (*summand)(const fbt_round *round, void *state, int64_t slot, const fbt_field *field, double *values);
+    /* On every rank, after the last update: fills in fields that are known. NULL: nothing to do. */
+    void (*end)(fbt_round *round, void *state);
+    void (*free)(void *state);
+} fbt_client_work;
 
 typedef struct fbt_protocol {
-    const char *name;
+    const fbt_client_work *clients;
 
-    /* The server's CMA-ES for m participants a round. */
-    void (*server_options)(const fbt_settings *settings, int64_t n_participants, fbt_cma_options *options);
+    /* What no table of settings can tell. NULL: any will do. Errors: FBT_ERR_CONFIG. */
+    fbt_status (*check_settings)(const fbt_settings *settings);
 
-    /* One round: fills `uploads` and updates `server`, the same on every rank. Collective over context->world. What
-     * fails on this rank alone after the last exchange (the server's update) need not be agreed on: the caller does. */
-    fbt_status (*round)(const fbt_round_context *context, fbt_server *server, fbt_uploads *uploads);
+    /* The server's optimiser for m participants a round. */
+    void (*server_options)(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options);
 
-    /* Floats that one participant sends and receives in a round of a real deployment. */
-    int64_t (*floats_up)(const fbt_settings *settings);
-    int64_t (*floats_down)(const fbt_settings *settings);
+    /* Fields of a participant's message. The run file has columns for mean, fitness, loss, loss_perturbed, condition,
+     * step_size (each generation's) and resets; what is not in the schema is NaN there, or the server's mean. */
+    void (*up)(const fbt_settings *settings, fbt_schema *schema);
+
+    /* The server's update of what it has received, the same on every rank. Not collective. */
+    fbt_status (*aggregate)(fbt_round *round);
 } fbt_protocol;
 
-#define FBT_PROTOCOL_DECLARE(value, name, object) extern const fbt_protocol object;
+#define FBT_PROTOCOL_DECLARE(value, name, object, ...) extern const fbt_protocol object;
 FBT_PROTOCOL_LIST(FBT_PROTOCOL_DECLARE)
 #undef FBT_PROTOCOL_DECLARE
 
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind);
 
-/* Server updates by themselves, so that recorded uploads can be replayed. Not collective. */
-fbt_status fbt_nvflare_aggregate(fbt_server *server, const fbt_uploads *uploads, int64_t n_parents_local);
-fbt_status fbt_paper_aggregate(fbt_server *server, const fbt_uploads *uploads, int64_t population_local);
+/* Whether these settings can be run: the protocol's own say. Errors: FBT_ERR_CONFIG. */
+fbt_status fbt_protocol_check(const fbt_settings *settings);
+
+/* Schemas of the two messages. */
+void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *settings, fbt_schema *up, fbt_schema *down);
+
+/* Bytes that one participant sends and receives in a round. */
+void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down);
+
+/* One round: fills up and down and updates the server, the same on every rank. Collective over round->world, up to the
+ * last update: what that fails with on this rank alone is the caller's to agree on. */
+fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round);
+
+/* For `begin` and `aggregate`: sends `down` to all participants; its values become what they decode. */
+fbt_status fbt_round_send_down(fbt_round *round);
 
 #endif

@@ -4,6 +4,22 @@
 
 #include <stdint.h>
 
+/* The phases that a round's time is split into: indices of fbt_round_row.phase_s. */
+#define FBT_PHASE_LIST(X)                                                                                              \
+    X(FBT_PHASE_SEARCH, "search")     /* forward passes of the clients' generations      */                            \
+    X(FBT_PHASE_OPTIMISE, "optimise") /* CMA-ES of clients and server                    */                            \
+    X(FBT_PHASE_EXCHANGE, "exchange") /* waiting for other ranks and the sum of uploads  */                            \
+    X(FBT_PHASE_SCORE, "score")       /* train, dev and test scores of the server's mean */                            \
+    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */
+
+typedef enum fbt_phase {
+#define FBT_PHASE_ENUM(name, text) name,
+    FBT_PHASE_LIST(FBT_PHASE_ENUM)
+#undef FBT_PHASE_ENUM
+        FBT_N_PHASES
+} fbt_phase;
+extern const char *const fbt_phase_names[FBT_N_PHASES];
+
 /* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores
  * that were not taken in a round are NaN. */
 typedef struct fbt_round_row {

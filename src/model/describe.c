@@ -36,7 +36,7 @@ static void note_refusal(fbt_model_description *about, fbt_readout readout, fbt_
     if (status != FBT_OK && about->refusals[readout][0] == '\0') {
         snprintf(about->refusals[readout], sizeof about->refusals[readout], "%s", fbt_error_message());
     }
-    fbt_error_clear();
+    fbt_error_clear(); /* forgets a second refusal, too */
 }
 
 static fbt_status list_weights(const fbt_safetensors *files, fbt_model_description *about)

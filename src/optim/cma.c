@@ -291,6 +291,26 @@ done:
     return status;
 }
 
+fbt_status fbt_cma_set_variances(fbt_cma *cma, const double *variances)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = cma->options.dimension;
+    fbt_covariance *c = NULL;
+    FBT_TRY(check_kind(&cma->options, FBT_COVARIANCE_DIAGONAL));
+    FBT_TRY(fbt_covariance_new(FBT_COVARIANCE_DIAGONAL, d, &c));
+    for (int64_t i = 0; i < d; i++) {
+        c->values[i] = variances[i];
+        c->axes[i] = c->values[i] > 0 ? sqrt(c->values[i]) : 0;
+    }
+    FBT_TRY(fbt_covariance_factor(c, &cma->statistics));
+    fbt_cma_adopt(cma, c);
+    c = NULL;
+
+done:
+    fbt_covariance_release(c);
+    return status;
+}
+
 const double *fbt_cma_mean(const fbt_cma *cma)
 {
     return cma->mean;

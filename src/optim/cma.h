@@ -121,6 +121,8 @@ fbt_status fbt_cma_tell_foreign(fbt_cma *cma, int64_t n, const double *x, const 
 fbt_status fbt_cma_set_mean(fbt_cma *cma, const double *mean);
 fbt_status fbt_cma_set_step_size(fbt_cma *cma, double step_size);
 fbt_status fbt_cma_set_covariance(fbt_cma *cma, const double *covariance);
+/* The same with a diagonal C, given as its diagonal [d]. */
+fbt_status fbt_cma_set_variances(fbt_cma *cma, const double *variances);
 
 /* Borrowed: valid until the next call that changes the optimiser. Each [d]; path_c is all zero when isotropic. */
 const double *fbt_cma_mean(const fbt_cma *cma);

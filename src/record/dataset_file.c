@@ -23,11 +23,9 @@ typedef struct reader {
 /* What an attribute that is missing most likely means. */
 static fbt_status made_by(const reader *r, fbt_status status)
 {
-    char sentence[600];
     if (status == FBT_ERR_DATA) {
-        snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
-        fbt_error_clear();
-        fbt_fail(status, "%.300s: %s; was it made by jobs/prepare_data.py of this version?", r->path, sentence);
+        fbt_refail(status, "%.300s: %.599s; was it made by jobs/prepare_data.py of this version?", r->path,
+                   fbt_error_message());
     }
     return status;
 }

@@ -49,13 +49,10 @@ fbt_status fbt_hdf5_fail(const char *format, ...)
 
 fbt_status fbt_hdf5_name_file(const char *path, fbt_status status)
 {
-    char sentence[600];
     if (status == FBT_OK || strstr(fbt_error_message(), path) != NULL) {
         return status;
     }
-    snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
-    fbt_error_clear();
-    return fbt_fail(status, "%.400s: %s", path, sentence);
+    return fbt_refail(status, "%.400s: %.599s", path, fbt_error_message());
 }
 
 void fbt_hdf5_close(hid_t id)
@@ -247,39 +244,36 @@ done:
     return status;
 }
 
-fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text)
+/* n < 0: one text that is no list. */
+static fbt_status write_texts(hid_t object, const char *name, const char *const *texts, int64_t n)
 {
     fbt_status status = FBT_OK;
+    const int64_t n_texts = n < 0 ? 1 : n;
     hid_t type = -1, space = -1;
-    char *sound = NULL;
-    FBT_TRY(fbt_utf8_repair(text, &sound));
+    char **sound = NULL;
+    FBT_TRY(fbt_memory_alloc(&sound, n_texts, sizeof *sound));
+    for (int64_t i = 0; i < n_texts; i++) {
+        FBT_TRY(fbt_utf8_repair(texts[i], &sound[i]));
+    }
     FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
-    FBT_HDF5(space = H5Screate(H5S_SCALAR), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, &sound, false);
+    space = n < 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
+    FBT_HDF5(space, "attribute %s cannot be made", name);
+    status = write_attribute(object, name, type, space, sound, false);
 done:
-    free(sound);
+    fbt_hdf5_free_texts(sound, n_texts);
     fbt_hdf5_close(space);
     fbt_hdf5_close(type);
     return status;
 }
 
+fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text)
+{
+    return write_texts(object, name, &text, -1);
+}
+
 fbt_status fbt_hdf5_write_texts(hid_t object, const char *name, const char *const *texts, int64_t n)
 {
-    fbt_status status = FBT_OK;
-    hid_t type = -1, space = -1;
-    char **sound = NULL;
-    FBT_TRY(fbt_memory_alloc(&sound, n, sizeof *sound));
-    for (int64_t i = 0; i < n; i++) {
-        FBT_TRY(fbt_utf8_repair(texts[i], &sound[i]));
-    }
-    FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
-    FBT_HDF5(space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, sound, false);
-done:
-    fbt_hdf5_free_texts(sound, n);
-    fbt_hdf5_close(space);
-    fbt_hdf5_close(type);
-    return status;
+    return write_texts(object, name, texts, n);
 }
 
 static fbt_status write_number(hid_t object, const char *name, hid_t type, const void *value)

@@ -90,7 +90,7 @@ done:
     return status;
 }
 
-/* Whoever holds the lock knows that no other run lives that could be writing a temporary file. */
+/* Whoever holds the claim knows that no other run lives that could be writing a temporary file. */
 static void remove_stale(const fbt_output_file *file)
 {
     char prefix[NAME_MAX + 16];

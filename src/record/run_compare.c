@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "record/hdf5_util.h"
+#include "record/run_ledger.h"
 #include "record/run_rounds.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ typedef struct column {
 typedef struct comparison {
     const char *paths[N_FILES];
     hid_t files[N_FILES];
+    int64_t value_bytes[N_FILES]; /* run_ledger.h */
     column *columns;
     int64_t n_columns;
 } comparison;
@@ -92,7 +94,7 @@ done:
 }
 
 /* Integers are far below 2^53, so that double holds them. */
-static fbt_status read_row(const column *col, int which, int64_t row)
+static fbt_status read_row(const comparison *c, const column *col, int which, int64_t row)
 {
     fbt_status status = FBT_OK;
     hid_t space = -1, memory = -1;
@@ -102,6 +104,10 @@ static fbt_status read_row(const column *col, int which, int64_t row)
     FBT_HDF5(memory = H5Screate_simple(col->rank, col->dims, NULL), "%s is damaged", col->path);
     FBT_HDF5(H5Dread(col->datasets[which], H5T_NATIVE_DOUBLE, memory, space, H5P_DEFAULT, col->rows[which]),
              "%s cannot be read", col->path);
+    if (fbt_run_ledger_has(col->path)) {
+        col->rows[which][0] = (double)fbt_run_ledger_convert((int64_t)col->rows[which][0], c->value_bytes[which],
+                                                             FBT_RUN_LEDGER_VALUE_BYTES);
+    }
 done:
     fbt_hdf5_close(memory);
     fbt_hdf5_close(space);
@@ -110,6 +116,7 @@ done:
 
 static bool same(double a, double b)
 {
+    /* Bits are what is compared. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
     return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0; /* 0 and -0 are two */
 }
 
@@ -120,7 +127,7 @@ static fbt_status compare_row(const comparison *c, int64_t row, fbt_run_differen
     for (int64_t i = 0; i < c->n_columns && !difference->found; i++) {
         const column *col = &c->columns[i];
         for (int which = 0; which < N_FILES; which++) {
-            status = fbt_hdf5_name_file(c->paths[which], read_row(col, which, row));
+            status = fbt_hdf5_name_file(c->paths[which], read_row(c, col, which, row));
             FBT_TRY(status);
         }
         index = i == 0 ? col->rows[0][0] : index; /* the first column is rounds/index */
@@ -159,6 +166,7 @@ fbt_status fbt_run_compare(const char *path, const char *other, int64_t n_rows, 
     *difference = (fbt_run_difference){0};
     for (int which = 0; which < N_FILES; which++) {
         FBT_TRY(fbt_run_rounds_open(c.paths[which], &c.files[which]));
+        FBT_TRY(fbt_hdf5_name_file(c.paths[which], fbt_run_ledger_read(c.files[which], &c.value_bytes[which])));
     }
     FBT_TRY(open_columns(&c, n_rows));
     for (int64_t row = 0; row < n_rows && !difference->found; row++) {

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "record/hdf5_util.h"
+#include "record/run_ledger.h"
 #include "record/run_rounds.h"
 
 #include <math.h>
@@ -20,6 +21,7 @@ typedef struct walk {
     hid_t file;
     fbt_digest *digest;
     const char *group;
+    int64_t value_bytes; /* run_ledger.h */
     fbt_status status;
 } walk;
 
@@ -73,6 +75,13 @@ static void canonical_nans(char *values, size_t n_values, size_t value_bytes)
     }
 }
 
+static void canonical_bytes(int64_t *n_bytes, size_t n, int64_t value_bytes)
+{
+    for (size_t i = 0; i < n; i++) {
+        n_bytes[i] = fbt_run_ledger_convert(n_bytes[i], value_bytes, FBT_RUN_LEDGER_VALUE_BYTES);
+    }
+}
+
 /* Hashes rows [first, first + n) of a data set. */
 static fbt_status add_rows(walk *w, const char *path, hid_t dataset, hid_t type, const hsize_t *dims, int rank,
                            hsize_t first, hsize_t n, char *values)
@@ -92,6 +101,8 @@ static fbt_status add_rows(walk *w, const char *path, hid_t dataset, hid_t type,
     FBT_HDF5(H5Dread(dataset, type, memory, space, H5P_DEFAULT, values), "%s cannot be read", path);
     if (H5Tget_class(type) == H5T_FLOAT) {
         canonical_nans(values, n_values, H5Tget_size(type));
+    } else if (fbt_run_ledger_has(path) && H5Tget_size(type) == sizeof(int64_t)) {
+        canonical_bytes((int64_t *)values, n_values, w->value_bytes);
     }
     status = fbt_digest_add(w->digest, values, n_values * H5Tget_size(type));
 done:
@@ -213,6 +224,7 @@ fbt_status fbt_run_digest_of(hid_t file, char text[FBT_DIGEST_TEXT_BYTES])
 {
     fbt_status status = FBT_OK;
     walk w = {.file = file};
+    FBT_TRY(fbt_run_ledger_read(file, &w.value_bytes));
     FBT_TRY(fbt_digest_new(&w.digest));
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         FBT_TRY(add_group(&w, groups[i]));

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/timer.h"
 #include "record/run_file_internal.h"
+#include "record/run_ledger.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,7 @@ static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
     FBT_TRY(fbt_run_file_group(file->file, "rounds", &rounds));
     FBT_TRY(fbt_run_file_group(rounds, "client", &client));
     FBT_TRY(fbt_run_file_group(rounds, "cost", &cost));
+    FBT_TRY(fbt_run_ledger_write(cost, header->value_bytes));
     for (int64_t i = 0; i < n; i++) {
         if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
             continue;
@@ -164,8 +166,8 @@ done:
 static fbt_status check_header(const fbt_run_header *header)
 {
     bool ok = header->n_clients > 0 && header->dimension > 0 && header->n_generations > 0 && header->n_labels > 0 &&
-              header->n_phases > 0 && header->n_prompt_values[0] >= 0 && header->n_prompt_values[1] >= 0 &&
-              header->n_dev >= 0 && header->sample_offsets[0] == 0;
+              header->n_phases > 0 && header->value_bytes > 0 && header->n_prompt_values[0] >= 0 &&
+              header->n_prompt_values[1] >= 0 && header->n_dev >= 0 && header->sample_offsets[0] == 0;
     for (int64_t k = 0; ok && k < header->n_clients; k++) {
         ok = header->sample_offsets[k + 1] >= header->sample_offsets[k];
     }
@@ -214,6 +216,7 @@ void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header)
     file->start_s = fbt_timer_now_s();
     file->dimension = header->dimension;
     memcpy(file->n_prompt_values, header->n_prompt_values, sizeof file->n_prompt_values);
+    file->value_bytes[0] = file->value_bytes[1] = header->value_bytes;
 }
 
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
@@ -266,7 +269,10 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round
         return fbt_fail(FBT_ERR_ARG, "round %lld cannot follow round %lld in the run file", (long long)round->index,
                         (long long)file->last_index);
     }
-    fbt_status status = append_columns(file, round);
+    fbt_round_row row = *round;
+    row.bytes_up = fbt_run_ledger_convert(row.bytes_up, file->value_bytes[0], file->value_bytes[1]);
+    row.bytes_down = fbt_run_ledger_convert(row.bytes_down, file->value_bytes[0], file->value_bytes[1]);
+    fbt_status status = append_columns(file, &row);
     if (status != FBT_OK) {
         /* Half a round must never be written: take back what was added. */
         for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {

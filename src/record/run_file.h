@@ -2,7 +2,7 @@
  *
  * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced
  * and renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of
- * whole rounds. Layout: ARCHITECTURE.md, "The run file". Used by rank 0 alone; nothing here is collective.
+ * whole rounds. Layout: docs/run-file.md. Used by rank 0 alone; nothing here is collective.
  */
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/typed_array.h"
 #include "fed/round_row.h"
+#include "record/best_round.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,11 +34,13 @@ typedef struct fbt_run_text {
 typedef struct fbt_run_header {
     const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved;     /* all settings                                                             */
+    const char *config_decides;      /* fbt_settings_list_decides                                                */
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;               /* K */
     int64_t dimension;               /* d */
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
+    int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
@@ -53,7 +56,7 @@ typedef struct fbt_run_header {
 
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */
 typedef struct fbt_run_result {
-    int64_t best_round; /* chosen on dev: largest dev accuracy, then smallest dev loss, then earliest; -1: no dev set */
+    int64_t best_round; /* on dev (best_round.h); -1: no dev set */
     int64_t last_round;
     const double *best_z;     /* [d] */
     const double *last_z;     /* [d] */
@@ -78,31 +81,30 @@ typedef struct fbt_run_maker {
     char *backend, *device, *instruction_set, *libraries;
 } fbt_run_maker;
 
-/* Where the run of a run file stands. Zero-initialise; free with fbt_run_past_clear. */
-typedef struct fbt_run_past {
+/* Where the run of a run file stands. Zero-initialise; free with fbt_run_restored_clear. */
+typedef struct fbt_run_restored {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
-    int64_t best_round;              /* -1: no dev set */
-    double best_accuracy, best_loss; /* of the best round, on dev */
+    fbt_best_round best; /* on dev */
     char *config_resolved;
     char *model_sha256, *data_sha256;           /* of /inputs                       */
     char *precision, *device, *instruction_set; /* of /environment: the last session's */
     fbt_run_maker *makers;                      /* [n_makers], the first first */
     int64_t n_makers;
     fbt_array *checkpoint;              /* as it was set last; of fbt_run_file_open alone */
-    char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
-} fbt_run_past;
-void fbt_run_past_clear(fbt_run_past *past);
+    char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_restored_read alone */
+} fbt_run_restored;
+void fbt_run_restored_clear(fbt_run_restored *restored);
 
 /* Reads it and leaves the file alone. Errors: FBT_ERR_IO (not readable, truncated), FBT_ERR_DATA (not a run file, or
  * one that lacks something). */
-fbt_status fbt_run_past_read(const char *path, fbt_run_past *past);
+fbt_status fbt_run_restored_read(const char *path, fbt_run_restored *restored);
 
-/* Opens the run file at `path` to go on with it: takes its lock, as fbt_run_file_create does, loads all of it and tells
+/* Opens the run file at `path` to go on with it: claims it, as fbt_run_file_create does, loads all of it and tells
  * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file
  * NULL. Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a
  * run file, or one that lacks something). */
-fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past);
+fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_restored *restored);
 
 /* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and
  * records the header's settings and environment as those of another session, which begins after the last round. inputs

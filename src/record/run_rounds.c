@@ -14,9 +14,9 @@ fbt_status fbt_run_rounds_open(const char *path, hid_t *file)
     fbt_hdf5_silence();
     FBT_TRY(fbt_hdf5_open(path, file));
     if (!fbt_hdf5_has(*file, "rounds/index") || fbt_hdf5_read_int(*file, "format_version", &version) != FBT_OK) {
-        fbt_error_clear();
-        FBT_FAIL(FBT_ERR_DATA, "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
-                 path);
+        FBT_TRY(fbt_refail(FBT_ERR_DATA,
+                           "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
+                           path));
     }
     if (version != FBT_RUN_FORMAT_VERSION) {
         FBT_FAIL(FBT_ERR_DATA,
@@ -124,19 +124,16 @@ const double *fbt_run_rounds_scalar(const fbt_run_rounds *rounds, const char *gr
     return NULL;
 }
 
-/* Largest dev accuracy, then smallest dev loss, then earliest; rounds that were not scored are NaN and never chosen. */
 static int64_t find_best(const fbt_run_rounds *rounds)
 {
+    const double *index = fbt_run_rounds_scalar(rounds, "", "index");
     const double *accuracy = fbt_run_rounds_scalar(rounds, "", "dev_accuracy");
     const double *loss = fbt_run_rounds_scalar(rounds, "", "dev_loss");
-    int64_t best = -1;
+    fbt_best_round best = FBT_NO_BEST_ROUND;
     for (int64_t r = 0; r < rounds->n_rounds; r++) {
-        if (!isnan(accuracy[r]) &&
-            (best < 0 || accuracy[r] > accuracy[best] || (accuracy[r] == accuracy[best] && loss[r] < loss[best]))) {
-            best = r;
-        }
+        fbt_best_round_update(&best, (int64_t)index[r], accuracy[r], loss[r]);
     }
-    return best < 0 ? -1 : (int64_t)fbt_run_rounds_scalar(rounds, "", "index")[best];
+    return best.index;
 }
 
 static fbt_status read_best(hid_t file, fbt_run_rounds *rounds)

@@ -21,6 +21,7 @@ static fbt_status write_config(hid_t file, const fbt_run_header *header)
     FBT_TRY(fbt_run_file_group(file, "config", &group));
     FBT_TRY(fbt_hdf5_write_text(group, "given", header->config_given));
     FBT_TRY(fbt_hdf5_write_text(group, "resolved", header->config_resolved));
+    FBT_TRY(fbt_hdf5_write_text(group, "decides", header->config_decides));
 done:
     fbt_hdf5_close(group);
     return status;

@@ -104,8 +104,8 @@ static void tell_end(const session *s, int64_t last_round)
 {
     char how[64] = "finished with", best[48] = "";
     const char *then = s->stop == 0 ? "" : "; --resume goes on";
-    if (s->recorder.best_round >= 0) {
-        snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best_round);
+    if (s->recorder.best.index >= 0) {
+        snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best.index);
     }
     if (s->stop != 0 && s->told != NULL) {
         snprintf(how, sizeof how, "stopped by %s after", name_stop(s));
@@ -195,7 +195,7 @@ done:
 /* Rank 0 of a run that goes on: says so in the file on the disk, before its first round. */
 static fbt_status record_begin(session *s)
 {
-    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->past.last_round));
+    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->restored.last_round));
 }
 
 /* Round 0, or the state of the last round that is in the file. Collective. */
@@ -208,8 +208,8 @@ static fbt_status begin(session *s)
         FBT_TRY(fbt_federation_start(s->f, &row));
         return end_round(s, &row, start_s);
     }
-    FBT_TRY(fbt_federation_restore(s->f, s->e->past.checkpoint));
-    agree_to_stop(s, s->e->past.last_round);
+    FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint));
+    agree_to_stop(s, s->e->restored.last_round);
     FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_begin(s) : FBT_OK));
 done:
     return status;
@@ -220,7 +220,7 @@ static fbt_status run_rounds(session *s)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = &s->e->settings;
     fbt_round_row row;
-    int64_t round = s->e->resumed ? s->e->past.last_round : 0;
+    int64_t round = s->e->resumed ? s->e->restored.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
     while (round < fbt_experiment_last_round(s->e) && s->stop == 0) {
@@ -239,14 +239,14 @@ done:
 /* A resumed run on another kind of processor than its last rounds. */
 static void tell_other_machine(const session *s, const fbt_backend_info *info)
 {
-    const fbt_run_past *past = &s->e->past;
+    const fbt_run_restored *restored = &s->e->restored;
     if (s->records && s->e->resumed &&
-        (strcmp(past->instruction_set, info->isa) != 0 || strcmp(past->device, info->device) != 0)) {
+        (strcmp(restored->instruction_set, info->isa) != 0 || strcmp(restored->device, info->device) != 0)) {
         fbt_observer_note(
             s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
             "its last rounds were computed on %s (%s): the next may differ in their last bits from those of a run "
             "on one kind of processor",
-            past->device, past->instruction_set);
+            restored->device, restored->instruction_set);
     }
 }
 
@@ -268,7 +268,7 @@ static void tell_start(const session *s, const fbt_backend_info *info)
     }
     if (e->resumed) {
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
-                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->past.last_round,
+                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->restored.last_round,
                           settings->fed.rounds, settings->run.output);
     }
     tell_other_machine(s, info);
@@ -281,11 +281,11 @@ static fbt_status check_backend(const fbt_experiment *e)
     fbt_backend_info info;
     fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = info.types->name;
-    if (strcmp(precision, e->past.precision) != 0) {
+    if (strcmp(precision, e->restored.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "
                  "backend.precision to that, on a machine that has it",
-                 precision, e->settings.run.output, e->past.precision);
+                 precision, e->settings.run.output, e->restored.precision);
     }
 done:
     return status;
@@ -307,7 +307,7 @@ static fbt_status open_recorder(session *s)
                              sizeof *s->prompt));
     fbt_run_header_make(e, &text);
     if (e->resumed) {
-        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->past, &text.header));
+        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->restored, &text.header));
     } else {
         FBT_TRY(fbt_recorder_create(&s->recorder, settings->run.output, settings->run.overwrite, &text.header));
     }
@@ -349,7 +349,8 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     fbt_status status = FBT_OK;
     fbt_experiment *e = experiment;
     const bool first = fbt_comm_rank(e->comm) == 0;
-    session s = {.e = e, .records = first, .told = first ? e->plan->observer : NULL, .recorder = {.best_round = -1}};
+    session s = {
+        .e = e, .records = first, .told = first ? e->plan->observer : NULL, .recorder = {.best = FBT_NO_BEST_ROUND}};
     *interrupted = false;
     if (e->finished) {
         fbt_observer_note(s.told, FBT_RUN_EVENT_END, fbt_experiment_label(e),

@@ -65,9 +65,10 @@ void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset,
     fbt_evaluation_limits(&scores, settings->backend.batch_tokens, limits);
 }
 
-void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, fbt_model_limits *limits)
+void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, int64_t n_candidates,
+                         fbt_model_limits *limits)
 {
-    fbt_evaluation_size size = {.n_candidates = 1};
+    fbt_evaluation_size size = {.n_candidates = n_candidates};
     for (int64_t i = 0; i < n; i++) {
         add_sequence(&size, items[i].sequence.n_tokens + rows_in_front(settings));
     }

@@ -17,8 +17,9 @@ extern "C" {
 void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
                        const fbt_placement *placement, int rank, fbt_model_limits *limits);
 
-/* Scores of n items. */
-void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, fbt_model_limits *limits);
+/* Scores of n items under n_candidates prompts. */
+void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, int64_t n_candidates,
+                         fbt_model_limits *limits);
 
 #ifdef __cplusplus
 }

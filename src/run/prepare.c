@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/prompt_mode.h"
 #include "base/timer.h"
+#include "fed/protocol.h"
 #include "run/limits.h"
 
 #include <stdio.h>
@@ -27,21 +28,37 @@ static fbt_status join_given(const char *file_text, const fbt_experiment_plan *p
     return FBT_OK;
 }
 
+/* The settings as the plan gives them. recorded: those of the run that is gone on with, if they are known. */
+static fbt_status read_given(const fbt_experiment_plan *plan, const char *recorded, fbt_settings *settings,
+                             char **file_text)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_settings_defaults(settings));
+    if (recorded != NULL) {
+        FBT_TRY(fbt_settings_defaults_before(settings, recorded, plan->config_path));
+    }
+    if (plan->rerun_of != NULL) {
+        FBT_TRY(fbt_settings_read_recorded(settings, plan->config_text, plan->config_path));
+    } else if (plan->config_text != NULL) {
+        FBT_TRY(fbt_settings_read_text(settings, plan->config_text, plan->config_path));
+    } else {
+        FBT_TRY(fbt_settings_read_file(settings, plan->config_path, file_text));
+    }
+    for (int i = 0; i < plan->n_assignments; i++) {
+        FBT_TRY(fbt_settings_set(settings, plan->assignments[i]));
+    }
+done:
+    return status;
+}
+
 static fbt_status read_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     const fbt_experiment_plan *plan = e->plan;
     char *file_text = NULL;
-    FBT_TRY(fbt_settings_defaults(&e->settings));
-    if (plan->config_text != NULL) {
-        FBT_TRY(fbt_settings_read_text(&e->settings, plan->config_text, plan->config_path));
-    } else {
-        FBT_TRY(fbt_settings_read_file(&e->settings, plan->config_path, &file_text));
-    }
-    for (int i = 0; i < plan->n_assignments; i++) {
-        FBT_TRY(fbt_settings_set(&e->settings, plan->assignments[i]));
-    }
+    FBT_TRY(read_given(plan, NULL, &e->settings, &file_text));
     FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(fbt_protocol_check(&e->settings));
     FBT_TRY(join_given(file_text != NULL ? file_text : plan->config_text, plan, &e->config_given));
     FBT_TRY(fbt_settings_print(&e->settings, &e->config_resolved));
 done:
@@ -85,7 +102,7 @@ done:
 static fbt_status check_more_rounds(const fbt_experiment *e, const fbt_settings *before)
 {
     const fbt_settings *now = &e->settings;
-    if (e->past.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
+    if (e->restored.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
         before->fed.rounds % now->eval.every != 0) {
         return fbt_fail(FBT_ERR_CONFIG,
                         "fed.rounds cannot grow from %lld to %lld: %.300s has a score of round %lld, its last, "
@@ -101,7 +118,7 @@ static fbt_status check_settings(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_settings before = {0};
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_text(&before, e->past.config_resolved, e->settings.run.output));
+    FBT_TRY(fbt_settings_read_recorded(&before, e->restored.config_resolved, e->settings.run.output));
     FBT_TRY(fbt_settings_check_same(&e->settings, &before, e->settings.run.output));
     FBT_TRY(check_more_rounds(e, &before));
 done:
@@ -109,20 +126,41 @@ done:
     return status;
 }
 
+/* Rank 0: a run that was begun before there was some setting goes on with what it was then, unless that setting is
+ * given. */
+static fbt_status take_earlier_defaults(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_settings settings = {0};
+    char *file_text = NULL, *resolved = NULL;
+    FBT_TRY(read_given(e->plan, e->restored.config_resolved, &settings, &file_text));
+    FBT_TRY(fbt_settings_print(&settings, &resolved));
+    free(e->config_resolved);
+    e->config_resolved = resolved;
+    const fbt_settings old = e->settings;
+    e->settings = settings;
+    settings = old;
+done:
+    fbt_settings_clear(&settings);
+    free(file_text);
+    return status;
+}
+
 /* Rank 0: the run file that is there, if it can be gone on with. */
-static fbt_status open_past(fbt_experiment *e)
+static fbt_status open_restored(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *s = &e->settings;
-    FBT_TRY(fbt_run_file_open(s->run.output, &e->file, &e->past));
+    FBT_TRY(fbt_run_file_open(s->run.output, &e->file, &e->restored));
     if (e->file == NULL) {
         return FBT_OK;
     }
     e->resumed = true;
+    FBT_TRY(take_earlier_defaults(e));
     FBT_TRY(check_settings(e));
-    FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->past, s->run.output,
+    FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->restored, s->run.output,
                                   "to go on with it give the same, to start anew choose another run.output"));
-    e->finished = e->past.last_round >= fbt_experiment_last_round(e);
+    e->finished = e->restored.last_round >= fbt_experiment_last_round(e);
 done:
     return status;
 }
@@ -131,7 +169,7 @@ static fbt_status look_at_output(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     if (e->plan->resume) {
-        FBT_TRY(open_past(e));
+        FBT_TRY(open_restored(e));
     }
     if (!e->resumed) {
         FBT_TRY(fbt_run_file_check(e->settings.run.output, e->settings.run.overwrite));
@@ -151,19 +189,47 @@ const char *fbt_experiment_label(const fbt_experiment *experiment)
     return experiment->plan->label == NULL ? "run" : experiment->plan->label;
 }
 
+/* Rank 0's settings on every rank. Collective. */
+static fbt_status share_settings(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    const bool is_first = fbt_comm_rank(e->comm) == 0;
+    int64_t n_bytes = is_first ? (int64_t)strlen(e->config_resolved) + 1 : 0;
+    char *text = NULL;
+    fbt_comm_broadcast(e->comm, &n_bytes, sizeof n_bytes);
+    FBT_TRY(fbt_comm_agree(e->comm, fbt_memory_alloc(&text, n_bytes, 1)));
+    if (is_first) {
+        memcpy(text, e->config_resolved, (size_t)n_bytes);
+    }
+    fbt_comm_broadcast(e->comm, text, n_bytes);
+    if (!is_first) {
+        status = fbt_settings_read_text(&e->settings, text, e->plan->config_path);
+        free(e->config_resolved);
+        e->config_resolved = text;
+        text = NULL;
+    }
+    status = fbt_comm_agree(e->comm, status);
+done:
+    free(text);
+    return status;
+}
+
 /* Rank 0's look at the run file, and what all ranks need of it. Collective. */
-static fbt_status share_past(fbt_experiment *e)
+static fbt_status share_restored(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     if (fbt_comm_rank(e->comm) == 0) {
         status = look_at_output(e);
     }
     FBT_TRY(fbt_comm_agree(e->comm, status));
-    int64_t shared[3] = {e->resumed, e->finished, e->past.last_round};
+    int64_t shared[3] = {e->resumed, e->finished, e->restored.last_round};
     fbt_comm_broadcast(e->comm, shared, sizeof shared);
     e->resumed = shared[0] != 0;
     e->finished = shared[1] != 0;
-    e->past.last_round = shared[2];
+    e->restored.last_round = shared[2];
+    if (e->resumed) {
+        FBT_TRY(share_settings(e));
+    }
 done:
     return status;
 }
@@ -177,7 +243,7 @@ fbt_status fbt_experiment_open(const fbt_experiment_plan *plan, fbt_inputs *inpu
     FBT_TRY(fbt_comm_agree(comm, fbt_memory_alloc(&e, 1, sizeof *e)));
     *e = (fbt_experiment){.plan = plan, .inputs = inputs, .comm = comm, .start_s = fbt_timer_now_s()};
     FBT_TRY(fbt_comm_agree(comm, prepare_by_itself(e)));
-    FBT_TRY(share_past(e));
+    FBT_TRY(share_restored(e));
     *experiment = e;
     e = NULL;
 done:
@@ -191,7 +257,7 @@ void fbt_experiment_close(fbt_experiment *experiment)
         return;
     }
     fbt_run_file_free(experiment->file);
-    fbt_run_past_clear(&experiment->past);
+    fbt_run_restored_clear(&experiment->restored);
     fbt_partition_clear(&experiment->partition);
     fbt_placement_clear(&experiment->placement);
     fbt_settings_clear(&experiment->settings);
@@ -213,7 +279,7 @@ void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *
                                   .work = experiment->work,
                                   .resumed = experiment->resumed,
                                   .finished = experiment->finished,
-                                  .past_round = experiment->past.last_round};
+                                  .past_round = experiment->restored.last_round};
 }
 
 /* Collective. */

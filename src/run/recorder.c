@@ -1,48 +1,25 @@
 #include "run/recorder.h"
 
-#include <math.h>
-
 fbt_status fbt_recorder_create(fbt_recorder *recorder, const char *path, bool overwrite, const fbt_run_header *header)
 {
-    *recorder = (fbt_recorder){.best_round = -1};
+    *recorder = (fbt_recorder){.best = FBT_NO_BEST_ROUND};
     return fbt_run_file_create(path, overwrite, header, &recorder->file);
 }
 
-fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_past *past,
+fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_restored *restored,
                                  const fbt_run_header *header)
 {
-    *recorder = (fbt_recorder){.file = *file,
-                               .continues = true,
-                               .best_round = past->best_round,
-                               .best_accuracy = past->best_accuracy,
-                               .best_loss = past->best_loss};
+    *recorder = (fbt_recorder){.file = *file, .continues = true, .best = restored->best};
     *file = NULL;
     return fbt_run_file_continue(recorder->file, header);
-}
-
-/* Best on dev: largest accuracy, then smallest loss, then earliest. The test set has no say. */
-static bool is_best(const fbt_recorder *r, const fbt_round_row *row)
-{
-    if (isnan(row->dev_accuracy)) {
-        return false;
-    }
-    if (r->best_round < 0 || row->dev_accuracy > r->best_accuracy) {
-        return true;
-    }
-    return row->dev_accuracy == r->best_accuracy && row->dev_loss < r->best_loss;
 }
 
 /* What an earlier round was best with stays in the file as it is. */
 static fbt_status set_result(fbt_recorder *r, const fbt_recorder_round *round)
 {
     const fbt_round_row *row = round->row;
-    const bool best = is_best(r, row);
-    if (best) {
-        r->best_round = row->index;
-        r->best_accuracy = row->dev_accuracy;
-        r->best_loss = row->dev_loss;
-    }
-    return fbt_run_file_set_result(r->file, &(fbt_run_result){.best_round = r->best_round,
+    const bool best = fbt_best_round_update(&r->best, row->index, row->dev_accuracy, row->dev_loss);
+    return fbt_run_file_set_result(r->file, &(fbt_run_result){.best_round = r->best.index,
                                                               .last_round = row->index,
                                                               .best_z = best ? row->z : NULL,
                                                               .last_z = row->z,

@@ -6,26 +6,26 @@
 #include "base/status.h"
 #include "base/typed_array.h"
 #include "fed/round_row.h"
+#include "record/best_round.h"
 #include "record/run_file.h"
 
 #include <stdbool.h>
 
 /* Zero-initialise; fbt_recorder_create or fbt_recorder_continue; fbt_recorder_close, after a failure too. */
 typedef struct fbt_recorder {
-    fbt_run_file *file; /* owned, with its claim */
-    bool continues;     /* the run was on the disk before */
-    bool touched;       /* a commit was tried, and a file of this run is on the disk */
-    int64_t best_round; /* -1: none */
-    double best_accuracy, best_loss;
+    fbt_run_file *file;  /* owned, with its claim */
+    bool continues;      /* the run was on the disk before */
+    bool touched;        /* a commit was tried, and a file of this run is on the disk */
+    fbt_best_round best; /* on dev */
 } fbt_recorder;
 
 /* Begins a new run file at `path`, in memory; claims the path. Errors: FBT_ERR_IO (folder, claimed by another process,
  * a file is there and overwrite is false), with what to do. */
 fbt_status fbt_recorder_create(fbt_recorder *recorder, const char *path, bool overwrite, const fbt_run_header *header);
 
-/* Goes on with an opened run file, which stands where `past` says. Takes *file over and sets it to NULL, also on
+/* Goes on with an opened run file, which stands where `restored` says. Takes *file over and sets it to NULL, also on
  * failure. Errors: FBT_ERR_DATA (other shapes or samples than the header's). */
-fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_past *past,
+fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_restored *restored,
                                  const fbt_run_header *header);
 
 /* All that is recorded of a round. Borrowed. */
@@ -35,8 +35,7 @@ typedef struct fbt_recorder_round {
     const fbt_array *checkpoint; /* the server's state after the round */
 } fbt_recorder_round;
 
-/* Adds a round in memory, and makes it the best if it is: on dev, by largest accuracy, then smallest loss, then
- * earliest; the test set has no say. */
+/* Adds a round in memory, and makes it the best if it is (record/best_round.h). */
 fbt_status fbt_recorder_add(fbt_recorder *recorder, const fbt_recorder_round *round);
 
 /* Replaces the file on the disk. */

@@ -2,6 +2,7 @@
 
 #include "base/build_info.h"
 #include "fed/federation.h"
+#include "fed/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,14 +89,17 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
     fbt_backend_get_info(e->inputs->backend, &text->info);
     list_environment(e, text);
     list_inputs(e, text);
+    fbt_settings_list_decides(text->decides);
     text->header =
         (fbt_run_header){.config_given = e->config_given,
                          .config_resolved = e->config_resolved,
+                         .config_decides = text->decides,
                          .environment = text->environment.entries,
                          .inputs = text->inputs.entries,
                          .n_clients = s->fed.clients,
                          .dimension = s->cma.dimension,
                          .n_generations = s->fed.local_generations,
+                         .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
                          .n_labels = dataset->n_labels,
                          .label_words = (const char *const *)dataset->label_words,
                          .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(e->inputs->model)->n_hidden},

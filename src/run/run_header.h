@@ -17,6 +17,7 @@ typedef struct fbt_run_texts {
 typedef struct fbt_run_header_text {
     char ranks[FBT_RUN_NUMBER_BYTES], threads[FBT_RUN_NUMBER_BYTES], parameters[FBT_RUN_NUMBER_BYTES];
     fbt_backend_info info;
+    char decides[FBT_SETTINGS_DECIDES_BYTES];
     fbt_run_texts environment, inputs;
     fbt_run_header header;
 } fbt_run_header_text;

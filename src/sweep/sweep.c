@@ -2,6 +2,7 @@
 #include "sweep/sweep_internal.h"
 
 #include "base/memory.h"
+#include "fed/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,12 +120,12 @@ static fbt_status check_run(const fbt_sweep_spec *spec, const combination *c, co
     if (status == FBT_OK) {
         status = fbt_settings_check(&settings);
     }
+    if (status == FBT_OK) {
+        status = fbt_protocol_check(&settings);
+    }
     if (status == FBT_ERR_CONFIG) {
-        char reason[1024];
-        snprintf(reason, sizeof reason, "%s", fbt_error_message());
-        fbt_error_clear();
-        fbt_fail(status, "%.256s:%zu: the run %.200s cannot be: %s", spec->yaml->name, c->items[0]->line, run->axes,
-                 reason);
+        fbt_refail(status, "%.256s:%zu: the run %.200s cannot be: %s", spec->yaml->name, c->items[0]->line, run->axes,
+                   fbt_error_message());
     }
     run->evaluations = count_evaluations(&settings);
     for (int64_t i = 0; status == FBT_OK && i < sweep->n_axes; i++) {
@@ -298,8 +299,17 @@ done:
 
 fbt_status fbt_sweep_settings(const fbt_sweep *sweep, const fbt_sweep_run *run, fbt_settings *settings)
 {
+    return fbt_sweep_settings_after(sweep, run, NULL, settings);
+}
+
+fbt_status fbt_sweep_settings_after(const fbt_sweep *sweep, const fbt_sweep_run *run, const char *recorded,
+                                    fbt_settings *settings)
+{
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_settings_defaults(settings));
+    if (recorded != NULL) {
+        FBT_TRY(fbt_settings_defaults_before(settings, recorded, run->output));
+    }
     FBT_TRY(fbt_settings_read_text(settings, sweep->base_text, sweep->base_path));
     for (int i = 0; i < run->n_assignments; i++) {
         FBT_TRY(fbt_settings_set(settings, run->assignments[i]));

@@ -70,5 +70,8 @@ void fbt_sweep_clear(fbt_sweep *sweep);
 
 /* The settings of a run. Clear *settings also on failure. */
 fbt_status fbt_sweep_settings(const fbt_sweep *sweep, const fbt_sweep_run *run, fbt_settings *settings);
+/* The same for going on with a run whose file has recorded settings: fbt_settings_defaults_before. */
+fbt_status fbt_sweep_settings_after(const fbt_sweep *sweep, const fbt_sweep_run *run, const char *recorded,
+                                    fbt_settings *settings);
 
 #endif

@@ -33,7 +33,7 @@ static size_t write_item(const fbt_sweep_item *item, char *text, size_t n_bytes)
     for (; *value != '\0' && n + 1 < sizeof shown; value++) {
         bool plain =
             isascii((unsigned char)*value) && (isalnum((unsigned char)*value) || strchr("._+-", *value) != NULL);
-        shown[n++] = plain ? *value : '_';
+        shown[n++] = (char)(plain ? *value : '_');
     }
     shown[n] = '\0';
     return (size_t)snprintf(text, n_bytes, "%s=%s", strchr(item->option->key, '.') + 1, shown);

@@ -133,19 +133,12 @@ done:
 static fbt_status uniform(int64_t seed, const char *key, int64_t index, double *u)
 {
     fbt_status status = FBT_OK;
-    fbt_digest *digest = NULL;
     char text[160], hex[FBT_DIGEST_TEXT_BYTES];
-    int n = snprintf(text, sizeof text, "fedbpt sweep %lld %s %lld", (long long)seed, key, (long long)index);
-    FBT_TRY(fbt_digest_new(&digest));
-    FBT_TRY(fbt_digest_add(digest, text, (size_t)n));
-    status = fbt_digest_end(digest, hex);
-    digest = NULL;
-    if (status == FBT_OK) {
-        hex[16] = '\0';
-        *u = (double)(strtoull(hex, NULL, 16) >> 11) / 9007199254740992.0;
-    }
+    const int n = snprintf(text, sizeof text, "fedbpt sweep %lld %s %lld", (long long)seed, key, (long long)index);
+    FBT_TRY(fbt_digest_bytes(text, (size_t)n, hex));
+    hex[16] = '\0';
+    *u = (double)(strtoull(hex, NULL, 16) >> 11) / 9007199254740992.0;
 done:
-    fbt_digest_free(digest);
     return status;
 }
 

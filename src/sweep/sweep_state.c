@@ -64,32 +64,35 @@ static fbt_status read_note(const fbt_sweep_run *run, char **sentence)
 static fbt_status take_reason(fbt_sweep_standing *standing, fbt_sweep_state state)
 {
     standing->state = state;
-    fbt_status status = fbt_memory_strdup(&standing->reason, fbt_error_message());
-    fbt_error_clear();
-    return status;
+    return fbt_memory_strdup(&standing->reason, fbt_error_take());
 }
 
 /* What the run file says. */
-static fbt_status judge_file(const fbt_run_summary *summary, const fbt_settings *settings, fbt_sweep_standing *standing)
+static fbt_status judge_file(const fbt_sweep *sweep, const fbt_sweep_run *run, const fbt_run_summary *summary,
+                             fbt_sweep_standing *standing)
 {
     fbt_status status = FBT_OK;
-    fbt_settings before = {0};
+    fbt_settings before = {0}, now = {0};
     standing->last_round = summary->last_round;
     standing->best_round = summary->best_round;
     standing->dev_accuracy = summary->dev_accuracy;
     standing->test_accuracy = summary->test_accuracy;
-    standing->state = summary->last_round >= settings->fed.rounds ? FBT_SWEEP_FINISHED : FBT_SWEEP_INTERRUPTED;
+    standing->state = summary->last_round >= standing->n_rounds ? FBT_SWEEP_FINISHED : FBT_SWEEP_INTERRUPTED;
     status = fbt_settings_defaults(&before);
     if (status == FBT_OK) {
-        status = fbt_settings_read_text(&before, summary->config_resolved, settings->run.output);
+        status = fbt_settings_read_recorded(&before, summary->config_resolved, run->output);
     }
     if (status == FBT_OK) {
-        status = fbt_settings_check_same(settings, &before, settings->run.output);
+        status = fbt_sweep_settings_after(sweep, run, summary->config_resolved, &now);
+    }
+    if (status == FBT_OK) {
+        status = fbt_settings_check_same(&now, &before, now.run.output);
     }
     if (status == FBT_ERR_CONFIG) {
         status = take_reason(standing, FBT_SWEEP_OTHER);
     }
     fbt_settings_clear(&before);
+    fbt_settings_clear(&now);
     return status;
 }
 
@@ -122,7 +125,7 @@ fbt_status fbt_sweep_look(const fbt_sweep *sweep, const fbt_sweep_run *run, bool
     }
     FBT_TRY(status);
     if (summary.exists && standing->reason == NULL) {
-        FBT_TRY(judge_file(&summary, &settings, standing));
+        FBT_TRY(judge_file(sweep, run, &summary, standing));
     }
     if (standing->state == FBT_SWEEP_TO_DO || standing->state == FBT_SWEEP_INTERRUPTED) {
         FBT_TRY(read_note(run, &standing->reason));

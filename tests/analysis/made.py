@@ -39,6 +39,7 @@ class Made:
     scores: dict[str, list[float]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    decides: str | None = None  # /config's attribute; files of earlier versions have none
     label_words: list[str] | None = None  # recorded in /inputs, one a label
 
     @property
@@ -72,6 +73,8 @@ def write(path: Path, made: Made | None = None) -> Path:
                           wall_time_s=12.5)
         config = file.create_group("config")
         config.attrs["given"], config.attrs["resolved"] = "# given\n", yaml_text(settings)
+        if made.decides is not None:
+            config.attrs["decides"] = made.decides
         environment = {"ranks": "2", "device": "made", "precision": "fp32", "backend": "cpu"} | made.environment
         file.create_group("environment").attrs.update(environment)
         inputs = {"model": str(settings["model.path"]), "data": str(settings["data.path"]), "task": made.task, "template": "{text} {mask}",

@@ -130,14 +130,15 @@ def test_pins() -> None:
     """The package asks for the versions that the checkout's environment has."""
     project = tomllib.loads((ROOT / "analysis" / "pyproject.toml").read_text())["project"]
     pinned = {line.split("#")[0].strip() for line in (ROOT / "jobs" / "requirements.txt").read_text().splitlines()}
-    assert len(project["dependencies"]) == 6 and set(project["dependencies"]) <= pinned
+    assert len(project["dependencies"]) == 8 and set(project["dependencies"]) <= pinned
     assert project["scripts"]["fedbpt-analysis"] == "fedbpt_analysis.cli:main"
 
 
 def test_what_is_installed() -> None:
-    """Pages need their style and script, type checkers need py.typed."""
+    """Pages need their templates, style and script, type checkers need py.typed."""
     package = Path(fedbpt_analysis.__file__).parent
     assert (package / "py.typed").exists()
-    assert {path.name for path in (package / "assets").iterdir()} == {"page.css", "page.html", "sort.js"}
+    assert {path.name for path in (package / "templates").iterdir()} == {
+        "comparison.html", "page.css", "page.html", "parts.html", "report.html", "sort.js", "table.html"}
     for name in fedbpt_analysis.__all__:
         assert getattr(fedbpt_analysis, name)

@@ -57,6 +57,36 @@ def test_axes_and_means(grid: Path) -> None:
         assert table.loc[("nvflare", 5), f"test_accuracy_best_{name}"] == pytest.approx(end)
 
 
+def test_what_decides_nothing_is_no_axis(tmp_path: Path) -> None:
+    """By what the files say: here of cma.sigma that it decides nothing, of run.max_seconds that it decides numbers."""
+    for n in range(2):
+        values = {"cma.sigma": 1 + n, "run.max_seconds": n, "run.seed": 1}
+        made.write(tmp_path / f"{n}.h5", Made(values, decides="cma.sigma: nothing\nrun.output: nothing\n"))
+    assert compare([tmp_path]).axes.names == ("run.max_seconds",)
+    for n in range(2):  # without a word of theirs: as it was
+        made.write(tmp_path / f"{n}.h5", Made({"cma.sigma": 1 + n, "run.max_seconds": n, "run.seed": 1}))
+    assert compare([tmp_path]).axes.names == ("cma.sigma",)
+
+
+@pytest.mark.parametrize(("digests", "axes_found"), [(("a", "a"), ()), (("a", "b"), ("data.path",)), (("", ""), ("data.path",))])
+def test_an_input_is_what_it_holds(digests: tuple[str, str], axes_found: tuple[str, ...], tmp_path: Path) -> None:
+    """Data that has moved is the same data, and a run on it a second one of the same settings; unless nobody knows what it held."""
+    for n, digest in enumerate(digests):
+        inputs = {"data_sha256": digest} if digest else {}
+        made.write(tmp_path / f"{n}.h5", Made({"data.path": f"{n}/data.h5"}, inputs=inputs, created=f"2026-01-0{n + 1}"))
+    comparison = compare([tmp_path])
+    assert comparison.axes.names == axes_found
+    assert len(comparison.runs) == (2 if axes_found else 1)
+
+
+def test_a_precision_is_what_it_came_to(tmp_path: Path) -> None:
+    """`auto` that came to bf16 is bf16; on machines where it comes to two precisions, there are two."""
+    for n, (precision, outcome) in enumerate([("auto", "bf16"), ("bf16", "bf16"), ("auto", "fp32")]):
+        made.write(tmp_path / f"{n}.h5", Made({"backend.precision": precision, "run.seed": n}, environment={"precision": outcome}))
+    comparison = compare([tmp_path])
+    assert comparison.axes.names == ("backend.precision",) and list(comparison.runs["backend.precision"]) == ["bf16", "bf16", "fp32"]
+
+
 def test_paired_differences_lose_the_seeds_noise(grid: Path) -> None:
     """Seeds shift all settings alike, so that paired differences have no spread; the missing cell pairs with nothing."""
     pairs = compare([grid]).pairs("cma.population").set_index(["value", "less"])

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROGRAM
+from fedbpt_analysis import frame as frame_module
 from fedbpt_analysis import schema, settings
 from made import Made
 
@@ -221,6 +222,17 @@ def test_settings_text() -> None:
     for bad in ("[1, 2]", "a: 1", "a: [", ""):
         with pytest.raises(ValueError, match="settings"):
             settings.parse(bad)
+
+
+def test_what_settings_decide(real: Path, tmp_path: Path) -> None:
+    """A file says what its settings decide; what is taken for files that do not say it is what the program says of the same settings.
+    Broken by an option whose word changes in src/config/options.c alone."""
+    theirs = fa.open_run(real).decides
+    assert settings.DECIDES_EARLIER.items() <= theirs.items()
+    assert set(theirs.values()) == {"nothing", "content", "length", "input", "outcome"}
+    assert {name for name, what in theirs.items() if what == "input"} == set(frame_module.INPUTS)
+    assert fa.open_run(made.write(tmp_path / "old.h5")).decides == settings.DECIDES_EARLIER
+    assert fa.open_run(made.write(tmp_path / "new.h5", Made(decides="cma.sigma: nothing\n"))).decides == {"cma.sigma": "nothing"}
 
 
 def test_collect(real: Path, tmp_path: Path) -> None:

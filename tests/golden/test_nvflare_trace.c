@@ -107,15 +107,14 @@ fbt_status __wrap_fbt_scoring_finish(fbt_scoring *scoring)
     return FBT_OK;
 }
 
-static void expect_uploads(const fbt_uploads *uploads)
+static void expect_uploads(const fbt_messages *up)
 {
-    for (int64_t k = 0; k < uploads->n_participants; k++) {
-        const json_t *client = client_of(k), *last = generation_of(k, uploads->n_generations - 1);
-        trace_expect_vector(client, "mean", uploads->mean + k * uploads->dimension, uploads->dimension);
-        trace_expect_vector(client, "step_sizes", uploads->step_size + k * uploads->n_generations,
-                            uploads->n_generations);
-        trace_expect_number(last, "step_size", uploads->step_size_end[k]);
-        trace_expect_number(client, "fitness", uploads->fitness[k]);
+    for (int64_t k = 0; k < up->n; k++) {
+        const json_t *client = client_of(k), *last = generation_of(k, replay.n_generations - 1);
+        trace_expect_vector(client, "mean", fbt_messages_at(up, "mean", k), replay.d);
+        trace_expect_vector(client, "step_sizes", fbt_messages_at(up, "step_size", k), replay.n_generations);
+        trace_expect_number(last, "step_size", *fbt_messages_at(up, "step_size_end", k));
+        trace_expect_number(client, "fitness", *fbt_messages_at(up, "fitness", k));
     }
 }
 
@@ -123,45 +122,44 @@ static void expect_server(fbt_server *server)
 {
     const int64_t d = replay.d;
     const json_t *round = replay.round;
+    fbt_cma *cma = fbt_optimiser_cma_of(server->optimiser);
     double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION], diagonal[TRACE_MAX_DIMENSION];
     trace_expect_number(round, "server_step_size", replay.server_step_size);
-    trace_expect_vector(round, "server_mean", fbt_cma_mean(server->cma), d);
-    trace_expect_number(round, "server_step_size_after", fbt_cma_step_size(server->cma));
-    trace_expect_vector(round, "path_sigma", fbt_cma_path_sigma(server->cma), d);
-    trace_expect_vector(round, "path_c", fbt_cma_path_c(server->cma), d);
-    assert_int_equal(fbt_cma_covariance_diagonal(server->cma, diagonal), FBT_OK);
-    assert_int_equal(fbt_cma_covariance_full(server->cma, covariance), FBT_OK);
+    trace_expect_vector(round, "server_mean", fbt_cma_mean(cma), d);
+    trace_expect_number(round, "server_step_size_after", fbt_cma_step_size(cma));
+    trace_expect_vector(round, "path_sigma", fbt_cma_path_sigma(cma), d);
+    trace_expect_vector(round, "path_c", fbt_cma_path_c(cma), d);
+    assert_int_equal(fbt_cma_covariance_diagonal(cma, diagonal), FBT_OK);
+    assert_int_equal(fbt_cma_covariance_full(cma, covariance), FBT_OK);
     trace_expect_vector(round, "covariance_diagonal", diagonal, d);
     trace_expect_vector(round, "covariance_first_row", covariance, d);
     trace_expect_number(round, "next_step_size", server->step_size_local);
 }
 
-static void replay_round(const fbt_round_context *context, fbt_server *server, fbt_uploads *uploads)
+static void replay_round(fbt_round *round)
 {
-    trace_expect_vector(replay.round, "mean", fbt_cma_mean(server->cma), replay.d);
-    trace_expect_number(replay.round, "step_size", server->step_size_local);
+    trace_expect_vector(replay.round, "mean", fbt_optimiser_mean(round->server->optimiser), replay.d);
+    trace_expect_number(replay.round, "step_size", round->server->step_size_local);
     replay.n_asked = replay.n_scored = 0;
-    assert_int_equal(fbt_protocol_nvflare.round(context, server, uploads), FBT_OK);
-    assert_int_equal(replay.n_asked, replay.n_clients * replay.population * uploads->n_generations);
-    expect_uploads(uploads);
-    expect_server(server);
+    assert_int_equal(fbt_protocol_round(&fbt_protocol_nvflare, round), FBT_OK);
+    assert_int_equal(replay.n_asked, replay.n_clients * replay.population * replay.n_generations);
+    expect_uploads(round->up);
+    expect_server(round->server);
 }
 
 /* The server as the protocol makes it, but for pycma's start slightly off the identity. */
 static void make_server(const fbt_settings *settings, const json_t *run, fbt_server *server)
 {
-    const double zero[TRACE_MAX_DIMENSION] = {0};
     double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION] = {0}, diagonal[TRACE_MAX_DIMENSION];
-    fbt_cma_options options;
+    fbt_optimiser_options options;
     fbt_protocol_nvflare.server_options(settings, replay.n_clients, &options);
-    assert_int_equal(options.mirrored, json_is_true(trace_member(run, "mirrored_server")));
-    assert_int_equal(fbt_cma_new(&options, zero, settings->cma.sigma, &server->cma), FBT_OK);
-    server->step_size_local = settings->cma.sigma;
+    assert_int_equal(options.cma.mirrored, json_is_true(trace_member(run, "mirrored_server")));
+    assert_int_equal(fbt_server_init(server, &options, settings->cma.sigma), FBT_OK);
     trace_vector(trace_member(run, "start_covariance_diagonal"), replay.d, diagonal);
     for (int64_t i = 0; i < replay.d; i++) {
         covariance[i * replay.d + i] = diagonal[i];
     }
-    assert_int_equal(fbt_cma_set_covariance(server->cma, covariance), FBT_OK);
+    assert_int_equal(fbt_cma_set_covariance(fbt_optimiser_cma_of(server->optimiser), covariance), FBT_OK);
 }
 
 static fbt_settings settings_of(const json_t *run)
@@ -170,6 +168,7 @@ static fbt_settings settings_of(const json_t *run)
     settings.fed.clients = trace_integer(run, "clients");
     settings.fed.local_generations = trace_integer(run, "generations");
     settings.fed.participation = 1;
+    settings.fed.wire = FBT_WIRE_FLOAT64;
     settings.cma.population = trace_integer(run, "population");
     settings.cma.dimension = trace_integer(run, "dimension");
     settings.cma.sigma = 1;
@@ -185,8 +184,9 @@ static void replay_run(const json_t *run, const fbt_comm *world)
     fbt_client clients[TRACE_MAX_POPULATION] = {0};
     int64_t ids[TRACE_MAX_POPULATION];
     double n_samples[TRACE_MAX_POPULATION], phase_s[FBT_N_PHASES] = {0};
-    fbt_server server;
-    fbt_uploads uploads = {0};
+    fbt_server server = {0};
+    fbt_schema schema_up, schema_down;
+    fbt_messages up = {0}, down = {0};
     gsl_rng *rng;
     size_t r;
     replay.d = settings.cma.dimension;
@@ -199,26 +199,31 @@ static void replay_run(const json_t *run, const fbt_comm *world)
         n_samples[k] = 1;
     }
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
-    assert_int_equal(fbt_uploads_init(&uploads, replay.n_clients, replay.d, settings.fed.local_generations), FBT_OK);
+    fbt_protocol_schemas(&fbt_protocol_nvflare, &settings, &schema_up, &schema_down);
+    assert_int_equal(fbt_messages_init(&up, &schema_up, FBT_WIRE_FLOAT64, replay.n_clients), FBT_OK);
+    assert_int_equal(fbt_messages_init(&down, &schema_down, FBT_WIRE_FLOAT64, 1), FBT_OK);
     make_server(&settings, run, &server);
     json_array_foreach(trace_member(run, "rounds"), r, replay.round)
     {
-        replay_round(&(fbt_round_context){.settings = &settings,
-                                          .world = world,
-                                          .fills_slots = true,
-                                          .clients = clients,
-                                          .n_clients = replay.n_clients,
-                                          .participants = ids,
-                                          .n_participants = replay.n_clients,
-                                          .n_samples = n_samples,
-                                          .slot_of = ids,
-                                          .round = (uint32_t)r + 1,
-                                          .rng = rng,
-                                          .phase_s = phase_s},
-                     &server, &uploads);
+        replay_round(&(fbt_round){.settings = &settings,
+                                  .world = world,
+                                  .fills_slots = true,
+                                  .clients = clients,
+                                  .n_clients = replay.n_clients,
+                                  .participants = ids,
+                                  .n_participants = replay.n_clients,
+                                  .n_samples = n_samples,
+                                  .slot_of = ids,
+                                  .number = (uint32_t)r + 1,
+                                  .rng = rng,
+                                  .phase_s = phase_s,
+                                  .server = &server,
+                                  .up = &up,
+                                  .down = &down});
     }
-    fbt_cma_free(server.cma);
-    fbt_uploads_clear(&uploads);
+    fbt_server_clear(&server);
+    fbt_messages_clear(&up);
+    fbt_messages_clear(&down);
     gsl_rng_free(rng);
 }
 

@@ -47,7 +47,8 @@ def test_every_package_has_a_tag(shell):
     assert sorted(listed) == sorted(lines) and len(set(lines)) == len(lines)
     assert shell("fbt_packages cuda").stdout.split() == ["g++"]
     assert shell("fbt_packages tests").stdout.split() == [
-        *("libboost-context-dev", "libcmocka-dev", "gcovr", "clang-14", "libclang-rt-14-dev", "libomp-14-dev", "clang-format", "shellcheck"),
+        *("libboost-context-dev", "libcmocka-dev", "gcovr", "clang-14", "libclang-rt-14-dev", "libomp-14-dev", "clang-format",
+          "clang-tidy-14", "cppcheck", "shellcheck"),
         *("slurm-wlm", "munge"),
     ]
 

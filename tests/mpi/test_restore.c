@@ -34,6 +34,7 @@ enum { N_CASES = sizeof cases / sizeof cases[0] };
 typedef struct kept {
     fbt_array arrays[MAX_ARRAYS];
     void *values[MAX_ARRAYS];
+    char names[MAX_ARRAYS][64];
 } kept;
 
 static void keep(fbt_federation *federation, kept *k)
@@ -46,6 +47,9 @@ static void keep(fbt_federation *federation, kept *k)
         memcpy(k->values[i], arrays[i].values, (size_t)arrays[i].n_values * FBT_ARRAY_VALUE_BYTES);
         k->arrays[i] = arrays[i];
         k->arrays[i].values = k->values[i];
+        snprintf(k->names[i], sizeof k->names[i], "%s", arrays[i].name);
+        k->arrays[i].name = k->names[i];
+        k->arrays[i].long_name = NULL;
     }
 }
 

@@ -26,44 +26,68 @@ static void expect(double got, double expected)
 
 enum { M = 4, D = 3, I = 2 };
 
+static fbt_settings settings_by_hand(void)
+{
+    fbt_settings settings = {0};
+    settings.fed.wire = FBT_WIRE_FLOAT64;
+    settings.fed.local_generations = I;
+    settings.cma.dimension = D;
+    settings.cma.population = 5;
+    return settings;
+}
+
 /* Fitness ranks: client 1, 3, 0, 2. */
-static void make_uploads(fbt_uploads *uploads)
+static void make_uploads(fbt_messages *up)
 {
     const double fitness[M] = {3, 1, 4, 2};
-    assert_int_equal(fbt_uploads_init(uploads, M, D, I), FBT_OK);
-    memcpy(uploads->fitness, fitness, sizeof fitness);
+    const fbt_settings settings = settings_by_hand();
+    fbt_schema schema = {0};
+    fbt_local_search_up_ranked(&settings, &schema);
+    assert_int_equal(fbt_messages_init(up, &schema, FBT_WIRE_FLOAT64, M), FBT_OK);
+    memcpy(fbt_messages_field(up, "fitness"), fitness, sizeof fitness);
     for (int64_t i = 0; i < M * I; i++) {
-        uploads->step_size[i] = 1 + 0.25 * (double)i; /* client k: 1 + k/2, 1.25 + k/2 */
+        fbt_messages_field(up, "step_size")[i] = 1 + 0.25 * (double)i; /* client k: 1 + k/2, 1.25 + k/2 */
     }
     for (int64_t i = 0; i < M * D; i++) {
-        uploads->mean[i] = sin((double)i);
+        fbt_messages_field(up, "mean")[i] = sin((double)i);
     }
 }
 
-static fbt_cma *server_of(const fbt_protocol *protocol)
+static fbt_server server_of(const fbt_protocol *protocol)
 {
-    fbt_settings settings = {0};
-    const double zero[D] = {0};
-    fbt_cma_options options;
-    fbt_cma *cma;
-    settings.cma.dimension = D;
-    settings.cma.population = 5;
+    const fbt_settings settings = settings_by_hand();
+    fbt_optimiser_options options;
+    fbt_server server = {0};
     protocol->server_options(&settings, M, &options);
-    assert_int_equal(fbt_cma_new(&options, zero, 1, &cma), FBT_OK);
-    return cma;
+    assert_int_equal(fbt_server_init(&server, &options, 1), FBT_OK);
+    server.step_size_local = 7;
+    return server;
+}
+
+static fbt_status aggregate(const fbt_protocol *protocol, fbt_server *server, fbt_messages *up)
+{
+    const fbt_settings settings = settings_by_hand();
+    return protocol->aggregate(&(fbt_round){.settings = &settings, .n_participants = M, .server = server, .up = up});
+}
+
+static int64_t n_parents_of(const fbt_server *server)
+{
+    return fbt_cma_parameters_of(fbt_optimiser_cma_of(server->optimiser))->mu;
 }
 
 /* The server that was told by the protocol is the one told by hand with step size `expected`. */
-static void expect_told(fbt_cma *told, const fbt_protocol *protocol, const fbt_uploads *uploads, double expected)
+static void expect_told(const fbt_server *told, const fbt_protocol *protocol, const fbt_messages *up, double expected)
 {
-    fbt_cma *hand = server_of(protocol);
-    assert_int_equal(fbt_cma_set_step_size(hand, expected), FBT_OK);
-    assert_int_equal(fbt_cma_tell_foreign(hand, M, uploads->mean, uploads->fitness, NULL), FBT_OK);
-    expect(fbt_cma_step_size(told), fbt_cma_step_size(hand));
+    fbt_server hand = server_of(protocol);
+    fbt_cma *cma = fbt_optimiser_cma_of(hand.optimiser);
+    assert_int_equal(fbt_cma_set_step_size(cma, expected), FBT_OK);
+    assert_int_equal(
+        fbt_cma_tell_foreign(cma, M, fbt_messages_field(up, "mean"), fbt_messages_field(up, "fitness"), NULL), FBT_OK);
+    expect(fbt_optimiser_step_size(told->optimiser), fbt_cma_step_size(cma));
     for (int64_t i = 0; i < D; i++) {
-        expect(fbt_cma_mean(told)[i], fbt_cma_mean(hand)[i]);
+        expect(fbt_optimiser_mean(told->optimiser)[i], fbt_cma_mean(cma)[i]);
     }
-    fbt_cma_free(hand);
+    fbt_server_clear(&hand);
 }
 
 /* Best half: clients 1 and 3, so sigma' = 2 sqrt((1.5^2 + 1.75^2 + 2.5^2 + 2.75^2) / (2 * 5)). Broken by the worst
@@ -71,15 +95,15 @@ static void expect_told(fbt_cma *told, const fbt_protocol *protocol, const fbt_u
 static void paper_update(void **state)
 {
     (void)state;
-    fbt_uploads uploads;
-    fbt_server server = {server_of(&fbt_protocol_paper), 7};
-    make_uploads(&uploads);
-    assert_int_equal(fbt_cma_parameters_of(server.cma)->mu, M / 2);
-    assert_int_equal(fbt_paper_aggregate(&server, &uploads, 5), FBT_OK);
-    expect_told(server.cma, &fbt_protocol_paper, &uploads, 2 * sqrt((2.25 + 3.0625 + 6.25 + 7.5625) / 10));
-    expect(server.step_size_local, fbt_cma_step_size(server.cma));
-    fbt_uploads_clear(&uploads);
-    fbt_cma_free(server.cma);
+    fbt_messages up;
+    fbt_server server = server_of(&fbt_protocol_paper);
+    make_uploads(&up);
+    assert_int_equal(n_parents_of(&server), M / 2);
+    assert_int_equal(aggregate(&fbt_protocol_paper, &server, &up), FBT_OK);
+    expect_told(&server, &fbt_protocol_paper, &up, 2 * sqrt((2.25 + 3.0625 + 6.25 + 7.5625) / 10));
+    expect(server.step_size_local, fbt_optimiser_step_size(server.optimiser));
+    fbt_messages_clear(&up);
+    fbt_server_clear(&server);
 }
 
 /* With equal fitness the best half is clients 0 and 1: as many as there are parents, and the optimiser's own order.
@@ -87,16 +111,16 @@ static void paper_update(void **state)
 static void paper_ties(void **state)
 {
     (void)state;
-    fbt_uploads uploads;
-    fbt_server server = {server_of(&fbt_protocol_paper), 7};
-    make_uploads(&uploads);
+    fbt_messages up;
+    fbt_server server = server_of(&fbt_protocol_paper);
+    make_uploads(&up);
     for (int64_t k = 0; k < M; k++) {
-        uploads.fitness[k] = 1;
+        fbt_messages_field(&up, "fitness")[k] = 1;
     }
-    assert_int_equal(fbt_paper_aggregate(&server, &uploads, 5), FBT_OK);
-    expect_told(server.cma, &fbt_protocol_paper, &uploads, 2 * sqrt((1 + 1.5625 + 2.25 + 3.0625) / 10));
-    fbt_uploads_clear(&uploads);
-    fbt_cma_free(server.cma);
+    assert_int_equal(aggregate(&fbt_protocol_paper, &server, &up), FBT_OK);
+    expect_told(&server, &fbt_protocol_paper, &up, 2 * sqrt((1 + 1.5625 + 2.25 + 3.0625) / 10));
+    fbt_messages_clear(&up);
+    fbt_server_clear(&server);
 }
 
 /* sigma' = sqrt(sum of all / (4 * 2)); the clients' 7 is multiplied by what the tell did to it. Broken by the best
@@ -105,18 +129,18 @@ static void nvflare_update(void **state)
 {
     (void)state;
     double sum = 0;
-    fbt_uploads uploads;
-    fbt_server server = {server_of(&fbt_protocol_nvflare), 7};
-    make_uploads(&uploads);
+    fbt_messages up;
+    fbt_server server = server_of(&fbt_protocol_nvflare);
+    make_uploads(&up);
     for (int64_t i = 0; i < M * I; i++) {
-        sum += uploads.step_size[i] * uploads.step_size[i];
+        sum += pow(fbt_messages_field(&up, "step_size")[i], 2);
     }
-    assert_int_equal(fbt_cma_parameters_of(server.cma)->mu, M);
-    assert_int_equal(fbt_nvflare_aggregate(&server, &uploads, 2), FBT_OK);
-    expect_told(server.cma, &fbt_protocol_nvflare, &uploads, sqrt(sum / 8));
-    expect(server.step_size_local, 7 * fbt_cma_step_size(server.cma) / sqrt(sum / 8));
-    fbt_uploads_clear(&uploads);
-    fbt_cma_free(server.cma);
+    assert_int_equal(n_parents_of(&server), M);
+    assert_int_equal(aggregate(&fbt_protocol_nvflare, &server, &up), FBT_OK);
+    expect_told(&server, &fbt_protocol_nvflare, &up, sqrt(sum / 8));
+    expect(server.step_size_local, 7 * fbt_optimiser_step_size(server.optimiser) / sqrt(sum / 8));
+    fbt_messages_clear(&up);
+    fbt_server_clear(&server);
 }
 
 /* ---- Whole rounds ---- */
@@ -207,9 +231,11 @@ static void expect_vector(const double *got, const double *expected, int64_t n)
 static void expect_searches(alone *a, uint32_t round, fbt_cma *server, double step_size_local, fbt_cma **locals)
 {
     const fbt_settings *s = &a->problem.settings;
+    fbt_optimiser_options search;
     fbt_cma_options options;
     double step_size[MAX_POPULATION];
-    fbt_local_search_options(s, &options);
+    fbt_local_search_options(s, &search);
+    fbt_optimiser_cma_options(&search, &options);
     for (int64_t k = 0; k < s->fed.clients; k++) {
         assert_int_equal(fbt_cma_new(&options, fbt_cma_mean(server), step_size_local, &locals[k]), FBT_OK);
         assert_int_equal(fbt_cma_restart_from(locals[k], server, step_size_local), FBT_OK);
@@ -246,9 +272,11 @@ static fbt_cma *first_server(const alone *a, const fbt_protocol *protocol)
 {
     const double zero[MAX_DIMENSION] = {0};
     const fbt_settings *s = &a->problem.settings;
+    fbt_optimiser_options search;
     fbt_cma_options options;
     fbt_cma *server;
-    protocol->server_options(s, s->fed.clients, &options);
+    protocol->server_options(s, s->fed.clients, &search);
+    fbt_optimiser_cma_options(&search, &options);
     assert_int_equal(fbt_cma_new(&options, zero, s->cma.sigma, &server), FBT_OK);
     return server;
 }
@@ -259,7 +287,9 @@ static void check_fedavg(const char *covariance, const fbt_comm *world)
 {
     alone a;
     fbt_cma *locals[MAX_CLIENTS];
-    start(&a, (const char *const[]){"fed.protocol=fedavg-bbt", "cma.constants=pycma", covariance, NULL}, world);
+    start(&a,
+          (const char *const[]){"fed.protocol=fedavg-bbt", "fed.wire=float64", "cma.constants=pycma", covariance, NULL},
+          world);
     const fbt_settings *s = &a.problem.settings;
     fbt_cma *server = first_server(&a, &fbt_protocol_fedavg_bbt);
     double step_size = s->cma.sigma;
@@ -290,7 +320,7 @@ static void check_streams(const char *client_seeds, const fbt_comm *world)
 {
     alone a;
     fbt_cma *locals[MAX_CLIENTS];
-    start(&a, (const char *const[]){"fed.protocol=nvflare", client_seeds, NULL}, world);
+    start(&a, (const char *const[]){"fed.protocol=nvflare", "fed.wire=float64", client_seeds, NULL}, world);
     fbt_cma *server = first_server(&a, &fbt_protocol_nvflare);
     assert_int_equal(fbt_federation_round(a.federation, 1, true, &a.row), FBT_OK);
     expect_searches(&a, 1, server, a.problem.settings.cma.sigma, locals);
@@ -307,14 +337,21 @@ static void client_streams(void **state)
     check_streams("fed.client_seeds=shared", *state);
 }
 
+/* A number as it arrives. */
+static double sent(const fbt_settings *s, double value)
+{
+    return s->fed.wire == FBT_WIRE_FLOAT32 ? (double)(float)value : value;
+}
+
 /* One plain CMA-ES on the weighted objective, bit for bit; two sizes of client. Broken by anything that is not shared
- * by all, by unweighted means (6 samples of 4 clients are 2, 2, 1 and 1), by a restart each round. */
-static void synchronous(void **state)
+ * by all, by unweighted means (6 samples of 4 clients are 2, 2, 1 and 1), by a restart each round,
+ * by losses that are not rounded on their way up, or their means on their way down. */
+static void check_synchronous(const char *wire, const fbt_comm *world)
 {
     alone a;
     double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
     gsl_rng *rng;
-    start(&a, (const char *const[]){"fed.protocol=synchronous", "data.shots=2", NULL}, *state);
+    start(&a, (const char *const[]){"fed.protocol=synchronous", wire, "data.shots=2", NULL}, world);
     const fbt_settings *s = &a.problem.settings;
     const int64_t d = s->cma.dimension, n = s->cma.population;
     fbt_cma *cma = first_server(&a, &fbt_protocol_synchronous);
@@ -331,8 +368,9 @@ static void synchronous(void **state)
                 assert_int_equal(fbt_cma_ask(cma, c, rng, x + c * d), FBT_OK);
                 fitness[c] = 0;
                 for (int64_t k = 0; k < s->fed.clients; k++) {
-                    fitness[c] += share_of(&a.problem, k) * loss_of(&a.problem, k, x + c * d);
+                    fitness[c] += share_of(&a.problem, k) * sent(s, loss_of(&a.problem, k, x + c * d));
                 }
+                fitness[c] = sent(s, fitness[c]);
             }
             assert_int_equal(fbt_cma_tell(cma, n, x, fitness), FBT_OK);
         }
@@ -344,6 +382,12 @@ static void synchronous(void **state)
     fbt_cma_free(cma);
     gsl_rng_free(rng);
     stop(&a);
+}
+
+static void synchronous(void **state)
+{
+    check_synchronous("fed.wire=float64", *state);
+    check_synchronous("fed.wire=float32", *state);
 }
 
 /* ---- Behaviour ---- */

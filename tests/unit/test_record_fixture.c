@@ -38,6 +38,8 @@ void fixture_init(fixture *f)
     f->offsets[2] = 4;
     f->offsets[3] = FIX_SAMPLES;
     f->header = (fbt_run_header){.config_given = "fed:\n  clients: 3\n",
+                                 .value_bytes = 4,
+                                 .config_decides = "run.output: nothing\n",
                                  .config_resolved = "fed:\n  clients: 3\n  rounds: 5\n",
                                  .environment = environment,
                                  .inputs = inputs,

@@ -145,6 +145,7 @@ static void what_is_known_before_is_recorded(void **state)
     assert_true(H5Aexists_by_name(file, "/", "wall_time_s", H5P_DEFAULT) > 0);
     assert_string_equal(text_attribute(file, "config", "given"), f.header.config_given);
     assert_string_equal(text_attribute(file, "config", "resolved"), f.header.config_resolved);
+    assert_string_equal(text_attribute(file, "config", "decides"), f.header.config_decides);
     assert_string_equal(text_attribute(file, "environment", "hosts"), "nodeA");
     assert_string_equal(text_attribute(file, "inputs", "model"), "m\xc3\xbc");
     int64_t values[FIX_SAMPLES];

@@ -1,6 +1,6 @@
 /* What `fedbpt run --dry-run` prints. */
-#ifndef FBT_CLI_DESCRIBE_H
-#define FBT_CLI_DESCRIBE_H
+#ifndef FBT_CLI_DRY_RUN_H
+#define FBT_CLI_DRY_RUN_H
 
 #include "run/experiment.h"
 

@@ -1,27 +1,29 @@
-/* Inside fedbpt bench: what is asked for and what was measured. */
-#ifndef FBT_CLI_BENCH_H
-#define FBT_CLI_BENCH_H
+/* Times a population batch, samples x candidates x copies sequences of random words, beside the best large matrix
+ * product and the best copy of memory that the backend's libraries make. */
+#ifndef FBT_RUN_TIMING_H
+#define FBT_RUN_TIMING_H
 
+#include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 
-#include <jansson.h>
-#include <stdbool.h>
 #include <stdint.h>
 
-typedef struct fbt_bench_arguments {
+/* What is timed. Borrowed during the call. */
+typedef struct fbt_timing_plan {
     const char *model; /* folder, or NULL: */
-    const char *shape; /* random weights   */
+    const char *shape; /* random weights of a named shape (fbt_model_named_shape) */
     const char *backend;
-    const char *precision; /* NULL: all that the backend has */
-    const char *readout;   /* NULL: embedding for minilm-l6, else mask */
+    const char *precision;
+    fbt_readout readout;
     fbt_prompt_mode mode;
-    int64_t threads, samples, candidates, copies, length, prompt_tokens, repeats;
-    bool json;
-} fbt_bench_arguments;
+    int64_t threads; /* 0: all processors that this process may use */
+    int64_t samples, candidates, copies, length, prompt_tokens;
+    int64_t repeats; /* at least 1 */
+} fbt_timing_plan;
 
-/* Times of one precision. */
-typedef struct fbt_bench_result {
+/* Zero-initialise; fbt_timing_clear. */
+typedef struct fbt_timing_result {
     fbt_backend_info info;
     fbt_model_shape shape;
     int64_t n_parameters, n_sequences, n_rows;
@@ -37,11 +39,10 @@ typedef struct fbt_bench_result {
     int64_t peak_size[3]; /* n_rows, n_out, n_in of that product      */
     int n_peak_sizes;     /* of the list of products there is time for so many */
     double copy_rate;     /* bytes read and written per second of the best copy */
-} fbt_bench_result;
+} fbt_timing_result;
 
-void fbt_bench_print(const fbt_bench_arguments *a, const fbt_bench_result *m);
-
-/* The same as JSON, the caller's. */
-json_t *fbt_bench_describe(const fbt_bench_arguments *a, const fbt_bench_result *m);
+/* Opens backend and model, measures and closes them. Rank-local. Errors: the backend's and the model's. */
+fbt_status fbt_timing_measure(const fbt_timing_plan *plan, fbt_timing_result *result);
+void fbt_timing_clear(fbt_timing_result *result);
 
 #endif

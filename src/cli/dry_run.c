@@ -1,4 +1,4 @@
-#include "cli/describe.h"
+#include "cli/dry_run.h"
 
 #include "fed/protocol.h"
 
@@ -78,10 +78,11 @@ static void describe_idle(const fbt_experiment_view *v)
 static void describe_run(const fbt_experiment_view *v)
 {
     const fbt_settings *s = v->settings;
-    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
     const fbt_partition *p = v->partition;
     double tokens = 0;
     double copies = s->perturb.rate > 0 ? 2 : 1;
+    int64_t bytes_up, bytes_down;
+    fbt_protocol_bytes(s, &bytes_up, &bytes_down);
     for (int64_t k = 0; k < s->fed.clients; k++) {
         tokens += (double)v->work[k];
     }
@@ -96,9 +97,9 @@ static void describe_run(const fbt_experiment_view *v)
            (long long)p->n_dev, (long long)v->dataset->test.n_samples);
     describe_clients(v);
     printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
-           "%lld floats up and %lld down per client\n",
+           "%lld bytes up and %lld down per client\n",
            (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
-           (long long)protocol->floats_up(s), (long long)protocol->floats_down(s));
+           (long long)bytes_up, (long long)bytes_down);
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
     if (v->finished) {

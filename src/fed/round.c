@@ -1,0 +1,109 @@
+/* A round of any protocol: what the clients do, the one exchange between ranks, the server's update. */
+#include "fed/protocol.h"
+
+#include "base/timer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Sends what this rank's clients have put into their slots; the slots of others become zeros, to be summed. */
+static fbt_status send_own(fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    for (int64_t slot = 0; slot < round->n_participants; slot++) {
+        bool is_own = false;
+        for (int64_t i = 0; i < round->n_clients && round->fills_slots; i++) {
+            is_own = is_own || round->slot_of[round->clients[i].id] == slot;
+        }
+        if (is_own) {
+            FBT_TRY(fbt_messages_send(round->up, slot));
+        } else {
+            fbt_messages_erase(round->up, slot);
+        }
+    }
+done:
+    return status;
+}
+
+/* The participants' values of one field, added up in their order. One after the other, so that memory stays at one of
+ * them and the order of the additions is fixed. A rank that fails goes on with zeros and says so at the end. */
+static fbt_status sum_field(const fbt_protocol *protocol, fbt_round *round, void *state, const fbt_field *field)
+{
+    fbt_status status = FBT_OK;
+    fbt_messages *up = round->up;
+    double *sum = fbt_messages_field(up, field->name), *one = up->summand;
+    memset(sum, 0, (size_t)field->count * sizeof *sum);
+    for (int64_t slot = 0; slot < round->n_participants; slot++) {
+        memset(one, 0, (size_t)field->count * sizeof *one);
+        for (int64_t i = 0; i < round->n_clients && round->fills_slots && status == FBT_OK; i++) {
+            if (round->slot_of[round->clients[i].id] == slot) {
+                status = protocol->clients->summand(round, state, slot, field, one);
+                status = status == FBT_OK ? fbt_messages_send_field(up, field, one) : status;
+            }
+        }
+        fbt_comm_sum(round->world, one, field->count);
+        for (int64_t i = 0; i < field->count; i++) {
+            sum[i] += one[i];
+        }
+    }
+    return fbt_comm_agree(round->world, status);
+}
+
+/* Every participant's message to every rank: each slot has one contributor, so that the sum is exact. step: how the
+ * clients' work ended here. Collective. */
+static fbt_status exchange(const fbt_protocol *protocol, fbt_round *round, void *state, fbt_status step)
+{
+    fbt_status status = step;
+    const double start_s = fbt_timer_now_s();
+    if (status == FBT_OK) {
+        status = send_own(round);
+    }
+    FBT_TRY(fbt_comm_agree(round->world, status));
+    fbt_comm_sum(round->world, round->up->values, round->up->n_exchanged);
+    for (int f = 0; f < round->up->schema.n_fields; f++) {
+        if (round->up->schema.fields[f].use == FBT_FIELD_SUMMED) {
+            FBT_TRY(sum_field(protocol, round, state, &round->up->schema.fields[f]));
+        }
+    }
+done:
+    round->phase_s[FBT_PHASE_EXCHANGE] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+fbt_status fbt_round_send_down(fbt_round *round)
+{
+    const int64_t n_before = round->down->n_bytes;
+    const fbt_status status = fbt_messages_send(round->down, 0);
+    const int64_t n_sent = round->down->n_bytes - n_before;
+    round->down->n_bytes = n_before + round->n_participants * n_sent; /* the same bytes to each */
+    return status;
+}
+
+/* Adds the time of something that this rank does by itself. */
+static fbt_status timed(fbt_round *round, double start_s, fbt_status status)
+{
+    round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    const fbt_client_work *clients = protocol->clients;
+    const int64_t n_exchanges = clients->n_exchanges(round->settings);
+    void *state = NULL;
+    round->up->n_bytes = round->down->n_bytes = 0;
+    status = timed(round, fbt_timer_now_s(), clients->begin(round, &state));
+    FBT_TRY(fbt_comm_agree(round->world, status));
+    for (int64_t e = 0; e < n_exchanges; e++) {
+        FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
+        status = timed(round, fbt_timer_now_s(), protocol->aggregate(round));
+        FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
+    }
+    if (clients->end != NULL) {
+        clients->end(round, state);
+    }
+done:
+    clients->free(state);
+    return status;
+}

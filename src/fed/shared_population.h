@@ -1,0 +1,15 @@
+/* Clients that score the server's own candidates: all the same ones, which each makes for itself from the shared seed.
+ * One exchange a generation, I of them a round. */
+#ifndef FBT_FED_SHARED_POPULATION_H
+#define FBT_FED_SHARED_POPULATION_H
+
+#include "fed/protocol.h"
+
+/* Its message down is `fitness` [lambda]: what the server has made of the participants' losses, with which they update
+ * their copies of its optimiser. round->population are the candidates. */
+extern const fbt_client_work fbt_shared_population;
+
+/* The participants' message: `losses` [lambda], each candidate's; and what is recorded. */
+void fbt_shared_population_up(const fbt_settings *settings, fbt_schema *schema);
+
+#endif
