@@ -47,7 +47,7 @@ static int64_t take_count(const fbt_cli_option *o, const char *value, const stru
     return number;
 }
 
-void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state)
+static void take_assignment(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state)
 {
     if (assignments->n == FBT_CLI_MAX_ASSIGNMENTS) {
         argp_error(state, "more than %d --set", FBT_CLI_MAX_ASSIGNMENTS);
@@ -72,7 +72,7 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
         *(int64_t *)field = take_count(o, value, state);
         break;
     case FBT_CLI_ASSIGN:
-        fbt_cli_assign(field, value, state);
+        take_assignment(field, value, state);
         break;
     case FBT_CLI_PRINT:
         o->print();

@@ -24,9 +24,6 @@ typedef struct fbt_cli_assignments {
     int n;
 } fbt_cli_assignments;
 
-/* Appends one, which is borrowed; too many is a usage error, which ends the program. */
-void fbt_cli_assign(fbt_cli_assignments *assignments, const char *value, const struct argp_state *state);
-
 /* What an option does with its field. */
 typedef enum fbt_cli_kind {
     FBT_CLI_FLAG,   /* bool: true                                                    */

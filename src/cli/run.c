@@ -33,12 +33,9 @@ static const fbt_cli_option options[] = {
 
 static void check(void *given, const struct argp_state *state)
 {
-    arguments *a = given;
+    const arguments *a = given;
     if (a->overwrite && a->resume) {
         argp_error(state, "--overwrite and --resume exclude each other");
-    }
-    if (a->overwrite) {
-        fbt_cli_assign(&a->assignments, "run.overwrite=true", state);
     }
 }
 

@@ -17,7 +17,7 @@ static int64_t rank_of(const double *fitness, int64_t n, int64_t k)
 {
     int64_t rank = 0;
     for (int64_t i = 0; i < n; i++) {
-        rank += fitness[i] < fitness[k] || (fitness[i] == fitness[k] && i < k);
+        rank += fitness[i] < fitness[k] || (i < k && fitness[i] == fitness[k]);
     }
     return rank;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,7 +195,7 @@ static fbt_status make_room(fbt_hdf5_bytes *image, int64_t n_bytes)
     image->bytes = malloc((size_t)capacity);
     image->capacity = image->bytes == NULL ? 0 : capacity;
     if (image->bytes == NULL) {
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a copy of the file of %lld bytes", (long long)n_bytes);
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a copy of the file of %" PRId64 " bytes", n_bytes);
     }
     return FBT_OK;
 }
@@ -346,7 +347,7 @@ static fbt_status read_number(hid_t object, const char *name, H5T_class_t class,
     int64_t n = 0;
     FBT_TRY(open_attribute(object, name, class, &attribute, &type, &n));
     if (n != 1) {
-        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %lld values instead of one", name, (long long)n);
+        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %" PRId64 " values instead of one", name, n);
     }
     FBT_HDF5(H5Aread(attribute, memory_type, value), "attribute %s cannot be read", name);
 done:
@@ -442,7 +443,7 @@ fbt_status fbt_hdf5_read_text(hid_t object, const char *name, char **text)
     *text = NULL;
     FBT_TRY(fbt_hdf5_read_texts(object, name, &texts, &n));
     if (n != 1) {
-        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %lld texts instead of one", name, (long long)n);
+        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %" PRId64 " texts instead of one", name, n);
     }
     *text = texts[0];
     texts[0] = NULL;
@@ -561,8 +562,8 @@ fbt_status fbt_hdf5_count(hid_t dataset, const char *name, int64_t *n)
     }
     if (__builtin_mul_overflow(*n, H5Tget_size(type), &n_bytes) || n_bytes > limit) {
         FBT_FAIL(FBT_ERR_IO,
-                 "%.200s claims %lld values, more than a file of %llu bytes of them can hold; it is damaged", name,
-                 (long long)*n, (unsigned long long)stored);
+                 "%.200s claims %" PRId64 " values, more than a file of %llu bytes of them can hold; it is damaged",
+                 name, *n, (unsigned long long)stored);
     }
 done:
     fbt_hdf5_close(list);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "record/run_rounds.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,8 +63,8 @@ static fbt_status read_rounds(hid_t file, fbt_run_restored *restored)
         }
     }
     if (restored->best.index != rounds.best_round) {
-        FBT_FAIL(FBT_ERR_DATA, "the best round, %lld, is none of its rounds: the file is damaged",
-                 (long long)rounds.best_round);
+        FBT_FAIL(FBT_ERR_DATA, "the best round, %" PRId64 ", is none of its rounds: the file is damaged",
+                 rounds.best_round);
     }
 done:
     fbt_run_rounds_clear(&rounds);

@@ -6,6 +6,7 @@
 #include "record/run_rounds.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -73,8 +74,9 @@ static fbt_status read_checkpoint(hid_t file, fbt_run_restored *restored)
     FBT_HDF5(group = H5Gopen2(file, "checkpoint", H5P_DEFAULT), "group checkpoint is missing");
     FBT_TRY(fbt_hdf5_read_int(group, "round", &round));
     if (round != restored->last_round) {
-        FBT_FAIL(FBT_ERR_DATA, "the checkpoint is of round %lld, but the last round is %lld: the file is damaged",
-                 (long long)round, (long long)restored->last_round);
+        FBT_FAIL(FBT_ERR_DATA,
+                 "the checkpoint is of round %" PRId64 ", but the last round is %" PRId64 ": the file is damaged",
+                 round, restored->last_round);
     }
     FBT_HDF5(H5Gget_info(group, &info), "group checkpoint is damaged");
     FBT_TRY(fbt_memory_alloc(&restored->checkpoint, (int64_t)info.nlinks + 1, sizeof *restored->checkpoint));

@@ -8,6 +8,7 @@
 #include "fed/protocol.h"
 #include "run/limits.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,10 +106,10 @@ static fbt_status check_more_rounds(const fbt_experiment *e, const fbt_settings 
     if (e->restored.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
         before->fed.rounds % now->eval.every != 0) {
         return fbt_fail(FBT_ERR_CONFIG,
-                        "fed.rounds cannot grow from %lld to %lld: %.300s has a score of round %lld, its last, "
-                        "which a longer run with eval.every %lld would not have",
-                        (long long)before->fed.rounds, (long long)now->fed.rounds, now->run.output,
-                        (long long)before->fed.rounds, (long long)now->eval.every);
+                        "fed.rounds cannot grow from %" PRId64 " to %" PRId64 ": %.300s has a score of round %" PRId64
+                        ", its last, "
+                        "which a longer run with eval.every %" PRId64 " would not have",
+                        before->fed.rounds, now->fed.rounds, now->run.output, before->fed.rounds, now->eval.every);
     }
     return FBT_OK;
 }

@@ -114,8 +114,8 @@ static fbt_status check_settings(const job *j, const fbt_settings *now, const fb
     FBT_TRY(fbt_settings_find_difference(now, before, &d));
     if (d.key == NULL && now->fed.rounds != before->fed.rounds) {
         d.key = "fed.rounds";
-        snprintf(d.now, sizeof d.now, "%lld", (long long)now->fed.rounds);
-        snprintf(d.before, sizeof d.before, "%lld", (long long)before->fed.rounds);
+        snprintf(d.now, sizeof d.now, "%" PRId64, now->fed.rounds);
+        snprintf(d.before, sizeof d.before, "%" PRId64, before->fed.rounds);
     }
     if (d.key == NULL && strcmp(precision, "auto") != 0 && strcmp(precision, j->restored.precision) != 0) {
         d.key = "backend.precision";
@@ -238,11 +238,12 @@ static fbt_status tell_difference(const job *j)
     }
     const char *changes = changes_at(j, d.round);
     if (d.position >= 0) {
-        snprintf(position, sizeof position, "[%lld]", (long long)d.position);
+        snprintf(position, sizeof position, "[%" PRId64 "]", d.position);
     }
     FBT_FAIL(FBT_ERR_NUMERIC,
-             "%.200s is not %.200s again: round %lld is the first that differs (%s%s is %.17g, it was %.17g)%s%.300s",
-             j->output, j->p->run, (long long)d.round, d.column, position, d.values[1], d.values[0],
+             "%.200s is not %.200s again: round %" PRId64
+             " is the first that differs (%s%s is %.17g, it was %.17g)%s%.300s",
+             j->output, j->p->run, d.round, d.column, position, d.values[1], d.values[0],
              changes == NULL      ? ""
              : changes[0] == '\0' ? "; program version, libraries and processor are those recorded"
                                   : "; it was made with ",
@@ -277,8 +278,9 @@ static fbt_status check_prepared(const job *j, const fbt_experiment *e, fbt_inpu
                                   "a rerun needs the same; --set model.path or data.path tells where they are"));
     if (view.resumed && view.past_round > j->last_round) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%.300s has %lld rounds, more than the %lld of %.300s: it is no rerun of it; choose another --output",
-                 j->output, (long long)view.past_round, (long long)j->last_round, j->p->run);
+                 "%.300s has %" PRId64 " rounds, more than the %" PRId64
+                 " of %.300s: it is no rerun of it; choose another --output",
+                 j->output, view.past_round, j->last_round, j->p->run);
     }
     fbt_observer_note(j->p->observer, FBT_RUN_EVENT_NOTE, LABEL, "rounds 0 to %" PRId64 " of %s again, into %s",
                       j->last_round, j->p->run, j->output);

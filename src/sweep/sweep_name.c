@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,7 @@ static void write_readable(const fbt_sweep_item *const *items, int64_t n_items, 
         }
     }
     if (n_left_out > 0) {
-        snprintf(name + used, READABLE_BYTES - used, ",+%lld", (long long)n_left_out);
+        snprintf(name + used, READABLE_BYTES - used, ",+%" PRId64, n_left_out);
     }
 }
 

@@ -11,7 +11,7 @@ import pytest
 import toy
 from conftest import CMAKE, Copy
 
-STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdio.h"}
+STANDARD = {f"{name}.h" for name in ("math", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string")}
 ROUND = re.compile(r"round (\d+): train loss (\S+), accuracy (\S+), (\d+) bytes up")
 
 
