@@ -233,7 +233,7 @@ static int setup(void **state)
     f = (fixture){.b = {.ops = &ops,
                         .info = {.name = "fake",
                                  .types = fbt_types_find("fp32"),
-                                 .n_lanes = 1,
+                                 .n_streams = 1,
                                  .size_multiple = 8,
                                  .max_dim = 1024,
                                  .max_head_dim = 64}},
@@ -697,7 +697,9 @@ static void unknown_names_are_refused(void **state)
     fbt_error_clear();
     options.precision = "tf32";
     assert_int_equal(fbt_backend_open(&options, &b), FBT_ERR_CONFIG);
-    assert_non_null(strstr(fbt_error_message(), "which backend.name cpu does not have"));
+    assert_string_equal(fbt_error_message(),
+                        "backend.precision is tf32, which backend.name cpu does not have (cuda does): "
+                        "set it to auto, fp32 or bf16");
     fbt_error_clear();
     options.n_threads = -1;
     assert_int_equal(fbt_backend_open(&options, &b), FBT_ERR_ARG);
