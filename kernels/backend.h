@@ -1,19 +1,21 @@
 /* The contract between the model and whatever computes it: memory, and the operations of a transformer's forward pass.
  *
- * A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and one
- * thread of control. Promises that every backend keeps, checked by tests/conformance:
+ * The functions below are one interface above all backends (interface.c, operations.c): arguments are checked there,
+ * once. A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and
+ * one thread of control. Promises that every backend keeps, checked by tests/conformance:
  *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for
- * any number of threads. No reduction's order depends on the number of rows, sequences or threads.
+ *     any number of threads. No reduction's order depends on the number of rows, sequences or threads.
  *   - fp32 accumulation; normalisation, softmax, loss and readout in fp32 whatever the precision.
  *   - Operations are asynchronous: they are queued in call order on the current stream and may return before they ran;
- * only .sync waits. An error of a queued operation is reported by its own call or by the stream's next .sync.
+ *     only fbt_stream_sync waits. An error of a queued operation is reported by its own call or by the stream's next
+ *     sync.
  *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
  *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
  *     memory.
  *
- * Shapes are row-major. "Activation type" is types->activations of the backend or, for
- * the operands of a matrix, of the matrix. Sizes must be at least 1 unless said
- * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
+ * Shapes are row-major. "Activation type" is types->activations of the backend or, for the operands of a matrix, of the
+ * matrix. Sizes must be at least 1 unless said otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does
+ * nothing.
  */
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H

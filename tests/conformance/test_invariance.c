@@ -111,7 +111,7 @@ static void linear_does_not_depend_on_the_batch(void **state)
 enum { N_SEQUENCES = 7, N_HEADS = 2, HEAD_DIM = 32, WIDTH = N_HEADS * HEAD_DIM, N_TOKENS = 50, N_OUTPUTS = 5 };
 static const int32_t sequence_lengths[N_SEQUENCES] = {1, 17, 71, 4, 64, 33, 22};
 
-/* What a forward graph does to sequences: embedding, attention (all queries and one), normalisation, pooling. */
+/* What a forward pass does to sequences: embedding, attention (all queries and one), normalisation, pooling. */
 typedef struct sequence_net {
     fbt_embedding e;
     fbt_matrix *qkv;

@@ -102,7 +102,7 @@ static void large_writes_arrive(void **state)
     assert_memory_equal(sent, got, N_ITEMS * sizeof *sent);
 }
 
-/* Events come in the order in which they were queued, and within the time that the host saw graph. Broken by marks set
+/* Events come in the order in which they were queued, and within the time that the host saw pass. Broken by events set
  * when they are queued, or by a unit other than the second. */
 static void events_are_in_order(void **state)
 {
