@@ -1,186 +1,128 @@
-/* The smallest program on libfedbpt: opens a model folder and a data set, scores a population of soft prompts, and
- * makes three rounds of a federated search. Start it alone or under mpirun; the numbers are the same.
+/* A small program on libfedbpt: reads the settings of a study, scores a population of soft prompts on its dev samples,
+ * and runs three rounds of its protocol. Start it alone or under mpirun; the numbers are the same.
  *
  *   cc minimal.c $(pkg-config --cflags --libs fedbpt) -o minimal
- *   mpirun -n 2 ./minimal models/all-MiniLM-L6-v2 datasets/bbc-headlines.h5 prompt.mode=input prompt.tokens=10
+ *   mpirun -n 2 ./minimal configs/quickstart.yaml run.output=/tmp/minimal.h5
  *
- * What follows the two paths are settings, as `fedbpt run --options` lists them. */
-#include "fed/evaluator.h"
-#include "fed/federation.h"
-#include "run/inputs.h"
-#include "run/limits.h"
+ * What follows the configuration are settings, as `fedbpt run --options` lists them. */
+#include "run/experiment.h"
+#include "run/scoring.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { N_CANDIDATES = 4, N_ROUNDS = 3 };
+enum { N_CANDIDATES = 4, MAX_ASSIGNMENTS = 64 };
 
-/* What is open. Zero before it is; clear() takes it back in any state. */
+/* Called on the first rank as a run goes on. What does not fail needs no status. */
+static void tell(void *user, const fbt_run_event *event)
+{
+    (void)user;
+    if (event->kind == FBT_RUN_EVENT_ROUND) {
+        printf("round %lld: train loss %.6f, accuracy %.4f, %lld bytes up\n", (long long)event->row->index,
+               event->row->train_loss, event->row->train_accuracy, (long long)event->row->bytes_up);
+    }
+}
+
+static const fbt_run_observer observer = {.tell = tell};
+
+/* What is open. The plan is borrowed by the experiment, the assignments by the plan. */
 typedef struct study {
-    fbt_comm *world;
-    fbt_settings settings;
-    fbt_inputs inputs; /* data set, backend and model */
-    fbt_partition partition;
-    fbt_placement placement;
-    fbt_evaluator *evaluator;
-    fbt_federation *federation;
+    const char *assignments[MAX_ASSIGNMENTS];
+    fbt_experiment_plan plan;
+    fbt_inputs inputs; /* data set, backend and model; kept open for all that uses them */
+    fbt_experiment *experiment;
 } study;
 
-/* Settings: the defaults, both paths, and what the command line changes. */
-static fbt_status read_settings(study *s, char **argv)
+/* The configuration and what the command line changes of it; three rounds, whatever it says. */
+static fbt_status open_study(study *s, int argc, char **argv, const fbt_comm *world)
 {
-    fbt_status status = FBT_OK;
-    char assignment[4200];
-    FBT_TRY(fbt_settings_defaults(&s->settings));
-    snprintf(assignment, sizeof assignment, "model.path=%s", argv[1]);
-    FBT_TRY(fbt_settings_set(&s->settings, assignment));
-    snprintf(assignment, sizeof assignment, "data.path=%s", argv[2]);
-    FBT_TRY(fbt_settings_set(&s->settings, assignment));
-    for (char **argument = argv + 3; *argument != NULL; argument++) {
-        FBT_TRY(fbt_settings_set(&s->settings, *argument));
+    int n = 0;
+    if (argc > MAX_ASSIGNMENTS) {
+        return fbt_fail(FBT_ERR_USAGE, "%d settings are too many: put them into %s", argc - 2, argv[1]);
     }
-    FBT_TRY(fbt_settings_check(&s->settings));
-done: /* FBT_TRY comes here when a call fails; fbt_error_message() says why */
-    return status;
+    for (int i = 2; i < argc; i++) {
+        s->assignments[n++] = argv[i];
+    }
+    s->assignments[n++] = "fed.rounds=3";
+    s->plan.config_path = argv[1];
+    s->plan.assignments = s->assignments;
+    s->plan.n_assignments = n;
+    s->plan.observer = &observer;
+    return fbt_experiment_open(&s->plan, &s->inputs, world, &s->experiment);
 }
 
-/* Deals the samples out to the clients, and the clients to the ranks. */
-static fbt_status deal_out(study *s)
+/* Candidates z: [N_CANDIDATES, d]: the start, z = 0, and others at random. A prompt is A z, A drawn from run.seed. */
+static void draw_population(double *z, int64_t d)
 {
-    fbt_status status = FBT_OK;
-    const int64_t n_clients = s->settings.fed.clients;
-    int64_t *work = calloc((size_t)n_clients, sizeof *work);
-    if (work == NULL) {
-        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: %lld clients", (long long)n_clients);
-    }
-    FBT_TRY(fbt_inputs_partition(&s->inputs, &s->settings, &s->partition));
-    for (int64_t k = 0; k < n_clients; k++) {
-        work[k] = s->partition.sample_offsets[k + 1] - s->partition.sample_offsets[k];
-    }
-    FBT_TRY(fbt_placement_make(n_clients, work, fbt_comm_size(s->world), &s->placement));
-done:
-    free(work);
-    return status;
-}
-
-/* Every rank reads the same and comes to the same; then all open the model together. */
-static fbt_status open_study(study *s, char **argv)
-{
-    fbt_status status = FBT_OK;
-    fbt_model_limits limits;
-    FBT_TRY(fbt_comm_agree(s->world, read_settings(s, argv)));
-    FBT_TRY(fbt_comm_agree(s->world, fbt_inputs_open_dataset(&s->inputs, &s->settings)));
-    FBT_TRY(fbt_comm_agree(s->world, fbt_inputs_check(&s->inputs, &s->settings)));
-    FBT_TRY(fbt_comm_agree(s->world, deal_out(s)));
-    fbt_limits_of_run(&s->settings, &s->inputs.dataset, &s->partition, &s->placement, fbt_comm_rank(s->world), &limits);
-    FBT_TRY(fbt_inputs_open_model(&s->inputs, &s->settings, &limits, NULL, s->world));
-done:
-    return status;
-}
-
-/* Items to score: the dev samples under each candidate, one candidate after the other. */
-static void list_items(const study *s, fbt_item *items)
-{
-    const fbt_partition *p = &s->partition;
-    for (int64_t i = 0; i < N_CANDIDATES * p->n_dev; i++) {
-        items[i] = fbt_item_of(p->dev_split, p->dev_index[i % p->n_dev]);
-        items[i].candidate = (int32_t)(i / p->n_dev);
-    }
-}
-
-/* Scores a population z: [N_CANDIDATES, d], the first at the start (z = 0) and the others at random. The ranks share
- * the work. */
-static fbt_status evaluate_population(study *s)
-{
-    fbt_status status = FBT_OK;
-    const size_t d = (size_t)s->settings.cma.dimension, n_dev = (size_t)s->partition.n_dev;
-    double *z = calloc(N_CANDIDATES * d, sizeof *z);
-    fbt_item *items = calloc(N_CANDIDATES * n_dev, sizeof *items);
-    double *losses = calloc(N_CANDIDATES * n_dev, sizeof *losses);
-    if (z == NULL || items == NULL || losses == NULL) {
-        FBT_FAIL(FBT_ERR_MEMORY, "out of memory: a population of %d candidates", N_CANDIDATES);
-    }
     srand48(1);
-    for (size_t i = d; i < N_CANDIDATES * d; i++) {
-        z[i] = 2 * drand48() - 1;
+    for (int64_t i = 0; i < N_CANDIDATES * d; i++) {
+        z[i] = i < d ? 0 : 2 * drand48() - 1;
     }
-    list_items(s, items);
-    const fbt_evaluation evaluation = {.items = items,
-                                       .n_items = (int64_t)(N_CANDIDATES * n_dev),
-                                       .z = z,
-                                       .n_candidates = N_CANDIDATES,
-                                       .d = (int64_t)d,
-                                       .share = s->world,
-                                       .scores.losses = losses};
-    FBT_TRY(fbt_evaluator_new(s->inputs.model, (fbt_loss)s->settings.objective.loss, s->settings.backend.batch_tokens,
-                              &s->evaluator));
-    FBT_TRY(fbt_evaluator_run(s->evaluator, &evaluation));
-    for (size_t c = 0; c < N_CANDIDATES && fbt_comm_rank(s->world) == 0; c++) {
+}
+
+static void print_losses(const double *losses, int64_t n_dev)
+{
+    for (int c = 0; c < N_CANDIDATES; c++) {
         double sum = 0;
-        for (size_t i = 0; i < n_dev; i++) {
+        for (int64_t i = 0; i < n_dev; i++) {
             sum += losses[c * n_dev + i];
         }
-        printf("candidate %zu: dev loss %.6f\n", c, sum / (double)n_dev);
+        printf("candidate %d: dev loss %.6f\n", c, sum / (double)n_dev);
     }
-done:
-    free(z);
-    free(items);
-    free(losses);
-    return status;
 }
 
-/* The protocol that fed.protocol names: round 0 scores the start, the others search. */
-static fbt_status run_rounds(study *s)
+/* Collective: the ranks share the work, and all get the scores. Opens the model, which the run then finds open. */
+static fbt_status score_population(study *s, const fbt_comm *world)
 {
     fbt_status status = FBT_OK;
-    fbt_round_row row;
-    const fbt_federation_parts parts = {.settings = &s->settings,
-                                        .dataset = &s->inputs.dataset,
-                                        .partition = &s->partition,
-                                        .placement = &s->placement,
-                                        .world = s->world,
-                                        .model = s->inputs.model};
-    FBT_TRY(fbt_federation_new(&parts, &s->federation));
-    for (uint32_t round = 0; round <= N_ROUNDS; round++) {
-        FBT_TRY(round == 0 ? fbt_federation_start(s->federation, &row)
-                           : fbt_federation_round(s->federation, round, true, &row));
-        if (fbt_comm_rank(s->world) == 0) {
-            printf("round %u: train loss %.6f, accuracy %.4f, %lld bytes up\n", round, row.train_loss,
-                   row.train_accuracy, (long long)row.bytes_up);
-        }
+    fbt_experiment_view view;
+    fbt_experiment_look(s->experiment, &view);
+    const fbt_partition *p = view.partition;
+    const int64_t d = view.settings->cma.dimension;
+    double *z = calloc((size_t)(N_CANDIDATES * d), sizeof *z);
+    double *losses = calloc((size_t)(N_CANDIDATES * p->n_dev), sizeof *losses);
+    fbt_item *items = calloc((size_t)p->n_dev, sizeof *items);
+    if (z == NULL || losses == NULL || items == NULL) {
+        status = fbt_fail(FBT_ERR_MEMORY, "out of memory: a population of %d candidates", N_CANDIDATES);
     }
-done:
+    FBT_TRY(fbt_comm_agree(world, status)); /* no rank waits for one that has failed */
+    draw_population(z, d);
+    for (int64_t i = 0; i < p->n_dev; i++) {
+        items[i] = fbt_item_of(p->dev_split, p->dev_index[i]);
+    }
+    const fbt_prompts prompts = {.z = z, .n_candidates = N_CANDIDATES, .d = d};
+    const fbt_scores scores = {.losses = losses};
+    FBT_TRY(fbt_score_prompts(&s->inputs, view.settings, items, p->n_dev, &prompts, &observer, world, &scores));
+    if (fbt_comm_rank(world) == 0) {
+        print_losses(losses, p->n_dev);
+    }
+done: /* FBT_TRY comes here when a call fails */
+    free(z);
+    free(losses);
+    free(items);
     return status;
-}
-
-static void clear(study *s)
-{
-    fbt_federation_free(s->federation);
-    fbt_evaluator_free(s->evaluator);
-    fbt_placement_clear(&s->placement);
-    fbt_partition_clear(&s->partition);
-    fbt_inputs_close(&s->inputs);
-    fbt_settings_clear(&s->settings);
 }
 
 int main(int argc, char **argv)
 {
     fbt_status status = FBT_OK;
+    fbt_comm *world = NULL;
     study s = {0};
-    if (argc < 3) {
-        fprintf(stderr, "usage: minimal MODEL_FOLDER DATA.h5 [SECTION.KEY=VALUE...]\n");
+    bool interrupted = false;
+    if (argc < 2) {
+        fprintf(stderr, "usage: minimal CONFIG.yaml [SECTION.KEY=VALUE...]\n");
         return 2;
     }
-    FBT_TRY(fbt_comm_start(&argc, &argv, &s.world));
-    FBT_TRY(open_study(&s, argv));
-    FBT_TRY(evaluate_population(&s));
-    FBT_TRY(run_rounds(&s));
+    FBT_TRY(fbt_comm_start(&argc, &argv, &world));
+    FBT_TRY(open_study(&s, argc, argv, world));
+    FBT_TRY(score_population(&s, world));
+    FBT_TRY(fbt_experiment_run(s.experiment, &interrupted)); /* and writes the run file at run.output */
 done:
-    clear(&s);
-    if (s.world != NULL) {
-        status = fbt_comm_report(s.world, status); /* prints the first failure's sentence, once */
-        fbt_comm_stop(s.world);
+    fbt_experiment_close(s.experiment);
+    fbt_inputs_close(&s.inputs);
+    if (world != NULL) {
+        status = fbt_comm_report(world, status); /* prints the sentence of the first failure, once */
+        fbt_comm_stop(world);
     }
     return status == FBT_OK ? 0 : 1;
 }

@@ -53,7 +53,8 @@ typedef enum fbt_activation {
     FBT_ACT_GELU_ERF,
     FBT_ACT_GELU_TANH,
     FBT_ACT_RELU,
-    FBT_ACT_TANH
+    FBT_ACT_TANH,
+    FBT_ACT_SILU /* x / (1 + e^-x); FBT_FEATURE_SILU */
 } fbt_activation;
 
 typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
@@ -83,6 +84,7 @@ typedef struct fbt_backend_info {
     int64_t size_multiple; /* rows and heads have a multiple of so many elements, else FBT_ERR_UNSUPPORTED; */
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
     int64_t max_head_dim;  /*   heads at most so many                                                       */
+    unsigned features;     /* bits of fbt_feature                                                           */
 } fbt_backend_info;
 
 /* What a matrix is made from. */
@@ -120,11 +122,14 @@ typedef struct fbt_packed {
 } fbt_packed;
 
 /* Layer normalisation (Ba, Kiros, Hinton 2016, arXiv 1607.06450): LN(x) = gamma * (x - mean) / sqrt(var + epsilon) +
- * beta, mean and var of each row. */
+ * beta, mean and var of each row. RMS norm (Zhang, Sennrich 2019, arXiv 1910.07467): gamma * x / sqrt(mean of x^2 +
+ * epsilon). */
+typedef enum fbt_norm_kind { FBT_NORM_LAYER, FBT_NORM_RMS } fbt_norm_kind;
 typedef struct fbt_norm {
     const fbt_buffer *gamma; /* float [n_dim] */
-    const fbt_buffer *beta;  /* float [n_dim] */
+    const fbt_buffer *beta;  /* float [n_dim]; RMS: NULL */
     float epsilon;
+    fbt_norm_kind kind; /* RMS: FBT_FEATURE_RMS_NORM */
 } fbt_norm;
 
 /* Random replacement of tokens (Sun et al. 2023, section 3.3: against overfitting). Token t of a sequence takes words
@@ -156,6 +161,7 @@ typedef struct fbt_embedding {
     fbt_prompt_mode mode;
     int64_t n_prompt_tokens;   /* P; 0 in mode none                                                              */
     const fbt_buffer *prompts; /* float [n_prompts, P, n_dim]; NULL in mode none                                 */
+    /* FBT_FEATURE_PLAIN_EMBEDDING: position NULL: none is added; norm.gamma NULL: rows are left as they are. */
 } fbt_embedding;
 
 /* Where attention finds its operands: head h of row r starts at element r * stride + column + h * head_dim. */
@@ -165,7 +171,15 @@ typedef struct fbt_heads {
     int64_t column;
 } fbt_heads;
 
-/* Bidirectional softmax attention within each sequence (Vaswani et al. 2017): y = softmax(scale q k^T) v.
+/* Keys and values that sequences share, computed once: sequence s sees rows index[s] * n_rows and on, n_rows of them,
+ * before its own. */
+typedef struct fbt_prefix {
+    fbt_heads k, v;
+    const fbt_buffer *index; /* int32 [n_sequences]; -1: it sees none */
+    int64_t n_rows;
+} fbt_prefix;
+
+/* Softmax attention within each sequence (Vaswani et al. 2017): y = softmax(scale q k^T) v.
  * Keys and values: rows of sequence s by packed->offsets. Queries: all rows of the sequence (one_query = 0), or one
  * query per sequence, row s of q (one_query = 1: the last layer where one row is read). */
 typedef struct fbt_attention {
@@ -175,9 +189,37 @@ typedef struct fbt_attention {
     int64_t n_heads;
     int64_t head_dim;
     float scale; /* usually 1 / sqrt(head_dim) */
+
+    /* Each with a feature of its own; all 0: bidirectional, as many K/V heads as heads, keys of the queries' rows. */
+    int64_t n_kv_heads; /* KV_HEADS: heads of k and v; each serves n_heads / n_kv_heads neighbouring heads of q (Ainslie
+                         * et al. 2023, arXiv 2305.13245); 0: n_heads */
+    int is_causal;      /* CAUSAL: of n queries and m keys of a sequence, query i sees keys 0 .. m - n + i */
+    const fbt_packed *keys; /* KEY_ROWS: k and v have rows by these offsets, of as many sequences; NULL: by packed's */
+    const fbt_prefix *prefix; /* PREFIX: seen by all queries, before the sequence's own keys; NULL: none */
 } fbt_attention;
 
+/* Rotary positions (Su et al. 2021, arXiv 2104.09864), pairs as Hugging Face lays them out: of each head, x[i] and
+ * x[i + n/2], n = n_rotated, i < n/2, become x[i] cos - x[i + n/2] sin and x[i + n/2] cos + x[i] sin, cos and sin of
+ * the angle of position t (the row's number in its sequence) and i. */
+typedef struct fbt_rotary {
+    const fbt_table *cosine, *sine; /* float [n_positions, n_rotated / 2] */
+    int64_t n_rotated;              /* even, at most head_dim; the rest of a head is left as it is */
+    int64_t position_offset;        /* added to t: rows of a shared prefix */
+} fbt_rotary;
+
 enum { FBT_GRAPH_KEY_BYTES = 256, FBT_MAX_EVENTS = 1024 };
+
+/* What not every backend computes: asked for without it, an operation returns FBT_ERR_UNSUPPORTED and names the field.
+ */
+typedef enum fbt_feature {
+    FBT_FEATURE_RMS_NORM = 1,
+    FBT_FEATURE_KV_HEADS = 2,
+    FBT_FEATURE_KEY_ROWS = 4,
+    FBT_FEATURE_CAUSAL = 8,
+    FBT_FEATURE_PREFIX = 16,
+    FBT_FEATURE_PLAIN_EMBEDDING = 32,
+    FBT_FEATURE_SILU = 64,
+} fbt_feature;
 
 typedef struct fbt_backend_ops fbt_backend_ops; /* of a backend: kernels/backend_ops.h */
 
@@ -266,6 +308,19 @@ fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, con
 
 /* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
 fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
+
+/* y = x W^T + bias + residual: fbt_linear_norm without norm, for norms that come before. */
+fbt_status fbt_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                               const fbt_buffer *residual, int64_t n_rows);
+
+/* Turns n_heads heads of head_dim of every row of x in place; x is heads->buffer. */
+fbt_status fbt_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                      const fbt_rotary *rotary, const fbt_packed *packed);
+
+/* Gated activation (Shazeer 2020, arXiv 2002.05202): y = activation(g) * u.  x: [n_rows, 2 n_dim], g and then u in each
+ * row; y: [n_rows, n_dim]; both activation type; they do not overlap. */
+fbt_status fbt_gate(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
+                    int64_t n_dim);
 
 /* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], activation type; rows: int32 [n]. */
 fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,

@@ -41,6 +41,14 @@ struct fbt_backend_ops {
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
+    /* Of decoders. NULL: FBT_ERR_UNSUPPORTED. */
+    fbt_status (*linear_residual)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                  const fbt_buffer *residual, int64_t n_rows);
+    fbt_status (*rotate)(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                         const fbt_rotary *rotary, const fbt_packed *packed);
+    fbt_status (*gate)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
+                       int64_t n_dim);
+
     /* NULL: FBT_ERR_UNSUPPORTED: nobody can tell; constants cannot be shared (info.can_share is 0 then); `fedbpt bench`
      * has nothing to compare with. */
     fbt_status (*memory)(fbt_backend *b, fbt_backend_memory *memory);

@@ -1,6 +1,7 @@
 #include "kernels/checks.h"
 
 #include "base/prompt_mode.h"
+#include "kernels/features.h"
 
 #include <inttypes.h>
 
@@ -75,13 +76,14 @@ static fbt_status check_dim(const fbt_backend *b, int64_t n_dim, const char *wha
 static fbt_status check_norm(const fbt_backend *b, const fbt_norm *norm, int64_t n_dim, const char *what)
 {
     fbt_status status = FBT_OK;
+    FBT_TRY(fbt_check_norm_features(b, norm, what));
     FBT_TRY(check_dim(b, n_dim, what));
     if (n_dim > b->info.max_dim) {
         FBT_FAIL(FBT_ERR_UNSUPPORTED, "%s: backend %s normalises rows of at most %" PRId64 ", not of %" PRId64, what,
                  b->info.name, b->info.max_dim, n_dim);
     }
     FBT_TRY(fbt_check_buffer(norm->gamma, n_dim, sizeof(float), what));
-    FBT_TRY(fbt_check_buffer(norm->beta, n_dim, sizeof(float), what));
+    FBT_TRY(check_optional(norm->beta, n_dim, sizeof(float), what));
 done:
     return status;
 }
@@ -140,7 +142,7 @@ done:
 
 static fbt_status check_tables(const fbt_embedding *e)
 {
-    if (e->word == NULL || e->position == NULL || e->word->n_dim != e->n_dim || e->position->n_dim != e->n_dim ||
+    if (e->word == NULL || e->word->n_dim != e->n_dim || (e->position != NULL && e->position->n_dim != e->n_dim) ||
         e->position_offset < 0 || (e->type != NULL && e->type->n_dim != e->n_dim)) {
         return fbt_fail(FBT_ERR_ARG, "embed: the tables are not all there with rows of %" PRId64, e->n_dim);
     }
@@ -164,7 +166,7 @@ static fbt_status check_lengths(const fbt_embedding *e, const fbt_packed *packed
             return fbt_fail(FBT_ERR_ARG, "sequence %" PRId64 " has %d rows, too few for a prompt of %" PRId64 " tokens",
                             s, length, n_prompt);
         }
-        if (n_positions > e->position->n_rows) {
+        if (e->position != NULL && n_positions > e->position->n_rows) {
             return fbt_fail(FBT_ERR_ARG,
                             "sequence %" PRId64 " of %d rows needs %" PRId64 " positions; the model has %" PRId64, s,
                             length, n_positions, e->position->n_rows);
@@ -176,7 +178,8 @@ static fbt_status check_lengths(const fbt_embedding *e, const fbt_packed *packed
 fbt_status fbt_check_embed(const fbt_backend *b, const fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(check_norm(b, &e->norm, e->n_dim, "embed, norm"));
+    FBT_TRY(fbt_check_embedding_features(b, e));
+    FBT_TRY(e->norm.gamma != NULL ? check_norm(b, &e->norm, e->n_dim, "embed, norm") : check_dim(b, e->n_dim, "embed"));
     FBT_TRY(check_tables(e));
     FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(check_lengths(e, packed));
@@ -207,23 +210,32 @@ done:
     return status;
 }
 
-fbt_status fbt_check_linear(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
-                            int64_t n_rows)
+fbt_status fbt_check_linear(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                            fbt_activation activation, int64_t n_rows)
 {
-    return (unsigned)activation > FBT_ACT_TANH ? fbt_fail(FBT_ERR_ARG, "linear: there is no activation %d", activation)
-                                               : check_product(y, x, w, n_rows);
+    const fbt_status status = fbt_check_activation_features(b, activation);
+    return status != FBT_OK ? status : check_product(y, x, w, n_rows);
+}
+
+fbt_status fbt_check_linear_residual(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x,
+                                     const fbt_matrix *w, const fbt_buffer *residual, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_product(y, x, w, n_rows));
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "a product in %s cannot be added to a residual in %s", w->types->name,
+                 b->info.types->name);
+    }
+    FBT_TRY(fbt_check_buffer(residual, n_rows, row_bytes(b, w->n_out), "linear, residual"));
+done:
+    return status;
 }
 
 fbt_status fbt_check_linear_norm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                  const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(check_product(y, x, w, n_rows));
-    if (w->types != b->info.types) {
-        FBT_FAIL(FBT_ERR_ARG, "linear_norm: a matrix in %s where activations are %s", w->types->name,
-                 b->info.types->name);
-    }
-    FBT_TRY(fbt_check_buffer(residual, n_rows, row_bytes(b, w->n_out), "linear_norm, residual"));
+    FBT_TRY(fbt_check_linear_residual(b, y, x, w, residual, n_rows));
     FBT_TRY(check_norm(b, norm, w->n_out, "linear_norm, norm"));
 done:
     return status;
@@ -276,13 +288,16 @@ static fbt_status check_head_sizes(const fbt_backend *b, const fbt_attention *a)
 fbt_status fbt_check_attend(const fbt_backend *b, const fbt_buffer *y, const fbt_attention *a)
 {
     fbt_status status = FBT_OK;
-    const int64_t width = a->n_heads * a->head_dim;
+    const int64_t width = a->n_heads * a->head_dim, kv_width = fbt_attention_kv_heads(a) * a->head_dim;
+    const fbt_packed *keys = fbt_attention_keys(a);
     const int64_t n_queries = a->one_query ? a->packed->n_sequences : a->packed->n_rows;
     FBT_TRY(check_head_sizes(b, a));
+    FBT_TRY(fbt_check_attention_features(b, a));
     FBT_TRY(fbt_check_packed(a->packed));
+    FBT_TRY(fbt_check_packed(keys));
     FBT_TRY(check_heads(b, &a->q, n_queries, width, "attention, q"));
-    FBT_TRY(check_heads(b, &a->k, a->packed->n_rows, width, "attention, k"));
-    FBT_TRY(check_heads(b, &a->v, a->packed->n_rows, width, "attention, v"));
+    FBT_TRY(check_heads(b, &a->k, keys->n_rows, kv_width, "attention, k"));
+    FBT_TRY(check_heads(b, &a->v, keys->n_rows, kv_width, "attention, v"));
     FBT_TRY(fbt_check_buffer(y, n_queries, row_bytes(b, width), "attention, y"));
     if (y == a->q.buffer || y == a->k.buffer || y == a->v.buffer) {
         FBT_FAIL(FBT_ERR_ARG, "attention: y is the buffer of an operand");

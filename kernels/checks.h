@@ -17,8 +17,10 @@ fbt_status fbt_check_table(const void *rows, fbt_dtype dtype, int64_t n_rows, in
 fbt_status fbt_check_perturb(const fbt_buffer *tokens, const fbt_perturbation *perturbation, const fbt_buffer *origins,
                              const fbt_buffer *frozen, const fbt_packed *packed);
 fbt_status fbt_check_embed(const fbt_backend *b, const fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed);
-fbt_status fbt_check_linear(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, fbt_activation activation,
-                            int64_t n_rows);
+fbt_status fbt_check_linear(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                            fbt_activation activation, int64_t n_rows);
+fbt_status fbt_check_linear_residual(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x,
+                                     const fbt_matrix *w, const fbt_buffer *residual, int64_t n_rows);
 fbt_status fbt_check_linear_norm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                  const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
 fbt_status fbt_check_layernorm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm,

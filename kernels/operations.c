@@ -59,7 +59,7 @@ fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const 
         return status;
     }
     FBT_TRY(b->ops->linear != NULL ? FBT_OK : fbt_backend_lacks(b, "linear"));
-    FBT_TRY(fbt_check_linear(y, x, w, activation, n_rows));
+    FBT_TRY(fbt_check_linear(b, y, x, w, activation, n_rows));
     FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, 0));
     FBT_TRY(b->ops->linear(b, y, x, w, activation, n_rows));
     FBT_TRY(fbt_profiler_end_product(b, FBT_OP_ACTIVATION, w, n_rows));

@@ -2,6 +2,7 @@
 #include "kernels/profile.h"
 
 #include "base/prompt_mode.h"
+#include "kernels/features.h"
 #include "kernels/profiler.h"
 
 #include <string.h>
@@ -24,23 +25,23 @@ fbt_work fbt_work_product(const fbt_matrix *w, int64_t n_rows, int64_t n_added)
                                n_out * n_in * (double)fbt_dtype_bytes(w->types->weights)};
 }
 
-/* Keys that all queries see together: squared lengths, or lengths where a sequence has one query. */
-static double count_pairs(const fbt_packed *packed, int one_query)
+/* Pairs of a query and a key that it sees. */
+static double count_pairs(const fbt_attention *a)
 {
+    const int32_t *queries = a->packed->host_offsets, *keys = fbt_attention_keys(a)->host_offsets;
     double n_pairs = 0;
-    for (int64_t s = 0; s < packed->n_sequences; s++) {
-        const double length = packed->host_offsets[s + 1] - packed->host_offsets[s];
-        n_pairs += one_query ? length : length * length;
+    for (int64_t s = 0; s < a->packed->n_sequences; s++) {
+        n_pairs += (double)(keys[s + 1] - keys[s]) * (double)(a->one_query ? 1 : queries[s + 1] - queries[s]);
     }
     return n_pairs;
 }
 
 fbt_work fbt_work_attention(const fbt_backend *b, const fbt_attention *a)
 {
-    const int64_t width = a->n_heads * a->head_dim;
+    const int64_t width = a->n_heads * a->head_dim, kv_width = fbt_attention_kv_heads(a) * a->head_dim;
     const int64_t n_queries = a->one_query ? a->packed->n_sequences : a->packed->n_rows;
-    fbt_work work = fbt_work_activations(b, 2 * width * (n_queries + a->packed->n_rows));
-    work.flops = 4 * (double)width * count_pairs(a->packed, a->one_query);
+    fbt_work work = fbt_work_activations(b, 2 * (width * n_queries + kv_width * fbt_attention_keys(a)->n_rows));
+    work.flops = 4 * (double)width * count_pairs(a);
     return work;
 }
 
@@ -51,10 +52,10 @@ fbt_work fbt_work_embedding(const fbt_backend *b, const fbt_embedding *e, const 
     const double n_prompt = (double)(packed->n_sequences * e->n_prompt_tokens);
     const double n_words =
         n_rows - (double)(packed->n_sequences * fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens));
+    const double position_bytes = e->position != NULL ? (double)fbt_dtype_bytes(e->position->dtype) : 0;
     fbt_work work = fbt_work_activations(b, e->n_dim * packed->n_rows);
-    work.bytes +=
-        h * (n_words * (double)fbt_dtype_bytes(e->word->dtype) +
-             (double)packed->max_length * (double)fbt_dtype_bytes(e->position->dtype) + n_prompt * sizeof(float));
+    work.bytes += h * (n_words * (double)fbt_dtype_bytes(e->word->dtype) + (double)packed->max_length * position_bytes +
+                       n_prompt * sizeof(float));
     return work;
 }
 

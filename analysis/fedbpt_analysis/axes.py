@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .naming import distinct, path_names, printable
 from .frame import undeciding
+from .naming import distinct, path_names, printable
 from .schema import ORIGINS
 from .settings import SEED, text_of
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import yaml
+from scipy.special import softmax
 
 from .errors import AnalysisError
 from .naming import label_names, printable
@@ -132,13 +133,6 @@ def _check_same_task(run: Run, data: Path) -> list[str]:
     return words
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Of each row, in double."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
 def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: str | None = None, task: str | None = None,
              which: str | None = None, max_tokens: int | None = None) -> Classes:
     """Labels and probabilities of texts under the prompt of a round (`which`: best, last or a number; default best where there are dev
@@ -155,7 +149,7 @@ def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: 
              "--data", str(data), "--split", "train", "--logits", str(scores), "--json")
         with h5py.File(scores, "r") as file:
             logits, chosen = np.asarray(file["logits"][:]), np.asarray(file["predictions"][:])
-    return Classes(labels, softmax(logits), chosen)
+    return Classes(labels, softmax(logits.astype(np.float64), axis=1), chosen)
 
 
 def as_tsv(classes: Classes, samples: Sequence[tuple[str, ...]]) -> str:

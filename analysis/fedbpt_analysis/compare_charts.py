@@ -165,7 +165,7 @@ def draw_cost(axes: Axes, comparison: Comparison) -> None:
     for number, (name, (_, part)) in enumerate(zip(names, groups, strict=True)):
         found = comparison.over_seeds(part, comparison.metric)
         bars = _bars(np.array([found.mean]), pd.Series([found.low]), pd.Series([found.high]))
-        drawn = axes.errorbar([4 * part["floats_up"].mean()], [found.mean], yerr=bars, color=style.CYCLE[number % len(style.CYCLE)],
+        drawn = axes.errorbar([part["bytes_up_client"].mean()], [found.mean], yerr=bars, color=style.CYCLE[number % len(style.CYCLE)],
                               marker="oDs^vP*X"[number % 8], markersize=7, capsize=4, linewidth=1.4, linestyle="")
         entries.append((drawn, name))
     style.log_scale(axes, "x", bytes_tick)

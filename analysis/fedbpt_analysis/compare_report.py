@@ -200,7 +200,7 @@ def pictures(comparison: Comparison) -> list[Picture]:
     """All pictures of a comparison."""
     found = _curve_pictures(comparison)
     groups = comparison.groups()
-    if 1 < len(groups) <= CURVES_MAX and (comparison.runs["floats_up"] > 0).all() and comparison.runs[comparison.metric].notna().any():
+    if 1 < len(groups) <= CURVES_MAX and (comparison.runs["bytes_up_client"] > 0).all() and comparison.runs[comparison.metric].notna().any():
         settings = [comparison.name_of(values) for values, _ in groups]
         caption = _said("Mean and 95% interval over seeds, against what a client sends.", settings, "setting", charts.SETTING_WIDTH)
         found.append(("cost", "What it costs", caption, partial(_cost, comparison), style.HEIGHT + _legend_room(settings)))

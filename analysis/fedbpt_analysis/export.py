@@ -63,8 +63,11 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
     round_ = int(result.attrs[f"{which}_round"])
     if round_ < 0:
         raise RunError(f"{file.filename}: there is no best round, because the run had no dev samples; take the last with --round last")
-    settings = parse(text_of(file["config"].attrs["resolved"]))
-    mode, seed = str(settings["prompt.mode"]), int(settings["run.seed"])
+    try:
+        settings = parse(text_of(file["config"].attrs["resolved"]))
+        mode, seed = str(settings["prompt.mode"]), int(settings["run.seed"])
+    except ValueError as error:
+        raise RunError(f"{file.filename}: {error}") from error
     facts: dict[str, Fact] = {"prompt_mode": mode, "seed": seed, "round": round_, "run_digest": digest}
     facts |= {name: text_of(inputs[name]) for name in INPUTS if name in inputs}
     if "label_words" in inputs:
@@ -74,7 +77,7 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
 
 
 def _array(dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
-    if len(dataset.shape) != rank:
+    if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != rank:
         raise RunError(f"{dataset.file.filename}: {dataset.name} has the wrong shape; the file is damaged")
     values: np.ndarray = np.asarray(dataset[...], dtype=kind)
     if not np.isfinite(values).all():

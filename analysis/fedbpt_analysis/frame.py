@@ -19,8 +19,8 @@ MOMENTS = ("start", "best", "last")
 
 # What a column is called in a table for people; its unit.
 COSTS = {
-    "floats_up": ("uplink a round and client", "floats"),
-    "floats_down": ("downlink a round and client", "floats"),
+    "bytes_up_client": ("uplink a round and client", "byte"),
+    "bytes_down_client": ("downlink a round and client", "byte"),
     "bytes_up": ("sent up by all clients", "byte"),
     "bytes_down": ("sent down to all clients", "byte"),
     "evaluations": ("evaluations of all clients", "1"),
@@ -28,7 +28,6 @@ COSTS = {
     "seconds": ("time", "s"),
     "peak_memory": ("largest memory of a rank", "byte"),
 }
-FLOAT_BYTES = 4
 # Settings that name an input, and where runs say what is in it (settings.DECIDES_EARLIER: "input").
 INPUTS = {"model.path": "model_sha256", "data.path": "data_sha256"}
 UNDECIDING = "undeciding"  # the column of the settings that decide no result
@@ -71,7 +70,7 @@ def row_of(run: Run) -> dict[str, object]:
     participants, evaluations = run.participation()
     row["evaluations"] = int(evaluations.sum())
     for way in ("up", "down"):
-        row[f"floats_{way}"] = row[f"bytes_{way}"] / FLOAT_BYTES / max(1, participants.sum())  # type: ignore[operator]
+        row[f"bytes_{way}_client"] = row[f"bytes_{way}"] / max(1, participants.sum())  # type: ignore[operator]
     return row
 
 

@@ -179,7 +179,10 @@ def _check_place(part: Part, overwrite: bool) -> None:
         raise AnalysisError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give the path of a file")
     if mode is not None and not overwrite:
         raise AnalysisError(f"{path} exists; choose another path, or add --overwrite")
-    begins = path.open("rb").read(16) if mode is not None else b""
+    begins = b""
+    if mode is not None:
+        with path.open("rb") as file:
+            begins = file.read(16)
     if begins and not begins[part.kind.offset :].startswith(part.kind.begins):
         raise AnalysisError(f"{path} is not {part.kind.name}, so it is not overwritten; choose another path")
     holder = claims.writer_of(path)

@@ -143,9 +143,9 @@ def cost_table(all_runs: pd.DataFrame) -> Table:
     rows, bold = [list(row) for row in COST], set()
     for protocol, part in runs.groupby("fed.protocol", sort=True):
         bold.add(len(rows))
-        uplink = bytes_text(4 * float(part["floats_up"].mean()))
+        uplink = bytes_text(float(part["bytes_up_client"].mean()))
         rows.append([f"{protocol} {BEST_DEV}", bytes_text(float(part["peak_memory"].mean())), uplink])
-    note = f"{BEST_DEV} Ours: largest resident memory of a rank, which may host several clients; a client's upload in single precision."
+    note = f"{BEST_DEV} Ours: largest resident memory of a rank, which may host several clients; a client's upload as its run counted it."
     return Table("Memory of a client and uplink of a client and round, SST-2", ["method", "memory", "uplink"], rows, bold=frozenset(bold),
                  notes=[note, *_pooled(runs), *_other_models(runs)])
 

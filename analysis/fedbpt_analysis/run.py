@@ -15,7 +15,7 @@ import pandas as pd
 from . import schema
 from .files import RunError, opened, text_of, texts_of
 from .naming import label_names
-from .settings import Value, decides_of, parse
+from .settings import Value, decides_of, recorded
 
 Result = TypeVar("Result")
 
@@ -108,7 +108,7 @@ class Run:
         self._index = index
         self.n_rows, self.last_round, self.best_round = len(index), int(index[-1]), _round_or_none(best)
         try:
-            self.settings: dict[str, Value] = parse(self.settings_text)
+            self.settings: dict[str, Value] = recorded(self.settings_text)
         except ValueError as error:
             raise RunError(f"{self.path}: {error}") from error
         self.n_rounds = int(self.settings.get("fed.rounds", self.last_round))

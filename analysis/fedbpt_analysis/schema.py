@@ -1,4 +1,4 @@
-"""The layout of a run file (ARCHITECTURE.md, "The run file") as far as this package reads it."""
+"""The layout of a run file (docs/run-file.md) as far as this package reads it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The seal of a run file or data set file: the SHA-256 of all that follows, in the 512 bytes before it (HDF5's user block), so that a
 damaged file is told before the HDF5 library, which it might crash, reads it. The same as src/record/seal.c; the format is described in
-ARCHITECTURE.md."""
+docs/run-file.md."""
 
 from __future__ import annotations
 

@@ -31,6 +31,15 @@ class _Loader(_Base):  # type: ignore[misc]
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
+EARLIER: dict[str, Value] = {"fed.optimiser": "cma", "fed.wire": "float64"}  # of run files made before there was such a setting
+
+
+def recorded(text: str) -> dict[str, Value]:
+    """The settings that a run file has recorded: `parse`, and what was so by nature where they do not name it."""
+    found = parse(text)
+    return found | {name: value for name, value in EARLIER.items() if name not in found}
+
+
 def parse(text: str) -> dict[str, Value]:
     """`fed:\\n  rounds: 24` becomes {"fed.rounds": 24}, in the order of the text. Raises ValueError for other YAML."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 LEVEL = 0.95
 
@@ -45,9 +45,9 @@ def interval(mean: float, half: float, limits: Limits) -> tuple[float, float]:
         return mean - half, mean + half
     width = limits[1] - limits[0]
     p = (mean - limits[0]) / width
-    centre, reach = math.log(p / (1 - p)), half / (width * p * (1 - p))
-    low, high = (limits[0] + width * (1 + math.tanh(end / 2)) / 2 for end in (centre - reach, centre + reach))
-    return low, high
+    reach = half / (width * p * (1 - p))
+    low, high = limits[0] + width * expit(logit(p) + np.array([-reach, reach]))
+    return float(low), float(high)
 
 
 def estimate(values: Sequence[float] | np.ndarray, limits: Limits = None) -> Estimate:

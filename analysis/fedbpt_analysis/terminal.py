@@ -1,4 +1,5 @@
-"""Line plots in plain text."""
+"""Line plots in plain text. Not by plotext 6.1: it stops at NaN, frames plots in characters that an ASCII terminal lacks, numbers rounds
+by fractions, and would save 20 lines."""
 
 from __future__ import annotations
 

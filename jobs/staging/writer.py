@@ -90,7 +90,7 @@ def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], labe
 
 
 def _seal(path: Path) -> None:
-    """Puts the SHA-256 of the file's bytes before them (ARCHITECTURE.md): a damaged file is then told before HDF5 reads it."""
+    """Puts the SHA-256 of the file's bytes before them (docs/run-file.md): a damaged file is then told before HDF5 reads it."""
     with path.open("r+b") as file:
         file.seek(SEAL_BYTES)
         digest = hashlib.file_digest(file, "sha256").hexdigest()

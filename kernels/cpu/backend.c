@@ -174,6 +174,7 @@ static const fbt_backend_ops cpu_ops = {
     .embed = fbt_cpu_embed,
     .linear = fbt_cpu_linear,
     .linear_norm = fbt_cpu_linear_norm,
+    .linear_residual = fbt_cpu_linear_residual,
     .layernorm = fbt_cpu_layernorm,
     .attention = fbt_cpu_attention,
     .gather_rows = fbt_cpu_gather_rows,
@@ -216,7 +217,8 @@ static fbt_backend_info info_of(const fbt_cpu *cpu, const fbt_types *types)
                               .can_share = 1,
                               .size_multiple = 1,
                               .max_dim = INT64_MAX,
-                              .max_head_dim = INT64_MAX};
+                              .max_head_dim = INT64_MAX,
+                              .features = FBT_FEATURE_RMS_NORM | FBT_FEATURE_KV_HEADS | FBT_FEATURE_KEY_ROWS};
 }
 
 static fbt_status check_types(const fbt_types *types)

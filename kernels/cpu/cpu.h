@@ -74,11 +74,13 @@ fbt_status fbt_cpu_memory(fbt_backend *b, fbt_backend_memory *memory);
 
 /* The operations, one file each. */
 fbt_status fbt_cpu_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_matrix **matrix);
-void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *matrix);
+void fbt_cpu_matrix_free(fbt_backend *b, fbt_matrix *w);
 fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                           fbt_activation activation, int64_t n_rows);
 fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_cpu_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                   const fbt_buffer *residual, int64_t n_rows);
 fbt_status fbt_cpu_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                            const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);

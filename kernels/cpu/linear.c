@@ -23,11 +23,18 @@ fbt_status fbt_cpu_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, co
     return multiply(fbt_cpu_of(b), y, x, w, activation, NULL, n_rows);
 }
 
+/* y = x W^T + bias + residual */
+fbt_status fbt_cpu_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                   const fbt_buffer *residual, int64_t n_rows)
+{
+    return multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows);
+}
+
 fbt_status fbt_cpu_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(multiply(fbt_cpu_of(b), y, x, w, FBT_ACT_NONE, residual, n_rows));
+    FBT_TRY(fbt_cpu_linear_residual(b, y, x, w, residual, n_rows));
     FBT_TRY(fbt_cpu_layernorm(b, y, y, norm, n_rows, w->n_out));
 done:
     return status;

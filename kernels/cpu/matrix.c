@@ -232,7 +232,7 @@ static fbt_status make(fbt_cpu *cpu, fbt_cpu_matrix *w, const fbt_matrix_spec *s
     fbt_cpu_constant constant = {.shape = {.n_rows = w->base.n_out,
                                            .n_columns = w->base.n_in,
                                            .type = (int32_t)w->base.types->compute,
-                                           .has_bias = spec->bias != NULL},
+                                           .has_bias = (int16_t)(spec->bias != NULL)},
                                  .weights = &w->weights,
                                  .bias_bytes =
                                      spec->bias != NULL || cpu->has_tiles ? n_padded * (int64_t)sizeof(float) : 0};

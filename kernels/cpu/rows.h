@@ -28,7 +28,7 @@ typedef struct fbt_head {
 } fbt_head;
 
 typedef struct fbt_row_kernels {
-    /* y: [n_rows, n_dim] of `dtype`, may be x */
+    /* y: [n_rows, n_dim] of `dtype`, may be x; beta NULL: RMS norm */
     void (*layernorm)(void *y, const void *x, fbt_dtype dtype, const float *gamma, const float *beta, int64_t n_rows,
                       int64_t n_dim, float epsilon);
     /* y = LN(sum of terms) + added; y: [n_dim] of `dtype`; added: [n_dim] or NULL; row: scratch [n_dim] */

@@ -28,26 +28,28 @@ typedef struct fbt_head_scratch {
     int64_t key_stride, value_stride, query_stride;
 } fbt_head_scratch;
 
-static int64_t scratch_floats(fbt_head_scratch *s, int64_t n_keys, int64_t head_dim, float *base)
+/* Strides of the parts, and how many numbers all have. */
+static int64_t scratch_floats(fbt_head_scratch *s, int64_t n_keys, int64_t head_dim)
 {
     s->key_stride = round_up(n_keys, 16);
     s->value_stride = round_up(head_dim, 16);
     s->query_stride = s->value_stride;
-    const int64_t n_key = head_dim * s->key_stride, n_value = n_keys * s->value_stride;
-    const int64_t n_query = QUERIES * s->query_stride, n_score = QUERIES * s->key_stride;
-    if (base != NULL) {
-        s->keys = base;
-        s->values = s->keys + n_key;
-        s->queries = s->values + n_value;
-        s->scores = s->queries + n_query;
-    }
-    return n_key + n_value + n_query + n_score;
+    return head_dim * s->key_stride + n_keys * s->value_stride + QUERIES * (s->query_stride + s->key_stride);
+}
+
+static void scratch_place(fbt_head_scratch *s, int64_t n_keys, int64_t head_dim, float *base)
+{
+    scratch_floats(s, n_keys, head_dim);
+    s->keys = base;
+    s->values = s->keys + head_dim * s->key_stride;
+    s->queries = s->values + n_keys * s->value_stride;
+    s->scores = s->queries + QUERIES * s->query_stride;
 }
 
 int64_t FBT_ROWS(attention_bytes)(int64_t max_keys, int64_t head_dim)
 {
     fbt_head_scratch s = {0};
-    int64_t n_bytes = scratch_floats(&s, max_keys, head_dim, NULL) * (int64_t)sizeof(float);
+    int64_t n_bytes = scratch_floats(&s, max_keys, head_dim) * (int64_t)sizeof(float);
 #ifdef __AVX512BF16__
     const int64_t bf16_bytes = FBT_ROWS(attention_bf16_bytes)(max_keys, head_dim);
     n_bytes = n_bytes > bf16_bytes ? n_bytes : bf16_bytes;
@@ -208,8 +210,8 @@ VF_INLINE void attend_all(const fbt_head *head, fbt_dtype dtype, const fbt_head_
 
 void FBT_ROWS(attention)(const fbt_head *head, void *scratch)
 {
-    fbt_head_scratch s = {0};
-    scratch_floats(&s, head->n_keys, head->head_dim, scratch);
+    fbt_head_scratch s;
+    scratch_place(&s, head->n_keys, head->head_dim, scratch);
     if (head->dtype == FBT_F32) {
         attend_all(head, FBT_F32, &s);
         return;

@@ -28,24 +28,31 @@ VF_INLINE float row_sum(const void *x, fbt_dtype dtype, int64_t n_dim, float shi
     return vf_sum(vf_add(vf_add(sums[0], sums[1]), vf_add(sums[2], sums[3])));
 }
 
-/* Two passes: the variance from differences to the mean does not cancel where the mean is large. */
+/* gamma d + beta; without beta: gamma d. */
+VF_INLINE vf scale_and_shift(vf d, vf gamma, const float *beta, int64_t i, int64_t n)
+{
+    return beta == NULL ? vf_mul(d, gamma) : vf_fma(d, gamma, n == VF ? vf_load(beta + i) : vf_load_n(beta + i, n));
+}
+
+/* Two passes: the variance from differences to the mean does not cancel where the mean is large. Without beta the mean
+ * is left alone: RMS norm. */
 VF_INLINE void normalise_row(void *y, fbt_dtype y_dtype, const void *x, fbt_dtype x_dtype, const float *gamma,
                              const float *beta, const float *added, int64_t n_dim, float epsilon)
 {
-    const float mean = row_sum(x, x_dtype, n_dim, 0, 0) / (float)n_dim;
+    const float mean = beta == NULL ? 0 : row_sum(x, x_dtype, n_dim, 0, 0) / (float)n_dim;
     const float variance = row_sum(x, x_dtype, n_dim, mean, 1) / (float)n_dim;
     const vf minus = vf_set(mean), factor = vf_set(1.0f / sqrtf(variance + epsilon));
     int64_t i = 0;
     for (; i + VF <= n_dim; i += VF) {
         const vf d = vf_mul(vf_sub(vf_load_typed(x, x_dtype, i), minus), factor);
-        vf r = vf_fma(d, vf_load(gamma + i), vf_load(beta + i));
+        vf r = scale_and_shift(d, vf_load(gamma + i), beta, i, VF);
         r = added ? vf_add(r, vf_load(added + i)) : r;
         vf_store_typed(y, y_dtype, i, r);
     }
     if (i < n_dim) {
         const int64_t n = n_dim - i;
         const vf d = vf_mul(vf_sub(vf_load_typed_n(x, x_dtype, i, n), minus), factor);
-        vf r = vf_fma(d, vf_load_n(gamma + i, n), vf_load_n(beta + i, n));
+        vf r = scale_and_shift(d, vf_load_n(gamma + i, n), beta, i, n);
         r = added ? vf_add(r, vf_load_n(added + i, n)) : r;
         vf_store_typed_n(y, y_dtype, i, r, n);
     }

@@ -50,6 +50,19 @@ void fbt_digest_free(fbt_digest *digest)
     EVP_MD_CTX_free(context_of(digest));
 }
 
+fbt_status fbt_digest_bytes(const void *bytes, size_t n_bytes, char text[FBT_DIGEST_TEXT_BYTES])
+{
+    fbt_status status = FBT_OK;
+    fbt_digest *digest = NULL;
+    FBT_TRY(fbt_digest_new(&digest));
+    FBT_TRY(fbt_digest_add(digest, bytes, n_bytes));
+    status = fbt_digest_end(digest, text);
+    digest = NULL;
+done:
+    fbt_digest_free(digest);
+    return status;
+}
+
 fbt_status fbt_digest_file(const char *path, char text[FBT_DIGEST_TEXT_BYTES])
 {
     fbt_status status = FBT_OK;

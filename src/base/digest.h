@@ -21,6 +21,9 @@ fbt_status fbt_digest_add(fbt_digest *digest, const void *bytes, size_t n_bytes)
 fbt_status fbt_digest_end(fbt_digest *digest, char text[FBT_DIGEST_TEXT_BYTES]);
 void fbt_digest_free(fbt_digest *digest);
 
+/* Of bytes that are all there. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_digest_bytes(const void *bytes, size_t n_bytes, char text[FBT_DIGEST_TEXT_BYTES]);
+
 /* Errors: FBT_ERR_IO, FBT_ERR_STORAGE (cannot be read). */
 fbt_status fbt_digest_file(const char *path, char text[FBT_DIGEST_TEXT_BYTES]);
 

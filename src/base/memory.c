@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ fbt_status fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes)
     memcpy(memory, &block, sizeof block);
     if (n_items < 0 || __builtin_mul_overflow((size_t)n_items, item_bytes, &n_bytes) ||
         n_bytes > SIZE_MAX - ALIGNMENT) {
-        return fbt_fail(FBT_ERR_ARG, "a block of %lld items of %zu bytes cannot be allocated", (long long)n_items,
+        return fbt_fail(FBT_ERR_ARG, "a block of %" PRId64 " items of %zu bytes cannot be allocated", n_items,
                         item_bytes);
     }
     n_bytes = (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -57,7 +58,7 @@ const char *fbt_memory_limit_text(char text[64])
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-        snprintf(text, 64, "the limit of %lld MB (ulimit -v)", (long long)(limit.rlim_cur >> 20));
+        snprintf(text, 64, "the limit of %" PRId64 " MB (ulimit -v)", (limit.rlim_cur >> 20));
     } else {
         snprintf(text, 64, "what the system allows");
     }

@@ -1,11 +1,15 @@
 #include "base/status.h"
 
+#undef fbt_fail /* a macro for clang-tidy */
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
-static _Thread_local char message[1024];
+enum { MESSAGE_BYTES = 1024 };
+static _Thread_local char message[MESSAGE_BYTES], taken[MESSAGE_BYTES];
 
 /* Sentences quote names that files hold. A control character among them would end the line or draw on the terminal. */
 static void keep_one_line(char *text)
@@ -53,6 +57,18 @@ fbt_status fbt_fail(fbt_status status, const char *format, ...)
     return status;
 }
 
+fbt_status fbt_refail(fbt_status status, const char *format, ...)
+{
+    char sentence[MESSAGE_BYTES]; /* the arguments may point into the message */
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    memcpy(message, sentence, sizeof message);
+    keep_one_line(message);
+    return status;
+}
+
 const char *fbt_error_message(void)
 {
     return message;
@@ -61,4 +77,11 @@ const char *fbt_error_message(void)
 void fbt_error_clear(void)
 {
     message[0] = '\0';
+}
+
+const char *fbt_error_take(void)
+{
+    memcpy(taken, message, sizeof taken);
+    fbt_error_clear();
+    return taken;
 }

@@ -44,10 +44,22 @@ fbt_status fbt_status_of_system(int error);
  * first failure is the cause. Control characters are kept as '?', so that it is one line. */
 fbt_status fbt_fail(fbt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* As fbt_fail, but takes the place of the sentence that is kept, which the arguments may quote (fbt_error_message):
+ * for a caller that knows better what a failure means, or where. */
+fbt_status fbt_refail(fbt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* The sentence of this thread's first failure since fbt_error_clear; "" when there is none. Valid until the next
  * fbt_fail or fbt_error_clear of this thread. */
 const char *fbt_error_message(void);
 void fbt_error_clear(void);
+
+/* The same sentence, and forgets it: for who takes a failure as an answer. Valid until this thread's next
+ * fbt_error_take. */
+const char *fbt_error_take(void);
+/* clang-tidy looks into one source at a time: this tells it that the error comes back. */
+#ifdef __clang_analyzer__
+#define fbt_fail(error, ...) (fbt_fail(error, __VA_ARGS__), (error))
+#endif
 
 #define FBT_FAIL(...)                                                                                                  \
     do {                                                                                                               \

@@ -88,8 +88,7 @@ static fbt_status bench_all(arguments *a, json_t *results)
     for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
         status = bench_precision(a, driver->types[i], results);
         if (status == FBT_ERR_CONFIG && i > 0) {
-            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_message());
-            fbt_error_clear();
+            fprintf(stderr, "fedbpt: %s is left out: %s\n", driver->types[i], fbt_error_take());
             status = FBT_OK;
         }
         FBT_TRY(status);

@@ -61,6 +61,9 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
     switch (o->kind) {
     case FBT_CLI_FLAG:
         *(bool *)field = true;
+        if (o->assigns != NULL) {
+            take_assignment(field_of(p, o->assigns_offset), o->assigns, state);
+        }
         break;
     case FBT_CLI_TEXT:
         *(const char **)field = take_choice(o, value, state);
@@ -176,15 +179,4 @@ done:
         return FBT_EXIT_INTERRUPTED;
     }
     return status == FBT_OK ? code : FBT_EXIT_FAILURE;
-}
-
-fbt_status fbt_cli_beside(const char *run, const char *ending, char **path)
-{
-    const size_t n = strlen(run);
-    const size_t n_kept = n > 3 && strcmp(run + n - 3, ".h5") == 0 && run[n - 4] != '/' ? n - 3 : n;
-    if (asprintf(path, "%.*s%s", (int)n_kept, run, ending) < 0) {
-        *path = NULL;
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a path beside the run file");
-    }
-    return FBT_OK;
 }

@@ -40,12 +40,19 @@ typedef struct fbt_cli_option {
     int64_t least, most;
     const char *const *choices; /* ended by NULL; or NULL */
     void (*print)(void);
+    const char *assigns;   /* of a FLAG: an assignment that it is short for; or NULL */
+    size_t assigns_offset; /* of the fbt_cli_assignments that it is appended to */
 } fbt_cli_option;
 
 /* A row of a table of options, whose command keeps its arguments in a struct of type `arguments`. */
 #define FBT_OPTION_FLAG(field, name, key, help)                                                                        \
     {                                                                                                                  \
         .about = {name, key, NULL, 0, help, 0}, .kind = FBT_CLI_FLAG, .offset = offsetof(arguments, field)             \
+    }
+#define FBT_OPTION_SHORT(field, name, key, assignment, help)                                                           \
+    {                                                                                                                  \
+        .about = {name, key, NULL, 0, help, 0}, .kind = FBT_CLI_FLAG, .offset = offsetof(arguments, field),            \
+        .assigns = assignment, .assigns_offset = offsetof(arguments, assignments)                                      \
     }
 #define FBT_OPTION_TEXT(field, name, key, value, help)                                                                 \
     {                                                                                                                  \
@@ -101,10 +108,6 @@ typedef struct fbt_command {
 
 /* Parses, runs and reports; returns the exit code. */
 int fbt_command_main(const fbt_command *command, int argc, char **argv);
-
-/* A path beside a run file: "runs/a.h5" and ".npz" make "runs/a.npz". Release *path with free(). Errors:
- * FBT_ERR_MEMORY. */
-fbt_status fbt_cli_beside(const char *run, const char *ending, char **path);
 
 extern const fbt_command fbt_command_run, fbt_command_sweep, fbt_command_rerun, fbt_command_evaluate,
     fbt_command_export, fbt_command_show, fbt_command_bench, fbt_command_info;

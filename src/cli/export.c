@@ -62,19 +62,28 @@ static bool has_package(const char *python)
     return code == 0;
 }
 
+/* What pip installs the package from: of an installed copy, its folder; else the checkout's. */
+static const char *package_folder(const char *program, char text[PATH_MAX + 64])
+{
+    const int n_folder = (int)(strrchr(program, '/') - program);
+    snprintf(text, PATH_MAX + 64, "%.*s/../share/fedbpt/analysis", n_folder, program);
+    return access(text, F_OK) == 0 ? text : "./analysis";
+}
+
 /* *program: this program's path. */
 static fbt_status find_python(const char *program, char **python)
 {
     static const char *const venvs[] = {"../../..", ".."}; /* from build/NAME/bin, from PREFIX/bin */
     const char *given = getenv("FEDBPT_PYTHON");
     const int n_folder = (int)(strrchr(program, '/') - program);
+    char package[PATH_MAX + 64];
     if (given != NULL && given[0] != '\0') {
         return has_package(given)
                    ? fbt_memory_strdup(python, given)
                    : fbt_fail(FBT_ERR_USAGE,
                               "FEDBPT_PYTHON names %.200s, which is no Python 3.11 with the package fedbpt-analysis; "
-                              "install it with '%.200s -m pip install ./analysis' in the checkout",
-                              given, given);
+                              "install it with '%.200s -m pip install %.400s'",
+                              given, given, package_folder(program, package));
     }
     if (has_package("python3")) {
         return fbt_memory_strdup(python, "python3");
@@ -91,8 +100,8 @@ static fbt_status find_python(const char *program, char **python)
     }
     return fbt_fail(FBT_ERR_USAGE,
                     "exporting needs the Python package fedbpt-analysis, which python3 does not have; "
-                    "install it with 'pip install ./analysis' in the checkout, or name a Python that has "
-                    "it in FEDBPT_PYTHON");
+                    "install it with 'pip install %.400s', or name a Python that has it in FEDBPT_PYTHON",
+                    package_folder(program, package));
 }
 
 /* Under a launcher the first process does it; MPI need not be started for that. */
@@ -151,20 +160,20 @@ const fbt_command fbt_command_export = {
     .arguments_bytes = sizeof(arguments),
     .check = check,
     .run = export_prompt,
-    .doc =
-        "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
-        "\vExamples:\n"
-        "  fedbpt export runs/a.h5 --format safetensors\n"
-        "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
-        "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
-        "safetensors: the tensors prompt_embeddings [P, hidden size] and z [d]; in the metadata, as texts, the "
-        "prompt mode, seed, round, the run's digest (fedbpt show --digest), the model and its SHA-256, task, "
-        "template, label words and program version.\n"
-        "npz: the same as arrays that numpy.load reads.\n"
-        "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
-        "prompt-tuning adapter of the run's model, an encoder with or without its masked-language-model head. Only "
-        "for prompt mode input, the one that PEFT knows: vectors before the text in place of word embeddings.\n\n"
-        "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
-        "(pip install ./analysis), looked for in the Python that FEDBPT_PYTHON names, or else in python3, in .venv of "
-        "the checkout and in .venv of the folder that the program is installed in.",
+    .doc = "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
+           "\vExamples:\n"
+           "  fedbpt export runs/a.h5 --format safetensors\n"
+           "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
+           "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
+           "safetensors: the tensors prompt_embeddings [P, hidden size] and z [d]; in the metadata, as texts, the "
+           "prompt mode, seed, round, the run's digest (fedbpt show --digest), the model and its SHA-256, task, "
+           "template, label words and program version.\n"
+           "npz: the same as arrays that numpy.load reads.\n"
+           "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
+           "prompt-tuning adapter of the run's model, an encoder with or without its masked-language-model head. Only "
+           "for prompt mode input, the one that PEFT knows: vectors before the text in place of word embeddings.\n\n"
+           "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
+           "(pip install ./analysis, or PREFIX/share/fedbpt/analysis), looked for in the Python that FEDBPT_PYTHON "
+           "names, or else in python3, in .venv of "
+           "the checkout and in .venv of the folder that the program is installed in.",
 };

@@ -91,9 +91,7 @@ static void print_backend(const fbt_backend_driver *driver)
         status = print_rank(driver->name, rank, first, &is_last);
     }
     if (status != FBT_OK) {
-        printf("%s%s: not available: %s\n", rank <= 1 ? "backend: " : "a device of ", driver->name,
-               fbt_error_message());
-        fbt_error_clear();
+        printf("%s%s: not available: %s\n", rank <= 1 ? "backend: " : "a device of ", driver->name, fbt_error_take());
     }
 }
 

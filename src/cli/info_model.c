@@ -40,7 +40,8 @@ static void print_text(const fbt_info_model_request *request, const fbt_model_de
         if (refusal[0] != '\0') {
             printf("no: %s\n", refusal);
         } else if (i == FBT_READOUT_MASK) {
-            printf(about->has_weights ? "yes\n" : "if the weights have a masked language model head\n");
+            printf("%s%s\n", about->has_weights ? "yes" : "if the weights have a ",
+                   about->has_weights ? "" : s->family->head);
         } else {
             printf("yes, pooling %s\n", pooling_name(about));
         }

@@ -21,7 +21,8 @@ static const fbt_cli_option options[] = {
     FBT_OPTION_SET("change one setting; may be repeated"),
     FBT_OPTION_FLAG(dry_run, "dry-run", 'n',
                     "check everything, print the settings in force, the clients and their ranks, and stop"),
-    FBT_OPTION_FLAG(overwrite, "overwrite", 'f', "replace an existing run file: short for --set run.overwrite=true"),
+    FBT_OPTION_SHORT(overwrite, "overwrite", 'f', "run.overwrite=true",
+                     "replace an existing run file: short for --set run.overwrite=true"),
     FBT_OPTION_FLAG(resume, "resume", 'r',
                     "go on with the run file at run.output; start anew where there is none; nothing to do where it is "
                     "finished"),

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "comm/leaks.h"
 
+#include <inttypes.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,7 +192,7 @@ fbt_status fbt_comm_lines(const fbt_comm *comm, const char *line, char **lines)
     status = status != FBT_OK ? status : fbt_memory_alloc(&starts, comm->size, sizeof *starts);
     status = status != FBT_OK ? status : fbt_memory_alloc(&own, (int64_t)length + 2, 1);
     FBT_TRY(fbt_comm_agree(comm, status));
-    memcpy(own, line, length);
+    memcpy(own, line, length); /* NOLINT(bugprone-not-null-terminated-result): lines */
     own[length] = '\n';
     counts[comm->rank] = (int)length + 1;
     MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, counts, 1, MPI_INT, comm->mpi);
@@ -199,7 +200,7 @@ fbt_status fbt_comm_lines(const fbt_comm *comm, const char *line, char **lines)
         starts[rank] = (int)n_bytes;
         n_bytes += counts[rank];
     }
-    status = n_bytes > INT32_MAX ? fbt_fail(FBT_ERR_MEMORY, "%lld bytes of text are too many", (long long)n_bytes)
+    status = n_bytes > INT32_MAX ? fbt_fail(FBT_ERR_MEMORY, "%" PRId64 " bytes of text are too many", n_bytes)
                                  : fbt_memory_alloc(lines, n_bytes + 1, 1);
     FBT_TRY(fbt_comm_agree(comm, status));
     MPI_Allgatherv(own, counts[comm->rank], MPI_CHAR, *lines, counts, starts, MPI_CHAR, comm->mpi);

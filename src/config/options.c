@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,10 +173,9 @@ void fbt_option_describe(const fbt_option *option, char *text, size_t n_bytes)
         break;
     case FBT_OPTION_INT:
         if (option->int_max >= INT32_MAX) {
-            snprintf(text, n_bytes, "an integer, at least %lld", (long long)option->int_min);
+            snprintf(text, n_bytes, "an integer, at least %" PRId64, option->int_min);
         } else {
-            snprintf(text, n_bytes, "an integer from %lld to %lld", (long long)option->int_min,
-                     (long long)option->int_max);
+            snprintf(text, n_bytes, "an integer from %" PRId64 " to %" PRId64, option->int_min, option->int_max);
         }
         break;
     case FBT_OPTION_REAL:

@@ -1,5 +1,6 @@
 #include "config/options.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum { FULL_DIMENSION_MAX = 16384 }; /* C alone takes 2 GiB there */
@@ -25,8 +26,8 @@ static fbt_status check_clients(const fbt_settings *settings)
     double share = settings->fed.participation * (double)settings->fed.clients;
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.participation: %g of %lld clients is less than one client; raise it to %g or more",
-                 settings->fed.participation, (long long)settings->fed.clients, 1 / (double)settings->fed.clients);
+                 "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",
+                 settings->fed.participation, settings->fed.clients, 1 / (double)settings->fed.clients);
     }
 done:
     return status;
@@ -39,9 +40,10 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     FBT_TRY(check_clients(settings));
     if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
         FBT_FAIL(FBT_ERR_CONFIG,
-                 "cma.dimension: a full covariance matrix is limited to %d dimensions, not %lld; use cma.covariance "
+                 "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
+                 "; use cma.covariance "
                  "separable or isotropic",
-                 FULL_DIMENSION_MAX, (long long)settings->cma.dimension);
+                 FULL_DIMENSION_MAX, settings->cma.dimension);
     }
     if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {
         FBT_FAIL(FBT_ERR_CONFIG, "perturb.rate: a ratio of accuracies is no objective to minimise; use objective.loss "

@@ -1,5 +1,6 @@
 #include "config/options.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,8 +53,9 @@ fbt_status fbt_settings_check_same(const fbt_settings *now, const fbt_settings *
                  d.key, d.now, path, d.before, d.key);
     }
     if (now->fed.rounds < before->fed.rounds) {
-        FBT_FAIL(FBT_ERR_CONFIG, "fed.rounds is %lld, but %.300s was run with %lld; it may grow, not shrink",
-                 (long long)now->fed.rounds, path, (long long)before->fed.rounds);
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.rounds is %" PRId64 ", but %.300s was run with %" PRId64 "; it may grow, not shrink",
+                 now->fed.rounds, path, before->fed.rounds);
     }
 done:
     return status;

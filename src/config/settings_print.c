@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ fbt_status fbt_option_value_text(const fbt_option *option, const fbt_settings *s
         shown = *(char *const *)member == NULL ? "" : *(char *const *)member;
         break;
     case FBT_OPTION_INT:
-        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member);
+        snprintf(number, sizeof number, "%" PRId64, *(const int64_t *)member);
         break;
     case FBT_OPTION_REAL:
         fbt_option_real_text(*(const double *)member, number);

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,8 +92,9 @@ fbt_status fbt_batch_append(fbt_batch *batch, const fbt_sequence *sequence, int6
     int64_t s = batch->n_sequences;
     if (sequence->n_tokens < 1 || n_placeholders < 0 || sequence->readout < 0 ||
         sequence->readout >= sequence->n_tokens) {
-        FBT_FAIL(FBT_ERR_ARG, "a sequence of %d tokens behind %lld prompt rows, read at token %d, cannot be packed",
-                 sequence->n_tokens, (long long)n_placeholders, sequence->readout);
+        FBT_FAIL(FBT_ERR_ARG,
+                 "a sequence of %d tokens behind %" PRId64 " prompt rows, read at token %d, cannot be packed",
+                 sequence->n_tokens, n_placeholders, sequence->readout);
     }
     if (n_placeholders > INT32_MAX || first + n_placeholders + sequence->n_tokens > INT32_MAX) {
         FBT_FAIL(FBT_ERR_ARG, "a batch would pass %d rows; use smaller batches", INT32_MAX);

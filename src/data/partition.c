@@ -4,6 +4,7 @@
 #include "base/rng.h"
 
 #include <gsl/gsl_randist.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,18 +57,18 @@ static fbt_status check_class(const fbt_dataset *dataset, const draw *d, int64_t
 {
     int64_t n_train = d->n_train < 0 ? 0 : d->n_train;
     if (n_rows < n_train + d->n_dev) {
-        return fbt_fail(
-            FBT_ERR_DATA,
-            "the %s split has %lld samples of class %lld (\"%s\"), but %lld are asked for (%lld for training, "
-            "%lld for dev); lower data.shots or data.dev_shots, or add samples",
-            d->split_name, (long long)n_rows, (long long)label, label_name(dataset, label),
-            (long long)(n_train + d->n_dev), (long long)n_train, (long long)d->n_dev);
+        return fbt_fail(FBT_ERR_DATA,
+                        "the %s split has %" PRId64 " samples of class %" PRId64 " (\"%s\"), but %" PRId64
+                        " are asked for (%" PRId64 " for training, "
+                        "%" PRId64 " for dev); lower data.shots or data.dev_shots, or add samples",
+                        d->split_name, n_rows, label, label_name(dataset, label), (n_train + d->n_dev), n_train,
+                        d->n_dev);
     }
     if (d->n_train < 0 && n_rows > 0 && n_rows == d->n_dev) {
-        return fbt_fail(
-            FBT_ERR_DATA,
-            "data.dev_shots = %lld takes all samples of class %lld (\"%s\") and leaves none for training; lower it",
-            (long long)d->n_dev, (long long)label, label_name(dataset, label));
+        return fbt_fail(FBT_ERR_DATA,
+                        "data.dev_shots = %" PRId64 " takes all samples of class %" PRId64
+                        " (\"%s\") and leaves none for training; lower it",
+                        d->n_dev, label, label_name(dataset, label));
     }
     return FBT_OK;
 }
@@ -256,7 +257,8 @@ static void fit_margins(int64_t n_clients, const deck *d, double *m)
         error = 0;
         for (int64_t k = 0; k < n_clients; k++) {
             double *row = m + k * n_labels;
-            const double size = (double)(n_pool / n_clients + (k < n_pool % n_clients));
+            const int64_t n_own = n_pool / n_clients + (k < n_pool % n_clients);
+            const double size = (double)n_own;
             double sum = 0;
             for (int64_t c = 0; c < n_labels; c++) {
                 sum += row[c];
@@ -372,16 +374,17 @@ static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_
         return fbt_fail(FBT_ERR_DATA, "the data set has no training samples");
     }
     if (dataset->train.n_samples > FBT_RNG_N_CANDIDATES || dataset->n_labels > FBT_RNG_N_CANDIDATES) {
-        return fbt_fail(FBT_ERR_UNSUPPORTED, "the train split has %lld samples; at most %d can be told apart",
-                        (long long)dataset->train.n_samples, FBT_RNG_N_CANDIDATES);
+        return fbt_fail(FBT_ERR_UNSUPPORTED, "the train split has %" PRId64 " samples; at most %d can be told apart",
+                        dataset->train.n_samples, FBT_RNG_N_CANDIDATES);
     }
     if (options->n_clients < 1 || options->n_clients > FBT_RNG_N_CLIENTS) {
-        return fbt_fail(FBT_ERR_CONFIG, "fed.clients = %lld must be 1 to %d", (long long)options->n_clients,
+        return fbt_fail(FBT_ERR_CONFIG, "fed.clients = %" PRId64 " must be 1 to %d", options->n_clients,
                         FBT_RNG_N_CLIENTS);
     }
     if (options->shots < 0 || options->dev_shots < 0) {
-        return fbt_fail(FBT_ERR_CONFIG, "data.shots = %lld and data.dev_shots = %lld must not be negative",
-                        (long long)options->shots, (long long)options->dev_shots);
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "data.shots = %" PRId64 " and data.dev_shots = %" PRId64 " must not be negative",
+                        options->shots, options->dev_shots);
     }
     if (options->dirichlet && !(options->dirichlet_alpha >= 1e-6 && options->dirichlet_alpha <= 1e6)) {
         return fbt_fail(FBT_ERR_CONFIG, "fed.dirichlet_alpha = %g must be 1e-6 to 1e6", options->dirichlet_alpha);
@@ -403,11 +406,11 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
     FBT_TRY(choose_samples(dataset, options, partition, &pool, &n_pool));
     if (n_pool < options->n_clients) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%lld training samples cannot be dealt to %lld clients: a client would be empty; raise data.shots "
-                 "(%lld per "
-                 "class, %lld classes) or lower fed.clients",
-                 (long long)n_pool, (long long)options->n_clients, (long long)options->shots,
-                 (long long)dataset->n_labels);
+                 "%" PRId64 " training samples cannot be dealt to %" PRId64
+                 " clients: a client would be empty; raise data.shots "
+                 "(%" PRId64 " per "
+                 "class, %" PRId64 " classes) or lower fed.clients",
+                 n_pool, options->n_clients, options->shots, dataset->n_labels);
     }
     FBT_TRY(fbt_memory_alloc(&client, n_pool, sizeof *client));
     FBT_TRY(options->dirichlet ? deal_dirichlet(dataset, options, pool, n_pool, client)

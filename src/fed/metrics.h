@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct fbt_metrics {
     double loss;     /* mean; NaN when there are no samples */
     double accuracy; /* fraction of right predictions */
@@ -14,5 +18,9 @@ typedef struct fbt_metrics {
 /* losses, predictions, labels: [n]. Sums in the samples' order, in double. */
 fbt_metrics fbt_metrics_compute(const double *losses, const double *predictions, const int32_t *labels, int64_t n,
                                 int64_t n_labels);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

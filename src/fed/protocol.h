@@ -96,10 +96,4 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round);
 /* For `begin` and `aggregate`: sends `down` to all participants; its values become what they decode. */
 fbt_status fbt_round_send_down(fbt_round *round);
 
-/* Server updates by themselves, so that recorded uploads can be replayed. Not collective. */
-fbt_status fbt_nvflare_aggregate(fbt_server *server, const fbt_messages *up, int64_t n_generations,
-                                 int64_t n_parents_local);
-fbt_status fbt_paper_aggregate(fbt_server *server, const fbt_messages *up, int64_t n_generations,
-                               int64_t population_local);
-
 #endif

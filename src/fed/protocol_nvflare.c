@@ -15,9 +15,12 @@ static void server_options(const fbt_settings *settings, int64_t n_participants,
 
 /* sigma' = sqrt(sum_k sum_j sigma_kj^2 / (K mu)), tell, and the clients' sigma is multiplied by what the tell did to
  * sigma'. The means are foreign solutions to the server's optimiser: CMA-ES clips those that are too long. */
-fbt_status fbt_nvflare_aggregate(fbt_server *server, const fbt_messages *up, int64_t n_generations,
-                                 int64_t n_parents_local)
+static fbt_status aggregate(fbt_round *round)
 {
+    const fbt_messages *up = round->up;
+    fbt_server *server = round->server;
+    const int64_t n_generations = round->settings->fed.local_generations;
+    const int64_t n_parents_local = round->settings->cma.population / 2;
     fbt_status status = FBT_OK;
     const double *step_sizes = fbt_messages_field(up, "step_size");
     double sum = 0;
@@ -32,12 +35,6 @@ fbt_status fbt_nvflare_aggregate(fbt_server *server, const fbt_messages *up, int
     server->step_size_local = fmax(server->step_size_local * factor, FBT_OPTIMISER_STEP_SIZE_MIN);
 done:
     return status;
-}
-
-static fbt_status aggregate(fbt_round *round)
-{
-    return fbt_nvflare_aggregate(round->server, round->up, round->settings->fed.local_generations,
-                                 round->settings->cma.population / 2);
 }
 
 const fbt_protocol fbt_protocol_nvflare = {

@@ -17,16 +17,19 @@ static int64_t rank_of(const double *fitness, int64_t n, int64_t k)
 {
     int64_t rank = 0;
     for (int64_t i = 0; i < n; i++) {
-        rank += fitness[i] < fitness[k] || (fitness[i] == fitness[k] && i < k);
+        rank += fitness[i] < fitness[k] || (i < k && fitness[i] == fitness[k]);
     }
     return rank;
 }
 
 /* sigma' = 2 sqrt(sum_{k in S} sum_j sigma_kj^2 / (|S| lambda)), S the best half; tell; everyone goes on with the
  * server's new step size. */
-fbt_status fbt_paper_aggregate(fbt_server *server, const fbt_messages *up, int64_t n_generations,
-                               int64_t population_local)
+static fbt_status aggregate(fbt_round *round)
 {
+    const fbt_messages *up = round->up;
+    fbt_server *server = round->server;
+    const int64_t n_generations = round->settings->fed.local_generations;
+    const int64_t population_local = round->settings->cma.population;
     fbt_status status = FBT_OK;
     const double *step_sizes = fbt_messages_field(up, "step_size"), *fitness = fbt_messages_field(up, "fitness");
     const int64_t n_parents = up->n / 2;
@@ -43,12 +46,6 @@ fbt_status fbt_paper_aggregate(fbt_server *server, const fbt_messages *up, int64
     server->step_size_local = fbt_optimiser_step_size(server->optimiser);
 done:
     return status;
-}
-
-static fbt_status aggregate(fbt_round *round)
-{
-    return fbt_paper_aggregate(round->server, round->up, round->settings->fed.local_generations,
-                               round->settings->cma.population);
 }
 
 const fbt_protocol fbt_protocol_paper = {

@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The phases that a round's time is split into: indices of fbt_round_row.phase_s. */
 #define FBT_PHASE_LIST(X)                                                                                              \
     X(FBT_PHASE_SEARCH, "search")     /* forward passes of the clients' generations      */                            \
@@ -41,5 +45,9 @@ typedef struct fbt_round_row {
     int64_t n_tokens;             /* tokens through the model this round, all ranks */
     int64_t peak_memory_bytes;    /* largest over ranks */
 } fbt_round_row;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

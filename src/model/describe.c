@@ -36,7 +36,7 @@ static void note_refusal(fbt_model_description *about, fbt_readout readout, fbt_
     if (status != FBT_OK && about->refusals[readout][0] == '\0') {
         snprintf(about->refusals[readout], sizeof about->refusals[readout], "%s", fbt_error_message());
     }
-    fbt_error_clear();
+    fbt_error_clear(); /* forgets a second refusal, too */
 }
 
 static fbt_status list_weights(const fbt_safetensors *files, fbt_model_description *about)
@@ -72,6 +72,7 @@ fbt_status fbt_model_describe(const char *folder, bool with_weights, fbt_model_d
     }
     note_refusal(about, FBT_READOUT_EMBEDDING, fbt_model_read_pooling(folder, &about->shape));
     for (fbt_readout r = FBT_READOUT_MASK; with_weights && r <= FBT_READOUT_EMBEDDING; r++) {
+        note_refusal(about, r, fbt_model_check_readout(&about->shape, r));
         note_refusal(about, r, fbt_weights_check(files, &about->shape, r));
     }
 done:

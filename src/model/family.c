@@ -38,7 +38,7 @@ static void end_list(char *text)
     char *comma = strrchr(text, ',');
     if (comma != NULL) {
         memmove(comma + 4, comma + 1, strlen(comma));
-        memcpy(comma, " and", 4);
+        memcpy(comma, " and", 4); /* NOLINT(bugprone-not-null-terminated-result): the rest follows */
     }
 }
 

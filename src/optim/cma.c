@@ -234,7 +234,7 @@ fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
         ask_mirror(cma, rng, x);
         return FBT_OK;
     }
-    double *step = cma->scratch[0];
+    double *step = cma->scratch[0]; /* z ~ N(0, I), y = C^(1/2) z, x = m + sigma y: [H] eq. 38 to 40 */
     draw_normal(rng, d, step);
     fbt_covariance_root(cma->base, step, step, cma->scratch[1], &cma->statistics);
     for (int64_t i = 0; i < d; i++) {

@@ -36,8 +36,9 @@ fbt_status fbt_cma_options_check(const fbt_cma_options *options)
     return FBT_OK;
 }
 
-/* Raw weights, best first: ln((n+1)/2) - ln i with the positive ones summing to 1 and the negative ones to -1. mu
- * counts the positive ones; mu_eff and mu_eff_minus are the variance effective selection masses of the two sides. */
+/* Raw weights, best first: ln((n+1)/2) - ln i [H] eq. 49 with the positive ones summing to 1 and the negative ones to
+ * -1. mu counts the positive ones; mu_eff and mu_eff_minus are the variance effective selection masses of the two
+ * sides. */
 typedef struct weight_list {
     int64_t n;
     double *w;
@@ -68,7 +69,7 @@ static void weights_fill(weight_list *list)
     list->mu_eff_minus = negative > 0 ? negative * negative / negative_squares : 0;
 }
 
-/* [H] table 1 and [C] CMAAdaptSigmaCSA. */
+/* [H] table 1, eq. 55, and [C] CMAAdaptSigmaCSA. */
 static void step_size_constants(const fbt_cma_options *options, fbt_cma_parameters *p)
 {
     const bool pycma = options->constants == FBT_CMA_CONSTANTS_PYCMA;
@@ -89,7 +90,8 @@ static void step_size_constants(const fbt_cma_options *options, fbt_cma_paramete
                                               : sqrt(d) * (1 - 1 / (4 * d) + 1 / ((pycma ? 26 : 21) * d * d));
 }
 
-/* [H] table 1, [C] CMAParameters, [S]. n_weights: length of the whole list of weights, on which pycma's c1 depends. */
+/* [H] table 1, eq. 56 (c_c), 57 (c_1) and 58 (c_mu), [C] CMAParameters, [S]. n_weights: length of the whole list of
+ * weights, on which pycma's c1 depends. */
 static void covariance_constants(const fbt_cma_options *options, int64_t n_weights, fbt_cma_parameters *p)
 {
     const bool pycma = options->constants == FBT_CMA_CONSTANTS_PYCMA;
@@ -115,7 +117,7 @@ static void covariance_constants(const fbt_cma_options *options, int64_t n_weigh
     p->lazy_gap = 1 / (gap_c_1 + fmin(1 - gap_c_1, c_mu)) / d / 10;
 }
 
-/* Sum of the negative weights [H] eq. 49-53: no decay of C on the whole, no more than the positive side's information,
+/* Sum of the negative weights [H] eq. 50-53: no decay of C on the whole, no more than the positive side's information,
  * and, for the linear update, positive definite for sure. pycma leaves the last out with its exponential separable
  * update. */
 static double negative_sum(const fbt_cma_options *options, const weight_list *list, const fbt_cma_parameters *p)

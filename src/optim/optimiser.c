@@ -144,7 +144,7 @@ fbt_status fbt_optimiser_import(fbt_optimiser *optimiser, const char *prefix, co
     return optimiser->type->import(optimiser->self, prefix, arrays);
 }
 
-fbt_cma *fbt_optimiser_cma_of(fbt_optimiser *optimiser)
+void *fbt_optimiser_self(const fbt_optimiser *optimiser, const fbt_optimiser_type *type)
 {
-    return optimiser->type == &fbt_optimiser_cma ? optimiser->self : NULL;
+    return optimiser->type == type ? optimiser->self : NULL;
 }

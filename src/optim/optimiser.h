@@ -119,8 +119,11 @@ const fbt_optimiser_type *fbt_optimiser_type_of(const fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_export(const fbt_optimiser *optimiser, const char *prefix, fbt_array_list *arrays);
 fbt_status fbt_optimiser_import(fbt_optimiser *optimiser, const char *prefix, const fbt_array *arrays);
 
+/* What the type's `new` made; NULL: the optimiser is of another type. */
+void *fbt_optimiser_self(const fbt_optimiser *optimiser, const fbt_optimiser_type *type);
+
 /* CMA-ES as the optimiser keeps it, to look into; NULL: it is of another type. */
-fbt_cma *fbt_optimiser_cma_of(fbt_optimiser *optimiser);
+fbt_cma *fbt_optimiser_cma_of(const fbt_optimiser *optimiser);
 /* Its options. */
 void fbt_optimiser_cma_options(const fbt_optimiser_options *options, fbt_cma_options *cma);
 

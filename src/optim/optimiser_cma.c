@@ -250,3 +250,8 @@ const fbt_optimiser_type fbt_optimiser_cma = {
     .export = export,
     .import = import,
 };
+
+fbt_cma *fbt_optimiser_cma_of(const fbt_optimiser *optimiser)
+{
+    return fbt_optimiser_self(optimiser, &fbt_optimiser_cma);
+}

@@ -50,7 +50,8 @@ static void rank_solutions(fbt_cma *cma, const double *fitness)
     qsort_r(cma->order, (size_t)n, sizeof *cma->order, by_fitness_then_index, (void *)(uintptr_t)fitness);
 }
 
-/* steps = (x - m) / sigma, foreign ones no longer than sqrt(d) + 2 d / (d + 2) [I]. */
+/* y_i = (x_i - m) / sigma, [H] eq. 40 solved for y: the steps; foreign ones no longer than sqrt(d) + 2 d / (d + 2) [I].
+ */
 static void make_steps(fbt_cma *cma, const double *x, bool has_foreign, const bool *is_foreign)
 {
     const int64_t d = cma->options.dimension;
@@ -69,7 +70,7 @@ static void make_steps(fbt_cma *cma, const double *x, bool has_foreign, const bo
     }
 }
 
-/* dm = sum_i w_i step_i over the parents: the move of the mean in units of sigma. */
+/* dm = <y>_w = sum_i w_i y_i:lambda over the parents [H] eq. 41: the move of the mean in units of sigma. */
 static void mean_step(const fbt_cma *cma, double *restrict dm)
 {
     const int64_t d = cma->options.dimension;
@@ -82,8 +83,8 @@ static void mean_step(const fbt_cma *cma, double *restrict dm)
     }
 }
 
-/* False stalls p_c while p_sigma is long, so that a sigma that is still too small does not blow up C. The two sources
- * draw the line differently. */
+/* h_sigma of [H], behind eq. 47. False stalls p_c while p_sigma is long, so that a sigma that is still too small does
+ * not blow up C. The two sources draw the line differently. */
 static bool path_is_short(const fbt_cma *cma, double path_sigma_length)
 {
     const fbt_cma_parameters *p = &cma->parameters;
@@ -102,7 +103,8 @@ static double covariance_weight(const fbt_cma *cma, int64_t rank, int64_t mirror
     return w < 0 && cma->order[rank] == mirror_index ? 0 : w;
 }
 
-/* C <- (1 - c1a - c_mu sum w) C + c1 p_c p_c^T + c_mu sum w_i y_i y_i^T. */
+/* C <- (1 - c1a - c_mu sum w) C + c1 p_c p_c^T + c_mu sum w_i y_i y_i^T [H] eq. 47; the negative w_i become eq. 46's
+ * where the terms are added up (deferred.c). */
 static void defer_update(fbt_cma *cma, double c_1a, int64_t mirror_index)
 {
     const int64_t d = cma->options.dimension, n = cma->options.population;
@@ -153,7 +155,8 @@ static void update_diagonal(fbt_cma *cma, double c_1a, int64_t mirror_index)
     }
 }
 
-/* p_c and C; the mean's step in dm, nothing of the step size has changed yet. */
+/* p_c <- (1 - c_c) p_c + h_sigma sqrt(c_c (2 - c_c) mu_eff) <y>_w [H] eq. 45, then C. Nothing of the step size has
+ * changed yet. */
 static void update_covariance(fbt_cma *cma, const double *dm, bool short_path, int64_t mirror_index)
 {
     const fbt_cma_parameters *p = &cma->parameters;
@@ -165,7 +168,7 @@ static void update_covariance(fbt_cma *cma, const double *dm, bool short_path, i
         const double step = in_axes ? dm[k] / cma->base->axes[k] : dm[k];
         cma->path_c[k] = (1 - p->c_c) * cma->path_c[k] + gain * step;
     }
-    /* A stalled p_c lacks variance, which C then keeps. */
+    /* A stalled p_c lacks variance, which C then keeps: c_1 delta(h_sigma) of [H] eq. 47. */
     const double c_1a = p->c_1 * (1 - (short_path ? 0 : p->c_c * (2 - p->c_c)));
     if (separable) {
         update_diagonal(cma, c_1a, mirror_index);
@@ -174,8 +177,9 @@ static void update_covariance(fbt_cma *cma, const double *dm, bool short_path, i
     }
 }
 
-/* p_sigma and sigma, into new_path [d] and *new_step_size. A step size that overflows is an error: long before,
- * candidates are beyond any model's numbers. */
+/* p_sigma <- (1 - c_sigma) p_sigma + sqrt(c_sigma (2 - c_sigma) mu_eff) C^(-1/2) <y>_w [H] eq. 43, and
+ * sigma <- sigma exp(c_sigma / d_sigma (|p_sigma| / chi - 1)) [H] eq. 44, into new_path [d] and *new_step_size. A step
+ * size that overflows is an error: long before, candidates are beyond any model's numbers. */
 static fbt_status adapt_step_size(fbt_cma *cma, const double *dm, double *new_path, double *length,
                                   double *new_step_size)
 {
@@ -259,7 +263,7 @@ static fbt_status tell(fbt_cma *cma, int64_t n, const double *x, const double *f
         update_covariance(cma, dm, path_is_short(cma, length), mirror_index);
     }
     plan_mirror(cma, mirror_index);
-    for (int64_t k = 0; k < d; k++) {
+    for (int64_t k = 0; k < d; k++) { /* m <- m + c_m sigma <y>_w [H] eq. 42, c_m = 1 (eq. 54) */
         cma->mean[k] += cma->step_size * dm[k];
     }
     memcpy(cma->path_sigma, new_path, (size_t)d * sizeof *new_path);

@@ -27,7 +27,7 @@ void fbt_claim_file_identity(char identity[FBT_CLAIM_IDENTITY_BYTES]);
 fbt_status fbt_claim_file_make(const char *shown, const char *path, const char *identity, int *descriptor);
 
 /* No file: FBT_OK with exists false. One that is not written has an identity all the same. Errors: FBT_ERR_IO. */
-fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_file *file);
+fbt_status fbt_claim_file_read(const char *shown, const char *path, fbt_claim_file *c);
 
 /* Whether the process that a file names lives, and what that is concluded from. */
 typedef struct fbt_claim_life {
@@ -40,6 +40,6 @@ typedef struct fbt_claim_life {
 
 /* lock: a path in the folder in which a file may be made, to ask the file system's time; NULL: this host's will do.
  * What is seen is remembered for the next call about the same claim. */
-fbt_claim_life fbt_claim_file_life(const fbt_claim_file *file, const char *lock);
+fbt_claim_life fbt_claim_file_life(const fbt_claim_file *c, const char *lock);
 
 #endif

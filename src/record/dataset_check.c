@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,13 +12,16 @@ fbt_status fbt_dataset_check_offsets(const char *path, const char *what, const c
 {
     fbt_status status = FBT_OK;
     if (offsets[0] != 0 || offsets[n] != n_tokens) {
-        FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: offsets run from %lld to %lld instead of from 0 to the %lld tokens", path,
-                 what, (long long)offsets[0], (long long)offsets[n], (long long)n_tokens);
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%.300s: %s: offsets run from %" PRId64 " to %" PRId64 " instead of from 0 to the %" PRId64 " tokens",
+                 path, what, offsets[0], offsets[n], n_tokens);
     }
     for (int64_t i = 0; i < n; i++) {
         if (offsets[i + 1] <= offsets[i] || offsets[i + 1] > n_tokens) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: %s %lld has no tokens, or its offsets %lld and %lld are out of order",
-                     path, what, item, (long long)i, (long long)offsets[i], (long long)offsets[i + 1]);
+            FBT_FAIL(FBT_ERR_DATA,
+                     "%.300s: %s: %s %" PRId64 " has no tokens, or its offsets %" PRId64 " and %" PRId64
+                     " are out of order",
+                     path, what, item, i, offsets[i], offsets[i + 1]);
         }
     }
 done:
@@ -35,7 +39,7 @@ static fbt_status check_text(const char *path, const char *what, int64_t number,
     char label[32] = "";
     const size_t fault = fbt_utf8_find_fault(text, strlen(text));
     if (number >= 0) {
-        snprintf(label, sizeof label, " %lld", (long long)number);
+        snprintf(label, sizeof label, " %" PRId64, number);
     }
     return text[fault] == '\0' ? FBT_OK
                                : fbt_fail(FBT_ERR_DATA, "%.300s: %s%s: byte %zu is not UTF-8; prepare the data again",
@@ -49,8 +53,8 @@ static fbt_status check_head(const char *path, const fbt_dataset *dataset)
     static const char *const names[] = {"bos_id", "eos_id", "mask_id", "pad_id", "unk_id"};
     for (int i = 0; i < 5; i++) {
         if (ids[i] < -1 || ids[i] >= dataset->vocab_size) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s %d is outside the vocabulary of %lld tokens", path, names[i],
-                     (int)ids[i], (long long)dataset->vocab_size);
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s %d is outside the vocabulary of %" PRId64 " tokens", path, names[i],
+                     (int)ids[i], dataset->vocab_size);
         }
     }
     FBT_TRY(check_text(path, "task", -1, dataset->task));
@@ -67,8 +71,8 @@ static fbt_status check_head(const char *path, const fbt_dataset *dataset)
                  path);
     }
     if (dataset->metric == FBT_METRIC_F1 && dataset->n_labels != 2) {
-        FBT_FAIL(FBT_ERR_DATA, "%.300s: metric f1 needs two labels, not %lld; use metric accuracy", path,
-                 (long long)dataset->n_labels);
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: metric f1 needs two labels, not %" PRId64 "; use metric accuracy", path,
+                 dataset->n_labels);
     }
 done:
     return status;
@@ -82,26 +86,28 @@ static fbt_status check_labels(const char *path, const fbt_dataset *dataset)
         int32_t id = dataset->label_token_ids[c];
         FBT_TRY(check_text(path, "label_words: label", c, dataset->label_words[c]));
         if (dataset->label_words[c][0] == '\0') {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %lld has an empty label word", path, (long long)c);
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " has an empty label word", path, c);
         }
         if (by_embedding ? id != -1 : id < 0 || id >= dataset->vocab_size) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %lld ('%.64s') has token id %d; expected %s", path, (long long)c,
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " ('%.64s') has token id %d; expected %s", path, c,
                      dataset->label_words[c], (int)id,
                      by_embedding ? "-1 (embedding readout)" : "one of the vocabulary");
         }
         for (int64_t b = 0; !by_embedding && b < c; b++) {
             if (dataset->label_token_ids[b] == id) {
                 FBT_FAIL(FBT_ERR_DATA,
-                         "%.300s: labels %lld and %lld have the same token id %d; give them different words", path,
-                         (long long)b, (long long)c, (int)id);
+                         "%.300s: labels %" PRId64 " and %" PRId64
+                         " have the same token id %d; give them different words",
+                         path, b, c, (int)id);
             }
         }
     }
     for (int64_t i = 0; by_embedding && i < dataset->label_offsets[dataset->n_labels]; i++) {
         int32_t token = dataset->label_tokens[i];
         if (token < 0 || token >= dataset->vocab_size) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: labels: token %d at %lld is outside the vocabulary of %lld tokens", path,
-                     (int)token, (long long)i, (long long)dataset->vocab_size);
+            FBT_FAIL(FBT_ERR_DATA,
+                     "%.300s: labels: token %d at %" PRId64 " is outside the vocabulary of %" PRId64 " tokens", path,
+                     (int)token, i, dataset->vocab_size);
         }
     }
 done:
@@ -114,22 +120,26 @@ static fbt_status check_readout(const char *path, const char *name, const fbt_da
     int64_t length = split->offsets[i + 1] - split->offsets[i];
     int64_t readout = split->readout[i];
     if (readout < 0 || readout >= length) {
-        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, but has %lld tokens", path,
-                        name, (long long)i, (long long)readout, (long long)length);
+        return fbt_fail(FBT_ERR_DATA,
+                        "%.300s: %s: sample %" PRId64 " is read at position %" PRId64 ", but has %" PRId64 " tokens",
+                        path, name, i, readout, length);
     }
     if (dataset->readout == FBT_READOUT_MASK && split->tokens[split->offsets[i] + readout] != dataset->mask_id) {
-        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, which is not the mask token",
-                        path, name, (long long)i, (long long)readout);
+        return fbt_fail(FBT_ERR_DATA,
+                        "%.300s: %s: sample %" PRId64 " is read at position %" PRId64 ", which is not the mask token",
+                        path, name, i, readout);
     }
     if (dataset->readout == FBT_READOUT_LAST && readout != length - 1) {
-        return fbt_fail(FBT_ERR_DATA, "%.300s: %s: sample %lld is read at position %lld, which is not its last token",
-                        path, name, (long long)i, (long long)readout);
+        return fbt_fail(FBT_ERR_DATA,
+                        "%.300s: %s: sample %" PRId64 " is read at position %" PRId64 ", which is not its last token",
+                        path, name, i, readout);
     }
     if (dataset->prompt_mode == FBT_PROMPT_ADD && length < dataset->n_prompt_tokens + 1) {
         return fbt_fail(FBT_ERR_DATA,
-                        "%.300s: %s: sample %lld has %lld tokens, too few for the %lld prompt tokens that are "
+                        "%.300s: %s: sample %" PRId64 " has %" PRId64 " tokens, too few for the %" PRId64
+                        " prompt tokens that are "
                         "added to positions 1 and on; prepare the data again",
-                        path, name, (long long)i, (long long)length, (long long)dataset->n_prompt_tokens);
+                        path, name, i, length, dataset->n_prompt_tokens);
     }
     return FBT_OK;
 }
@@ -140,17 +150,18 @@ static fbt_status check_split(const char *path, const char *name, const fbt_data
     for (int64_t i = 0; i < split->n_samples; i++) {
         for (int64_t t = split->offsets[i]; t < split->offsets[i + 1]; t++) {
             if (split->tokens[t] < 0 || split->tokens[t] >= dataset->vocab_size) {
-                FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has token %d, outside the vocabulary of %lld tokens",
-                         path, name, (long long)i, (int)split->tokens[t], (long long)dataset->vocab_size);
+                FBT_FAIL(FBT_ERR_DATA,
+                         "%.300s: %s: sample %" PRId64 " has token %d, outside the vocabulary of %" PRId64 " tokens",
+                         path, name, i, (int)split->tokens[t], dataset->vocab_size);
             }
             if (split->frozen[t] > 1) {
-                FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has a frozen flag of %d instead of 0 or 1", path, name,
-                         (long long)i, (int)split->frozen[t]);
+                FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %" PRId64 " has a frozen flag of %d instead of 0 or 1", path,
+                         name, i, (int)split->frozen[t]);
             }
         }
         if (split->labels[i] < 0 || split->labels[i] >= dataset->n_labels) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %lld has label %d, but the labels are 0 to %lld", path, name,
-                     (long long)i, (int)split->labels[i], (long long)dataset->n_labels - 1);
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: sample %" PRId64 " has label %d, but the labels are 0 to %" PRId64,
+                     path, name, i, (int)split->labels[i], dataset->n_labels - 1);
         }
         FBT_TRY(check_readout(path, name, dataset, split, i));
     }

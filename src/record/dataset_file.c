@@ -4,6 +4,7 @@
 #include "record/dataset_check.h"
 #include "record/hdf5_util.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,11 +24,9 @@ typedef struct reader {
 /* What an attribute that is missing most likely means. */
 static fbt_status made_by(const reader *r, fbt_status status)
 {
-    char sentence[600];
     if (status == FBT_ERR_DATA) {
-        snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
-        fbt_error_clear();
-        fbt_fail(status, "%.300s: %s; was it made by jobs/prepare_data.py of this version?", r->path, sentence);
+        fbt_refail(status, "%.300s: %.599s; was it made by jobs/prepare_data.py of this version?", r->path,
+                   fbt_error_message());
     }
     return status;
 }
@@ -53,8 +52,8 @@ static fbt_status read_int(const reader *r, const char *name, int64_t smallest, 
     fbt_status status = FBT_OK;
     FBT_TRY(made_by(r, fbt_hdf5_read_int(r->file, name, value)));
     if (*value < smallest || *value > largest) {
-        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is %lld, outside of %lld to %lld", r->path, name,
-                 (long long)*value, (long long)smallest, (long long)largest);
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: attribute %s is %" PRId64 ", outside of %" PRId64 " to %" PRId64, r->path, name,
+                 *value, smallest, largest);
     }
 done:
     return status;
@@ -97,8 +96,8 @@ static fbt_status read_words(reader *r)
     dataset->prompt_mode = (fbt_prompt_mode)index;
     FBT_TRY(made_by(r, fbt_hdf5_read_texts(r->file, "label_words", &dataset->label_words, &dataset->n_labels)));
     if (dataset->n_labels < 2 || dataset->n_labels > LABELS_MAX) {
-        FBT_FAIL(FBT_ERR_DATA, "%.300s: label_words has %lld entries; a task has 2 to %d labels", r->path,
-                 (long long)dataset->n_labels, LABELS_MAX);
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: label_words has %" PRId64 " entries; a task has 2 to %d labels", r->path,
+                 dataset->n_labels, LABELS_MAX);
     }
 done:
     return status;
@@ -112,9 +111,9 @@ static fbt_status read_numbers(reader *r)
     FBT_TRY(read_int(r, "format_version", 0, INT32_MAX, &version));
     if (version != FORMAT_VERSION) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%.300s has format version %lld, this program reads %d; prepare the data again with "
+                 "%.300s has format version %" PRId64 ", this program reads %d; prepare the data again with "
                  "jobs/prepare_data.py",
-                 r->path, (long long)version, FORMAT_VERSION);
+                 r->path, version, FORMAT_VERSION);
     }
     FBT_TRY(read_int(r, "prompt_tokens", 0, INT32_MAX, &dataset->n_prompt_tokens));
     FBT_TRY(read_int(r, "vocab_size", 1, INT32_MAX, &dataset->vocab_size));
@@ -133,8 +132,9 @@ static fbt_status check_fits(const reader *r, const char *where, const int64_t *
 {
     for (int64_t i = 0; i < n; i++) {
         if (wide[i] < low || wide[i] > high) {
-            return fbt_fail(FBT_ERR_DATA, "%.300s: %s: entry %lld is %lld, outside of %lld to %lld", r->path, where,
-                            (long long)i, (long long)wide[i], (long long)low, (long long)high);
+            return fbt_fail(FBT_ERR_DATA,
+                            "%.300s: %s: entry %" PRId64 " is %" PRId64 ", outside of %" PRId64 " to %" PRId64, r->path,
+                            where, i, wide[i], low, high);
         }
     }
     return FBT_OK;
@@ -212,8 +212,8 @@ done:
 static fbt_status expect_length(const reader *r, const char *where, int64_t n, int64_t expected, const char *rule)
 {
     if (n != expected) {
-        return fbt_fail(FBT_ERR_DATA, "%.300s: %s has %lld entries instead of %lld, %s", r->path, where, (long long)n,
-                        (long long)expected, rule);
+        return fbt_fail(FBT_ERR_DATA, "%.300s: %s has %" PRId64 " entries instead of %" PRId64 ", %s", r->path, where,
+                        n, expected, rule);
     }
     return FBT_OK;
 }
@@ -246,8 +246,8 @@ static fbt_status read_split(const reader *r, const char *name, fbt_split *split
     FBT_TRY(made_by(r, fbt_hdf5_read_int(group, "n_truncated", &split->n_truncated)));
     FBT_TRY(read_split_arrays(r, name, split));
     if (split->n_truncated < 0 || split->n_truncated > split->n_samples) {
-        FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: n_truncated is %lld, but there are %lld samples", r->path, name,
-                 (long long)split->n_truncated, (long long)split->n_samples);
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: %s: n_truncated is %" PRId64 ", but there are %" PRId64 " samples", r->path,
+                 name, split->n_truncated, split->n_samples);
     }
 done:
     fbt_hdf5_close(group);

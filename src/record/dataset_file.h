@@ -1,4 +1,4 @@
-/* Reading of data set files (HDF5, written by jobs/prepare_data.py; layout in ARCHITECTURE.md, "The data set file"). */
+/* Reading of data set files (HDF5, written by jobs/prepare_data.py; layout in docs/run-file.md). */
 #ifndef FBT_RECORD_DATASET_FILE_H
 #define FBT_RECORD_DATASET_FILE_H
 

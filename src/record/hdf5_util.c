@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,13 +50,10 @@ fbt_status fbt_hdf5_fail(const char *format, ...)
 
 fbt_status fbt_hdf5_name_file(const char *path, fbt_status status)
 {
-    char sentence[600];
     if (status == FBT_OK || strstr(fbt_error_message(), path) != NULL) {
         return status;
     }
-    snprintf(sentence, sizeof sentence, "%s", fbt_error_message());
-    fbt_error_clear();
-    return fbt_fail(status, "%.400s: %s", path, sentence);
+    return fbt_refail(status, "%.400s: %.599s", path, fbt_error_message());
 }
 
 void fbt_hdf5_close(hid_t id)
@@ -197,7 +195,7 @@ static fbt_status make_room(fbt_hdf5_bytes *image, int64_t n_bytes)
     image->bytes = malloc((size_t)capacity);
     image->capacity = image->bytes == NULL ? 0 : capacity;
     if (image->bytes == NULL) {
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a copy of the file of %lld bytes", (long long)n_bytes);
+        return fbt_fail(FBT_ERR_MEMORY, "out of memory: a copy of the file of %" PRId64 " bytes", n_bytes);
     }
     return FBT_OK;
 }
@@ -247,39 +245,36 @@ done:
     return status;
 }
 
-fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text)
+/* n < 0: one text that is no list. */
+static fbt_status write_texts(hid_t object, const char *name, const char *const *texts, int64_t n)
 {
     fbt_status status = FBT_OK;
+    const int64_t n_texts = n < 0 ? 1 : n;
     hid_t type = -1, space = -1;
-    char *sound = NULL;
-    FBT_TRY(fbt_utf8_repair(text, &sound));
+    char **sound = NULL;
+    FBT_TRY(fbt_memory_alloc(&sound, n_texts, sizeof *sound));
+    for (int64_t i = 0; i < n_texts; i++) {
+        FBT_TRY(fbt_utf8_repair(texts[i], &sound[i]));
+    }
     FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
-    FBT_HDF5(space = H5Screate(H5S_SCALAR), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, &sound, false);
+    space = n < 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
+    FBT_HDF5(space, "attribute %s cannot be made", name);
+    status = write_attribute(object, name, type, space, sound, false);
 done:
-    free(sound);
+    fbt_hdf5_free_texts(sound, n_texts);
     fbt_hdf5_close(space);
     fbt_hdf5_close(type);
     return status;
 }
 
+fbt_status fbt_hdf5_write_text(hid_t object, const char *name, const char *text)
+{
+    return write_texts(object, name, &text, -1);
+}
+
 fbt_status fbt_hdf5_write_texts(hid_t object, const char *name, const char *const *texts, int64_t n)
 {
-    fbt_status status = FBT_OK;
-    hid_t type = -1, space = -1;
-    char **sound = NULL;
-    FBT_TRY(fbt_memory_alloc(&sound, n, sizeof *sound));
-    for (int64_t i = 0; i < n; i++) {
-        FBT_TRY(fbt_utf8_repair(texts[i], &sound[i]));
-    }
-    FBT_HDF5(type = text_type(), "attribute %s cannot be made", name);
-    FBT_HDF5(space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL), "attribute %s cannot be made", name);
-    status = write_attribute(object, name, type, space, sound, false);
-done:
-    fbt_hdf5_free_texts(sound, n);
-    fbt_hdf5_close(space);
-    fbt_hdf5_close(type);
-    return status;
+    return write_texts(object, name, texts, n);
 }
 
 static fbt_status write_number(hid_t object, const char *name, hid_t type, const void *value)
@@ -352,7 +347,7 @@ static fbt_status read_number(hid_t object, const char *name, H5T_class_t class,
     int64_t n = 0;
     FBT_TRY(open_attribute(object, name, class, &attribute, &type, &n));
     if (n != 1) {
-        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %lld values instead of one", name, (long long)n);
+        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %" PRId64 " values instead of one", name, n);
     }
     FBT_HDF5(H5Aread(attribute, memory_type, value), "attribute %s cannot be read", name);
 done:
@@ -448,7 +443,7 @@ fbt_status fbt_hdf5_read_text(hid_t object, const char *name, char **text)
     *text = NULL;
     FBT_TRY(fbt_hdf5_read_texts(object, name, &texts, &n));
     if (n != 1) {
-        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %lld texts instead of one", name, (long long)n);
+        FBT_FAIL(FBT_ERR_DATA, "attribute %s has %" PRId64 " texts instead of one", name, n);
     }
     *text = texts[0];
     texts[0] = NULL;
@@ -567,8 +562,8 @@ fbt_status fbt_hdf5_count(hid_t dataset, const char *name, int64_t *n)
     }
     if (__builtin_mul_overflow(*n, H5Tget_size(type), &n_bytes) || n_bytes > limit) {
         FBT_FAIL(FBT_ERR_IO,
-                 "%.200s claims %lld values, more than a file of %llu bytes of them can hold; it is damaged", name,
-                 (long long)*n, (unsigned long long)stored);
+                 "%.200s claims %" PRId64 " values, more than a file of %llu bytes of them can hold; it is damaged",
+                 name, *n, (unsigned long long)stored);
     }
 done:
     fbt_hdf5_close(list);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -90,7 +91,7 @@ done:
     return status;
 }
 
-/* Whoever holds the lock knows that no other run lives that could be writing a temporary file. */
+/* Whoever holds the claim knows that no other run lives that could be writing a temporary file. */
 static void remove_stale(const fbt_output_file *file)
 {
     char prefix[NAME_MAX + 16];
@@ -201,8 +202,8 @@ fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int
     unlink(file->partial);
     return error == 0 ? status
                       : fbt_fail(fbt_status_of_system(error),
-                                 "%.400s cannot be written (%lld bytes): %s; what was saved before is kept",
-                                 file->shown, (long long)n_bytes, strerror(error));
+                                 "%.400s cannot be written (%" PRId64 " bytes): %s; what was saved before is kept",
+                                 file->shown, n_bytes, strerror(error));
 }
 
 const char *fbt_output_file_shown(const fbt_output_file *file)

@@ -116,6 +116,7 @@ done:
 
 static bool same(double a, double b)
 {
+    /* Bits are what is compared. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
     return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0; /* 0 and -0 are two */
 }
 

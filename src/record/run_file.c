@@ -6,6 +6,7 @@
 #include "record/run_file_internal.h"
 #include "record/run_ledger.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,8 +254,8 @@ static fbt_status append_columns(fbt_run_file *file, const fbt_round_row *round)
             continue;
         }
         if (values == NULL) {
-            FBT_FAIL(FBT_ERR_ARG, "round %lld has no values for rounds/%s/%s", (long long)round->index,
-                     columns[i].group, columns[i].name);
+            FBT_FAIL(FBT_ERR_ARG, "round %" PRId64 " has no values for rounds/%s/%s", round->index, columns[i].group,
+                     columns[i].name);
         }
         FBT_TRY(fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds + 1, values));
     }
@@ -266,8 +267,8 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round
 {
     fbt_hdf5_silence();
     if (round->index <= file->last_index) {
-        return fbt_fail(FBT_ERR_ARG, "round %lld cannot follow round %lld in the run file", (long long)round->index,
-                        (long long)file->last_index);
+        return fbt_fail(FBT_ERR_ARG, "round %" PRId64 " cannot follow round %" PRId64 " in the run file", round->index,
+                        file->last_index);
     }
     fbt_round_row row = *round;
     row.bytes_up = fbt_run_ledger_convert(row.bytes_up, file->value_bytes[0], file->value_bytes[1]);

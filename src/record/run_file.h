@@ -2,7 +2,7 @@
  *
  * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced
  * and renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of
- * whole rounds. Layout: ARCHITECTURE.md, "The run file". Used by rank 0 alone; nothing here is collective.
+ * whole rounds. Layout: docs/run-file.md. Used by rank 0 alone; nothing here is collective.
  */
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
@@ -81,8 +81,8 @@ typedef struct fbt_run_maker {
     char *backend, *device, *instruction_set, *libraries;
 } fbt_run_maker;
 
-/* Where the run of a run file stands. Zero-initialise; free with fbt_run_past_clear. */
-typedef struct fbt_run_past {
+/* Where the run of a run file stands. Zero-initialise; free with fbt_run_restored_clear. */
+typedef struct fbt_run_restored {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
     fbt_best_round best; /* on dev */
@@ -92,19 +92,19 @@ typedef struct fbt_run_past {
     fbt_run_maker *makers;                      /* [n_makers], the first first */
     int64_t n_makers;
     fbt_array *checkpoint;              /* as it was set last; of fbt_run_file_open alone */
-    char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_past_read alone */
-} fbt_run_past;
-void fbt_run_past_clear(fbt_run_past *past);
+    char digest[FBT_DIGEST_TEXT_BYTES]; /* fbt_run_reader_digest; of fbt_run_restored_read alone */
+} fbt_run_restored;
+void fbt_run_restored_clear(fbt_run_restored *restored);
 
 /* Reads it and leaves the file alone. Errors: FBT_ERR_IO (not readable, truncated), FBT_ERR_DATA (not a run file, or
  * one that lacks something). */
-fbt_status fbt_run_past_read(const char *path, fbt_run_past *past);
+fbt_status fbt_run_restored_read(const char *path, fbt_run_restored *restored);
 
-/* Opens the run file at `path` to go on with it: takes its lock, as fbt_run_file_create does, loads all of it and tells
+/* Opens the run file at `path` to go on with it: claims it, as fbt_run_file_create does, loads all of it and tells
  * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file
  * NULL. Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a
  * run file, or one that lacks something). */
-fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past);
+fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_restored *restored);
 
 /* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and
  * records the header's settings and environment as those of another session, which begins after the last round. inputs

@@ -1,5 +1,5 @@
 /* The run file's writer, for the files that make it up: run_file.c, run_session.c, run_resume.c,
- * run_past.c. */
+ * run_restored.c. */
 #ifndef FBT_RECORD_RUN_FILE_INTERNAL_H
 #define FBT_RECORD_RUN_FILE_INTERNAL_H
 
@@ -59,8 +59,8 @@ typedef struct fbt_run_partition_array {
 } fbt_run_partition_array;
 void fbt_run_file_partition(const fbt_run_header *header, fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS]);
 
-/* run_past.c: all of *past but the checkpoint. */
-fbt_status fbt_run_past_of(hid_t file, fbt_run_past *past);
+/* run_restored.c: all of *restored but the checkpoint. */
+fbt_status fbt_run_restored_of(hid_t file, fbt_run_restored *restored);
 
 /* run_session.c: writes the settings in force and the environment of the program that goes on from here, and adds it to
  * the list of sessions. first_round: the first that it will add. */

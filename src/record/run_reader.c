@@ -5,6 +5,7 @@
 #include "record/run_rounds.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,8 +45,8 @@ static fbt_status choose_round(const char *path, const fbt_run_rounds *rounds, c
     }
     *row = find_round(rounds, *round);
     if (*row < 0) {
-        FBT_FAIL(FBT_ERR_DATA, "%.400s has no round %lld; its last is %lld", path, (long long)*round,
-                 (long long)rounds->last_round);
+        FBT_FAIL(FBT_ERR_DATA, "%.400s has no round %" PRId64 "; its last is %" PRId64, path, *round,
+                 rounds->last_round);
     }
 done:
     return status;

@@ -6,6 +6,7 @@
 #include "record/run_rounds.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -63,7 +64,7 @@ done:
     return status;
 }
 
-static fbt_status read_checkpoint(hid_t file, fbt_run_past *past)
+static fbt_status read_checkpoint(hid_t file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
@@ -72,38 +73,39 @@ static fbt_status read_checkpoint(hid_t file, fbt_run_past *past)
     char name[256];
     FBT_HDF5(group = H5Gopen2(file, "checkpoint", H5P_DEFAULT), "group checkpoint is missing");
     FBT_TRY(fbt_hdf5_read_int(group, "round", &round));
-    if (round != past->last_round) {
-        FBT_FAIL(FBT_ERR_DATA, "the checkpoint is of round %lld, but the last round is %lld: the file is damaged",
-                 (long long)round, (long long)past->last_round);
+    if (round != restored->last_round) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "the checkpoint is of round %" PRId64 ", but the last round is %" PRId64 ": the file is damaged",
+                 round, restored->last_round);
     }
     FBT_HDF5(H5Gget_info(group, &info), "group checkpoint is damaged");
-    FBT_TRY(fbt_memory_alloc(&past->checkpoint, (int64_t)info.nlinks + 1, sizeof *past->checkpoint));
+    FBT_TRY(fbt_memory_alloc(&restored->checkpoint, (int64_t)info.nlinks + 1, sizeof *restored->checkpoint));
     for (hsize_t i = 0; i < info.nlinks; i++) {
         FBT_HDF5(H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
                  "group checkpoint is damaged");
-        FBT_TRY(read_one_array(group, name, &past->checkpoint[i]));
+        FBT_TRY(read_one_array(group, name, &restored->checkpoint[i]));
     }
 done:
     fbt_hdf5_close(group);
     return status;
 }
 
-static fbt_status load(const char *path, fbt_run_file *file, fbt_run_past *past)
+static fbt_status load(const char *path, fbt_run_file *file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     hid_t on_disk = -1;
     FBT_TRY(fbt_run_rounds_open(path, &on_disk));
     FBT_TRY(fbt_hdf5_copy_in_memory(on_disk, &file->file));
-    FBT_TRY(fbt_run_past_of(file->file, past));
-    FBT_TRY(read_checkpoint(file->file, past));
+    FBT_TRY(fbt_run_restored_of(file->file, restored));
+    FBT_TRY(read_checkpoint(file->file, restored));
     FBT_TRY(fbt_hdf5_read_real(file->file, "wall_time_s", &file->wall_time_before_s));
-    file->last_index = past->last_round;
+    file->last_index = restored->last_round;
 done:
     fbt_hdf5_close(on_disk);
     return fbt_hdf5_name_file(path, status);
 }
 
-fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past *past)
+fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     struct stat info;
@@ -113,13 +115,13 @@ fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_past
         return FBT_OK;
     }
     FBT_TRY(fbt_run_file_new(path, true, &made));
-    FBT_TRY(load(path, made, past));
+    FBT_TRY(load(path, made, restored));
     *file = made;
     made = NULL;
 done:
     fbt_run_file_free(made);
     if (status != FBT_OK) {
-        fbt_run_past_clear(past);
+        fbt_run_restored_clear(restored);
     }
     return status;
 }

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "record/hdf5_util.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +15,14 @@ fbt_status fbt_run_rounds_open(const char *path, hid_t *file)
     fbt_hdf5_silence();
     FBT_TRY(fbt_hdf5_open(path, file));
     if (!fbt_hdf5_has(*file, "rounds/index") || fbt_hdf5_read_int(*file, "format_version", &version) != FBT_OK) {
-        fbt_error_clear();
-        FBT_FAIL(FBT_ERR_DATA, "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
-                 path);
+        FBT_TRY(fbt_refail(FBT_ERR_DATA,
+                           "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
+                           path));
     }
     if (version != FBT_RUN_FORMAT_VERSION) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%.400s has format version %lld, this program reads %d; read it with the program that wrote it", path,
-                 (long long)version, FBT_RUN_FORMAT_VERSION);
+                 "%.400s has format version %" PRId64 ", this program reads %d; read it with the program that wrote it",
+                 path, version, FBT_RUN_FORMAT_VERSION);
     }
 done:
     if (status != FBT_OK) {
@@ -40,7 +41,7 @@ static fbt_status read_column(hid_t file, const char *path, int64_t n_values, do
     FBT_HDF5(dataset = H5Dopen2(file, path, H5P_DEFAULT), "%s is missing", path);
     FBT_TRY(fbt_hdf5_count(dataset, path, &n));
     if (n != n_values) {
-        FBT_FAIL(FBT_ERR_DATA, "%s has %lld values instead of %lld", path, (long long)n, (long long)n_values);
+        FBT_FAIL(FBT_ERR_DATA, "%s has %" PRId64 " values instead of %" PRId64, path, n, n_values);
     }
     FBT_TRY(fbt_memory_alloc(values, n_values, sizeof **values));
     FBT_HDF5(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values), "%s cannot be read", path);
@@ -66,12 +67,13 @@ static fbt_status check_integers(const char *path, const double *values, int64_t
 {
     for (int64_t r = 0; r < n; r++) {
         if (!(fabs(values[r]) < 0x1p53) || values[r] != trunc(values[r])) {
-            return fbt_fail(FBT_ERR_DATA, "%s: row %lld has the value %g, which is no count: the file is damaged", path,
-                            (long long)r, values[r]);
+            return fbt_fail(FBT_ERR_DATA,
+                            "%s: row %" PRId64 " has the value %g, which is no count: the file is damaged", path, r,
+                            values[r]);
         }
         if (is_index && !(values[r] > (r == 0 ? -1 : values[r - 1]))) {
-            return fbt_fail(FBT_ERR_DATA, "%s: row %lld has round %.0f: rounds do not rise, the file is damaged", path,
-                            (long long)r, values[r]);
+            return fbt_fail(FBT_ERR_DATA, "%s: row %" PRId64 " has round %.0f: rounds do not rise, the file is damaged",
+                            path, r, values[r]);
         }
     }
     return FBT_OK;

@@ -4,6 +4,7 @@
 #include "record/hdf5_util.h"
 #include "record/run_rounds.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +158,7 @@ static fbt_status show_session(void *user, const fbt_run_session *session)
     for (int i = 0; i < 3; i++) {
         FBT_TRY(fbt_hdf5_read_text(group, names[i], &texts[i]));
     }
-    fprintf(s->stream, "  from round %-12lld%s, ranks %s on %s\n", (long long)session->first_round, texts[0], texts[1],
+    fprintf(s->stream, "  from round %-12" PRId64 "%s, ranks %s on %s\n", session->first_round, texts[0], texts[1],
             texts[2]);
 done:
     for (int i = 0; i < 3; i++) {

@@ -22,15 +22,10 @@ static void write_block(const char *digest, int64_t n_bytes, char block[FBT_SEAL
 fbt_status fbt_seal_make(const void *rest, int64_t n_bytes, char block[FBT_SEAL_BYTES])
 {
     fbt_status status = FBT_OK;
-    fbt_digest *digest = NULL;
     char text[FBT_DIGEST_TEXT_BYTES];
-    FBT_TRY(fbt_digest_new(&digest));
-    FBT_TRY(fbt_digest_add(digest, rest, (size_t)n_bytes));
-    status = fbt_digest_end(digest, text);
-    digest = NULL;
+    FBT_TRY(fbt_digest_bytes(rest, (size_t)n_bytes, text));
     write_block(text, n_bytes, block);
 done:
-    fbt_digest_free(digest);
     return status;
 }
 

@@ -147,8 +147,7 @@ static fbt_status note_refusal(opening *o, fbt_status status, const char *who)
     if (status != FBT_ERR_UNSUPPORTED) {
         return status;
     }
-    snprintf(o->note, sizeof o->note, "%s: %s", who, fbt_error_message());
-    fbt_error_clear();
+    snprintf(o->note, sizeof o->note, "%s: %s", who, fbt_error_take());
     return FBT_OK;
 }
 

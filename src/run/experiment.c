@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What ends a run before its last round; 0: nothing. Below: the observer's own reasons. */
-enum { STOP_MAX_SECONDS = 1000, STOP_JOB_END };
+/* What ends a run before its last round. */
+typedef enum stop { STOP_NONE, STOP_MAX_SECONDS, STOP_JOB_END, STOP_OBSERVER } stop;
 enum { TEXT_BYTES = 2048 };
 
 typedef struct session {
@@ -31,7 +31,8 @@ typedef struct session {
     int64_t n_made;               /* rounds that this session has made                        */
     double round_s, score_s;      /* longest so far: a round but for its scores, its scores   */
     fbt_progress progress;
-    int stop; /* as agreed on last                                        */
+    stop stop;  /* as agreed on last */
+    int reason; /* of STOP_OBSERVER: the observer's */
 } session;
 
 /* "loss train 1.2345 dev 1.3456, accuracy dev 0.500": a run without dev or test samples has no such numbers. */
@@ -96,19 +97,19 @@ static const char *name_stop(const session *s)
     const fbt_run_observer *o = s->told;
     return s->stop == STOP_MAX_SECONDS ? "run.max_seconds"
            : s->stop == STOP_JOB_END   ? "the end of the batch job"
-           : o->name_reason != NULL    ? o->name_reason(o->user, s->stop)
+           : o->name_reason != NULL    ? o->name_reason(o->user, s->reason)
                                        : "its caller";
 }
 
 static void tell_end(const session *s, int64_t last_round)
 {
-    char how[64] = "finished with", best[48] = "";
-    const char *then = s->stop == 0 ? "" : "; --resume goes on";
+    char how[128] = "finished with", best[48] = "";
+    const char *then = s->stop == STOP_NONE ? "" : "; --resume goes on";
     if (s->recorder.best.index >= 0) {
         snprintf(best, sizeof best, ", best on dev: round %" PRId64, s->recorder.best.index);
     }
-    if (s->stop != 0 && s->told != NULL) {
-        snprintf(how, sizeof how, "stopped by %s after", name_stop(s));
+    if (s->stop != STOP_NONE && s->told != NULL) {
+        snprintf(how, sizeof how, "stopped by %.100s after", name_stop(s));
     }
     fbt_observer_note(s->told, FBT_RUN_EVENT_END, fbt_experiment_label(s->e),
                       "%s round %" PRId64 " of %" PRId64 " in %.0f s%s; run file %s%s", how, last_round,
@@ -117,28 +118,29 @@ static void tell_end(const session *s, int64_t last_round)
 }
 
 /* What rank 0's clocks say about another round. At least one is made: a chain of short jobs gets on. */
-static int out_of_time(const session *s)
+static stop out_of_time(const session *s)
 {
     const fbt_settings *settings = &s->e->settings;
     const double next_s = s->round_s + s->score_s;
     if (s->n_made == 0) {
-        return 0;
+        return STOP_NONE;
     }
     if (settings->run.max_seconds > 0 && fbt_timer_now_s() - s->e->start_s + next_s > settings->run.max_seconds) {
         return STOP_MAX_SECONDS;
     }
-    return next_s > fbt_observer_seconds_left(s->e->plan->observer) - settings->run.stop_margin_seconds ? STOP_JOB_END
-                                                                                                        : 0;
+    const double left_s = fbt_observer_seconds_left(s->e->plan->observer) - settings->run.stop_margin_seconds;
+    return next_s > left_s ? STOP_JOB_END : STOP_NONE;
 }
 
 /* Whether the rounds end here: any rank's observer, or rank 0's clock. The same answer on all ranks. Collective. */
 static void agree_to_stop(session *s, int64_t round)
 {
-    double found[2] = {fbt_observer_should_stop(s->e->plan->observer), s->records ? out_of_time(s) : 0};
+    double found[2] = {fbt_observer_should_stop(s->e->plan->observer), s->records ? (double)out_of_time(s) : STOP_NONE};
     fbt_comm_max(s->e->comm, found, 2);
-    s->stop = (int)(found[0] > 0 ? found[0] : found[1]);
+    s->reason = found[0] > 0 ? (int)found[0] : 0;
+    s->stop = s->reason > 0 ? STOP_OBSERVER : (stop)found[1];
     if (round >= fbt_experiment_last_round(s->e)) {
-        s->stop = 0; /* nothing is left to be stopped */
+        s->stop = STOP_NONE; /* nothing is left to be stopped */
     }
 }
 
@@ -147,7 +149,7 @@ static fbt_run_status status_after(const session *s, int64_t round)
     if (round == s->e->settings.fed.rounds) {
         return FBT_RUN_FINISHED;
     }
-    return s->stop != 0 || round >= fbt_experiment_last_round(s->e) ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
+    return s->stop != STOP_NONE || round >= fbt_experiment_last_round(s->e) ? FBT_RUN_INTERRUPTED : FBT_RUN_RUNNING;
 }
 
 static void note_time(session *s, const fbt_round_row *row, double seconds)
@@ -195,7 +197,7 @@ done:
 /* Rank 0 of a run that goes on: says so in the file on the disk, before its first round. */
 static fbt_status record_begin(session *s)
 {
-    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->past.last_round));
+    return fbt_recorder_commit(&s->recorder, status_after(s, s->e->restored.last_round));
 }
 
 /* Round 0, or the state of the last round that is in the file. Collective. */
@@ -208,8 +210,8 @@ static fbt_status begin(session *s)
         FBT_TRY(fbt_federation_start(s->f, &row));
         return end_round(s, &row, start_s);
     }
-    FBT_TRY(fbt_federation_restore(s->f, s->e->past.checkpoint));
-    agree_to_stop(s, s->e->past.last_round);
+    FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint));
+    agree_to_stop(s, s->e->restored.last_round);
     FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_begin(s) : FBT_OK));
 done:
     return status;
@@ -220,10 +222,10 @@ static fbt_status run_rounds(session *s)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = &s->e->settings;
     fbt_round_row row;
-    int64_t round = s->e->resumed ? s->e->past.last_round : 0;
+    int64_t round = s->e->resumed ? s->e->restored.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
-    while (round < fbt_experiment_last_round(s->e) && s->stop == 0) {
+    while (round < fbt_experiment_last_round(s->e) && s->stop == STOP_NONE) {
         const double start_s = fbt_timer_now_s();
         round++;
         const bool scored = round % settings->eval.every == 0 || round == settings->fed.rounds;
@@ -239,14 +241,14 @@ done:
 /* A resumed run on another kind of processor than its last rounds. */
 static void tell_other_machine(const session *s, const fbt_backend_info *info)
 {
-    const fbt_run_past *past = &s->e->past;
+    const fbt_run_restored *restored = &s->e->restored;
     if (s->records && s->e->resumed &&
-        (strcmp(past->instruction_set, info->isa) != 0 || strcmp(past->device, info->device) != 0)) {
+        (strcmp(restored->instruction_set, info->isa) != 0 || strcmp(restored->device, info->device) != 0)) {
         fbt_observer_note(
             s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
             "its last rounds were computed on %s (%s): the next may differ in their last bits from those of a run "
             "on one kind of processor",
-            past->device, past->instruction_set);
+            restored->device, restored->instruction_set);
     }
 }
 
@@ -268,7 +270,7 @@ static void tell_start(const session *s, const fbt_backend_info *info)
     }
     if (e->resumed) {
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
-                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->past.last_round,
+                          "goes on after round %" PRId64 " of %" PRId64 ": %s", e->restored.last_round,
                           settings->fed.rounds, settings->run.output);
     }
     tell_other_machine(s, info);
@@ -281,11 +283,11 @@ static fbt_status check_backend(const fbt_experiment *e)
     fbt_backend_info info;
     fbt_backend_get_info(e->inputs->backend, &info);
     const char *precision = info.types->name;
-    if (strcmp(precision, e->past.precision) != 0) {
+    if (strcmp(precision, e->restored.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "
                  "backend.precision to that, on a machine that has it",
-                 precision, e->settings.run.output, e->past.precision);
+                 precision, e->settings.run.output, e->restored.precision);
     }
 done:
     return status;
@@ -307,7 +309,7 @@ static fbt_status open_recorder(session *s)
                              sizeof *s->prompt));
     fbt_run_header_make(e, &text);
     if (e->resumed) {
-        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->past, &text.header));
+        FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->restored, &text.header));
     } else {
         FBT_TRY(fbt_recorder_create(&s->recorder, settings->run.output, settings->run.overwrite, &text.header));
     }
@@ -360,7 +362,7 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
     }
     FBT_TRY(open_session(&s));
     FBT_TRY(run_rounds(&s));
-    *interrupted = s.stop != 0;
+    *interrupted = s.stop != STOP_NONE;
 done:
     fbt_recorder_close(&s.recorder, status);
     fbt_federation_free(s.f);

@@ -17,11 +17,11 @@ struct fbt_experiment {
     int64_t *work; /* [K] */
     fbt_placement placement;
     char *hosts;
-    char *devices;      /* fbt_device_list; NULL: not asked yet */
-    bool resumed;       /* the file at run.output is gone on with */
-    bool finished;      /* that file has all rounds that are asked for */
-    fbt_run_past past;  /* where a resumed run stands; on other ranks than 0 last_round alone */
-    fbt_run_file *file; /* rank 0: of a resumed run, until its recorder takes it */
+    char *devices;             /* fbt_device_list; NULL: not asked yet */
+    bool resumed;              /* the file at run.output is gone on with */
+    bool finished;             /* that file has all rounds that are asked for */
+    fbt_run_restored restored; /* where a resumed run stands; on other ranks than 0 last_round alone */
+    fbt_run_file *file;        /* rank 0: of a resumed run, until its recorder takes it */
 };
 
 /* The last round that the plan asks for. */

@@ -7,6 +7,7 @@
 #include "run/device.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -77,9 +78,10 @@ static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *s
     }
     if (mode == FBT_PROMPT_ADD && dataset->n_prompt_tokens != settings->prompt.tokens) {
         return fbt_fail(FBT_ERR_CONFIG,
-                        "prompt.tokens is %lld, but the texts of %s hold %lld prompt words: prepare it again, or "
+                        "prompt.tokens is %" PRId64 ", but the texts of %s hold %" PRId64
+                        " prompt words: prepare it again, or "
                         "change prompt.tokens",
-                        (long long)settings->prompt.tokens, settings->data.path, (long long)dataset->n_prompt_tokens);
+                        settings->prompt.tokens, settings->data.path, dataset->n_prompt_tokens);
     }
     return FBT_OK;
 }
@@ -96,12 +98,12 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
         const int64_t in_front = fbt_prompt_rows_in_front(mode, settings->prompt.tokens) -
                                  fbt_prompt_rows_without_position(mode, settings->prompt.tokens);
         if (longest + in_front > shape->n_positions) {
-            return fbt_fail(
-                FBT_ERR_CONFIG,
-                "the longest %s sample of %s has %lld tokens; with prompt.tokens = %lld that is more "
-                "than the model's %lld positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
-                splits[i].name, settings->data.path, (long long)longest, (long long)settings->prompt.tokens,
-                (long long)shape->n_positions);
+            return fbt_fail(FBT_ERR_CONFIG,
+                            "the longest %s sample of %s has %" PRId64 " tokens; with prompt.tokens = %" PRId64
+                            " that is more "
+                            "than the model's %" PRId64
+                            " positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
+                            splits[i].name, settings->data.path, longest, settings->prompt.tokens, shape->n_positions);
         }
     }
     return FBT_OK;
@@ -140,9 +142,10 @@ static fbt_status check_padding(const fbt_dataset *dataset, const fbt_settings *
         int64_t at = find_padding(parts[i].tokens, parts[i].n_tokens, pad);
         if (at < parts[i].n_tokens) {
             return fbt_fail(FBT_ERR_DATA,
-                            "%s: %s/tokens[%lld] is %lld, the model's pad_token_id, which its positions are counted "
+                            "%s: %s/tokens[%" PRId64 "] is %" PRId64
+                            ", the model's pad_token_id, which its positions are counted "
                             "from: prepare the data again",
-                            settings->data.path, parts[i].name, (long long)at, (long long)pad);
+                            settings->data.path, parts[i].name, at, pad);
         }
     }
     return FBT_OK;
@@ -178,10 +181,10 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
     FBT_TRY(read_shape(dataset, settings, &shape));
     if (dataset->vocab_size != shape.vocab_size) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%s was made for a vocabulary of %lld tokens, the model %s has %lld: prepare the data with this "
+                 "%s was made for a vocabulary of %" PRId64 " tokens, the model %s has %" PRId64
+                 ": prepare the data with this "
                  "model",
-                 settings->data.path, (long long)dataset->vocab_size, settings->model.path,
-                 (long long)shape.vocab_size);
+                 settings->data.path, dataset->vocab_size, settings->model.path, shape.vocab_size);
     }
     FBT_TRY(tokenizer_digest(settings->model.path, sha256));
     if (sha256[0] != '\0' && strcmp(sha256, dataset->tokenizer_sha256) != 0) {

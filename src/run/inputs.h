@@ -60,7 +60,7 @@ fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
 
 /* Takes the digests and checks that they are those of the run in the file `run`. what_to_do ends the sentence. Errors:
  * FBT_ERR_DATA. */
-fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_past *past,
+fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_restored *restored,
                                  const char *run, const char *what_to_do);
 
 /* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local.

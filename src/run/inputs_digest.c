@@ -108,15 +108,15 @@ done:
     return status;
 }
 
-fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_past *past,
+fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_restored *restored,
                                  const char *run, const char *what_to_do)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_inputs_digest(inputs, settings));
     const struct {
         const char *key, *path, *now, *before;
-    } files[] = {{"data.path", settings->data.path, inputs->data_sha256, past->data_sha256},
-                 {"model.path", settings->model.path, inputs->model_sha256, past->model_sha256}};
+    } files[] = {{"data.path", settings->data.path, inputs->data_sha256, restored->data_sha256},
+                 {"model.path", settings->model.path, inputs->model_sha256, restored->model_sha256}};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         if (strcmp(files[i].now, files[i].before) != 0) {
             FBT_FAIL(FBT_ERR_DATA, "%s: %.200s is not what %.200s was run with (SHA-256 %.12s..., then %.12s...); %s",

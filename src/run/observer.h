@@ -37,8 +37,8 @@ typedef struct fbt_run_observer {
      * cause). */
     void (*tell)(void *user, const fbt_run_event *event);
 
-    /* Whether the run should end after this round, as if interrupted: 0 to go on, else a reason of the caller's, from 1
-     * to 999. Asked on every rank between two rounds; the largest answer counts for all. */
+    /* Whether the run should end after this round, as if interrupted: 0 to go on, else a positive reason of the
+     * caller's. Asked on every rank between two rounds; the largest answer counts for all. */
     int (*should_stop)(void *user);
 
     /* Words for such a reason ("SIGTERM"), for the END event. */

@@ -8,6 +8,7 @@
 #include "fed/protocol.h"
 #include "run/limits.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,13 +103,13 @@ done:
 static fbt_status check_more_rounds(const fbt_experiment *e, const fbt_settings *before)
 {
     const fbt_settings *now = &e->settings;
-    if (e->past.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
+    if (e->restored.last_round == before->fed.rounds && now->fed.rounds > before->fed.rounds &&
         before->fed.rounds % now->eval.every != 0) {
         return fbt_fail(FBT_ERR_CONFIG,
-                        "fed.rounds cannot grow from %lld to %lld: %.300s has a score of round %lld, its last, "
-                        "which a longer run with eval.every %lld would not have",
-                        (long long)before->fed.rounds, (long long)now->fed.rounds, now->run.output,
-                        (long long)before->fed.rounds, (long long)now->eval.every);
+                        "fed.rounds cannot grow from %" PRId64 " to %" PRId64 ": %.300s has a score of round %" PRId64
+                        ", its last, "
+                        "which a longer run with eval.every %" PRId64 " would not have",
+                        before->fed.rounds, now->fed.rounds, now->run.output, before->fed.rounds, now->eval.every);
     }
     return FBT_OK;
 }
@@ -118,7 +119,7 @@ static fbt_status check_settings(const fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_settings before = {0};
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_recorded(&before, e->past.config_resolved, e->settings.run.output));
+    FBT_TRY(fbt_settings_read_recorded(&before, e->restored.config_resolved, e->settings.run.output));
     FBT_TRY(fbt_settings_check_same(&e->settings, &before, e->settings.run.output));
     FBT_TRY(check_more_rounds(e, &before));
 done:
@@ -133,7 +134,7 @@ static fbt_status take_earlier_defaults(fbt_experiment *e)
     fbt_status status = FBT_OK;
     fbt_settings settings = {0};
     char *file_text = NULL, *resolved = NULL;
-    FBT_TRY(read_given(e->plan, e->past.config_resolved, &settings, &file_text));
+    FBT_TRY(read_given(e->plan, e->restored.config_resolved, &settings, &file_text));
     FBT_TRY(fbt_settings_print(&settings, &resolved));
     free(e->config_resolved);
     e->config_resolved = resolved;
@@ -147,20 +148,20 @@ done:
 }
 
 /* Rank 0: the run file that is there, if it can be gone on with. */
-static fbt_status open_past(fbt_experiment *e)
+static fbt_status open_restored(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *s = &e->settings;
-    FBT_TRY(fbt_run_file_open(s->run.output, &e->file, &e->past));
+    FBT_TRY(fbt_run_file_open(s->run.output, &e->file, &e->restored));
     if (e->file == NULL) {
         return FBT_OK;
     }
     e->resumed = true;
     FBT_TRY(take_earlier_defaults(e));
     FBT_TRY(check_settings(e));
-    FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->past, s->run.output,
+    FBT_TRY(fbt_inputs_check_same(e->inputs, s, &e->restored, s->run.output,
                                   "to go on with it give the same, to start anew choose another run.output"));
-    e->finished = e->past.last_round >= fbt_experiment_last_round(e);
+    e->finished = e->restored.last_round >= fbt_experiment_last_round(e);
 done:
     return status;
 }
@@ -169,7 +170,7 @@ static fbt_status look_at_output(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     if (e->plan->resume) {
-        FBT_TRY(open_past(e));
+        FBT_TRY(open_restored(e));
     }
     if (!e->resumed) {
         FBT_TRY(fbt_run_file_check(e->settings.run.output, e->settings.run.overwrite));
@@ -215,18 +216,18 @@ done:
 }
 
 /* Rank 0's look at the run file, and what all ranks need of it. Collective. */
-static fbt_status share_past(fbt_experiment *e)
+static fbt_status share_restored(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
     if (fbt_comm_rank(e->comm) == 0) {
         status = look_at_output(e);
     }
     FBT_TRY(fbt_comm_agree(e->comm, status));
-    int64_t shared[3] = {e->resumed, e->finished, e->past.last_round};
+    int64_t shared[3] = {e->resumed, e->finished, e->restored.last_round};
     fbt_comm_broadcast(e->comm, shared, sizeof shared);
     e->resumed = shared[0] != 0;
     e->finished = shared[1] != 0;
-    e->past.last_round = shared[2];
+    e->restored.last_round = shared[2];
     if (e->resumed) {
         FBT_TRY(share_settings(e));
     }
@@ -243,7 +244,7 @@ fbt_status fbt_experiment_open(const fbt_experiment_plan *plan, fbt_inputs *inpu
     FBT_TRY(fbt_comm_agree(comm, fbt_memory_alloc(&e, 1, sizeof *e)));
     *e = (fbt_experiment){.plan = plan, .inputs = inputs, .comm = comm, .start_s = fbt_timer_now_s()};
     FBT_TRY(fbt_comm_agree(comm, prepare_by_itself(e)));
-    FBT_TRY(share_past(e));
+    FBT_TRY(share_restored(e));
     *experiment = e;
     e = NULL;
 done:
@@ -257,7 +258,7 @@ void fbt_experiment_close(fbt_experiment *experiment)
         return;
     }
     fbt_run_file_free(experiment->file);
-    fbt_run_past_clear(&experiment->past);
+    fbt_run_restored_clear(&experiment->restored);
     fbt_partition_clear(&experiment->partition);
     fbt_placement_clear(&experiment->placement);
     fbt_settings_clear(&experiment->settings);
@@ -279,7 +280,7 @@ void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *
                                   .work = experiment->work,
                                   .resumed = experiment->resumed,
                                   .finished = experiment->finished,
-                                  .past_round = experiment->past.last_round};
+                                  .past_round = experiment->restored.last_round};
 }
 
 /* Collective. */

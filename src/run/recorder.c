@@ -6,10 +6,10 @@ fbt_status fbt_recorder_create(fbt_recorder *recorder, const char *path, bool ov
     return fbt_run_file_create(path, overwrite, header, &recorder->file);
 }
 
-fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_past *past,
+fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_restored *restored,
                                  const fbt_run_header *header)
 {
-    *recorder = (fbt_recorder){.file = *file, .continues = true, .best = past->best};
+    *recorder = (fbt_recorder){.file = *file, .continues = true, .best = restored->best};
     *file = NULL;
     return fbt_run_file_continue(recorder->file, header);
 }

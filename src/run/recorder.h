@@ -23,9 +23,9 @@ typedef struct fbt_recorder {
  * a file is there and overwrite is false), with what to do. */
 fbt_status fbt_recorder_create(fbt_recorder *recorder, const char *path, bool overwrite, const fbt_run_header *header);
 
-/* Goes on with an opened run file, which stands where `past` says. Takes *file over and sets it to NULL, also on
+/* Goes on with an opened run file, which stands where `restored` says. Takes *file over and sets it to NULL, also on
  * failure. Errors: FBT_ERR_DATA (other shapes or samples than the header's). */
-fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_past *past,
+fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, const fbt_run_restored *restored,
                                  const fbt_run_header *header);
 
 /* All that is recorded of a round. Borrowed. */

@@ -21,15 +21,15 @@ enum { N_OWN_ASSIGNMENTS = 5, N_TEXTS = 3 };
 typedef struct job {
     const fbt_repeat_plan *p;
     const fbt_comm *world;
-    fbt_run_past past;  /* rank 0: all; others: settings and precision */
-    int64_t last_round; /* of the run file, when it was read           */
+    fbt_run_restored restored; /* rank 0: all; others: settings and precision */
+    int64_t last_round;        /* of the run file, when it was read           */
     char *default_output;
     char *texts[N_TEXTS];     /* of assignments that are made here           */
     const char **assignments; /* [n_assignments], room for N_OWN_ASSIGNMENTS more than the plan's */
     int n_assignments;
     char *output;
     bool keeps;     /* the new file, also if the results are the same                        */
-    char **changes; /* [past.n_makers] what was not as it is now; NULL: not known            */
+    char **changes; /* [restored.n_makers] what was not as it is now; NULL: not known            */
 } job;
 
 static fbt_status share_text(const fbt_comm *world, char **text)
@@ -47,17 +47,17 @@ done:
 }
 
 /* By rank 0 alone, so that all ranks see the same of a file that is being written. */
-static fbt_status read_past(job *j)
+static fbt_status read_restored(job *j)
 {
     fbt_status status = FBT_OK;
     if (fbt_comm_rank(j->world) == 0) {
-        status = fbt_run_past_read(j->p->run, &j->past);
+        status = fbt_run_restored_read(j->p->run, &j->restored);
     }
     FBT_TRY(fbt_comm_agree(j->world, status));
-    j->last_round = j->past.last_round;
+    j->last_round = j->restored.last_round;
     fbt_comm_broadcast(j->world, &j->last_round, sizeof j->last_round);
-    FBT_TRY(share_text(j->world, &j->past.config_resolved));
-    FBT_TRY(share_text(j->world, &j->past.precision));
+    FBT_TRY(share_text(j->world, &j->restored.config_resolved));
+    FBT_TRY(share_text(j->world, &j->restored.precision));
 done:
     return status;
 }
@@ -114,13 +114,13 @@ static fbt_status check_settings(const job *j, const fbt_settings *now, const fb
     FBT_TRY(fbt_settings_find_difference(now, before, &d));
     if (d.key == NULL && now->fed.rounds != before->fed.rounds) {
         d.key = "fed.rounds";
-        snprintf(d.now, sizeof d.now, "%lld", (long long)now->fed.rounds);
-        snprintf(d.before, sizeof d.before, "%lld", (long long)before->fed.rounds);
+        snprintf(d.now, sizeof d.now, "%" PRId64, now->fed.rounds);
+        snprintf(d.before, sizeof d.before, "%" PRId64, before->fed.rounds);
     }
-    if (d.key == NULL && strcmp(precision, "auto") != 0 && strcmp(precision, j->past.precision) != 0) {
+    if (d.key == NULL && strcmp(precision, "auto") != 0 && strcmp(precision, j->restored.precision) != 0) {
         d.key = "backend.precision";
         snprintf(d.now, sizeof d.now, "%s", precision);
-        snprintf(d.before, sizeof d.before, "%s", j->past.precision);
+        snprintf(d.before, sizeof d.before, "%s", j->restored.precision);
     }
     if (d.key != NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,
@@ -150,14 +150,14 @@ static fbt_status plan_run(job *j)
     fbt_settings now = {0}, before = {0};
     FBT_TRY(assign(j));
     FBT_TRY(fbt_settings_defaults(&before));
-    FBT_TRY(fbt_settings_read_recorded(&before, j->past.config_resolved, j->p->run));
+    FBT_TRY(fbt_settings_read_recorded(&before, j->restored.config_resolved, j->p->run));
     FBT_TRY(fbt_settings_defaults(&now));
-    FBT_TRY(fbt_settings_read_recorded(&now, j->past.config_resolved, j->p->run));
+    FBT_TRY(fbt_settings_read_recorded(&now, j->restored.config_resolved, j->p->run));
     for (int i = 0; i < j->n_assignments; i++) {
         FBT_TRY(fbt_settings_set(&now, j->assignments[i]));
     }
     FBT_TRY(check_settings(j, &now, &before));
-    FBT_TRY(assign_text(j, &j->texts[2], "backend.precision", j->past.precision)); /* what came of `auto` then */
+    FBT_TRY(assign_text(j, &j->texts[2], "backend.precision", j->restored.precision)); /* what came of `auto` then */
     FBT_TRY(fbt_memory_strdup(&j->output, now.run.output));
     FBT_TRY(check_output(j));
     j->keeps = j->p->output != NULL || strcmp(j->output, j->default_output) != 0;
@@ -200,9 +200,9 @@ static fbt_status tell_changes(const fbt_backend_info *info, void *user)
 {
     fbt_status status = FBT_OK;
     job *j = user;
-    FBT_TRY(fbt_memory_alloc(&j->changes, j->past.n_makers, sizeof *j->changes));
-    for (int64_t i = 0; i < j->past.n_makers; i++) { /* on rank 0; the others have read none */
-        const fbt_run_maker *maker = &j->past.makers[i];
+    FBT_TRY(fbt_memory_alloc(&j->changes, j->restored.n_makers, sizeof *j->changes));
+    for (int64_t i = 0; i < j->restored.n_makers; i++) { /* on rank 0; the others have read none */
+        const fbt_run_maker *maker = &j->restored.makers[i];
         FBT_TRY(describe_changes(maker, info, &j->changes[i]));
         if (j->changes[i][0] != '\0') {
             fbt_observer_note(j->p->observer, FBT_RUN_EVENT_NOTE, LABEL,
@@ -218,8 +218,8 @@ done:
 static const char *changes_at(const job *j, int64_t round)
 {
     const char *changes = NULL;
-    for (int64_t i = 0; j->changes != NULL && i < j->past.n_makers; i++) {
-        changes = j->past.makers[i].first_round <= round ? j->changes[i] : changes;
+    for (int64_t i = 0; j->changes != NULL && i < j->restored.n_makers; i++) {
+        changes = j->restored.makers[i].first_round <= round ? j->changes[i] : changes;
     }
     return changes;
 }
@@ -238,11 +238,12 @@ static fbt_status tell_difference(const job *j)
     }
     const char *changes = changes_at(j, d.round);
     if (d.position >= 0) {
-        snprintf(position, sizeof position, "[%lld]", (long long)d.position);
+        snprintf(position, sizeof position, "[%" PRId64 "]", d.position);
     }
     FBT_FAIL(FBT_ERR_NUMERIC,
-             "%.200s is not %.200s again: round %lld is the first that differs (%s%s is %.17g, it was %.17g)%s%.300s",
-             j->output, j->p->run, (long long)d.round, d.column, position, d.values[1], d.values[0],
+             "%.200s is not %.200s again: round %" PRId64
+             " is the first that differs (%s%s is %.17g, it was %.17g)%s%.300s",
+             j->output, j->p->run, d.round, d.column, position, d.values[1], d.values[0],
              changes == NULL      ? ""
              : changes[0] == '\0' ? "; program version, libraries and processor are those recorded"
                                   : "; it was made with ",
@@ -256,7 +257,7 @@ static fbt_status compare(const job *j, char digest[FBT_DIGEST_TEXT_BYTES])
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_run_reader_digest(j->output, digest));
-    if (strcmp(digest, j->past.digest) != 0) {
+    if (strcmp(digest, j->restored.digest) != 0) {
         FBT_TRY(tell_difference(j));
     }
     if (!j->keeps && unlink(j->output) != 0) {
@@ -273,12 +274,13 @@ static fbt_status check_prepared(const job *j, const fbt_experiment *e, fbt_inpu
     fbt_status status = FBT_OK;
     fbt_experiment_view view;
     fbt_experiment_look(e, &view);
-    FBT_TRY(fbt_inputs_check_same(inputs, view.settings, &j->past, j->p->run,
+    FBT_TRY(fbt_inputs_check_same(inputs, view.settings, &j->restored, j->p->run,
                                   "a rerun needs the same; --set model.path or data.path tells where they are"));
     if (view.resumed && view.past_round > j->last_round) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%.300s has %lld rounds, more than the %lld of %.300s: it is no rerun of it; choose another --output",
-                 j->output, (long long)view.past_round, (long long)j->last_round, j->p->run);
+                 "%.300s has %" PRId64 " rounds, more than the %" PRId64
+                 " of %.300s: it is no rerun of it; choose another --output",
+                 j->output, view.past_round, j->last_round, j->p->run);
     }
     fbt_observer_note(j->p->observer, FBT_RUN_EVENT_NOTE, LABEL, "rounds 0 to %" PRId64 " of %s again, into %s",
                       j->last_round, j->p->run, j->output);
@@ -292,7 +294,7 @@ static fbt_status rerun(job *j, bool *interrupted)
     fbt_inputs inputs = {0};
     fbt_experiment *experiment = NULL;
     const fbt_experiment_plan p = {.config_path = j->p->run,
-                                   .config_text = j->past.config_resolved,
+                                   .config_text = j->restored.config_resolved,
                                    .assignments = j->assignments,
                                    .n_assignments = j->n_assignments,
                                    .resume = j->p->resume,
@@ -316,11 +318,11 @@ done:
 
 static void close_job(job *j)
 {
-    for (int64_t i = 0; j->changes != NULL && i < j->past.n_makers; i++) {
+    for (int64_t i = 0; j->changes != NULL && i < j->restored.n_makers; i++) {
         free(j->changes[i]);
     }
     free(j->changes);
-    fbt_run_past_clear(&j->past);
+    fbt_run_restored_clear(&j->restored);
     for (int i = 0; i < N_TEXTS; i++) {
         free(j->texts[i]);
     }
@@ -334,7 +336,7 @@ fbt_status fbt_repeat_run(const fbt_repeat_plan *plan, const fbt_comm *comm, fbt
     fbt_status status = FBT_OK;
     job j = {.p = plan, .world = comm};
     *result = (fbt_repeat_result){0};
-    FBT_TRY(read_past(&j));
+    FBT_TRY(read_restored(&j));
     result->last_round = j.last_round;
     FBT_TRY(fbt_comm_agree(comm, plan_run(&j)));
     FBT_TRY(rerun(&j, &result->interrupted));

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Borrowed during the call. */
 typedef struct fbt_repeat_plan {
     const char *run;                /* the run file, which is only read */
@@ -30,5 +34,9 @@ typedef struct fbt_repeat_result {
  * first round that differs and what differs in program and machine; FBT_ERR_CONFIG, FBT_ERR_DATA, FBT_ERR_USAGE: the
  * settings, inputs or output do not make a rerun; and a run's own. */
 fbt_status fbt_repeat_run(const fbt_repeat_plan *plan, const fbt_comm *comm, fbt_repeat_result *result);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

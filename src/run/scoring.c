@@ -93,8 +93,9 @@ static fbt_status read_settings(fbt_prompt_scoring *s, const fbt_prompt_scoring_
     }
     FBT_TRY(fbt_settings_check(&s->settings));
     if (p->run != NULL && s->d != s->settings.cma.dimension) {
-        FBT_FAIL(FBT_ERR_DATA, "%s: its z has %lld entries, its setting cma.dimension is %lld; the file is damaged",
-                 p->run, (long long)s->d, (long long)s->settings.cma.dimension);
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%s: its z has %" PRId64 " entries, its setting cma.dimension is %" PRId64 "; the file is damaged",
+                 p->run, s->d, s->settings.cma.dimension);
     }
 done:
     free(config);

@@ -15,6 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A population z: [n_candidates, d], d = the settings' cma.dimension. The prompt of a row is A z + p0, A drawn from the
  * settings' run.seed. */
 typedef struct fbt_prompts {
@@ -70,5 +74,9 @@ fbt_status fbt_prompt_scoring_run(fbt_prompt_scoring *scoring, const fbt_comm *c
 
 /* Collective over the comm of fbt_prompt_scoring_run, if that was called. */
 void fbt_prompt_scoring_close(fbt_prompt_scoring *scoring);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -124,11 +124,8 @@ static fbt_status check_run(const fbt_sweep_spec *spec, const combination *c, co
         status = fbt_protocol_check(&settings);
     }
     if (status == FBT_ERR_CONFIG) {
-        char reason[1024];
-        snprintf(reason, sizeof reason, "%s", fbt_error_message());
-        fbt_error_clear();
-        fbt_fail(status, "%.256s:%zu: the run %.200s cannot be: %s", spec->yaml->name, c->items[0]->line, run->axes,
-                 reason);
+        fbt_refail(status, "%.256s:%zu: the run %.200s cannot be: %s", spec->yaml->name, c->items[0]->line, run->axes,
+                   fbt_error_message());
     }
     run->evaluations = count_evaluations(&settings);
     for (int64_t i = 0; status == FBT_OK && i < sweep->n_axes; i++) {

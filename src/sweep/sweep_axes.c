@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -256,15 +257,16 @@ static fbt_status read_repeats(fbt_sweep_spec *spec, const yaml_node_t *key, con
                  fbt_option_quote(text, value->data.scalar.length, quote));
     }
     if (spec->base.run.seed > INT64_MAX - n) {
-        FBT_FAIL(FBT_ERR_CONFIG, "%srepeats: there are not %lld seeds from run.seed %lld upwards; use seeds", where,
-                 (long long)n, (long long)spec->base.run.seed);
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "%srepeats: there are not %" PRId64 " seeds from run.seed %" PRId64 " upwards; use seeds", where, n,
+                 spec->base.run.seed);
     }
     FBT_TRY(fbt_sweep_add_axis(spec, option, key));
     FBT_TRY(new_points(spec, n, 1, &d));
     for (int64_t i = 0; i < n; i++) {
         fbt_sweep_item *item = &d->points[i].items[0];
         char seed[24];
-        snprintf(seed, sizeof seed, "%lld", (long long)(spec->base.run.seed + i));
+        snprintf(seed, sizeof seed, "%" PRId64, (spec->base.run.seed + i));
         *item = (fbt_sweep_item){.option = option, .line = fbt_yaml_line(value)};
         FBT_TRY(fbt_memory_strdup(&item->text, seed));
     }

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ static size_t write_item(const fbt_sweep_item *item, char *text, size_t n_bytes)
     for (; *value != '\0' && n + 1 < sizeof shown; value++) {
         bool plain =
             isascii((unsigned char)*value) && (isalnum((unsigned char)*value) || strchr("._+-", *value) != NULL);
-        shown[n++] = plain ? *value : '_';
+        shown[n++] = (char)(plain ? *value : '_');
     }
     shown[n] = '\0';
     return (size_t)snprintf(text, n_bytes, "%s=%s", strchr(item->option->key, '.') + 1, shown);
@@ -55,7 +56,7 @@ static void write_readable(const fbt_sweep_item *const *items, int64_t n_items, 
         }
     }
     if (n_left_out > 0) {
-        snprintf(name + used, READABLE_BYTES - used, ",+%lld", (long long)n_left_out);
+        snprintf(name + used, READABLE_BYTES - used, ",+%" PRId64, n_left_out);
     }
 }
 

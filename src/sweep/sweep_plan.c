@@ -6,6 +6,7 @@
 #include "model/model.h"
 #include "sweep/sweep_state.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,8 @@ typedef struct candidate {
 /* Text that is equal where the same open model and data serve. */
 static fbt_status describe_inputs(const fbt_settings *s, char **text)
 {
-    if (asprintf(text, "%s\n%s\n%s %s %d %lld", s->model.path, s->data.path, s->backend.name, s->backend.precision,
-                 s->prompt.mode, (long long)s->prompt.tokens) < 0) {
+    if (asprintf(text, "%s\n%s\n%s %s %d %" PRId64, s->model.path, s->data.path, s->backend.name, s->backend.precision,
+                 s->prompt.mode, s->prompt.tokens) < 0) {
         *text = NULL;
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: order of a sweep");
     }

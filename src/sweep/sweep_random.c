@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +42,8 @@ static fbt_status read_integer(const fbt_sweep_spec *spec, const yaml_node_t *ra
     *number = strtoll(text, NULL, 10);
     if (*text == '\0' || strspn(text, "0123456789") != strlen(text) || errno != 0 || *number < low || *number > high ||
         value->data.scalar.style != YAML_PLAIN_SCALAR_STYLE) {
-        FBT_FAIL(FBT_ERR_CONFIG, "%s%s: expected an integer from %lld to %lld, not %s", where, full, (long long)low,
-                 (long long)high, fbt_option_quote(text, value->data.scalar.length, quote));
+        FBT_FAIL(FBT_ERR_CONFIG, "%s%s: expected an integer from %" PRId64 " to %" PRId64 ", not %s", where, full, low,
+                 high, fbt_option_quote(text, value->data.scalar.length, quote));
     }
 done:
     return status;
@@ -87,8 +88,8 @@ static fbt_status check_range(const fbt_sweep_spec *spec, source *s, const yaml_
                  s->option->kind == FBT_OPTION_INT ? "integer" : "choice");
     }
     if (s->values.n != 2) {
-        FBT_FAIL(FBT_ERR_CONFIG, "%s%s: %s needs two bounds, [low, high], not %lld", where, s->option->key, name,
-                 (long long)s->values.n);
+        FBT_FAIL(FBT_ERR_CONFIG, "%s%s: %s needs two bounds, [low, high], not %" PRId64, where, s->option->key, name,
+                 s->values.n);
     }
     s->low = strtod(s->values.items[0].text, NULL);
     s->high = strtod(s->values.items[1].text, NULL);
@@ -133,19 +134,12 @@ done:
 static fbt_status uniform(int64_t seed, const char *key, int64_t index, double *u)
 {
     fbt_status status = FBT_OK;
-    fbt_digest *digest = NULL;
     char text[160], hex[FBT_DIGEST_TEXT_BYTES];
-    int n = snprintf(text, sizeof text, "fedbpt sweep %lld %s %lld", (long long)seed, key, (long long)index);
-    FBT_TRY(fbt_digest_new(&digest));
-    FBT_TRY(fbt_digest_add(digest, text, (size_t)n));
-    status = fbt_digest_end(digest, hex);
-    digest = NULL;
-    if (status == FBT_OK) {
-        hex[16] = '\0';
-        *u = (double)(strtoull(hex, NULL, 16) >> 11) / 9007199254740992.0;
-    }
+    const int n = snprintf(text, sizeof text, "fedbpt sweep %" PRId64 " %s %" PRId64, seed, key, index);
+    FBT_TRY(fbt_digest_bytes(text, (size_t)n, hex));
+    hex[16] = '\0';
+    *u = (double)(strtoull(hex, NULL, 16) >> 11) / 9007199254740992.0;
 done:
-    fbt_digest_free(digest);
     return status;
 }
 

@@ -64,9 +64,7 @@ static fbt_status read_note(const fbt_sweep_run *run, char **sentence)
 static fbt_status take_reason(fbt_sweep_standing *standing, fbt_sweep_state state)
 {
     standing->state = state;
-    fbt_status status = fbt_memory_strdup(&standing->reason, fbt_error_message());
-    fbt_error_clear();
-    return status;
+    return fbt_memory_strdup(&standing->reason, fbt_error_take());
 }
 
 /* What the run file says. */

@@ -17,7 +17,7 @@ import pytest
 import toy
 from conftest import ROOT, Result, program
 from fedbpt_analysis import cli
-from fedbpt_analysis.classify import Classes, as_json, as_tsv, read_texts, softmax
+from fedbpt_analysis.classify import Classes, as_json, as_tsv, read_texts
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 WORDS = [f"w{number}" for number in range(50)]
@@ -92,6 +92,11 @@ def classify(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Ca
         return call("classify", *words)
 
     return run
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("which", ["best", "last", "0"])

@@ -243,4 +243,4 @@ def test_collect(real: Path, tmp_path: Path) -> None:
     row = frame.iloc[0]
     assert row["best_round"] == 2 and row["test_accuracy_best"] == 0.3 and row["test_accuracy_last"] == 0.4
     assert row["test_accuracy_start"] == 0.1 and row["test_accuracy_max"] == 0.9 and row["fed.protocol"] == "nvflare"
-    assert row["floats_up"] == 6 and row["floats_down"] == 42 and row["evaluations"] == 4 * 4 * 11
+    assert row["bytes_up_client"] == 24 and row["bytes_down_client"] == 168 and row["evaluations"] == 4 * 4 * 11

@@ -188,8 +188,9 @@ def test_run_without_dev_samples(mask: Study) -> None:
     ("best_prompt", np.zeros(180, np.float32), "wrong shape"),
     ("best_z", np.zeros((2, 2)), "wrong shape"),
     ("best_prompt", None, "damaged"),
+    ("best_z", h5py.Empty("f8"), "wrong shape"),
 ])
-def test_prompts_that_are_none(mask: Study, name: str, value: np.ndarray | None, words: str) -> None:
+def test_prompts_that_are_none(mask: Study, name: str, value: np.ndarray | h5py.Empty | None, words: str) -> None:
     """Broken by vectors handed on that no model can use."""
     path = mask.finished()
     with h5py.File(path, "r+") as file:
@@ -199,6 +200,15 @@ def test_prompts_that_are_none(mask: Study, name: str, value: np.ndarray | None,
     seal.write(path)
     export(path, "npz").sentence(str(path), words)
     assert not path.with_suffix(".npz").exists()
+
+
+@pytest.mark.parametrize("resolved", ["[", "- 1", "run:\n  seed: x\nprompt:\n  mode: add\n", "prompt:\n  mode: add\n"])
+def test_settings_that_are_none(mask: Study, resolved: str) -> None:
+    path = mask.finished()
+    with h5py.File(path, "r+") as file:
+        file["config"].attrs["resolved"] = resolved
+    seal.write(path)
+    export(path, "npz").sentence(str(path))
 
 
 def test_place_of_a_run_that_goes_on(mask: Study) -> None:

@@ -155,7 +155,8 @@ def change(path: Path, name: str, position: tuple[int, ...]) -> None:
     """The smallest change of one number."""
     with edited(path) as file:
         values = file[name][...]
-        values[position] = np.nextafter(values[position], np.inf)
+        integer = np.issubdtype(values.dtype, np.integer)
+        values[position] = values[position] + 1 if integer else np.nextafter(values[position], np.inf)
         file[name][...] = values
 
 

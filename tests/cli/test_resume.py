@@ -430,7 +430,7 @@ def test_damaged_files(mask: Study) -> None:
                lambda: without("rounds/z"), lambda: without("partition/sample_index"), lambda: without("environment"),
                lambda: attribute("checkpoint", "round", 0), lambda: attribute("/", "status", "perhaps"),
                lambda: attribute("result", "best_round", 7), lambda: attribute("config", "resolved", "fed: 3"),
-               lambda: values("checkpoint/server_reals", 0, np.nan), lambda: values("checkpoint/server_integers", 1, 1e300),
+               lambda: values("checkpoint/server_reals", 0, np.nan), lambda: values("checkpoint/server_integers", 1, 2**62),
                lambda: values("checkpoint/server_integers", 10, 2), lambda: values("checkpoint/step_size_local", 0, -1),
                lambda: values("partition/sample_index", 0, -1), lambda: shorter("rounds/client/fitness"), lambda: shorter("rounds/index"),
                lambda: attribute("/", "format_version", 99)]

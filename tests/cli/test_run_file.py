@@ -117,6 +117,9 @@ def test_existing_file_is_refused(mask: Study, ranks: int) -> None:
     assert path.read_bytes() == before
     mask.run(run__output=path, run__overwrite="true", run__seed=9, ranks=ranks).good()
     assert path.read_bytes() != before
+    call("run", mask.config, "--overwrite", "--set", f"run.output={path}", "--set", "run.seed=10", ranks=ranks).good()
+    with h5py.File(path) as file:
+        assert "  seed: 10\n" in file["config"].attrs["resolved"]
 
 
 def test_only_run_files_are_overwritten(mask: Study) -> None:

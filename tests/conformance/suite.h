@@ -117,6 +117,7 @@ int run_linear_tests(void);
 int run_norm_tests(void);
 int run_embed_tests(void);
 int run_attention_tests(void);
+int run_decoder_tests(void);
 int run_readout_tests(void);
 int run_perturb_tests(void);
 int run_invariance_tests(void);

@@ -83,14 +83,14 @@ static void read_z(const char *path)
     }
 }
 
-static void read_past(const char *path)
+static void read_restored(const char *path)
 {
-    fbt_run_past past = {0};
-    if (outcome(fbt_run_past_read(path, &past))) {
-        FUZZ_REQUIRE(past.config_resolved != NULL && strlen(past.digest) == 64);
-        FUZZ_REQUIRE(past.best.index >= -1 && past.best.index <= past.last_round);
+    fbt_run_restored restored = {0};
+    if (outcome(fbt_run_restored_read(path, &restored))) {
+        FUZZ_REQUIRE(restored.config_resolved != NULL && strlen(restored.digest) == 64);
+        FUZZ_REQUIRE(restored.best.index >= -1 && restored.best.index <= restored.last_round);
     }
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
 }
 
 static void read_summary(const char *path)
@@ -116,16 +116,16 @@ static void compare(const char *path)
 static void resume(const char *path)
 {
     fbt_run_file *file;
-    fbt_run_past past = {0};
-    if (outcome(fbt_run_file_open(path, &file, &past))) {
-        FUZZ_REQUIRE(file != NULL && past.checkpoint != NULL);
+    fbt_run_restored restored = {0};
+    if (outcome(fbt_run_file_open(path, &file, &restored))) {
+        FUZZ_REQUIRE(file != NULL && restored.checkpoint != NULL);
         if (outcome(fbt_run_file_continue(file, &made.header))) {
-            fixture_round(&made, past.last_round + 1, 0);
+            fixture_round(&made, restored.last_round + 1, 0);
             outcome(fbt_run_file_add_round(file, &made.round));
         }
         fbt_run_file_free(file);
     }
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
 }
 
 static void make_base(fuzz_hdf5_base *base)
@@ -137,8 +137,8 @@ static void make_base(fuzz_hdf5_base *base)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
-    static void (*const readers[])(const char *path) = {read_shown, read_json,    read_digest, read_z,
-                                                        read_past,  read_summary, compare,     resume};
+    static void (*const readers[])(const char *path) = {read_shown,    read_json,    read_digest, read_z,
+                                                        read_restored, read_summary, compare,     resume};
     static fuzz_hdf5_base base;
     fuzz_input input = {data, n_bytes};
     if (base.image == NULL) {

@@ -11,7 +11,7 @@ import pytest
 import toy
 from conftest import CMAKE, Copy
 
-STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdio.h"}
+STANDARD = {f"{name}.h" for name in ("math", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string")}
 ROUND = re.compile(r"round (\d+): train loss (\S+), accuracy (\S+), (\d+) bytes up")
 
 
@@ -81,26 +81,26 @@ def by_pkg_config(copy: Copy, folder: Path) -> Path:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> tuple[Path, list[str]]:
-    """A toy data set, and the settings of a run of three rounds with it."""
-    values = toy.settings(toy.MASK_MODEL, tmp_path / "data.h5", tmp_path / "run.h5", toy.Toy())
+def study(tmp_path: Path) -> Path:
+    """The configuration of a toy study that asks for more rounds than the example makes."""
     toy.write(tmp_path / "data.h5", toy.Toy())
-    return tmp_path, [f"{section}.{key}={value}" for section, keys in values.items() for key, value in keys.items()]
+    values = toy.settings(toy.MASK_MODEL, tmp_path / "data.h5", tmp_path / "run.h5", toy.Toy())
+    values["fed"]["rounds"] = 7
+    return toy.write_settings(tmp_path / "study.yaml", values)
 
 
 @pytest.mark.parametrize("build", [by_cmake, by_pkg_config])
-def test_example(copy: Copy, study: tuple[Path, list[str]], build) -> None:
+def test_example(copy: Copy, study: Path, build) -> None:
     """The numbers are those of `fedbpt run` with the same settings, on one rank and on two."""
-    folder, assignments = study
-    example = build(copy, folder)
-    command = [example, toy.MASK_MODEL, folder / "data.h5", *assignments]
+    command = [build(copy, study.parent), study, "run.overwrite=true"]
     environment = {"LD_LIBRARY_PATH": str(copy.library_folder)}
     alone = copy.call(*command, **environment)
     assert copy.call("mpirun", "-q", "-n", "2", *command, **environment) == alone
+    by_library = copy.call("fedbpt", "show", "--digest", study.parent / "run.h5")
 
-    (folder / "empty.yaml").write_text("", encoding="utf-8")
-    copy.call("fedbpt", "run", folder / "empty.yaml", *(word for given in assignments for word in ("--set", given)))
-    with h5py.File(folder / "run.h5") as file:
+    copy.call("fedbpt", "run", study, "--overwrite", "--set", "fed.rounds=3")
+    assert copy.call("fedbpt", "show", "--digest", study.parent / "run.h5") == by_library
+    with h5py.File(study.parent / "run.h5") as file:
         rounds = file["rounds"]
         expected = [(f"{i}", f"{rounds['train_loss'][i]:.6f}", f"{rounds['train_accuracy'][i]:.4f}") for i in range(4)]
         start = f"candidate 0: dev loss {rounds['dev_loss'][0]:.6f}"
@@ -109,11 +109,18 @@ def test_example(copy: Copy, study: tuple[Path, list[str]], build) -> None:
     assert candidates[0] == start and len(set(line.split()[-1] for line in candidates)) == 4
 
 
-def test_example_says_what_is_wrong(copy: Copy, study: tuple[Path, list[str]]) -> None:
-    folder, assignments = study
-    example = by_pkg_config(copy, folder)
-    with pytest.raises(AssertionError, match="rubbish.h5 cannot be opened: No such file"):
-        copy.call(example, toy.MASK_MODEL, "rubbish.h5", LD_LIBRARY_PATH=str(copy.library_folder))
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["none.yaml"], "none.yaml cannot be (read|opened): No such file"),
+        (["study.yaml", "fed.protocol=none"], "fed.protocol: expected nvflare"),
+        (["study.yaml", *["run.seed=1"] * 70], "70 settings are too many: put them into study.yaml"),
+    ],
+)
+def test_example_says_what_is_wrong(copy: Copy, study: Path, words: list[str], sentence: str) -> None:
+    example = by_pkg_config(copy, study.parent)
+    with pytest.raises(AssertionError, match=sentence):
+        copy.call(example, *words, cwd=study.parent, LD_LIBRARY_PATH=str(copy.library_folder))
 
 
 def test_package_version(copy: Copy, tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ def pages(copy: Copy) -> list[Path]:
 
 
 def plain(page: Path) -> str:
-    """A page's text, on one line, without marks."""
-    text = re.sub(r"\\f[BRI]|\\&", "", page.read_text(encoding="utf-8"))
-    text = text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\")
-    return " ".join(line for line in text.splitlines() if not re.match(r"\.(?!TH)", line))
+    """A page's text, on one line, without requests and marks."""
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if not re.match(r"\.(?!TH)", line)]
+    text = re.sub(r"\\f[BRI]|\\&", "", " ".join(lines))
+    return text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\")
 
 
 def test_a_page_for_every_command(copy: Copy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,14 @@ def test_package_installed_by_pip_finds_the_staging_of_the_program(copy: Copy, t
     (site / "fedbpt_analysis").symlink_to(copy.data / "analysis" / "fedbpt_analysis")
     code = "from pathlib import Path\nfrom fedbpt_analysis import classify as c\nc.CHECKOUT = Path('/none')\nprint(c.find_staging())"
     assert Path(python(copy, site, code, tmp_path)) == copy.data / "jobs" / "prepare_data.py"
+
+
+def test_export_names_the_package_that_is_installed_with_it(copy: Copy) -> None:
+    """Breaks when a user of an installed copy is sent to a checkout."""
+    with pytest.raises(AssertionError) as told:
+        copy.call("fedbpt", "export", "a.h5", "--format", "npz", FEDBPT_PYTHON="/bin/false")
+    folder = re.search(r"-m pip install (\S+)'", str(told.value))
+    assert folder is not None and (Path(folder[1]) / "pyproject.toml").is_file(), told.value
 
 
 def test_staging_asks_the_installed_program(copy: Copy, tmp_path: Path) -> None:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from conftest import Result
 from fedbpt_analysis import seal
 from staging import writer
 from staging.encode import Block
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "run-file.md"
 
 
 def write(path: Path) -> Path:
     sample = Block(array("i", [2, 5, 4, 3]), bytearray([1, 0, 1, 1]), array("q", [4]), array("i", [0]), array("i", [2]), array("q", [7]))
     writer.write(path, {"format_version": writer.FORMAT_VERSION, "label_words": ["good", "bad"]}, {"train": writer.collect([sample])}, [])
     return path
+
+
+def test_documented(call: Callable[..., Result], bert: Path, task: Callable[..., Path], table: Callable[..., Path], tmp_path: Path) -> None:
+    """docs/run-file.md names every attribute and column with its type, unit and meaning, and no others. Broken by one that it lacks."""
+    output = tmp_path / "out.h5"
+    result = call("prepare_data", "--model", bert, "--task", task(), "--train", table(("film", 0)), "--output", output)
+    assert result.code == 0, result.err
+    document = DOCUMENT.read_text(encoding="utf-8")
+    attributes, splits = document.split("### Data set attributes")[1].split("### Splits")
+    with h5py.File(output) as file:
+        assert set(file.attrs) == set(re.findall(r"^\| `(\w+)` \|", attributes, re.MULTILINE))
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| \[.*?\] \| (.+?) \| (.+) \|$", splits.split("\n## ")[0], re.MULTILINE)
+    assert {name: (kind, meaning, unit) for name, kind, unit, meaning in rows} == {
+        name: (np.dtype(kind).name, meaning, unit) for name, (kind, meaning, unit) in writer.COLUMNS.items()}
 
 
 def test_sealed(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ static const run_case cases[] = {
     {"fedavg-bbt, separable", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"fedavg-bbt, isotropic, one takes part",
      {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.participation=0.25"}},
+    {"fedavg-bbt, full, float64", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.wire=float64"}},
+    {"synchronous, float64", {"fed.protocol=synchronous", "fed.wire=float64"}},
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
     {"synchronous, some take part, perturbed",
      {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},

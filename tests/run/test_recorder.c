@@ -32,13 +32,13 @@ static void add(fbt_recorder *r, fixture *f, int64_t index, double accuracy, dou
     }
 }
 
-static fbt_run_past past_of(const char *path)
+static fbt_run_restored restored_of(const char *path)
 {
-    fbt_run_past past = {0};
-    if (fbt_run_past_read(path, &past) != FBT_OK) {
+    fbt_run_restored restored = {0};
+    if (fbt_run_restored_read(path, &restored) != FBT_OK) {
         fail_msg("%s", fbt_error_message());
     }
-    return past;
+    return restored;
 }
 
 /* A run file of three rounds, of which round 1 is the best. */
@@ -73,10 +73,10 @@ static void the_best_round_is_the_first_of_the_most_accurate_with_the_least_loss
     }
     assert_int_equal(fbt_recorder_commit(&r, FBT_RUN_FINISHED), FBT_OK);
     fbt_recorder_close(&r, FBT_OK);
-    fbt_run_past past = past_of(fixture_path("r.h5"));
-    assert_int_equal(past.best.index, 6);
-    assert_true(past.run_status == FBT_RUN_FINISHED && past.last_round == 6);
-    fbt_run_past_clear(&past);
+    fbt_run_restored restored = restored_of(fixture_path("r.h5"));
+    assert_int_equal(restored.best.index, 6);
+    assert_true(restored.run_status == FBT_RUN_FINISHED && restored.last_round == 6);
+    fbt_run_restored_clear(&restored);
 }
 
 /* Broken by a file that is replaced unasked, and by a path that two processes may write. */
@@ -91,9 +91,9 @@ static void a_path_that_is_taken_is_refused(void **state)
     assert_int_equal(fbt_recorder_create(&second, fixture_path("taken.h5"), false, &f.header), FBT_ERR_IO);
     assert_error_has("exists");
     fbt_recorder_close(&second, FBT_ERR_IO);
-    fbt_run_past past = past_of(fixture_path("taken.h5"));
-    assert_true(past.run_status == FBT_RUN_RUNNING && past.last_round == 2); /* as it was */
-    fbt_run_past_clear(&past);
+    fbt_run_restored restored = restored_of(fixture_path("taken.h5"));
+    assert_true(restored.run_status == FBT_RUN_RUNNING && restored.last_round == 2); /* as it was */
+    fbt_run_restored_clear(&restored);
 
     assert_int_equal(fbt_recorder_create(&first, fixture_path("claimed.h5"), false, &f.header), FBT_OK);
     const pid_t child = fork();
@@ -115,25 +115,25 @@ static void a_run_goes_on_with_what_was_best(void **state)
     fixture f;
     fbt_recorder r = {0};
     fbt_run_file *file = NULL;
-    fbt_run_past past = {0};
+    fbt_run_restored restored = {0};
     const char *path = fixture_path("r.h5");
     fixture_init(&f);
     make_run(&f, path, FBT_OK);
-    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_OK);
-    if (fbt_recorder_continue(&r, &file, &past, &f.header) != FBT_OK) {
+    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
+    if (fbt_recorder_continue(&r, &file, &restored, &f.header) != FBT_OK) {
         fail_msg("%s", fbt_error_message());
     }
     assert_null(file);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     add(&r, &f, 3, 0.75, 0.925); /* as accurate, not better */
     assert_int_equal(r.best.index, 1);
     add(&r, &f, 4, 0.75, 0.875);
     assert_int_equal(r.best.index, 4);
     assert_int_equal(fbt_recorder_commit(&r, FBT_RUN_INTERRUPTED), FBT_OK);
     fbt_recorder_close(&r, FBT_OK);
-    past = past_of(path);
-    assert_true(past.best.index == 4 && past.last_round == 4 && past.run_status == FBT_RUN_INTERRUPTED);
-    fbt_run_past_clear(&past);
+    restored = restored_of(path);
+    assert_true(restored.best.index == 4 && restored.last_round == 4 && restored.run_status == FBT_RUN_INTERRUPTED);
+    fbt_run_restored_clear(&restored);
 }
 
 /* Broken by a file that is taken over although it is of another study, or is kept claimed then. */
@@ -143,20 +143,20 @@ static void another_study_does_not_go_on(void **state)
     fixture f;
     fbt_recorder r = {0};
     fbt_run_file *file = NULL;
-    fbt_run_past past = {0};
+    fbt_run_restored restored = {0};
     const char *path = fixture_path("r.h5");
     fixture_init(&f);
     make_run(&f, path, FBT_OK);
-    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_OK);
+    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
     f.header.dimension = FIX_D + 1;
-    assert_int_equal(fbt_recorder_continue(&r, &file, &past, &f.header), FBT_ERR_DATA);
+    assert_int_equal(fbt_recorder_continue(&r, &file, &restored, &f.header), FBT_ERR_DATA);
     assert_null(file);
     fbt_recorder_close(&r, FBT_ERR_DATA);
     fbt_error_clear();
-    fbt_run_past_clear(&past);
-    past = past_of(path);
-    assert_int_equal(past.run_status, FBT_RUN_RUNNING); /* as it was */
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
+    restored = restored_of(path);
+    assert_int_equal(restored.run_status, FBT_RUN_RUNNING); /* as it was */
+    fbt_run_restored_clear(&restored);
 }
 
 /* Broken by an end that is not written, or takes a full disk for a fault of the run. */
@@ -173,10 +173,10 @@ static void the_file_says_how_it_ended(void **state)
         name[0] = (char)('0' + i);
         fixture_init(&f);
         make_run(&f, fixture_path(name), ends[i].end);
-        fbt_run_past past = past_of(fixture_path(name));
-        assert_int_equal(past.run_status, ends[i].recorded);
-        assert_int_equal(past.last_round, 2);
-        fbt_run_past_clear(&past);
+        fbt_run_restored restored = restored_of(fixture_path(name));
+        assert_int_equal(restored.run_status, ends[i].recorded);
+        assert_int_equal(restored.last_round, 2);
+        fbt_run_restored_clear(&restored);
     }
 }
 

@@ -1,3 +1,5 @@
 fbt_test(test_metrics SOURCE test_metrics.c LIBS fbt_toy LABEL unit)
 fbt_test(test_fitness SOURCE test_fitness.c LIBS fbt_toy LABEL unit)
 fbt_test(test_protocols SOURCE test_protocols.c LIBS fbt_toy LABEL unit)
+fbt_test(test_message SOURCE test_message.c LIBS fbt_fed LABEL unit)
+fbt_test(test_wire SOURCE test_wire.c LIBS fbt_toy LABEL unit)

@@ -249,7 +249,7 @@ static int setup(void **state)
     assert_int_equal(fbt_table_new(&f.b, weight, FBT_F16, 7, DIM, &f.table), FBT_OK);
     assert_int_equal(fbt_table_new(&f.b, weight, FBT_F32, 7, 8, &f.narrow), FBT_OK);
     f.packed = (fbt_packed){f.z, f.z, f.z, f.offsets, N_SEQUENCES, N, 3};
-    f.norm = (fbt_norm){f.z, f.z, 1e-5f};
+    f.norm = (fbt_norm){.gamma = f.z, .beta = f.z, .epsilon = 1e-5f};
     f.e = (fbt_embedding){.word = f.table,
                           .position = f.table,
                           .norm = f.norm,
@@ -406,7 +406,8 @@ static void embed_is_checked(void **state)
     REFUSED(fbt_embed(&f.b, NULL, &f.e, &f.packed));
     WITH(REFUSED, e.word, NULL, CALL);
     WITH(REFUSED, e.word, f.narrow, CALL);
-    WITH(REFUSED, e.position, NULL, CALL);
+    WITH(UNSUPPORTED, e.position, NULL, CALL);
+    WITH(UNSUPPORTED, e.norm.gamma, NULL, CALL);
     WITH(REFUSED, e.position, f.narrow, CALL);
     WITH(REFUSED, e.type, f.narrow, CALL);
     WITH(REFUSED, e.position_offset, -1, CALL);
@@ -415,7 +416,6 @@ static void embed_is_checked(void **state)
     WITH(REFUSED, e.n_dim, 0, CALL);
     WITH(UNSUPPORTED, e.n_dim, 12, CALL);
     WITH(UNSUPPORTED, e.n_dim, 2048, CALL);
-    WITH(REFUSED, e.norm.gamma, NULL, CALL);
     WITH(REFUSED, e.norm.beta, f.small, CALL);
     WITH(REFUSED, e.mode, FBT_PROMPT_NONE, CALL);
     WITH(REFUSED, e.mode, (fbt_prompt_mode)9, CALL);
@@ -444,7 +444,7 @@ static void products_are_checked(void **state)
     NOTHING(fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &f.norm, 0));
     REFUSED(fbt_linear_norm(&f.b, f.y, f.x, f.w, f.small, &f.norm, N));
     REFUSED(fbt_linear_norm(&f.b, f.y, f.x, f.w, NULL, &f.norm, N));
-    REFUSED(fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &(fbt_norm){f.z, f.small, 0}, N));
+    REFUSED(fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &(fbt_norm){.gamma = f.z, .beta = f.small}, N));
     WITH(REFUSED, b.info.types, fbt_types_find("bf16"), fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &f.norm, N));
     WITH(UNSUPPORTED, b.info.max_dim, 8, fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &f.norm, N));
     TAKEN(fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, DIM));
@@ -452,7 +452,7 @@ static void products_are_checked(void **state)
     REFUSED(fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, 0));
     REFUSED(fbt_layernorm(&f.b, f.x, f.small, &f.norm, N, DIM));
     REFUSED(fbt_layernorm(&f.b, f.small, f.x, &f.norm, N, DIM));
-    REFUSED(fbt_layernorm(&f.b, f.x, f.x, &(fbt_norm){NULL, f.z, 0}, N, DIM));
+    REFUSED(fbt_layernorm(&f.b, f.x, f.x, &(fbt_norm){.beta = f.z}, N, DIM));
     REFUSED(fbt_layernorm(&f.b, f.x, f.x, &f.norm, INT64_MAX / 16, DIM)); /* its bytes cannot be counted */
     UNSUPPORTED(fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, 12));
 }
@@ -478,6 +478,47 @@ static void attention_is_checked(void **state)
     WITH(UNSUPPORTED, a.v.stride, 20, CALL);
     WITH(TAKEN, a.one_query, 1, CALL);
 #undef CALL
+}
+
+/* With and without the feature. Broken by a field that the backend passes over, or one that has no feature. */
+static void features_are_asked_for(void **state)
+{
+    (void)state;
+    const fbt_prefix prefix = {.k = f.a.k, .v = f.a.v, .index = f.z, .n_rows = 1};
+    const fbt_packed fewer = {
+        .offsets = f.z, .host_offsets = f.offsets, .n_sequences = 1, .n_rows = 1, .max_length = 3};
+    const fbt_norm rms = {.gamma = f.z, .kind = FBT_NORM_RMS}, odd = {.gamma = f.z, .beta = f.z, .kind = FBT_NORM_RMS};
+    for (int i = 0; i < 2; i++) {
+        f.b.info.features = i == 0 ? 0 : ~0u;
+#define FEATURE(member, value, call)                                                                                   \
+    do {                                                                                                               \
+        if (i == 0) {                                                                                                  \
+            WITH(UNSUPPORTED, member, value, call);                                                                    \
+        } else {                                                                                                       \
+            WITH(TAKEN, member, value, call);                                                                          \
+        }                                                                                                              \
+    } while (0)
+        FEATURE(a.n_kv_heads, 1, fbt_attend(&f.b, f.y, &f.a));
+        FEATURE(a.keys, &f.packed, fbt_attend(&f.b, f.y, &f.a));
+        FEATURE(a.is_causal, 1, fbt_attend(&f.b, f.y, &f.a));
+        FEATURE(a.prefix, &prefix, fbt_attend(&f.b, f.y, &f.a));
+        FEATURE(e.position, NULL, fbt_embed(&f.b, f.x, &f.e, &f.packed));
+        FEATURE(e.norm.gamma, NULL, fbt_embed(&f.b, f.x, &f.e, &f.packed));
+        FEATURE(norm, rms, fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, DIM));
+        FEATURE(norm, rms, fbt_linear_norm(&f.b, f.y, f.x, f.w, f.y, &f.norm, N));
+        FEATURE(packed, f.packed, fbt_linear(&f.b, f.y, f.x, f.w, FBT_ACT_SILU, N));
+#undef FEATURE
+        WITH(TAKEN, a.n_kv_heads, 2, fbt_attend(&f.b, f.y, &f.a));
+    }
+    WITH(REFUSED, a.n_kv_heads, 3, fbt_attend(&f.b, f.y, &f.a));
+    WITH(REFUSED, a.n_kv_heads, -2, fbt_attend(&f.b, f.y, &f.a));
+    WITH(REFUSED, a.keys, &fewer, fbt_attend(&f.b, f.y, &f.a));
+    REFUSED(fbt_layernorm(&f.b, f.x, f.x, &odd, N, DIM));
+    WITH(REFUSED, norm.beta, NULL, fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, DIM));
+    WITH(REFUSED, norm.kind, (fbt_norm_kind)2, fbt_layernorm(&f.b, f.x, f.x, &f.norm, N, DIM));
+    UNSUPPORTED(fbt_linear_residual(&f.b, f.y, f.x, f.w, f.y, N)); /* operations that the backend lacks */
+    UNSUPPORTED(fbt_rotate(&f.b, f.x, &f.a.q, 2, 8, &(fbt_rotary){.n_rotated = 8}, &f.packed));
+    UNSUPPORTED(fbt_gate(&f.b, f.y, f.x, FBT_ACT_SILU, N, 8));
 }
 
 static void readout_is_checked(void **state)
@@ -717,6 +758,7 @@ int main(void)
         CASE(embed_is_checked),
         CASE(products_are_checked),
         CASE(attention_is_checked),
+        CASE(features_are_asked_for),
         CASE(readout_is_checked),
         CASE(peaks_are_checked),
         CASE(graphs_hold_operations_alone),

@@ -117,10 +117,10 @@ static fbt_status compare(void)
 static fbt_status resume(void)
 {
     fbt_run_file *file;
-    fbt_run_past past = {0};
-    const fbt_status status = fbt_run_file_open(path, &file, &past);
+    fbt_run_restored restored = {0};
+    const fbt_status status = fbt_run_file_open(path, &file, &restored);
     fbt_run_file_free(file);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     return status;
 }
 

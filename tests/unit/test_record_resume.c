@@ -57,11 +57,11 @@ static void begin(fixture *f, const char *path, int64_t last)
     fbt_run_file_free(file);
 }
 
-static fbt_run_file *open_past(const char *path, fbt_run_past *past)
+static fbt_run_file *open_restored(const char *path, fbt_run_restored *restored)
 {
     fbt_run_file *file;
-    *past = (fbt_run_past){0};
-    if (fbt_run_file_open(path, &file, past) != FBT_OK) {
+    *restored = (fbt_run_restored){0};
+    if (fbt_run_file_open(path, &file, restored) != FBT_OK) {
         fail_msg("%s", fbt_error_message());
     }
     assert_non_null(file);
@@ -82,24 +82,24 @@ static void checkpoints_keep_their_types(void **state)
     const fbt_array *const lists[] = {before, now, exact};
     const char *path = fixture_path("run.h5");
     char digests[3][FBT_DIGEST_TEXT_BYTES];
-    fbt_run_past past = {0};
+    fbt_run_restored restored = {0};
     fbt_run_file *file;
     fixture_init(&f);
     begin(&f, path, 2);
-    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_OK);
+    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(fbt_run_file_set_checkpoint(file, lists[i]), FBT_OK);
         assert_int_equal(fbt_run_file_commit(file, FBT_RUN_INTERRUPTED), FBT_OK);
         strcpy(digests[i], digest_of(path));
     }
     fbt_run_file_free(file);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     assert_string_equal(digests[0], digests[1]);
     assert_string_not_equal(digests[1], digests[2]);
-    file = open_past(path, &past);
-    assert_int_equal(past.checkpoint[0].type, FBT_ARRAY_INT64);
-    assert_memory_equal(past.checkpoint[0].values, integers, sizeof integers);
-    fbt_run_past_clear(&past);
+    file = open_restored(path, &restored);
+    assert_int_equal(restored.checkpoint[0].type, FBT_ARRAY_INT64);
+    assert_memory_equal(restored.checkpoint[0].values, integers, sizeof integers);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
 }
 
@@ -107,27 +107,27 @@ static void what_a_file_tells(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past;
+    fbt_run_restored restored;
     const char *path = fixture_path("run.h5");
     fixture_init(&f);
     begin(&f, path, 4);
-    fbt_run_file *file = open_past(path, &past);
-    assert_int_equal(past.run_status, FBT_RUN_INTERRUPTED);
-    assert_true(past.last_round == 4 && past.best.index == 3);
+    fbt_run_file *file = open_restored(path, &restored);
+    assert_int_equal(restored.run_status, FBT_RUN_INTERRUPTED);
+    assert_true(restored.last_round == 4 && restored.best.index == 3);
     fixture_round(&f, 3, 0);
-    assert_true(past.best.accuracy == f.round.dev_accuracy && past.best.loss == f.round.dev_loss);
-    assert_string_equal(past.config_resolved, f.header.config_resolved);
-    assert_string_equal(past.model_sha256, "aa11");
-    assert_string_equal(past.data_sha256, "bb22");
-    assert_string_equal(past.precision, "bf16");
-    assert_string_equal(past.device, "Abacus");
-    assert_string_equal(past.instruction_set, "beads");
+    assert_true(restored.best.accuracy == f.round.dev_accuracy && restored.best.loss == f.round.dev_loss);
+    assert_string_equal(restored.config_resolved, f.header.config_resolved);
+    assert_string_equal(restored.model_sha256, "aa11");
+    assert_string_equal(restored.data_sha256, "bb22");
+    assert_string_equal(restored.precision, "bf16");
+    assert_string_equal(restored.device, "Abacus");
+    assert_string_equal(restored.instruction_set, "beads");
     fixture_round(&f, 4, 0);
-    assert_string_equal(past.checkpoint[0].name, "mean");
-    assert_int_equal(past.checkpoint[0].n_values, FIX_D);
-    assert_memory_equal(past.checkpoint[0].values, f.z, sizeof f.z);
-    assert_null(past.checkpoint[1].name);
-    fbt_run_past_clear(&past);
+    assert_string_equal(restored.checkpoint[0].name, "mean");
+    assert_int_equal(restored.checkpoint[0].n_values, FIX_D);
+    assert_memory_equal(restored.checkpoint[0].values, f.z, sizeof f.z);
+    assert_null(restored.checkpoint[1].name);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
     assert_int_equal(fixture_count_files(), 1);
 }
@@ -137,18 +137,18 @@ static void stopping_leaves_no_trace_in_the_results(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past;
+    fbt_run_restored restored;
     const char *whole = fixture_path("whole.h5"), *path = fixture_path("run.h5");
     fixture_init(&f);
     begin(&f, whole, 40);
     begin(&f, path, 0);
     f.header.environment = elsewhere;
     for (int64_t r = 1; r <= 40; r++) {
-        fbt_run_file *file = open_past(path, &past);
-        assert_true(past.last_round == r - 1);
+        fbt_run_file *file = open_restored(path, &restored);
+        assert_true(restored.last_round == r - 1);
         assert_int_equal(fbt_run_file_continue(file, &f.header), FBT_OK);
         add_rounds(&f, file, r, r, FBT_RUN_INTERRUPTED);
-        fbt_run_past_clear(&past);
+        fbt_run_restored_clear(&restored);
         fbt_run_file_free(file);
     }
     assert_string_equal(digest_of(whole), digest_of(path));
@@ -159,18 +159,18 @@ static void every_session_is_listed(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past;
+    fbt_run_restored restored;
     char *shown = NULL;
     size_t n_bytes;
     const char *path = fixture_path("run.h5");
     fixture_init(&f);
     begin(&f, path, 2);
-    fbt_run_file *file = open_past(path, &past);
+    fbt_run_file *file = open_restored(path, &restored);
     f.header.environment = elsewhere;
     f.header.config_resolved = "fed:\n  rounds: 9\n";
     assert_int_equal(fbt_run_file_continue(file, &f.header), FBT_OK);
     assert_int_equal(fbt_run_file_commit(file, FBT_RUN_RUNNING), FBT_OK);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
     FILE *stream = open_memstream(&shown, &n_bytes);
     assert_int_equal(fbt_run_reader_show(path, stream), FBT_OK);
@@ -193,7 +193,7 @@ static void opening_changes_nothing(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past;
+    fbt_run_restored restored;
     static unsigned char before[400000], after[400000];
     const char *path = fixture_path("run.h5");
     fixture_init(&f);
@@ -203,11 +203,11 @@ static void opening_changes_nothing(void **state)
         const size_t n = fread(i == 0 ? before : after, 1, sizeof before, stream);
         assert_true(n > 0 && n < sizeof before);
         fclose(stream);
-        fbt_run_file *file = open_past(path, &past);
+        fbt_run_file *file = open_restored(path, &restored);
         assert_int_equal(fbt_run_file_continue(file, &f.header), FBT_OK);
         fixture_round(&f, 3, 0);
         assert_int_equal(fbt_run_file_add_round(file, &f.round), FBT_OK);
-        fbt_run_past_clear(&past);
+        fbt_run_restored_clear(&restored);
         fbt_run_file_free(file);
     }
     assert_memory_equal(before, after, sizeof before);
@@ -217,32 +217,32 @@ static void nothing_to_go_on_with(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past = {0};
+    fbt_run_restored restored = {0};
     fbt_run_file *file = NULL;
     const char *path = fixture_path("run.h5");
-    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_OK);
+    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
     assert_null(file);
     fixture_init(&f);
     assert_int_equal(fbt_run_file_create(path, false, &f.header, &file), FBT_OK);
     assert_int_equal(fbt_run_file_commit(file, FBT_RUN_RUNNING), FBT_OK); /* without a round */
     fbt_run_file_free(file);
-    assert_int_equal(fbt_run_file_open(path, &file, &past), FBT_ERR_DATA);
+    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_ERR_DATA);
     assert_error_has("no round");
     assert_null(file);
-    assert_null(past.config_resolved);
+    assert_null(restored.config_resolved);
     assert_int_equal(fixture_count_files(), 1);
 }
 
 /* Opens, changes the header by `spoil`, and expects a refusal that names `part`. */
 static void refuse(const char *path, fixture *f, void (*spoil)(fixture *f), const char *part)
 {
-    fbt_run_past past;
-    fbt_run_file *file = open_past(path, &past);
+    fbt_run_restored restored;
+    fbt_run_file *file = open_restored(path, &restored);
     fixture_init(f);
     spoil(f);
     assert_int_equal(fbt_run_file_continue(file, &f->header), FBT_ERR_DATA);
     assert_error_has(part);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
 }
 
@@ -297,22 +297,22 @@ static void client_means_are_optional(void **state)
 {
     (void)state;
     static fixture f;
-    fbt_run_past past;
+    fbt_run_restored restored;
     const char *path = fixture_path("run.h5");
     fixture_init(&f);
     f.header.client_means = false;
     begin(&f, path, 1);
-    fbt_run_file *file = open_past(path, &past);
+    fbt_run_file *file = open_restored(path, &restored);
     assert_int_equal(fbt_run_file_continue(file, &f.header), FBT_OK);
     add_rounds(&f, file, 2, 2, FBT_RUN_FINISHED);
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
-    file = open_past(path, &past);
-    assert_int_equal(past.run_status, FBT_RUN_FINISHED);
+    file = open_restored(path, &restored);
+    assert_int_equal(restored.run_status, FBT_RUN_FINISHED);
     f.header.client_means = true;
     assert_int_equal(fbt_run_file_continue(file, &f.header), FBT_ERR_IO);
     assert_error_has("rounds/client/mean");
-    fbt_run_past_clear(&past);
+    fbt_run_restored_clear(&restored);
     fbt_run_file_free(file);
 }
 

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "record/run_rounds.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,23 +28,23 @@ static void free_maker(fbt_run_maker *maker)
     free(maker->libraries);
 }
 
-void fbt_run_past_clear(fbt_run_past *past)
+void fbt_run_restored_clear(fbt_run_restored *restored)
 {
-    free(past->config_resolved);
-    free(past->model_sha256);
-    free(past->data_sha256);
-    free(past->precision);
-    free(past->device);
-    free(past->instruction_set);
-    free_arrays(past->checkpoint);
-    for (int64_t i = 0; i < past->n_makers; i++) {
-        free_maker(&past->makers[i]);
+    free(restored->config_resolved);
+    free(restored->model_sha256);
+    free(restored->data_sha256);
+    free(restored->precision);
+    free(restored->device);
+    free(restored->instruction_set);
+    free_arrays(restored->checkpoint);
+    for (int64_t i = 0; i < restored->n_makers; i++) {
+        free_maker(&restored->makers[i]);
     }
-    free(past->makers);
-    *past = (fbt_run_past){0};
+    free(restored->makers);
+    *restored = (fbt_run_restored){0};
 }
 
-static fbt_status read_rounds(hid_t file, fbt_run_past *past)
+static fbt_status read_rounds(hid_t file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     fbt_run_rounds rounds = {0};
@@ -52,25 +53,25 @@ static fbt_status read_rounds(hid_t file, fbt_run_past *past)
         FBT_FAIL(FBT_ERR_DATA, "it has no rounds");
     }
     const double *index = fbt_run_rounds_scalar(&rounds, "", "index");
-    past->last_round = rounds.last_round;
-    past->best = FBT_NO_BEST_ROUND;
+    restored->last_round = rounds.last_round;
+    restored->best = FBT_NO_BEST_ROUND;
     for (int64_t r = 0; r < rounds.n_rounds; r++) {
         if ((int64_t)index[r] == rounds.best_round) {
-            past->best = (fbt_best_round){.index = rounds.best_round,
-                                          .accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r],
-                                          .loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r]};
+            restored->best = (fbt_best_round){.index = rounds.best_round,
+                                              .accuracy = fbt_run_rounds_scalar(&rounds, "", "dev_accuracy")[r],
+                                              .loss = fbt_run_rounds_scalar(&rounds, "", "dev_loss")[r]};
         }
     }
-    if (past->best.index != rounds.best_round) {
-        FBT_FAIL(FBT_ERR_DATA, "the best round, %lld, is none of its rounds: the file is damaged",
-                 (long long)rounds.best_round);
+    if (restored->best.index != rounds.best_round) {
+        FBT_FAIL(FBT_ERR_DATA, "the best round, %" PRId64 ", is none of its rounds: the file is damaged",
+                 rounds.best_round);
     }
 done:
     fbt_run_rounds_clear(&rounds);
     return status;
 }
 
-static fbt_status read_texts(hid_t file, fbt_run_past *past)
+static fbt_status read_texts(hid_t file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
@@ -80,12 +81,12 @@ static fbt_status read_texts(hid_t file, fbt_run_past *past)
         char **text;
     } texts[] = {
         {"/", "status", &run_status},
-        {"config", "resolved", &past->config_resolved},
-        {"inputs", "model_sha256", &past->model_sha256},
-        {"inputs", "data_sha256", &past->data_sha256},
-        {"environment", "precision", &past->precision},
-        {"environment", "device", &past->device},
-        {"environment", "instruction_set", &past->instruction_set},
+        {"config", "resolved", &restored->config_resolved},
+        {"inputs", "model_sha256", &restored->model_sha256},
+        {"inputs", "data_sha256", &restored->data_sha256},
+        {"environment", "precision", &restored->precision},
+        {"environment", "device", &restored->device},
+        {"environment", "instruction_set", &restored->instruction_set},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         FBT_HDF5(group = H5Gopen2(file, texts[i].group, H5P_DEFAULT), "group %s is missing", texts[i].group);
@@ -93,7 +94,7 @@ static fbt_status read_texts(hid_t file, fbt_run_past *past)
         fbt_hdf5_close(group);
         group = -1;
     }
-    if (!fbt_run_status_of_name(run_status, &past->run_status)) {
+    if (!fbt_run_status_of_name(run_status, &restored->run_status)) {
         FBT_FAIL(FBT_ERR_DATA,
                  "its status '%.40s' is unknown: the file is damaged, or from another version of this program",
                  run_status);
@@ -133,7 +134,7 @@ done:
 /* Where the sessions go. */
 typedef struct reading {
     hid_t file;
-    fbt_run_past *past;
+    fbt_run_restored *restored;
 } reading;
 
 static fbt_status add_session(void *user, const fbt_run_session *session)
@@ -141,12 +142,12 @@ static fbt_status add_session(void *user, const fbt_run_session *session)
     fbt_status status = FBT_OK;
     reading *r = user;
     hid_t group = -1;
-    fbt_run_maker *makers = realloc(r->past->makers, (size_t)(r->past->n_makers + 1) * sizeof *makers);
+    fbt_run_maker *makers = realloc(r->restored->makers, (size_t)(r->restored->n_makers + 1) * sizeof *makers);
     if (makers == NULL) {
         FBT_FAIL(FBT_ERR_MEMORY, "out of memory: the run file's sessions");
     }
-    r->past->makers = makers;
-    fbt_run_maker *maker = &makers[r->past->n_makers++];
+    r->restored->makers = makers;
+    fbt_run_maker *maker = &makers[r->restored->n_makers++];
     *maker = (fbt_run_maker){.first_round = session->first_round};
     FBT_HDF5(group = H5Gopen2(r->file, session->group, H5P_DEFAULT), "group %s is damaged", session->group);
     status = read_session(group, maker);
@@ -155,27 +156,27 @@ done:
     return status;
 }
 
-fbt_status fbt_run_past_of(hid_t file, fbt_run_past *past)
+fbt_status fbt_run_restored_of(hid_t file, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(read_texts(file, past));
-    FBT_TRY(read_rounds(file, past));
-    status = fbt_run_rounds_visit_sessions(file, add_session, &(reading){file, past});
+    FBT_TRY(read_texts(file, restored));
+    FBT_TRY(read_rounds(file, restored));
+    status = fbt_run_rounds_visit_sessions(file, add_session, &(reading){file, restored});
 done:
     return status;
 }
 
-fbt_status fbt_run_past_read(const char *path, fbt_run_past *past)
+fbt_status fbt_run_restored_read(const char *path, fbt_run_restored *restored)
 {
     fbt_status status = FBT_OK;
     hid_t file = -1;
     FBT_TRY(fbt_run_rounds_open(path, &file));
-    FBT_TRY(fbt_run_past_of(file, past));
-    status = fbt_run_digest_of(file, past->digest);
+    FBT_TRY(fbt_run_restored_of(file, restored));
+    status = fbt_run_digest_of(file, restored->digest);
 done:
     fbt_hdf5_close(file);
     if (status != FBT_OK) {
-        fbt_run_past_clear(past);
+        fbt_run_restored_clear(restored);
     }
     return fbt_hdf5_name_file(path, status);
 }

@@ -1,0 +1,100 @@
+"""Run files of earlier versions: they are gone on with and made again as what they were.
+
+A file that does not name `fed.wire` was run in float64, kept its checkpoint's counters as doubles, and counted 4 bytes a number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import Study, call, digest_of, edited, read_rounds
+from toy import MASK_MODEL
+
+DATA = Path(__file__).parent / "data"
+DIGEST = "04a92ebea197f7e3aec77b4c1a26741bc80d4dc5056f62af34976bb63d0911d8"  # of the file, as the program that made it said
+SETTINGS = """
+run: {seed: 7, output: earlier.h5}
+model: {path: model}
+data: {path: data.h5, shots: 4, dev_shots: 2, test_limit: 6}
+prompt: {tokens: 3}
+fed: {protocol: paper, clients: 3, rounds: 3, local_generations: 2}
+cma: {dimension: 8, population: 4}
+backend: {precision: fp32, threads: 1}
+"""
+
+
+def unpack(name: str, path: Path) -> Path:
+    path.write_bytes(gzip.decompress((DATA / name).read_bytes()))
+    return path
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The old file, in a folder with all that it needs; calls are made from there."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(MASK_MODEL, tmp_path / "model")
+    unpack("before_wire_data.h5.gz", tmp_path / "data.h5")
+    (tmp_path / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+    return unpack("before_wire.h5.gz", tmp_path / "earlier.h5")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_gone_on_with(earlier: Path, ranks: int) -> None:
+    """Under the settings with which it began, which name no wire either. Broken by counters read as doubles alone, by a default of
+    today, on some rank; by rounds that count bytes otherwise than those before them."""
+    assert digest_of(earlier) == DIGEST
+    call("run", "settings.yaml", "--resume", ranks=ranks).good()
+    assert read_rounds(earlier) == ("finished", [0, 1, 2, 3])
+    with h5py.File(earlier) as file:
+        assert "wire: float64" in file["config"].attrs["resolved"]
+        assert file["checkpoint/server_integers"].dtype == np.int64
+        assert len(set(file["rounds/cost/bytes_up"][1:])) == 1 and len(set(file["rounds/cost/bytes_down"][1:])) == 1
+        assert file["rounds/cost/bytes_up"][1] == 3 * 4 * (8 + 2 + 1)
+
+
+def test_another_wire_is_refused(earlier: Path) -> None:
+    before = earlier.read_bytes()
+    call("run", "settings.yaml", "--resume", "--set", "fed.wire=float32").sentence("fed.wire is float32", "float64")
+    assert earlier.read_bytes() == before
+
+
+def make_earlier(path: Path) -> None:
+    """Takes out of a file what earlier versions did not write."""
+    with edited(path) as file:
+        texts = {name: str(file["config"].attrs[name]) for name in ("given", "resolved")}
+        for name, text in texts.items():
+            lines = [line for line in text.splitlines(keepends=True) if not line.strip().startswith(("wire:", "optimiser:"))]
+            assert name == "given" or len(lines) == len(text.splitlines()) - 2
+            file["config"].attrs[name] = "".join(lines)
+        del file["rounds/cost"].attrs["value_bytes"]
+        for name in ("bytes_up", "bytes_down"):
+            file[f"rounds/cost/{name}"][...] = file[f"rounds/cost/{name}"][:] // 2
+        integers = file["checkpoint/server_integers"][:].astype(np.float64)
+        del file["checkpoint/server_integers"]
+        file["checkpoint/server_integers"] = integers
+
+
+@pytest.mark.parametrize("protocol", ["nvflare", "fedavg-bbt", "synchronous"])
+def test_same_digest(mask: Study, protocol: str) -> None:
+    """A float64 run has the digest that it had in earlier versions, and one of theirs is made again as float64."""
+    path = mask.finished(fed__protocol=protocol, fed__wire="float64")
+    before = digest_of(path)
+    make_earlier(path)
+    assert digest_of(path) == before
+    assert "the same results again" in call("rerun", path, ranks=2).good().out
+
+
+def test_wires_differ(mask: Study) -> None:
+    """float32 is the default; it counts half of float64's bytes, and searches otherwise in the last bits."""
+    paths = [mask.finished(), mask.finished(fed__wire="float32"), mask.finished(fed__wire="float64")]
+    assert digest_of(paths[0]) == digest_of(paths[1]) != digest_of(paths[2])
+    files = [h5py.File(path) for path in paths[1:]]
+    for name in ("bytes_up", "bytes_down"):
+        assert (2 * files[0][f"rounds/cost/{name}"][:] == files[1][f"rounds/cost/{name}"][:]).all()
+    assert [file["rounds/cost"].attrs["value_bytes"] for file in files] == [4, 8]
+    assert np.allclose(files[0]["rounds/z"][1], files[1]["rounds/z"][1], rtol=1e-3, atol=1e-3)
