@@ -12,8 +12,11 @@ extern const fbt_backend_driver fbt_cpu_driver;
 #ifdef FBT_HAVE_CUDA
 extern const fbt_backend_driver fbt_cuda_driver;
 #else
-static const fbt_backend_driver fbt_cuda_driver = {
-    .name = "cuda", .summary = "NVIDIA devices", .priority = 20, .missing = "configure with the preset cuda"};
+static const fbt_backend_driver fbt_cuda_driver = {.name = "cuda",
+                                                   .summary = "NVIDIA devices",
+                                                   .priority = 20,
+                                                   .types = {"fp32", "tf32", "bf16"},
+                                                   .missing = "configure with the preset cuda"};
 #endif
 
 static const fbt_backend_driver *const drivers[] = {

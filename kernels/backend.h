@@ -1,19 +1,21 @@
 /* The contract between the model and whatever computes it: memory, and the operations of a transformer's forward pass.
  *
- * A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and one
- * thread of control. Promises that every backend keeps, checked by tests/conformance:
+ * The functions below are one interface above all backends (interface.c, operations.c): arguments are checked there,
+ * once. A backend is one folder (cpu/, cuda/) that fills in fbt_backend_ops. One backend object belongs to one rank and
+ * one thread of control. Promises that every backend keeps, checked by tests/conformance:
  *   - Batch-invariant: a sequence's results have the same bits whatever else is in the batch, in whatever order, for
- * any number of threads. No reduction's order depends on the number of rows, sequences or threads.
+ *     any number of threads. No reduction's order depends on the number of rows, sequences or threads.
  *   - fp32 accumulation; normalisation, softmax, loss and readout in fp32 whatever the precision.
- *   - Operations are asynchronous: they are queued in call order on the current lane and may return before they ran;
- * only .sync waits. An error of a queued operation is reported by its own call or by the lane's next .sync.
+ *   - Operations are asynchronous: they are queued in call order on the current stream and may return before they ran;
+ *     only fbt_stream_sync waits. An error of a queued operation is reported by its own call or by the stream's next
+ *     sync.
  *   - Errors are returned, never printed; FBT_ERR_ARG for sizes that do not fit, FBT_ERR_MEMORY, FBT_ERR_BACKEND.
  *     Indices that lie in buffers (prompts, rows) are checked by the caller: a backend need not look into its device's
  *     memory.
  *
- * Shapes are row-major. "Activation type" is types->activations of the backend or, for
- * the operands of a matrix, of the matrix. Sizes must be at least 1 unless said
- * otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does nothing.
+ * Shapes are row-major. "Activation type" is types->activations of the backend or, for the operands of a matrix, of the
+ * matrix. Sizes must be at least 1 unless said otherwise; n_rows = 0 or n_sequences = 0 is allowed everywhere and does
+ * nothing.
  */
 #ifndef FBT_BACKEND_H
 #define FBT_BACKEND_H
@@ -77,7 +79,7 @@ typedef struct fbt_backend_info {
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
     const fbt_types *types; /* of the activations and, unless a matrix says otherwise, of the products */
     int n_threads;
-    int n_lanes;   /* lanes that may be selected: what is queued on two lanes runs side by side                    */
+    int n_streams; /* streams that may be selected: what is queued on two streams runs side by side */
     int can_share; /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
     int64_t size_multiple; /* rows and heads have a multiple of so many elements, else FBT_ERR_UNSUPPORTED; */
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
@@ -231,14 +233,14 @@ const fbt_types *fbt_backend_types(const fbt_backend *b);
  * that is less. */
 fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory);
 
-/* What follows is queued on lane 0 <= lane < n_lanes; lane 0 at first. Buffers may be used on any lane: a buffer
- * that two lanes use at once must not be written by either. */
-fbt_status fbt_stream_select(fbt_backend *b, int lane);
+/* What follows is queued on stream 0 <= stream < n_streams; stream 0 at first. Buffers may be used on any stream: a
+ * buffer that two streams use at once must not be written by either. */
+fbt_status fbt_stream_select(fbt_backend *b, int stream);
 
 /* Memory. A buffer is uninitialised. write copies before it returns, so the host memory may be reused; read fills
- * the host memory by the lane's next sync, until when it must stay valid. Offsets and sizes in bytes.
- * fbt_buffer_free(b, NULL), fbt_matrix_free, fbt_table_free do nothing; freeing waits for all lanes. sync waits for
- * the current lane. */
+ * the host memory by the stream's next sync, until when it must stay valid. Offsets and sizes in bytes.
+ * fbt_buffer_free(b, NULL), fbt_matrix_free, fbt_table_free do nothing; freeing waits for all streams. sync waits for
+ * the current stream. */
 fbt_status fbt_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer);
 void fbt_buffer_free(fbt_backend *b, fbt_buffer *buffer);
 fbt_status fbt_buffer_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes);
@@ -247,15 +249,15 @@ fbt_status fbt_stream_sync(fbt_backend *b);
 
 /* A graph is a series of operations (from fbt_perturb on in this file) that the caller repeats. fbt_graph_begin names
  * it by the bytes of `key`, up to FBT_GRAPH_KEY_BYTES: equal keys mean the same operations on the same buffers with the
- * same arguments (host_offsets aside), on this lane. *is_known = 1: the backend has queued the whole graph again;
+ * same arguments (host_offsets aside), on this stream. *is_known = 1: the backend has queued the whole graph again;
  * the caller leaves the operations out and does not call fbt_graph_end. Otherwise the caller queues them and calls
  * fbt_graph_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
- * read and no lane selected within a graph. Freeing a buffer makes the backend forget its graphs. */
+ * read and no stream selected within a graph. Freeing a buffer makes the backend forget its graphs. */
 fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
 fbt_status fbt_graph_end(fbt_backend *b, fbt_status status);
 
-/* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_EVENTS, on the current lane (not within a graph); after
- * a sync, fbt_event_seconds tells how long after event 0 event `index` was passed. */
+/* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_EVENTS, on the current stream (not within a graph);
+ * after a sync, fbt_event_seconds tells how long after event 0 event `index` was passed. */
 fbt_status fbt_event_record(fbt_backend *b, int64_t index);
 fbt_status fbt_event_seconds(fbt_backend *b, int64_t index, double *seconds);
 
@@ -340,13 +342,13 @@ fbt_status fbt_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer
 fbt_status fbt_losses(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                       const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
-/* The yardstick of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
+/* The peak of benchmarks: seconds of a plain product [size[0], size[2]] x [size[2], size[1]] made by the
  * vendor's library alone, at its best (own layouts, all threads, no epilogue); the shortest of n_repeats after a
  * first. Waits. */
 fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                double *best_s);
 
-/* The other yardstick: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
+/* The other peak: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
 fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
 /* A kind of backend: what of it is seen before it is opened. */

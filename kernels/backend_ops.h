@@ -58,17 +58,17 @@ struct fbt_backend_ops {
                                   double *best_s);
     fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
-    /* NULL: there is one stream (info.n_lanes is 1 then), and what is queued is done when the call returns. */
-    void (*select_lane)(fbt_backend *b, int lane);
+    /* NULL: there is one stream (info.n_streams is 1 then), and what is queued is done when the call returns. */
+    void (*select_stream)(fbt_backend *b, int stream);
     fbt_status (*sync)(fbt_backend *b);
 
     /* Both or neither. NULL: no graph is remembered, every one is queued anew. */
-    fbt_status (*pass_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-    fbt_status (*pass_end)(fbt_backend *b, fbt_status status);
+    fbt_status (*graph_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+    fbt_status (*graph_end)(fbt_backend *b, fbt_status status);
 
     /* Both or neither. NULL: the host's clock, when the call is made. */
-    fbt_status (*stamp)(fbt_backend *b, int64_t index);
-    fbt_status (*stamp_seconds)(fbt_backend *b, int64_t index, double *seconds);
+    fbt_status (*event_record)(fbt_backend *b, int64_t index);
+    fbt_status (*event_seconds)(fbt_backend *b, int64_t index, double *seconds);
 
     /* For profiles: linear and linear_norm call `queued` between their product and another kernel that follows it, and
      * return its error; queued NULL (at first): they do not. NULL: no kernel follows a product. */

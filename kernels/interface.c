@@ -47,12 +47,12 @@ fbt_status fbt_stream_select(fbt_backend *b, int stream)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_backend_check_no_graph(b, "selecting a stream"));
-    if (stream < 0 || stream >= b->info.n_lanes) {
-        FBT_FAIL(FBT_ERR_ARG, "there is no stream %d: backend %s has %d", stream, b->info.name, b->info.n_lanes);
+    if (stream < 0 || stream >= b->info.n_streams) {
+        FBT_FAIL(FBT_ERR_ARG, "there is no stream %d: backend %s has %d", stream, b->info.name, b->info.n_streams);
     }
     fbt_profiler_interrupt(b);
-    if (b->ops->select_lane != NULL) {
-        b->ops->select_lane(b, stream);
+    if (b->ops->select_stream != NULL) {
+        b->ops->select_stream(b, stream);
     }
 done:
     return status;
@@ -126,10 +126,10 @@ fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int
     if (key == NULL || n_bytes < 1 || n_bytes > FBT_GRAPH_KEY_BYTES) {
         FBT_FAIL(FBT_ERR_ARG, "a graph cannot have a key of %" PRId64 " bytes", n_bytes);
     }
-    if (b->profiler.profile != NULL || b->ops->pass_begin == NULL) {
+    if (b->profiler.profile != NULL || b->ops->graph_begin == NULL) {
         b->graph = FBT_UNRECORDED_GRAPH;
     } else {
-        FBT_TRY(b->ops->pass_begin(b, key, n_bytes, is_known));
+        FBT_TRY(b->ops->graph_begin(b, key, n_bytes, is_known));
         b->graph = *is_known ? FBT_NO_GRAPH : FBT_BACKEND_GRAPH;
     }
 done:
@@ -143,7 +143,7 @@ fbt_status fbt_graph_end(fbt_backend *b, fbt_status status)
     if (state == FBT_NO_GRAPH) {
         return status != FBT_OK ? status : fbt_fail(FBT_ERR_ARG, "a graph ends that was not begun");
     }
-    return state == FBT_BACKEND_GRAPH ? b->ops->pass_end(b, status) : status;
+    return state == FBT_BACKEND_GRAPH ? b->ops->graph_end(b, status) : status;
 }
 
 /* ---- Events. A backend without them is done with what was queued when a call returns: the host's clock tells. */
@@ -160,8 +160,8 @@ fbt_status fbt_event_record(fbt_backend *b, int64_t index)
     fbt_status status = FBT_OK;
     FBT_TRY(check_event(index));
     FBT_TRY(b->graph == FBT_BACKEND_GRAPH ? fbt_backend_check_no_graph(b, "recording an event") : FBT_OK);
-    if (b->ops->stamp != NULL) {
-        FBT_TRY(b->ops->stamp(b, index));
+    if (b->ops->event_record != NULL) {
+        FBT_TRY(b->ops->event_record(b, index));
     } else {
         b->event_s[index] = fbt_timer_now_s();
     }
@@ -173,8 +173,8 @@ fbt_status fbt_event_seconds(fbt_backend *b, int64_t index, double *seconds)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_event(index));
-    if (b->ops->stamp_seconds != NULL) {
-        FBT_TRY(b->ops->stamp_seconds(b, index, seconds));
+    if (b->ops->event_seconds != NULL) {
+        FBT_TRY(b->ops->event_seconds(b, index, seconds));
         goto done;
     }
     if (b->event_s[0] == 0 || b->event_s[index] == 0) {

@@ -1,5 +1,5 @@
 /* The CPU backend's object: open, close, memory. Everything is done when a call returns, so that waiting is nothing and
- * one lane is all there is. */
+ * one stream is all there is. */
 #include "kernels/cpu/cpu.h"
 
 #include "base/memory.h"
@@ -213,7 +213,7 @@ static fbt_backend_info info_of(const fbt_cpu *cpu, const fbt_types *types)
                               .libraries = cpu->libraries,
                               .types = types,
                               .n_threads = cpu->n_threads,
-                              .n_lanes = 1,
+                              .n_streams = 1,
                               .can_share = 1,
                               .size_multiple = 1,
                               .max_dim = INT64_MAX,

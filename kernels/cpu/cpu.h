@@ -53,6 +53,11 @@ int fbt_cpu_has_bf16(void);
 fbt_status fbt_cpu_threads_start(fbt_cpu_affinity *affinity, const fbt_backend_options *options, int *n_threads);
 void fbt_cpu_threads_restore(const fbt_cpu_affinity *affinity, int n_threads);
 
+/* This thread's number of OpenMP threads while a library plans or runs on it alone: begin returns what end gives back.
+ */
+int fbt_cpu_one_thread_begin(void);
+void fbt_cpu_one_thread_end(int before);
+
 /* Uninitialised memory, released with free(). Large blocks start at huge pages, of which a sweep over activations needs
  * few. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block);

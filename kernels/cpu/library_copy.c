@@ -1,4 +1,4 @@
-/* The other yardstick of `fedbpt bench`: a copy from memory to memory, all threads. */
+/* The other peak of `fedbpt bench`: a copy from memory to memory, all threads. */
 #include "base/timer.h"
 #include "kernels/cpu/cpu.h"
 

@@ -1,4 +1,4 @@
-/* The yardstick of `fedbpt bench`: a plain large product as oneDNN does it by itself, all threads, its own layouts. */
+/* The peak of `fedbpt bench`: a plain large product as oneDNN does it by itself, all threads, its own layouts. */
 #include "base/rng.h"
 #include "base/timer.h"
 #include "kernels/cpu/cpu.h"

@@ -3,7 +3,6 @@
 #include "base/memory.h"
 #include "kernels/cpu/tiles.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,14 +84,15 @@ fbt_status fbt_cpu_matrix_product(fbt_cpu *cpu, fbt_cpu_matrix *w, fbt_activatio
     if (made->primitive != NULL) {
         return FBT_OK;
     }
-    omp_set_num_threads(1); /* a primitive is planned for the threads it sees when it is made */
+    const int n_threads =
+        fbt_cpu_one_thread_begin(); /* a primitive is planned for the threads it sees when it is made */
     FBT_TRY(describe_product(cpu, w, activation, accumulates, &description));
     FBT_TRY(fbt_cpu_dnnl_status(fbt_onednn_desc_query(&made->scratch_desc, description, dnnl_query_scratchpad_md),
                                 "plan a matrix product"));
     made->scratch_bytes = (int64_t)dnnl_memory_desc_get_size(made->scratch_desc);
     FBT_TRY(fbt_cpu_dnnl_status(dnnl_primitive_create(&made->primitive, description), "compile a matrix product"));
 done:
-    omp_set_num_threads(cpu->n_threads);
+    fbt_cpu_one_thread_end(n_threads);
     if (description != NULL) {
         dnnl_primitive_desc_destroy(description);
     }
@@ -107,19 +107,19 @@ static fbt_status choose_layout(fbt_cpu *cpu, fbt_cpu_matrix *w)
     const dnnl_data_type_t type = dnnl_type(w->base.types->activations);
     const dnnl_dims_t x_dims = {w->block_rows, w->base.n_in}, y_dims = {w->block_rows, w->base.n_out};
     const dnnl_dims_t weight_dims = {w->base.n_in, w->base.n_out}, bias_dims = {1, w->base.n_out};
+    const int n_threads = fbt_cpu_one_thread_begin();
     dnnl_status_t code = fbt_onednn_desc_new(&w->x_desc, 2, x_dims, type, dnnl_ab);
     code = code ? code : fbt_onednn_desc_new(&w->y_desc, 2, y_dims, type, dnnl_ab);
     code = code ? code : fbt_onednn_desc_new(&w->weights_desc, 2, weight_dims, type, dnnl_format_tag_any);
     code = code ? code : fbt_onednn_desc_new(&w->bias_desc, 2, bias_dims, dnnl_f32, dnnl_ab);
     FBT_TRY(fbt_cpu_dnnl_status(code, "describe a matrix"));
-    omp_set_num_threads(1);
     FBT_TRY(describe_product(cpu, w, FBT_ACT_NONE, 0, &description));
     fbt_onednn_desc_free(w->weights_desc);
     w->weights_desc = NULL;
     FBT_TRY(fbt_cpu_dnnl_status(fbt_onednn_desc_query(&w->weights_desc, description, dnnl_query_weights_md),
                                 "lay out a matrix"));
 done:
-    omp_set_num_threads(cpu->n_threads);
+    fbt_cpu_one_thread_end(n_threads);
     if (description != NULL) {
         dnnl_primitive_desc_destroy(description);
     }

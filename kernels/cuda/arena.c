@@ -156,7 +156,7 @@ void fbt_cuda_constant_free(fbt_cuda *cuda, void *data)
         return;
     }
     fbt_cuda_wait_all(cuda);
-    fbt_cuda_forget_passes(cuda);
+    fbt_cuda_forget_graphs(cuda);
     cuda->constants.has_freed = 1;
     for (fbt_cuda_slab *slab = cuda->constants.first; slab != NULL; before = slab, slab = slab->next) {
         if ((char *)data >= slab->data && (char *)data < slab->data + slab->n_bytes) {

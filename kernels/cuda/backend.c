@@ -70,10 +70,10 @@ fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data)
     return fbt_cuda_status(code, "allocate memory");
 }
 
-static void cuda_select_lane(fbt_backend *b, int lane)
+static void cuda_select_stream(fbt_backend *b, int stream)
 {
     fbt_cuda *cuda = fbt_cuda_of(b);
-    cuda->lane = &cuda->lanes[lane];
+    cuda->stream = &cuda->streams[stream];
 }
 
 static fbt_status cuda_buffer_new(fbt_backend *b, int64_t n_bytes, fbt_buffer **buffer)
@@ -96,24 +96,24 @@ static void cuda_buffer_free(fbt_backend *b, fbt_buffer *buffer)
 {
     fbt_cuda *cuda = fbt_cuda_of(b);
     fbt_cuda_wait_all(cuda);
-    fbt_cuda_forget_passes(cuda);
+    fbt_cuda_forget_graphs(cuda);
     cudaFree(buffer->data);
     free(buffer);
 }
 
 static fbt_status cuda_write(fbt_backend *b, fbt_buffer *buffer, const void *host, int64_t n_bytes)
 {
-    return fbt_cuda_lane_write(fbt_cuda_of(b)->lane, buffer->data, host, n_bytes);
+    return fbt_cuda_stream_write(fbt_cuda_of(b)->stream, buffer->data, host, n_bytes);
 }
 
 static fbt_status cuda_read(fbt_backend *b, void *host, const fbt_buffer *buffer, int64_t n_bytes)
 {
-    return fbt_cuda_lane_read(fbt_cuda_of(b)->lane, host, buffer->data, n_bytes);
+    return fbt_cuda_stream_read(fbt_cuda_of(b)->stream, host, buffer->data, n_bytes);
 }
 
 static fbt_status cuda_sync(fbt_backend *b)
 {
-    return fbt_cuda_lane_sync(fbt_cuda_of(b)->lane);
+    return fbt_cuda_stream_sync(fbt_cuda_of(b)->stream);
 }
 
 static void cuda_close(fbt_backend *b)
@@ -123,14 +123,14 @@ static void cuda_close(fbt_backend *b)
         return;
     }
     fbt_cuda_wait_all(cuda);
-    fbt_cuda_forget_passes(cuda);
+    fbt_cuda_forget_graphs(cuda);
     for (int i = 0; i < FBT_MAX_EVENTS; i++) {
-        if (cuda->stamps[i] != NULL) {
-            cudaEventDestroy(cuda->stamps[i]);
+        if (cuda->events[i] != NULL) {
+            cudaEventDestroy(cuda->events[i]);
         }
     }
-    for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
-        fbt_cuda_lane_close(&cuda->lanes[i]);
+    for (int i = 0; i < FBT_CUDA_N_STREAMS; i++) {
+        fbt_cuda_stream_close(&cuda->streams[i]);
     }
     fbt_cuda_choices_free(cuda);
     fbt_cuda_arena_close(&cuda->constants);
@@ -143,16 +143,16 @@ static void cuda_close(fbt_backend *b)
 static const fbt_backend_ops cuda_ops = {
     .close = cuda_close,
     .memory = cuda_memory,
-    .select_lane = cuda_select_lane,
+    .select_stream = cuda_select_stream,
     .buffer_new = cuda_buffer_new,
     .buffer_free = cuda_buffer_free,
     .write = cuda_write,
     .read = cuda_read,
     .sync = cuda_sync,
-    .pass_begin = fbt_cuda_pass_begin,
-    .pass_end = fbt_cuda_pass_end,
-    .stamp = fbt_cuda_stamp,
-    .stamp_seconds = fbt_cuda_stamp_seconds,
+    .graph_begin = fbt_cuda_graph_begin,
+    .graph_end = fbt_cuda_graph_end,
+    .event_record = fbt_cuda_event_record,
+    .event_seconds = fbt_cuda_event_seconds,
     .watch_products = fbt_cuda_watch_products,
     .share_export = fbt_cuda_share_export,
     .share_import = fbt_cuda_share_import,
@@ -183,7 +183,7 @@ static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)
                               .libraries = cuda->libraries,
                               .types = types,
                               .n_threads = 1,
-                              .n_lanes = FBT_CUDA_N_LANES,
+                              .n_streams = FBT_CUDA_N_STREAMS,
                               .can_share = 1,
                               .size_multiple = FBT_CUDA_WIDTH,
                               .max_dim = FBT_CUDA_MAX_DIM,
@@ -197,12 +197,12 @@ static fbt_status cuda_open(const fbt_backend_options *options, const fbt_types 
     *b = NULL;
     FBT_TRY(fbt_memory_alloc(&cuda, 1, sizeof *cuda));
     cuda->base.ops = &cuda_ops;
-    cuda->lane = &cuda->lanes[0];
+    cuda->stream = &cuda->streams[0];
     FBT_TRY(fbt_cuda_device_open(cuda, options->local_rank));
     cuda->base.info = info_of(cuda, types != NULL ? types : fbt_types_find("bf16"));
     FBT_TRY(fbt_cuda_blas_status(cublasLtCreate(&cuda->blas), "open the device"));
-    for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
-        FBT_TRY(fbt_cuda_lane_open(cuda, &cuda->lanes[i]));
+    for (int i = 0; i < FBT_CUDA_N_STREAMS; i++) {
+        FBT_TRY(fbt_cuda_stream_open(cuda, &cuda->streams[i]));
     }
     *b = &cuda->base;
     cuda = NULL;

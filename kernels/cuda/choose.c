@@ -69,7 +69,7 @@ done:
 
 static fbt_status copy_rows(fbt_cuda *cuda, void *to, const void *from, int64_t n_bytes)
 {
-    return fbt_cuda_status(cudaMemcpyAsync(to, from, (size_t)n_bytes, cudaMemcpyDeviceToDevice, cuda->lane->stream),
+    return fbt_cuda_status(cudaMemcpyAsync(to, from, (size_t)n_bytes, cudaMemcpyDeviceToDevice, cuda->stream->handle),
                            "copy on the device");
 }
 
@@ -91,7 +91,7 @@ static fbt_status run_rows(fbt_cuda *cuda, const trial *t, const cublasLtMatmulA
     FBT_TRY(copy_rows(cuda, t->some_y, (char *)t->residual + first * y_bytes, n * y_bytes));
     FBT_TRY(fbt_cuda_plan_open(&plan, &product));
     *runs = fbt_cuda_plan_run(cuda, &plan, &product, algorithm) == CUBLAS_STATUS_SUCCESS;
-    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(cuda->lane->stream), "try a matrix product"));
+    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(cuda->stream->handle), "try a matrix product"));
     if (*runs) {
         FBT_TRY(fbt_cuda_status(cudaMemcpy(y, t->some_y, (size_t)(n * y_bytes), cudaMemcpyDeviceToHost),
                                 "copy from the device"));
@@ -190,9 +190,9 @@ fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const cu
             return FBT_OK;
         }
     }
-    if (cuda->pass_state == FBT_CUDA_PASS_RECORDED) {
+    if (cuda->graph_state == FBT_CUDA_GRAPH_RECORDED) {
         FBT_FAIL(FBT_ERR_ARG,
-                 "a pass multiplies by a %lld x %lld matrix that the pass of the same key before it did not",
+                 "a graph multiplies by a %lld x %lld matrix that the graph of the same key before it did not",
                  (long long)shape->n_out, (long long)shape->n_in);
     }
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));

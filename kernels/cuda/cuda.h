@@ -14,10 +14,10 @@
 #include <cuda_runtime_api.h>
 
 enum {
-    FBT_CUDA_N_LANES = 2,
-    FBT_CUDA_N_SEGMENTS = 8,             /* of a lane's staging ring                                                 */
-    FBT_CUDA_MAX_PASSES = 64,            /* remembered per lane                                                      */
-    FBT_CUDA_WORKSPACE_BYTES = 32 << 20, /* of a lane, for cuBLASLt, as its documentation advises for Hopper         */
+    FBT_CUDA_N_STREAMS = 2,
+    FBT_CUDA_N_SEGMENTS = 8,  /* of a stream's staging ring                                                 */
+    FBT_CUDA_MAX_GRAPHS = 64, /* remembered per stream                                                      */
+    FBT_CUDA_WORKSPACE_BYTES = 32 << 20, /* of a stream, for cuBLASLt, as its documentation advises for Hopper */
     FBT_CUDA_ALIGNMENT = 256,            /* bytes: of device memory, as cudaMalloc gives and cuBLASLt supposes it    */
     FBT_CUDA_WIDTH = 8,                  /* rows of kernels are multiples of this many elements: kernels.h           */
     FBT_CUDA_MAX_DIM = 8192,             /* of rows that are normalised: rows.cuh                                    */
@@ -50,7 +50,7 @@ typedef struct fbt_cuda_arena {
     int64_t n_shared_bytes;  /* ... and come to so many bytes                                               */
 } fbt_cuda_arena;
 
-/* ---- A lane: a stream, and what must not be shared between streams. */
+/* ---- A stream, and what must not be shared between two. */
 
 typedef struct fbt_cuda_staging {
     char *data; /* pinned, FBT_CUDA_N_SEGMENTS segments, used in turn */
@@ -74,24 +74,24 @@ typedef struct fbt_cuda_reads {
     int64_t n_pending, capacity;
 } fbt_cuda_reads;
 
-/* A pass that was seen: `graph` is NULL until it was seen twice. */
-typedef struct fbt_cuda_pass {
+/* A graph that was seen: `exec` is NULL until it was seen twice. */
+typedef struct fbt_cuda_graph {
     unsigned char key[FBT_GRAPH_KEY_BYTES];
     int64_t n_key;
-    cudaGraphExec_t graph;
+    cudaGraphExec_t exec;
     int64_t last_use;
-} fbt_cuda_pass;
+} fbt_cuda_graph;
 
-typedef struct fbt_cuda_lane {
-    cudaStream_t stream;
+typedef struct fbt_cuda_stream {
+    cudaStream_t handle;
     void *workspace;               /* cuBLASLt's, FBT_CUDA_WORKSPACE_BYTES                        */
     int32_t *error, *device_error; /* fbt_cuda_error, pinned: the host's and the device's address */
     fbt_cuda_staging staging;
     fbt_cuda_reads reads;
-    fbt_cuda_pass passes[FBT_CUDA_MAX_PASSES];
-    int n_passes;
+    fbt_cuda_graph graphs[FBT_CUDA_MAX_GRAPHS];
+    int n_graphs;
     int64_t n_uses;
-} fbt_cuda_lane;
+} fbt_cuda_stream;
 
 /* ---- Products (choose.c, product.c). */
 
@@ -136,19 +136,23 @@ typedef struct fbt_cuda_plan {
 
 /* ---- The backend. */
 
-typedef enum fbt_cuda_pass_state { FBT_CUDA_NO_PASS, FBT_CUDA_PASS_SEEN, FBT_CUDA_PASS_RECORDED } fbt_cuda_pass_state;
+typedef enum fbt_cuda_graph_state {
+    FBT_CUDA_NO_GRAPH,
+    FBT_CUDA_GRAPH_SEEN,
+    FBT_CUDA_GRAPH_RECORDED
+} fbt_cuda_graph_state;
 
 typedef struct fbt_cuda {
     fbt_backend base;
     int device, n_processors; /* streaming multiprocessors */
     cublasLtHandle_t blas;
-    fbt_cuda_lane lanes[FBT_CUDA_N_LANES];
-    fbt_cuda_lane *lane; /* the current one */
+    fbt_cuda_stream streams[FBT_CUDA_N_STREAMS];
+    fbt_cuda_stream *stream; /* the current one */
     fbt_cuda_arena constants;
     fbt_cuda_choice *choices;
-    fbt_cuda_pass_state pass_state;
-    fbt_cuda_pass pass; /* the one between pass_begin and pass_end */
-    cudaEvent_t stamps[FBT_MAX_EVENTS];
+    fbt_cuda_graph_state graph_state;
+    fbt_cuda_graph graph; /* the one between graph_begin and graph_end */
+    cudaEvent_t events[FBT_MAX_EVENTS];
     fbt_status (*product_queued)(void *context); /* watch_products; NULL: nobody does */
     void *product_context;
     char name[256], id[64], isa[16], libraries[128];
@@ -178,18 +182,19 @@ fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank);
 /* n_bytes of device memory, uninitialised, at least one. Errors: FBT_ERR_MEMORY with the device's name and figures. */
 fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data);
 
-/* lanes.c. Closing a lane that was opened in part is fine; what wait_all meets is left for the lanes' sync to report.
+/* streams.c. Closing a stream that was opened in part is fine; what wait_all meets is left for the streams' sync to
+ * report.
  */
-fbt_status fbt_cuda_lane_open(fbt_cuda *cuda, fbt_cuda_lane *lane);
-void fbt_cuda_lane_close(fbt_cuda_lane *lane);
+fbt_status fbt_cuda_stream_open(fbt_cuda *cuda, fbt_cuda_stream *stream);
+void fbt_cuda_stream_close(fbt_cuda_stream *stream);
 void fbt_cuda_wait_all(fbt_cuda *cuda);
-fbt_status fbt_cuda_lane_sync(fbt_cuda_lane *lane);
+fbt_status fbt_cuda_stream_sync(fbt_cuda_stream *stream);
 
-/* Pinned memory of the lane's ring for up to `wanted` bytes of the next copy to the device; *n_bytes is what there is.
- * Waits where the ring is full. */
-fbt_status fbt_cuda_stage(fbt_cuda_lane *lane, int64_t wanted, void **staged, int64_t *n_bytes);
-fbt_status fbt_cuda_lane_write(fbt_cuda_lane *lane, void *device, const void *host, int64_t n_bytes);
-fbt_status fbt_cuda_lane_read(fbt_cuda_lane *lane, void *host, const void *device, int64_t n_bytes);
+/* Pinned memory of the stream's ring for up to `wanted` bytes of the next copy to the device; *n_bytes is what there
+ * is. Waits where the ring is full. */
+fbt_status fbt_cuda_stage(fbt_cuda_stream *stream, int64_t wanted, void **staged, int64_t *n_bytes);
+fbt_status fbt_cuda_stream_write(fbt_cuda_stream *stream, void *device, const void *host, int64_t n_bytes);
+fbt_status fbt_cuda_stream_read(fbt_cuda_stream *stream, void *host, const void *device, int64_t n_bytes);
 
 /* arena.c. is_filled: the contents are there, because another rank wrote them. free(NULL) does nothing. */
 fbt_status fbt_cuda_constant_new(fbt_cuda *cuda, int64_t n_bytes, void **data, int *is_filled);
@@ -201,8 +206,8 @@ void fbt_cuda_arena_close(fbt_cuda_arena *arena);
 fbt_status fbt_cuda_upload(fbt_cuda *cuda, void *device, fbt_dtype device_dtype, const void *host, fbt_dtype dtype,
                            int64_t n);
 
-/* passes.c */
-void fbt_cuda_forget_passes(fbt_cuda *cuda);
+/* graphs.c */
+void fbt_cuda_forget_graphs(fbt_cuda *cuda);
 
 /* product.c. A plan describes products of n_rows rows; close it also after an error. */
 fbt_status fbt_cuda_plan_open(fbt_cuda_plan *plan, const fbt_cuda_product *product);
@@ -217,7 +222,7 @@ fbt_status fbt_cuda_plan_candidates(fbt_cuda *cuda, const fbt_cuda_plan *plan, u
 /* Queues the product with the algorithm of its shape. Errors: FBT_ERR_BACKEND. */
 fbt_status fbt_cuda_multiply(fbt_cuda *cuda, const fbt_cuda_product *product);
 
-/* choose.c: the algorithm of a shape; chosen at the first call, which waits and must not be within a recorded pass. */
+/* choose.c: the algorithm of a shape; chosen at the first call, which waits and must not be within a recorded graph. */
 fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const cublasLtMatmulAlgo_t **algorithm);
 void fbt_cuda_choices_free(fbt_cuda *cuda);
 
@@ -229,11 +234,11 @@ fbt_status fbt_cuda_fill_random(fbt_cuda *cuda, void *device, fbt_dtype dtype, i
 fbt_status fbt_cuda_fill_cancelling(fbt_cuda *cuda, void *device, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                                     int sign, uint32_t salt);
 
-/* The operations, by file: passes.c, stamps.c, share.c, constants.c, linear.c, operations.c, yardstick.c. */
-fbt_status fbt_cuda_pass_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-fbt_status fbt_cuda_pass_end(fbt_backend *b, fbt_status status);
-fbt_status fbt_cuda_stamp(fbt_backend *b, int64_t index);
-fbt_status fbt_cuda_stamp_seconds(fbt_backend *b, int64_t index, double *seconds);
+/* The operations, by file: graphs.c, events.c, share.c, constants.c, linear.c, operations.c, peaks.c. */
+fbt_status fbt_cuda_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
+fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status);
+fbt_status fbt_cuda_event_record(fbt_backend *b, int64_t index);
+fbt_status fbt_cuda_event_seconds(fbt_backend *b, int64_t index, double *seconds);
 void fbt_cuda_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);
 fbt_status fbt_cuda_share_export(fbt_backend *b, fbt_share *share);
 fbt_status fbt_cuda_share_import(fbt_backend *b, const fbt_share *share);

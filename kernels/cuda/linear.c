@@ -54,7 +54,7 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
     FBT_TRY(multiply(cuda, &product, epilogue == FBT_CUDA_PLAIN));
     if (epilogue == FBT_CUDA_PLAIN) {
         FBT_TRY(
-            fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->lane->stream, y->data, fbt_cuda_matrix_of(w)->bias,
+            fbt_cuda_status(fbt_cuda_launch_bias_activation(cuda->stream->handle, y->data, fbt_cuda_matrix_of(w)->bias,
                                                             activation, w->types->activations, n_rows, w->n_out),
                             "launch the activation"));
     }
@@ -84,7 +84,7 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
                                 .dtype = b->info.types->activations,
                                 .n_rows = n_rows,
                                 .n_dim = w->n_out};
-    FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(cuda->lane->stream, &args), "launch the norm"));
+    FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(cuda->stream->handle, &args), "launch the norm"));
 done:
     return status;
 }

@@ -1,4 +1,4 @@
-/* Operations that are one kernel each: its arguments, and the launch on the current lane. */
+/* Operations that are one kernel each: its arguments, and the launch on the current stream. */
 #include "kernels/cuda/cuda.h"
 
 static const void *data_of(const fbt_buffer *buffer)
@@ -20,7 +20,7 @@ fbt_status fbt_cuda_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_pertur
                             const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed)
 {
     const fbt_cuda_packed described = describe_packed(packed);
-    return fbt_cuda_status(fbt_cuda_launch_perturb(fbt_cuda_of(b)->lane->stream, tokens->data, perturbation,
+    return fbt_cuda_status(fbt_cuda_launch_perturb(fbt_cuda_of(b)->stream->handle, tokens->data, perturbation,
                                                    origins->data, data_of(frozen), &described),
                            "launch the perturbation");
 }
@@ -33,7 +33,7 @@ static fbt_cuda_lookup lookup_of(const fbt_table *table)
 
 fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed)
 {
-    const fbt_cuda_lane *lane = fbt_cuda_of(b)->lane;
+    const fbt_cuda_stream *stream = fbt_cuda_of(b)->stream;
     const fbt_cuda_embed_args args = {.x = x->data,
                                       .dtype = b->info.types->activations,
                                       .word = lookup_of(e->word),
@@ -48,8 +48,8 @@ fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e,
                                       .n_prompt_tokens = e->n_prompt_tokens,
                                       .prompts = data_of(e->prompts),
                                       .packed = describe_packed(packed),
-                                      .error = lane->device_error};
-    return fbt_cuda_status(fbt_cuda_launch_embed(lane->stream, &args), "launch the embedding");
+                                      .error = stream->device_error};
+    return fbt_cuda_status(fbt_cuda_launch_embed(stream->handle, &args), "launch the embedding");
 }
 
 fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
@@ -63,7 +63,7 @@ fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x
                                      .dtype = b->info.types->activations,
                                      .n_rows = n_rows,
                                      .n_dim = n_dim};
-    return fbt_cuda_status(fbt_cuda_launch_norm(fbt_cuda_of(b)->lane->stream, &args), "launch the norm");
+    return fbt_cuda_status(fbt_cuda_launch_norm(fbt_cuda_of(b)->stream->handle, &args), "launch the norm");
 }
 
 static const void *first_head(const fbt_heads *heads, int64_t item)
@@ -90,13 +90,13 @@ fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention
                                           .head_dim = a->head_dim,
                                           .scale = a->scale,
                                           .dtype = dtype};
-    return fbt_cuda_status(fbt_cuda_launch_attention(fbt_cuda_of(b)->lane->stream, &args), "launch attention");
+    return fbt_cuda_status(fbt_cuda_launch_attention(fbt_cuda_of(b)->stream->handle, &args), "launch attention");
 }
 
 fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
                                 int64_t n_dim)
 {
-    return fbt_cuda_status(fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->lane->stream, y->data, x->data, rows->data,
+    return fbt_cuda_status(fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->stream->handle, y->data, x->data, rows->data,
                                                        b->info.types->activations, n, n_dim),
                            "launch the gathering of rows");
 }
@@ -104,7 +104,7 @@ fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
 fbt_status fbt_cuda_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                               int64_t n_dim)
 {
-    return fbt_cuda_status(fbt_cuda_launch_mean_pool(fbt_cuda_of(b)->lane->stream, y->data, x->data,
+    return fbt_cuda_status(fbt_cuda_launch_mean_pool(fbt_cuda_of(b)->stream->handle, y->data, x->data,
                                                      packed->offsets->data, b->info.types->activations,
                                                      packed->n_sequences, n_dim),
                            "launch the pooling");
@@ -123,14 +123,14 @@ fbt_status fbt_cuda_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_b
                                              .n = n,
                                              .n_labels = n_labels,
                                              .n_dim = n_dim};
-    return fbt_cuda_status(fbt_cuda_launch_label_logits(fbt_cuda_of(b)->lane->stream, &args),
+    return fbt_cuda_status(fbt_cuda_launch_label_logits(fbt_cuda_of(b)->stream->handle, &args),
                            "launch the label logits");
 }
 
 fbt_status fbt_cuda_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                          const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels)
 {
-    return fbt_cuda_status(fbt_cuda_launch_loss(fbt_cuda_of(b)->lane->stream, losses->data, predictions->data,
+    return fbt_cuda_status(fbt_cuda_launch_loss(fbt_cuda_of(b)->stream->handle, losses->data, predictions->data,
                                                 logits->data, labels->data, kind, n, n_labels),
                            "launch the losses");
 }

@@ -95,7 +95,7 @@ cublasStatus_t fbt_cuda_plan_run(fbt_cuda *cuda, const fbt_cuda_plan *plan, cons
     const float one = 1, beta = has_residual ? 1 : 0;
     return cublasLtMatmul(cuda->blas, plan->product, &one, product->weight, plan->weight, product->x, plan->x, &beta,
                           has_residual ? product->residual : product->y, plan->y, product->y, plan->y, algorithm,
-                          cuda->lane->workspace, FBT_CUDA_WORKSPACE_BYTES, cuda->lane->stream);
+                          cuda->stream->workspace, FBT_CUDA_WORKSPACE_BYTES, cuda->stream->handle);
 }
 
 fbt_status fbt_cuda_plan_candidates(fbt_cuda *cuda, const fbt_cuda_plan *plan, uint32_t reductions, int n_max,

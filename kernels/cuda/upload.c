@@ -15,17 +15,17 @@ fbt_status fbt_cuda_upload(fbt_cuda *cuda, void *device, fbt_dtype device_dtype,
                            int64_t n)
 {
     fbt_status status = FBT_OK;
-    fbt_cuda_lane *lane = cuda->lane;
+    fbt_cuda_stream *stream = cuda->stream;
     const int64_t item = (int64_t)fbt_dtype_bytes(device_dtype), host_item = (int64_t)fbt_dtype_bytes(dtype);
     for (int64_t first = 0, n_bytes; first < n; first += n_bytes / item) {
         void *staged;
-        FBT_TRY(fbt_cuda_stage(lane, (n - first) * item, &staged, &n_bytes));
+        FBT_TRY(fbt_cuda_stage(stream, (n - first) * item, &staged, &n_bytes));
         fbt_cuda_convert(staged, device_dtype, (const char *)host + first * host_item, dtype, n_bytes / item);
         FBT_TRY(fbt_cuda_status(cudaMemcpyAsync((char *)device + first * item, staged, (size_t)n_bytes,
-                                                cudaMemcpyHostToDevice, lane->stream),
+                                                cudaMemcpyHostToDevice, stream->handle),
                                 "copy to the device"));
     }
-    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(lane->stream), "copy to the device"));
+    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(stream->handle), "copy to the device"));
 done:
     return status;
 }
@@ -37,10 +37,10 @@ static fbt_status repeat(fbt_cuda *cuda, void *device, int64_t n_made, int64_t n
     for (int64_t first = n_made; first < n; first += n_made) {
         const int64_t n_copied = n - first < n_made ? n - first : n_made;
         FBT_TRY(fbt_cuda_status(cudaMemcpyAsync((char *)device + first * item, device, (size_t)(n_copied * item),
-                                                cudaMemcpyDeviceToDevice, cuda->lane->stream),
+                                                cudaMemcpyDeviceToDevice, cuda->stream->handle),
                                 "copy on the device"));
     }
-    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(cuda->lane->stream), "copy on the device"));
+    FBT_TRY(fbt_cuda_status(cudaStreamSynchronize(cuda->stream->handle), "copy on the device"));
 done:
     return status;
 }

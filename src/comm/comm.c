@@ -1,5 +1,6 @@
 #include "comm/comm.h"
 
+#include "base/environment.h"
 #include "base/memory.h"
 #include "comm/leaks.h"
 
@@ -17,7 +18,8 @@ struct fbt_comm {
 };
 
 enum {
-    PIECE_BYTES = 1 << 24,  /* MPI counts in int: longer arrays go in pieces */
+    PIECE_BYTES = 1 << 24, /* MPI counts in int: longer arrays go in pieces */
+    N_SINGLETON_VARIABLES = 2,
     START_BYTES = 128 << 20 /* address space that MPI, HDF5 and oneDNN take; with less they crash */
 };
 
@@ -34,16 +36,31 @@ static void find_neighbours(fbt_comm *comm)
 /* Open MPI without mpirun starts a daemon for spawning, which this program does not do. Without that all such processes
  * of a node share one folder for files that none of them needs, which one may remove while another makes it. Other
  * libraries ignore these variables. */
-static void prepare_singleton(void)
+static void begin_singleton(fbt_environment changes[N_SINGLETON_VARIABLES])
 {
     static const char *const launchers[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMI_RANK"};
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    changes[0] = fbt_environment_begin("OMPI_MCA_ess_singleton_isolated", "1", false);
+    changes[1] = (fbt_environment){.name = NULL};
     for (size_t i = 0; i < sizeof launchers / sizeof launchers[0]; i++) {
         if (getenv(launchers[i]) != NULL) {
             return;
         }
     }
-    setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+    changes[1] = fbt_environment_begin("OMPI_MCA_orte_create_session_dirs", "0", false);
+}
+
+/* MPI_Init as a singleton where nobody launched this process; what the leak checker and the environment are told of it
+ * ends with it. */
+static void start_library(int *argc, char ***argv, int *provided)
+{
+    fbt_environment changes[N_SINGLETON_VARIABLES];
+    begin_singleton(changes);
+    fbt_leaks_pause();
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, provided);
+    fbt_leaks_resume();
+    for (int i = 0; i < N_SINGLETON_VARIABLES; i++) {
+        fbt_environment_end(&changes[i]);
+    }
 }
 
 fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
@@ -59,10 +76,7 @@ fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
                  START_BYTES >> 20, fbt_memory_limit_text(limit));
     }
     FBT_TRY(fbt_memory_alloc(&comm, 1, sizeof *comm));
-    prepare_singleton();
-    fbt_leaks_pause();
-    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
-    fbt_leaks_resume();
+    start_library(argc, argv, &provided);
     if (provided < MPI_THREAD_FUNNELED) {
         MPI_Finalize();
         FBT_FAIL(FBT_ERR_UNSUPPORTED, "the MPI library (%s) does not allow threads; use one built with thread support",

@@ -104,8 +104,8 @@ static fbt_status new_lanes(fbt_model *model)
     fbt_status status = FBT_OK;
     fbt_backend_info info;
     fbt_backend_get_info(model->b, &info);
-    FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_lanes, sizeof *model->lanes));
-    model->n_lanes = info.n_lanes;
+    FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_streams, sizeof *model->lanes));
+    model->n_lanes = info.n_streams;
     FBT_TRY(fbt_model_select_lane(model, 0));
 done:
     return status;

@@ -23,7 +23,7 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     int64_t bytes[FBT_N_BUFFERS];
     fbt_backend_info info;
     fbt_backend_get_info(b, &info);
-    *plan = (fbt_model_plan){.n_lanes = info.n_lanes, .reads_tables_in_file = info.device_id[0] == '\0'};
+    *plan = (fbt_model_plan){.n_lanes = info.n_streams, .reads_tables_in_file = info.device_id[0] == '\0'};
     plan->weights = weight_bytes(shape, options, (int64_t)fbt_dtype_bytes(info.types->weights), &plan->tables);
     if (options->prompt_mode != FBT_PROMPT_NONE) {
         plan->projection = options->n_prompt_tokens * shape->n_hidden * d * (int64_t)sizeof(float);

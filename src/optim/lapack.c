@@ -4,6 +4,7 @@
  * process too. */
 #include "optim/lapack.h"
 
+#include "base/environment.h"
 #include "base/memory.h"
 
 #include <dlfcn.h>
@@ -29,7 +30,7 @@ static char reason[256]; /* why there is no library */
 static void *load_library(void)
 {
     void (*set_threads)(int);
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    fbt_environment change = fbt_environment_begin("OPENBLAS_NUM_THREADS", "1", true);
     void *library = dlopen(FBT_LAPACKE_NAME, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         snprintf(reason, sizeof reason, "%s", dlerror());
@@ -41,6 +42,7 @@ static void *load_library(void)
             set_threads(1);
         }
     }
+    fbt_environment_end(&change);
     return library;
 }
 

@@ -63,6 +63,6 @@ int main(int argc, char **argv)
     }
     const int n_failed = run_memory_tests() + run_linear_tests() + run_norm_tests() + run_embed_tests() +
                          run_attention_tests() + run_readout_tests() + run_perturb_tests() + run_invariance_tests() +
-                         run_lane_tests() + run_decoder_tests() + run_pass_tests() + run_share_tests();
+                         run_stream_tests() + run_decoder_tests() + run_graph_tests() + run_share_tests();
     return n_failed == 0 ? 0 : 1;
 }

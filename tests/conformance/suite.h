@@ -60,7 +60,7 @@ fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes);
 /* An output: room for n values, all NaN (integers: -1), so that what an operation forgets to write is noticed. */
 fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype);
 
-/* What a buffer of the current lane holds, once the lane is through: as it is, and as numbers. */
+/* What a buffer of the current stream holds, once the stream is through: as it is, and as numbers. */
 void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes);
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype);
 
@@ -106,7 +106,7 @@ void suite_compare(const char *what, const double *got, const double *want, cons
 void suite_expect_at(fbt_status expected, fbt_status got, const char *call, const char *file, int line);
 #define suite_ok(call) suite_expect(FBT_OK, call)
 
-/* The same for an operation that may report its error by the lane's next sync. */
+/* The same for an operation that may report its error by the stream's next sync. */
 #define suite_expect_by_sync(s, expected, call) suite_expect_by_sync_at(s, expected, call, #call, __FILE__, __LINE__)
 void suite_expect_by_sync_at(suite *s, fbt_status expected, fbt_status got, const char *call, const char *file,
                              int line);
@@ -121,8 +121,8 @@ int run_decoder_tests(void);
 int run_readout_tests(void);
 int run_perturb_tests(void);
 int run_invariance_tests(void);
-int run_lane_tests(void);
-int run_pass_tests(void);
+int run_stream_tests(void);
+int run_graph_tests(void);
 int run_share_tests(void);
 
 /* test_share.c: what the process does that a test of sharing starts; its exit code. */

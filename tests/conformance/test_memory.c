@@ -98,7 +98,7 @@ static void opens_as_asked(void **state)
     assert_string_equal(info.types->name, suite_precision);
     assert_int_equal(info.types, suite_types(s));
     assert_true(info.n_threads >= 1 && info.device[0] != '\0' && info.isa[0] != '\0' && info.libraries[0] != '\0');
-    assert_true(info.n_lanes >= 1 && info.device_id != NULL && (info.device_id[0] != '\0') == suite_is_cuda(s));
+    assert_true(info.n_streams >= 1 && info.device_id != NULL && (info.device_id[0] != '\0') == suite_is_cuda(s));
     options.name = "abacus";
     suite_expect(FBT_ERR_CONFIG, fbt_backend_open(&options, &b));
     assert_null(b);

@@ -229,14 +229,14 @@ static fbt_backend *open_watched(void)
     memset(&watch, 0, sizeof watch);
     watch.real = b->ops;
     watch.ops = *b->ops;
-    watch.ops.select_lane = select_lane;
+    watch.ops.select_stream = select_lane;
     watch.ops.buffer_new = buffer_new;
     watch.ops.buffer_free = buffer_free;
     watch.ops.write = write;
     watch.ops.read = read;
     watch.ops.sync = sync;
-    watch.ops.pass_begin = pass_begin;
-    watch.ops.pass_end = pass_end;
+    watch.ops.graph_begin = pass_begin;
+    watch.ops.graph_end = pass_end;
     watch.ops.perturb = perturb;
     watch.ops.embed = embed;
     watch.ops.linear = linear;
@@ -248,7 +248,7 @@ static fbt_backend *open_watched(void)
     watch.ops.label_logits = label_logits;
     watch.ops.loss = loss;
     b->ops = &watch.ops;
-    b->info.n_lanes = N_LANES;
+    b->info.n_streams = N_LANES;
     return b;
 }
 

@@ -1,6 +1,7 @@
 /* Base: the random streams, the digest and the error sentence. */
 #include "base/choices.h"
 #include "base/digest.h"
+#include "base/environment.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/prompt_mode.h"
@@ -230,6 +231,25 @@ static void what_is_left_knows_that_files_grow(void **state)
     assert_true(truth_s > 500);
 }
 
+/* A variable is another one meanwhile and then as it was, set or not. Broken by one that is left behind for those that
+ * this process starts. */
+static void environment_is_given_back(void **state)
+{
+    static const char *const name = "FEDBPT_TEST_VARIABLE";
+    (void)state;
+    unsetenv(name);
+    fbt_environment outer = fbt_environment_begin(name, "outer", true);
+    fbt_environment kept = fbt_environment_begin(name, "kept", false);
+    assert_string_equal(getenv(name), "outer");
+    fbt_environment inner = fbt_environment_begin(name, "inner", true);
+    assert_string_equal(getenv(name), "inner");
+    fbt_environment_end(&inner);
+    fbt_environment_end(&kept);
+    assert_string_equal(getenv(name), "outer");
+    fbt_environment_end(&outer);
+    assert_null(getenv(name));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +264,7 @@ int main(void)
         cmocka_unit_test(sentences_are_reworded_and_taken),
         cmocka_unit_test(memory_refuses_absurd_sizes),
         cmocka_unit_test(utf8),
+        cmocka_unit_test(environment_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

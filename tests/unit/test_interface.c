@@ -233,7 +233,7 @@ static int setup(void **state)
     f = (fixture){.b = {.ops = &ops,
                         .info = {.name = "fake",
                                  .types = fbt_types_find("fp32"),
-                                 .n_lanes = 1,
+                                 .n_streams = 1,
                                  .size_multiple = 8,
                                  .max_dim = 1024,
                                  .max_head_dim = 64}},
@@ -630,7 +630,7 @@ static void what_is_left_out_has_a_default(void **state)
 static void operations_may_be_left_out(void **state)
 {
     const int64_t size[3] = {1, 2, 3};
-    const fbt_backend_ops none = {.buffer_free = buffer_free, .matrix_free = matrix_free, .table_free = table_free};
+    static const fbt_backend_ops none = {.buffer_free = buffer_free, .matrix_free = matrix_free, .table_free = table_free};
     double seconds;
     (void)state;
     f.b.ops = &none;
@@ -738,7 +738,9 @@ static void unknown_names_are_refused(void **state)
     fbt_error_clear();
     options.precision = "tf32";
     assert_int_equal(fbt_backend_open(&options, &b), FBT_ERR_CONFIG);
-    assert_non_null(strstr(fbt_error_message(), "which backend.name cpu does not have"));
+    assert_string_equal(fbt_error_message(),
+                        "backend.precision is tf32, which backend.name cpu does not have (cuda does): "
+                        "set it to auto, fp32 or bf16");
     fbt_error_clear();
     options.n_threads = -1;
     assert_int_equal(fbt_backend_open(&options, &b), FBT_ERR_ARG);

@@ -1,41 +1,41 @@
-/* Conformance: repeated passes give what the same operations give unrepeated. */
+/* Conformance: repeated graphs give what the same operations give unrepeated. */
 #include "suite.h"
 
 #include <string.h>
 
 enum { N_ROWS = 9, WIDTH = 32, N = N_ROWS * WIDTH, N_REPEATS = 5 };
 
-/* What a pass works on: y = LN(relu(x W^T) W^T + x). */
-typedef struct pass_net {
+/* What a graph works on: y = LN(relu(x W^T) W^T + x). */
+typedef struct graph_net {
     const fbt_matrix *w;
     fbt_norm norm;
     fbt_buffer *x, *between, *y;
     int64_t n_bytes;
-} pass_net;
+} graph_net;
 
-static pass_net make_net(suite *s)
+static graph_net make_net(suite *s)
 {
     const fbt_dtype dtype = suite_dtype(s);
-    return (pass_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, suite_types(s)),
-                      .norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f),
-                      .x = suite_poisoned(s, N, dtype),
-                      .between = suite_poisoned(s, N, dtype),
-                      .y = suite_poisoned(s, N, dtype),
-                      .n_bytes = N * (int64_t)fbt_dtype_bytes(dtype)};
+    return (graph_net){.w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.3, 0), NULL, WIDTH, WIDTH, suite_types(s)),
+                       .norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f),
+                       .x = suite_poisoned(s, N, dtype),
+                       .between = suite_poisoned(s, N, dtype),
+                       .y = suite_poisoned(s, N, dtype),
+                       .n_bytes = N * (int64_t)fbt_dtype_bytes(dtype)};
 }
 
-static void queue_operations(suite *s, const pass_net *net)
+static void queue_operations(suite *s, const graph_net *net)
 {
     suite_ok(fbt_linear(s->b, net->between, net->x, net->w, FBT_ACT_RELU, N_ROWS));
     suite_ok(fbt_linear_norm(s->b, net->y, net->between, net->w, net->x, &net->norm, N_ROWS));
 }
 
-/* Writes fresh numbers into x; *want: what y must be for them, from buffers of its own and outside any pass. */
-static void renew_inputs(suite *s, const pass_net *net, char *want)
+/* Writes fresh numbers into x; *want: what y must be for them, from buffers of its own and outside any graph. */
+static void renew_inputs(suite *s, const graph_net *net, char *want)
 {
     const fbt_dtype dtype = suite_dtype(s);
     double values[N];
-    pass_net other = *net;
+    graph_net other = *net;
     for (int i = 0; i < N; i++) {
         values[i] = (double)suite_random_below(s, 2001) / 1000 - 1;
     }
@@ -48,8 +48,8 @@ static void renew_inputs(suite *s, const pass_net *net, char *want)
     suite_ok(fbt_buffer_write(s->b, net->x, typed, net->n_bytes));
 }
 
-/* Runs the pass of that key on fresh inputs and checks the result; whether the backend knew it. */
-static int run_pass(suite *s, const pass_net *net, const void *key, int64_t n_key)
+/* Runs the graph of that key on fresh inputs and checks the result; whether the backend knew it. */
+static int run_graph(suite *s, const graph_net *net, const void *key, int64_t n_key)
 {
     int is_known = -1;
     char *want = suite_block(s, net->n_bytes), *got = suite_block(s, net->n_bytes);
@@ -65,15 +65,15 @@ static int run_pass(suite *s, const pass_net *net, const void *key, int64_t n_ke
     return is_known;
 }
 
-/* Every repetition sees the buffers as they are then. Broken by a pass that is recorded and not run, or replayed with
+/* Every repetition sees the buffers as they are then. Broken by a graph that is recorded and not run, or replayed with
  * what the buffers held when it was recorded. */
-static void passes_see_new_contents(void **state)
+static void graphs_see_new_contents(void **state)
 {
     suite *s = *state;
-    const pass_net net = make_net(s);
+    const graph_net net = make_net(s);
     int n_known = 0;
     for (int i = 0; i < N_REPEATS; i++) {
-        n_known += run_pass(s, &net, "a pass", 6);
+        n_known += run_graph(s, &net, "a graph", 6);
     }
     assert_true(n_known == (suite_is_cuda(s) ? N_REPEATS - 2 : 0)); /* seen, recorded, then repeated */
 }
@@ -82,46 +82,46 @@ static void passes_see_new_contents(void **state)
 static void keys_are_told_apart(void **state)
 {
     suite *s = *state;
-    const pass_net nets[3] = {make_net(s), make_net(s), make_net(s)};
+    const graph_net nets[3] = {make_net(s), make_net(s), make_net(s)};
     unsigned char keys[3][FBT_GRAPH_KEY_BYTES] = {{0}};
     const int64_t sizes[3] = {FBT_GRAPH_KEY_BYTES, FBT_GRAPH_KEY_BYTES, 1};
     int is_known;
     keys[1][FBT_GRAPH_KEY_BYTES - 1] = 1;
     for (int i = 0; i < N_REPEATS; i++) {
         for (int k = 0; k < 3; k++) {
-            run_pass(s, &nets[k], keys[k], sizes[k]);
+            run_graph(s, &nets[k], keys[k], sizes[k]);
         }
     }
     suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], 0, &is_known));
     suite_expect(FBT_ERR_ARG, fbt_graph_begin(s->b, keys[0], FBT_GRAPH_KEY_BYTES + 1, &is_known));
 }
 
-/* The same key on another lane is another pass: on other buffers, as a caller has them. */
-static void lanes_have_passes_of_their_own(void **state)
+/* The same key on another stream is another graph: on other buffers, as a caller has them. */
+static void streams_have_graphs_of_their_own(void **state)
 {
     suite *s = *state;
     fbt_backend_info info;
     fbt_backend_get_info(s->b, &info);
-    const pass_net nets[2] = {make_net(s), make_net(s)};
+    const graph_net nets[2] = {make_net(s), make_net(s)};
     for (int i = 0; i < N_REPEATS; i++) {
-        for (int l = 0; l < 2 && l < info.n_lanes; l++) {
+        for (int l = 0; l < 2 && l < info.n_streams; l++) {
             fbt_stream_select(s->b, l);
-            run_pass(s, &nets[l], "key", 3);
+            run_graph(s, &nets[l], "key", 3);
         }
     }
     fbt_stream_select(s->b, 0);
 }
 
-/* Broken by a pass that is replayed on memory that was freed: its key may come back with other buffers. */
+/* Broken by a graph that is replayed on memory that was freed: its key may come back with other buffers. */
 static void freed_buffers_are_forgotten(void **state)
 {
     suite *s = *state;
     const fbt_dtype dtype = suite_dtype(s);
-    pass_net net = make_net(s);
+    graph_net net = make_net(s);
     for (int round = 0; round < 2; round++) {
         suite_ok(fbt_buffer_new(s->b, net.n_bytes, &net.between));
         for (int i = 0; i < N_REPEATS; i++) {
-            const int is_known = run_pass(s, &net, "key", 3);
+            const int is_known = run_graph(s, &net, "key", 3);
             assert_true(i > 0 || !is_known);
         }
         fbt_buffer_free(s->b, net.between);
@@ -138,23 +138,23 @@ static void freed_buffers_are_forgotten(void **state)
         &w));
     net.between = suite_poisoned(s, N, dtype);
     for (int i = 0; i < N_REPEATS; i++) {
-        run_pass(s, &net, "key", 3);
+        run_graph(s, &net, "key", 3);
     }
     fbt_matrix_free(s->b, w);
-    assert_false(run_pass(s, &net, "key", 3));
+    assert_false(run_graph(s, &net, "key", 3));
 }
 
-/* At whichever repetition an operation fails, the pass is not kept and the next one is as if it had not been. Broken by
- * a recording that is left open or replayed in part. */
-static void failed_passes_are_discarded(void **state)
+/* At whichever repetition an operation fails, the graph is not kept and the next one is as if it had not been. Broken
+ * by a recording that is left open or replayed in part. */
+static void failed_graphs_are_discarded(void **state)
 {
     suite *s = *state;
-    const pass_net net = make_net(s);
+    const graph_net net = make_net(s);
     char key = 0;
     for (int n_before = 0; n_before < 2; n_before++, key++) {
         int is_known;
         for (int i = 0; i < n_before; i++) {
-            run_pass(s, &net, &key, 1);
+            run_graph(s, &net, &key, 1);
         }
         suite_ok(fbt_graph_begin(s->b, &key, 1, &is_known));
         assert_false(is_known);
@@ -162,21 +162,21 @@ static void failed_passes_are_discarded(void **state)
         const fbt_status status = fbt_linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS + 1);
         assert_int_equal(status, FBT_ERR_ARG);
         suite_expect(FBT_ERR_ARG, fbt_graph_end(s->b, status));
-        assert_false(run_pass(s, &net, &key, 1));
+        assert_false(run_graph(s, &net, &key, 1));
         for (int i = 0; i < N_REPEATS; i++) {
-            run_pass(s, &net, &key, 1);
+            run_graph(s, &net, &key, 1);
         }
     }
 }
 
-/* More passes than anyone keeps. Broken by a table that overflows, or a graph given away while it is in use. */
-static void many_passes_are_kept_apart(void **state)
+/* More graphs than anyone keeps. Broken by a table that overflows, or a graph given away while it is in use. */
+static void many_graphs_are_kept_apart(void **state)
 {
     enum { N_PASSES = 70, N_ROUNDS = 3, N_NETS = 3 };
     (void)state;
     for (int round = 0; round < N_ROUNDS; round++) {
         suite *s = suite_begin(1);
-        pass_net nets[N_NETS] = {make_net(s), make_net(s), make_net(s)};
+        graph_net nets[N_NETS] = {make_net(s), make_net(s), make_net(s)};
         int is_known;
         char *got = suite_block(s, nets[0].n_bytes), *want[N_NETS];
         for (int k = 0; k < N_NETS; k++) {
@@ -187,7 +187,7 @@ static void many_passes_are_kept_apart(void **state)
             const int32_t key = round == 0   ? i % N_PASSES
                                 : round == 1 ? i / 3
                                              : (int32_t)suite_random_below(s, N_PASSES);
-            const pass_net *net = &nets[key % N_NETS];
+            const graph_net *net = &nets[key % N_NETS];
             suite_ok(fbt_buffer_write(s->b, net->y, got, net->n_bytes));
             suite_ok(fbt_graph_begin(s->b, &key, sizeof key, &is_known));
             if (!is_known) {
@@ -202,15 +202,15 @@ static void many_passes_are_kept_apart(void **state)
     }
 }
 
-int run_pass_tests(void)
+int run_graph_tests(void)
 {
-    const struct CMUnitTest passes[] = {
-        cmocka_unit_test_setup_teardown(passes_see_new_contents, suite_setup, suite_teardown),
+    const struct CMUnitTest graphs[] = {
+        cmocka_unit_test_setup_teardown(graphs_see_new_contents, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(keys_are_told_apart, suite_setup, suite_teardown),
-        cmocka_unit_test_setup_teardown(lanes_have_passes_of_their_own, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(streams_have_graphs_of_their_own, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(freed_buffers_are_forgotten, suite_setup, suite_teardown),
-        cmocka_unit_test_setup_teardown(failed_passes_are_discarded, suite_setup, suite_teardown),
-        cmocka_unit_test(many_passes_are_kept_apart),
+        cmocka_unit_test_setup_teardown(failed_graphs_are_discarded, suite_setup, suite_teardown),
+        cmocka_unit_test(many_graphs_are_kept_apart),
     };
-    return cmocka_run_group_tests(passes, NULL, NULL);
+    return cmocka_run_group_tests(graphs, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The yardsticks of benchmarks: the best product that cuBLASLt makes by itself, and a copy. */
+/* The peaks of benchmarks: the best product that cuBLASLt makes by itself, and a copy. */
 #include "kernels/cuda/cuda.h"
 
 enum { N_CANDIDATES = 16 };
@@ -55,12 +55,12 @@ static fbt_status time_candidate(fbt_cuda *cuda, const stopwatch *watch, const f
 {
     fbt_status status = FBT_OK;
     for (int i = 0; i <= n_repeats; i++) {
-        FBT_TRY(start(watch, cuda->lane->stream));
+        FBT_TRY(start(watch, cuda->stream->handle));
         if (fbt_cuda_plan_run(cuda, plan, product, algorithm) != CUBLAS_STATUS_SUCCESS) {
             cudaGetLastError();
             return FBT_OK;
         }
-        FBT_TRY(stop(watch, cuda->lane->stream, i == 0, best_s));
+        FBT_TRY(stop(watch, cuda->stream->handle, i == 0, best_s));
     }
 done:
     return status;
@@ -125,7 +125,7 @@ fbt_status fbt_cuda_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats,
 {
     fbt_status status = FBT_OK;
     fbt_cuda *cuda = fbt_cuda_of(b);
-    cudaStream_t stream = cuda->lane->stream;
+    cudaStream_t stream = cuda->stream->handle;
     void *from = NULL, *to = NULL;
     stopwatch watch = {0};
     *best_s = -1;

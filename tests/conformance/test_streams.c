@@ -1,4 +1,4 @@
-/* Conformance: order and independence of what is queued, results handed over by sync, stamps,
+/* Conformance: order and independence of what is queued, results handed over by sync, events,
  * what is told within operations. */
 #include "suite.h"
 
@@ -9,7 +9,7 @@
 
 enum { N_ROWS = 40, WIDTH = 64, N = N_ROWS * WIDTH, N_STEPS = 12 };
 
-/* A chain of operations from `x` through `y` on the current lane: y = LN(relu(x W^T)), ... */
+/* A chain of operations from `x` through `y` on the current stream: y = LN(relu(x W^T)), ... */
 static void queue_chain(suite *s, const fbt_matrix *w, const fbt_norm *norm, fbt_buffer *x, fbt_buffer *y)
 {
     for (int i = 0; i < N_STEPS; i++) {
@@ -18,9 +18,9 @@ static void queue_chain(suite *s, const fbt_matrix *w, const fbt_norm *norm, fbt
     }
 }
 
-/* Chains on all lanes at once, queued in turns, each on its own buffers. Broken by lanes that share a workspace,
- * staging memory or results, and by work queued on another lane than the selected. */
-static void lanes_do_not_mix(void **state)
+/* Chains on all streams at once, queued in turns, each on its own buffers. Broken by streams that share a workspace,
+ * staging memory or results, and by work queued on another stream than the selected. */
+static void streams_do_not_mix(void **state)
 {
     suite *s = *state;
     enum { MOST = 8 };
@@ -30,10 +30,10 @@ static void lanes_do_not_mix(void **state)
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_backend_info info;
     fbt_backend_get_info(s->b, &info);
-    assert_true(info.n_lanes <= MOST);
+    assert_true(info.n_streams <= MOST);
     fbt_buffer *x[MOST], *y[MOST];
     char *sent[MOST], *alone[MOST], *together[MOST];
-    for (int l = 0; l < info.n_lanes; l++) {
+    for (int l = 0; l < info.n_streams; l++) {
         sent[l] = suite_typed(s, suite_random(s, N, 1, 0), N, dtype);
         alone[l] = suite_block(s, n_bytes);
         together[l] = suite_block(s, n_bytes);
@@ -43,14 +43,14 @@ static void lanes_do_not_mix(void **state)
         suite_read_bytes(s, alone[l], x[l], n_bytes);
     }
     for (int round = 0; round < 3; round++) {
-        for (int l = 0; l < info.n_lanes; l++) {
+        for (int l = 0; l < info.n_streams; l++) {
             fbt_stream_select(s->b, l);
             suite_ok(fbt_buffer_write(s->b, x[l], sent[l], n_bytes));
             queue_chain(s, w, &norm, x[l], y[l]);
             memset(together[l], 0, (size_t)n_bytes);
             suite_ok(fbt_buffer_read(s->b, together[l], x[l], n_bytes));
         }
-        for (int l = info.n_lanes - 1; l >= 0; l--) {
+        for (int l = info.n_streams - 1; l >= 0; l--) {
             fbt_stream_select(s->b, l);
             suite_ok(fbt_stream_sync(s->b));
             assert_memory_equal(together[l], alone[l], (size_t)n_bytes);
@@ -102,14 +102,14 @@ static void large_writes_arrive(void **state)
     assert_memory_equal(sent, got, N_ITEMS * sizeof *sent);
 }
 
-/* Marks come in the order in which they were queued, and within the time that the host saw pass. Broken by marks set
+/* Events come in the order in which they were queued, and within the time that the host saw pass. Broken by events set
  * when they are queued, or by a unit other than the second. */
-static void stamps_are_in_order(void **state)
+static void events_are_in_order(void **state)
 {
     suite *s = *state;
-    enum { N_STAMPS = 5 };
+    enum { N_EVENTS = 5 };
     const fbt_dtype dtype = suite_dtype(s);
-    const int64_t indices[N_STAMPS] = {0, 7, 8, 3, FBT_MAX_EVENTS - 1};
+    const int64_t indices[N_EVENTS] = {0, 7, 8, 3, FBT_MAX_EVENTS - 1};
     const fbt_matrix *w = suite_matrix(s, suite_random(s, WIDTH * WIDTH, 0.1, 0), NULL, WIDTH, WIDTH, suite_types(s));
     const fbt_norm norm = suite_norm(s, NULL, NULL, WIDTH, 1e-5f);
     fbt_buffer *x = suite_buffer(s, suite_random(s, N, 1, 0), N, dtype), *y = suite_poisoned(s, N, dtype);
@@ -118,7 +118,7 @@ static void stamps_are_in_order(void **state)
     suite_ok(fbt_stream_sync(s->b));
     for (int round = 0; round < 2; round++) {
         const double begin_s = fbt_timer_now_s();
-        for (int i = 0; i < N_STAMPS; i++) {
+        for (int i = 0; i < N_EVENTS; i++) {
             suite_ok(fbt_event_record(s->b, indices[i]));
             queue_chain(s, w, &norm, x, y);
         }
@@ -127,7 +127,7 @@ static void stamps_are_in_order(void **state)
         suite_ok(fbt_event_seconds(s->b, 0, &seconds));
         assert_true(seconds == 0);
         last = 0;
-        for (int i = 1; i < N_STAMPS; i++) {
+        for (int i = 1; i < N_EVENTS; i++) {
             suite_ok(fbt_event_seconds(s->b, indices[i], &seconds));
             assert_true(seconds > last && seconds <= passed_s * 1.01 + 1e-4);
             last = seconds;
@@ -196,9 +196,9 @@ static void products_are_watched(void **state)
     assert_int_equal(context.n, 0);
 }
 
-/* The yardsticks tell a time. Broken by a measurement of the launch alone: a copy within 1 MB takes longer than
+/* The peaks tell a time. Broken by a measurement of the launch alone: a copy within 1 MB takes longer than
  * nothing, and more takes longer. */
-static void yardsticks_measure(void **state)
+static void peaks_are_measured(void **state)
 {
     suite *s = *state;
     const int64_t size[3] = {96, 64, 80}, none[3] = {96, 0, 80};
@@ -211,15 +211,15 @@ static void yardsticks_measure(void **state)
     assert_true(small_s >= 0 && large_s > small_s && large_s < 10);
 }
 
-int run_lane_tests(void)
+int run_stream_tests(void)
 {
-    const struct CMUnitTest lanes[] = {
-        cmocka_unit_test_setup_teardown(lanes_do_not_mix, suite_setup, suite_teardown),
+    const struct CMUnitTest streams[] = {
+        cmocka_unit_test_setup_teardown(streams_do_not_mix, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(copies_keep_their_turn, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(large_writes_arrive, suite_setup, suite_teardown),
-        cmocka_unit_test_setup_teardown(stamps_are_in_order, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(events_are_in_order, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(products_are_watched, suite_setup, suite_teardown),
-        cmocka_unit_test_setup_teardown(yardsticks_measure, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(peaks_are_measured, suite_setup, suite_teardown),
     };
-    return cmocka_run_group_tests(lanes, NULL, NULL);
+    return cmocka_run_group_tests(streams, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Lanes: a stream each, with staging memory of its own, so that neither copies nor errors of two lanes meet. */
+/* Streams, each with staging memory of its own, so that neither copies nor errors of two of them meet. */
 #include "kernels/cuda/cuda.h"
 
 #include "base/memory.h"
@@ -29,16 +29,17 @@ done:
     return status;
 }
 
-fbt_status fbt_cuda_lane_open(fbt_cuda *cuda, fbt_cuda_lane *lane)
+fbt_status fbt_cuda_stream_open(fbt_cuda *cuda, fbt_cuda_stream *stream)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_cuda_status(cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking), "make a stream"));
-    FBT_TRY(fbt_cuda_malloc(cuda, FBT_CUDA_WORKSPACE_BYTES, &lane->workspace));
-    FBT_TRY(fbt_cuda_status(cudaHostAlloc((void **)&lane->error, sizeof *lane->error, cudaHostAllocMapped),
+    FBT_TRY(fbt_cuda_status(cudaStreamCreateWithFlags(&stream->handle, cudaStreamNonBlocking), "make a stream"));
+    FBT_TRY(fbt_cuda_malloc(cuda, FBT_CUDA_WORKSPACE_BYTES, &stream->workspace));
+    FBT_TRY(fbt_cuda_status(cudaHostAlloc((void **)&stream->error, sizeof *stream->error, cudaHostAllocMapped),
                             "pin host memory"));
-    *lane->error = FBT_CUDA_ERROR_NONE;
-    FBT_TRY(fbt_cuda_status(cudaHostGetDevicePointer((void **)&lane->device_error, lane->error, 0), "map host memory"));
-    FBT_TRY(open_staging(&lane->staging));
+    *stream->error = FBT_CUDA_ERROR_NONE;
+    FBT_TRY(
+        fbt_cuda_status(cudaHostGetDevicePointer((void **)&stream->device_error, stream->error, 0), "map host memory"));
+    FBT_TRY(open_staging(&stream->staging));
 done:
     return status;
 }
@@ -53,38 +54,38 @@ static void free_chunks(fbt_cuda_reads *reads)
     }
 }
 
-void fbt_cuda_lane_close(fbt_cuda_lane *lane)
+void fbt_cuda_stream_close(fbt_cuda_stream *stream)
 {
-    free_chunks(&lane->reads);
-    free(lane->reads.pending);
+    free_chunks(&stream->reads);
+    free(stream->reads.pending);
     for (int i = 0; i < FBT_CUDA_N_SEGMENTS; i++) {
-        if (lane->staging.passed[i] != NULL) {
-            cudaEventDestroy(lane->staging.passed[i]);
+        if (stream->staging.passed[i] != NULL) {
+            cudaEventDestroy(stream->staging.passed[i]);
         }
     }
-    cudaFreeHost(lane->staging.data);
-    cudaFreeHost(lane->error);
-    cudaFree(lane->workspace);
-    if (lane->stream != NULL) {
-        cudaStreamDestroy(lane->stream);
+    cudaFreeHost(stream->staging.data);
+    cudaFreeHost(stream->error);
+    cudaFree(stream->workspace);
+    if (stream->handle != NULL) {
+        cudaStreamDestroy(stream->handle);
     }
 }
 
 void fbt_cuda_wait_all(fbt_cuda *cuda)
 {
-    for (int i = 0; i < FBT_CUDA_N_LANES; i++) {
-        if (cuda->lanes[i].stream != NULL && cudaStreamSynchronize(cuda->lanes[i].stream) != cudaSuccess) {
+    for (int i = 0; i < FBT_CUDA_N_STREAMS; i++) {
+        if (cuda->streams[i].handle != NULL && cudaStreamSynchronize(cuda->streams[i].handle) != cudaSuccess) {
             cudaGetLastError(); /* whoever waits by sync is told */
         }
     }
 }
 
-fbt_status fbt_cuda_stage(fbt_cuda_lane *lane, int64_t wanted, void **staged, int64_t *n_bytes)
+fbt_status fbt_cuda_stage(fbt_cuda_stream *stream, int64_t wanted, void **staged, int64_t *n_bytes)
 {
     fbt_status status = FBT_OK;
-    fbt_cuda_staging *staging = &lane->staging;
+    fbt_cuda_staging *staging = &stream->staging;
     if (staging->n_used == SEGMENT_BYTES) {
-        FBT_TRY(fbt_cuda_status(cudaEventRecord(staging->passed[staging->segment], lane->stream), "record an event"));
+        FBT_TRY(fbt_cuda_status(cudaEventRecord(staging->passed[staging->segment], stream->handle), "record an event"));
         staging->is_pending[staging->segment] = 1;
         staging->segment = (staging->segment + 1) % FBT_CUDA_N_SEGMENTS;
         staging->n_used = 0;
@@ -101,15 +102,15 @@ done:
     return status;
 }
 
-fbt_status fbt_cuda_lane_write(fbt_cuda_lane *lane, void *device, const void *host, int64_t n_bytes)
+fbt_status fbt_cuda_stream_write(fbt_cuda_stream *stream, void *device, const void *host, int64_t n_bytes)
 {
     fbt_status status = FBT_OK;
     for (int64_t done_bytes = 0, n; done_bytes < n_bytes; done_bytes += n) {
         void *staged;
-        FBT_TRY(fbt_cuda_stage(lane, n_bytes - done_bytes, &staged, &n));
+        FBT_TRY(fbt_cuda_stage(stream, n_bytes - done_bytes, &staged, &n));
         memcpy(staged, (const char *)host + done_bytes, (size_t)n);
         FBT_TRY(fbt_cuda_status(
-            cudaMemcpyAsync((char *)device + done_bytes, staged, (size_t)n, cudaMemcpyHostToDevice, lane->stream),
+            cudaMemcpyAsync((char *)device + done_bytes, staged, (size_t)n, cudaMemcpyHostToDevice, stream->handle),
             "copy to the device"));
     }
 done:
@@ -156,14 +157,14 @@ static fbt_status grow_pending(fbt_cuda_reads *reads)
     return FBT_OK;
 }
 
-fbt_status fbt_cuda_lane_read(fbt_cuda_lane *lane, void *host, const void *device, int64_t n_bytes)
+fbt_status fbt_cuda_stream_read(fbt_cuda_stream *stream, void *host, const void *device, int64_t n_bytes)
 {
     fbt_status status = FBT_OK;
-    fbt_cuda_reads *reads = &lane->reads;
+    fbt_cuda_reads *reads = &stream->reads;
     char *staged;
     FBT_TRY(grow_pending(reads));
     FBT_TRY(take_chunk(reads, n_bytes, &staged));
-    FBT_TRY(fbt_cuda_status(cudaMemcpyAsync(staged, device, (size_t)n_bytes, cudaMemcpyDeviceToHost, lane->stream),
+    FBT_TRY(fbt_cuda_status(cudaMemcpyAsync(staged, device, (size_t)n_bytes, cudaMemcpyDeviceToHost, stream->handle),
                             "copy from the device"));
     reads->pending[reads->n_pending++] = (fbt_cuda_read){.host = host, .staged = staged, .n_bytes = n_bytes};
 done:
@@ -184,10 +185,10 @@ static void finish_reads(fbt_cuda_reads *reads, int is_whole)
     }
 }
 
-static fbt_status take_kernel_error(fbt_cuda_lane *lane)
+static fbt_status take_kernel_error(fbt_cuda_stream *stream)
 {
-    const int32_t error = *(volatile int32_t *)lane->error;
-    *lane->error = FBT_CUDA_ERROR_NONE;
+    const int32_t error = *(volatile int32_t *)stream->error;
+    *stream->error = FBT_CUDA_ERROR_NONE;
     switch (error) {
     case FBT_CUDA_ERROR_NONE:
         return FBT_OK;
@@ -200,15 +201,15 @@ static fbt_status take_kernel_error(fbt_cuda_lane *lane)
     }
 }
 
-fbt_status fbt_cuda_lane_sync(fbt_cuda_lane *lane)
+fbt_status fbt_cuda_stream_sync(fbt_cuda_stream *stream)
 {
-    fbt_status status = fbt_cuda_status(cudaStreamSynchronize(lane->stream), "finish what was queued");
+    fbt_status status = fbt_cuda_status(cudaStreamSynchronize(stream->handle), "finish what was queued");
     if (status == FBT_OK) {
-        status = take_kernel_error(lane);
+        status = take_kernel_error(stream);
     }
-    finish_reads(&lane->reads, status == FBT_OK);
-    lane->staging.segment = 0;
-    lane->staging.n_used = 0;
-    memset(lane->staging.is_pending, 0, sizeof lane->staging.is_pending);
+    finish_reads(&stream->reads, status == FBT_OK);
+    stream->staging.segment = 0;
+    stream->staging.n_used = 0;
+    memset(stream->staging.is_pending, 0, sizeof stream->staging.is_pending);
     return status;
 }
