@@ -319,6 +319,7 @@ def recorded(case: Case, folder: Path) -> tuple[Path, dict[str, object]]:
         assert file["result/last_prompt"].shape == np.shape(about["prompt"])
         file["result/last_prompt"][...] = about["prompt"]
         file["result/last_z"][...] = file["rounds/z"][-1] = about["z"]
+    seal.write(path)
     return path, about
 
 
