@@ -62,7 +62,7 @@ static void take_option(const parse *p, const fbt_cli_option *o, const char *val
     case FBT_CLI_FLAG:
         *(bool *)field = true;
         if (o->assigns != NULL) {
-            fbt_cli_assign(field_of(p, o->assigns_offset), o->assigns, state);
+            take_assignment(field_of(p, o->assigns_offset), o->assigns, state);
         }
         break;
     case FBT_CLI_TEXT:
