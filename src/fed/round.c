@@ -6,16 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether this rank speaks for the participant in a slot. Slots are asked for in rising order, from *at = 0 on: slots
+ * and a rank's clients both follow the clients' ids. */
+static bool is_own(const fbt_round *round, int64_t slot, int64_t *at)
+{
+    while (*at < round->n_clients && round->slot_of[round->clients[*at].id] < slot) {
+        (*at)++;
+    }
+    return round->fills_slots && *at < round->n_clients && round->slot_of[round->clients[*at].id] == slot;
+}
+
 /* Sends what this rank's clients have put into their slots; the slots of others become zeros, to be summed. */
 static fbt_status send_own(fbt_round *round)
 {
     fbt_status status = FBT_OK;
+    int64_t at = 0;
     for (int64_t slot = 0; slot < round->n_participants; slot++) {
-        bool is_own = false;
-        for (int64_t i = 0; i < round->n_clients && round->fills_slots; i++) {
-            is_own = is_own || round->slot_of[round->clients[i].id] == slot;
-        }
-        if (is_own) {
+        if (is_own(round, slot, &at)) {
             FBT_TRY(fbt_messages_send(round->up, slot));
         } else {
             fbt_messages_erase(round->up, slot);
@@ -32,14 +39,13 @@ static fbt_status sum_field(const fbt_protocol *protocol, fbt_round *round, void
     fbt_status status = FBT_OK;
     fbt_messages *up = round->up;
     double *sum = fbt_messages_field(up, field->name), *one = up->summand;
+    int64_t at = 0;
     memset(sum, 0, (size_t)field->count * sizeof *sum);
     for (int64_t slot = 0; slot < round->n_participants; slot++) {
         memset(one, 0, (size_t)field->count * sizeof *one);
-        for (int64_t i = 0; i < round->n_clients && round->fills_slots && status == FBT_OK; i++) {
-            if (round->slot_of[round->clients[i].id] == slot) {
-                status = protocol->clients->summand(round, state, slot, field, one);
-                status = status == FBT_OK ? fbt_messages_send_field(up, field, one) : status;
-            }
+        if (is_own(round, slot, &at) && status == FBT_OK) {
+            status = protocol->clients->summand(round, state, slot, field, one);
+            status = status == FBT_OK ? fbt_messages_send_field(up, field, one) : status;
         }
         fbt_comm_sum(round->world, one, field->count);
         for (int64_t i = 0; i < field->count; i++) {
