@@ -119,9 +119,6 @@ static void close_subject(subject *s)
     fbt_batch_clear(&s->batch);
     free(s->z);
     free(s->losses);
-    if (s->b != NULL) {
-        fbt_backend_close(s->b);
-    }
 }
 
 /* One generation: prompts of all candidates, then their losses. */
@@ -273,7 +270,8 @@ fbt_status fbt_timing_measure(const fbt_timing_plan *plan, fbt_timing_result *re
     const fbt_backend_options backend_options = {
         .name = plan->backend, .precision = plan->precision, .n_threads = (int)plan->threads, .n_local_ranks = 1};
     const double begin_s = fbt_timer_now_s();
-    FBT_TRY(fbt_backend_open(&backend_options, &s.b));
+    FBT_TRY(fbt_backend_open(&backend_options, &m->backend));
+    s.b = m->backend;
     FBT_TRY(open_subject(&s));
     fbt_backend_get_info(s.b, &m->info);
     m->load_s = fbt_timer_now_s() - begin_s;
@@ -291,5 +289,8 @@ void fbt_timing_clear(fbt_timing_result *result)
 {
     free(result->batch_s);
     free(result->peaks);
+    if (result->backend != NULL) {
+        fbt_backend_close(result->backend);
+    }
     *result = (fbt_timing_result){0};
 }

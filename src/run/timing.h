@@ -24,6 +24,7 @@ typedef struct fbt_timing_plan {
 
 /* Zero-initialise; fbt_timing_clear. */
 typedef struct fbt_timing_result {
+    fbt_backend *backend; /* open until fbt_timing_clear, because info's strings are its own */
     fbt_backend_info info;
     fbt_model_shape shape;
     int64_t n_parameters, n_sequences, n_rows;
