@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from conftest import Result
 from fedbpt_analysis import seal
+from staging import task as task_module
 from staging import writer
 from staging.encode import Block
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "run-file.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "run-file.md"
 
 
 def write(path: Path) -> Path:
@@ -36,6 +38,16 @@ def test_documented(call: Callable[..., Result], bert: Path, task: Callable[...,
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| \[.*?\] \| (.+?) \| (.+) \|$", splits.split("\n## ")[0], re.MULTILINE)
     assert {name: (kind, meaning, unit) for name, kind, unit, meaning in rows} == {
         name: (np.dtype(kind).name, meaning, unit) for name, (kind, meaning, unit) in writer.COLUMNS.items()}
+
+
+@pytest.mark.parametrize(("chosen", "names"), [
+    ("READOUT", task_module.READOUTS), ("PROMPT_MODE", ("none", *task_module.MODES)), ("METRIC", task_module.METRICS),
+    ("LOSS", task_module.LOSSES)])
+def test_names_are_the_programs(chosen: str, names: tuple[str, ...]) -> None:
+    """Broken by a choice that the program (src/base/choices.h) or the staging alone knows."""
+    header = (ROOT / "src" / "base" / "choices.h").read_text(encoding="utf-8")
+    listed = re.search(rf"#define FBT_{chosen}_LIST\(X\)((?:.*\\\n)+.*)", header)
+    assert listed and tuple(re.findall(r'X\(\w+, "(\w+)"', listed[1])) == names
 
 
 def test_sealed(tmp_path: Path) -> None:

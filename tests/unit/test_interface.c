@@ -630,7 +630,8 @@ static void what_is_left_out_has_a_default(void **state)
 static void operations_may_be_left_out(void **state)
 {
     const int64_t size[3] = {1, 2, 3};
-    static const fbt_backend_ops none = {.buffer_free = buffer_free, .matrix_free = matrix_free, .table_free = table_free};
+    static const fbt_backend_ops none = {
+        .buffer_free = buffer_free, .matrix_free = matrix_free, .table_free = table_free};
     double seconds;
     (void)state;
     f.b.ops = &none;
