@@ -104,7 +104,7 @@ static int exit_code(const int64_t *counts)
 static fbt_status sweep_all(const arguments *a, const fbt_comm *world, const fbt_sweep_job *job, int *code)
 {
     fbt_status status = FBT_OK;
-    int64_t counts[FBT_SWEEP_N_STATES], *in_file_order = NULL, n = 0;
+    int64_t counts[FBT_SWEEP_N_STATES] = {0}, *in_file_order = NULL, n = 0;
     const bool speaks = fbt_comm_rank(world) == 0;
     if (!a->list && !a->status) {
         FBT_TRY(fbt_sweep_make_runs(job, world));

@@ -264,7 +264,7 @@ void fbt_comm_free(fbt_comm *part)
     }
 }
 
-fbt_status fbt_comm_agree(const fbt_comm *comm, fbt_status local)
+fbt_status(fbt_comm_agree)(const fbt_comm *comm, fbt_status local)
 {
     int failed = local != FBT_OK;
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, comm->mpi);

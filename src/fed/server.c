@@ -41,13 +41,13 @@ done:
     return status;
 }
 
-/* Rank 0's array on every rank, appended to the list. Collective. */
+/* Rank 0's array (NULL elsewhere) on every rank, appended to the list. Collective. */
 static fbt_status share_array(const fbt_comm *world, const fbt_array *array, fbt_array_list *list)
 {
     fbt_status status = FBT_OK;
     char name[256] = "";
     fbt_array shared = {.name = name};
-    if (fbt_comm_rank(world) == 0) {
+    if (array != NULL) {
         shared = *array;
         snprintf(name, sizeof name, "%s", array->name);
     }
@@ -72,7 +72,7 @@ static fbt_status share_all(const fbt_comm *world, const fbt_array *arrays, fbt_
     }
     fbt_comm_broadcast(world, &n, sizeof n);
     for (int64_t i = 0; i < n; i++) {
-        FBT_TRY(share_array(world, arrays == NULL ? NULL : &arrays[i], list));
+        FBT_TRY(share_array(world, fbt_comm_rank(world) == 0 ? &arrays[i] : NULL, list));
     }
 done:
     return status;

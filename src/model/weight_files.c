@@ -81,14 +81,21 @@ static fbt_status refuse_strays(const char *folder, const listing *l, const fbt_
     return FBT_OK;
 }
 
+static bool has_entry(const listing *l, const char *name)
+{
+    for (int i = 0; i < l->n; i++) {
+        const struct dirent *entry = l->entries[i];
+        if (strcmp(entry->d_name, name) == 0) { /* NOLINT(clang-analyzer-core.NonNullParamChecker): scandir filled it */
+            return true;
+        }
+    }
+    return false;
+}
+
 static fbt_status require_files(const char *folder, const listing *l, const fbt_weight_files *files)
 {
     for (int64_t k = 0; k < files->n_files; k++) {
-        int i = 0;
-        while (i < l->n && strcmp(l->entries[i]->d_name, files->names[k]) != 0) {
-            i++;
-        }
-        if (i == l->n) {
+        if (!has_entry(l, files->names[k])) {
             return fbt_fail(FBT_ERR_IO, "%s/%s: cannot be read: %s names it, but it is missing; download it again",
                             folder, files->names[k], INDEX);
         }

@@ -97,14 +97,14 @@ done:
 static fbt_status load_norm(loader *l, fbt_norm *norm)
 {
     fbt_status status = FBT_OK;
-    const fbt_tensor *tensors[2];
+    const fbt_tensor *tensors[2] = {NULL, NULL}; /* random weights have none */
     const int64_t n = l->walk.rows;
     fbt_buffer *vectors[2] = {NULL, NULL};
     if (l->has_files) {
         FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &tensors[0], &tensors[1]));
     }
     for (int i = 0; i < 2; i++) {
-        if (l->has_files) {
+        if (tensors[i] != NULL) {
             FBT_TRY(read_all(tensors[i], l->bias));
         } else {
             draw(l, i == 0 ? 1 : 0, n, l->bias);

@@ -35,7 +35,7 @@ typedef struct fbt_optimiser_health {
 } fbt_optimiser_health;
 
 /* The step size may not shrink below this. */
-#define FBT_OPTIMISER_STEP_SIZE_MIN 1e-100
+#define FBT_OPTIMISER_STEP_SIZE_MIN FBT_CMA_STEP_SIZE_MIN
 
 /* self: what `new` made. All members must be filled in. */
 typedef struct fbt_optimiser_type {

@@ -227,8 +227,6 @@ done:
     return status;
 }
 
-_Static_assert(FBT_OPTIMISER_STEP_SIZE_MIN == FBT_CMA_STEP_SIZE_MIN, "the interface promises what CMA-ES keeps");
-
 const fbt_optimiser_type fbt_optimiser_cma = {
     .collapse = "condition number above 1e+14, or no step size left",
     .new = new,

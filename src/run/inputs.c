@@ -371,7 +371,7 @@ static fbt_status open_model(fbt_inputs *inputs, const fbt_settings *settings, c
 {
     fbt_status status = FBT_OK;
     const fbt_model_options options = model_options(inputs, settings);
-    fbt_model_plan plan;
+    fbt_model_plan plan = {0};
     FBT_TRY(fbt_inputs_open_backend(inputs, settings, comm));
     FBT_TRY(fbt_comm_agree(comm, fbt_inputs_plan_memory(inputs, settings, limits, &plan)));
     FBT_TRY(fbt_comm_agree(comm, is_mostly_batches(&plan) ? FBT_OK : check_address_space(settings, &plan)));

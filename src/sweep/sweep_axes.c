@@ -85,7 +85,8 @@ fbt_status fbt_sweep_read_key(const fbt_sweep_spec *spec, const yaml_node_t *key
     fbt_status status = FBT_OK;
     char where[FBT_YAML_WHERE_BYTES];
     FBT_TRY(fbt_sweep_find_option(spec, key, option));
-    if (is_reserved((*option)->key)) {
+    if (is_reserved(
+            (*option)->key)) { /* NOLINT(clang-analyzer-core.NullDereference): an unknown key is an error above */
         FBT_FAIL(FBT_ERR_CONFIG, "%s%s cannot vary from run to run; remove it from the sweep",
                  fbt_yaml_where(spec->yaml, key, where), (*option)->key);
     }
