@@ -78,6 +78,11 @@ fbt_status fbt_encoder_read_positions_behind_padding(const fbt_json_file *config
                  config->path, shape->family->name);
     }
     FBT_TRY(read_table(config, 1, &n_rows, &shape->padding_token, shape));
+    if (shape->padding_token >= shape->vocab_size) {
+        FBT_FAIL(FBT_ERR_MODEL,
+                 "%s: has no pad_token_id, which is %" PRId64 " then; vocab_size %" PRId64 " has no such token",
+                 config->path, shape->padding_token, shape->vocab_size);
+    }
     shape->encoder.position_offset = shape->padding_token + 1;
     shape->n_positions = n_rows - shape->encoder.position_offset;
     if (shape->n_positions < 1) {
