@@ -175,15 +175,22 @@ static void write_attribute(hid_t attribute, hid_t type, int64_t n, fuzz_input *
     }
 }
 
-/* HDF5 1.10 leaves a damaged object header behind when it finds too late that an attribute is too large for it. */
-static hid_t make_attribute(hid_t object, const char *name, hid_t type, hid_t space)
+/* Points of a space; may be beyond every integer, where HDF5's own count wraps around. */
+static double count_points(hid_t space)
 {
     hsize_t dims[H5S_MAX_RANK];
     const int rank = H5Sget_simple_extent_dims(space, dims, NULL);
-    double n_bytes = (double)H5Tget_size(type); /* may be beyond every integer */
+    double n = 1;
     for (int i = 0; i < rank; i++) {
-        n_bytes *= (double)dims[i];
+        n *= (double)dims[i];
     }
+    return n;
+}
+
+/* HDF5 1.10 leaves a damaged object header behind when it finds too late that an attribute is too large for it. */
+static hid_t make_attribute(hid_t object, const char *name, hid_t type, hid_t space)
+{
+    const double n_bytes = (double)H5Tget_size(type) * count_points(space);
     return n_bytes < ATTRIBUTE_BYTES_MAX ? H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
 }
 
@@ -216,7 +223,7 @@ static void change_element(hid_t file, const char *path, fuzz_input *input)
     const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
     const int64_t n = H5Sget_simple_extent_npoints(space);
     const H5T_class_t class = H5Tget_class(type);
-    if (n > 0 && n <= VALUES_MAX && (class == H5T_INTEGER || class == H5T_FLOAT)) {
+    if (n > 0 && count_points(space) <= VALUES_MAX && (class == H5T_INTEGER || class == H5T_FLOAT)) {
         const hid_t memory = class == H5T_INTEGER ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE;
         H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
         const uint64_t at = fuzz_take(input, 1) % (uint64_t)n;
