@@ -1,9 +1,9 @@
 /* The list of backends, and the way from a name to an open one. */
 #include "kernels/backend.h"
 
+#include "base/choices.h"
 #include "kernels/backend_ops.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* ---- What this build has: one line for each backend, the greatest priority first. */
@@ -28,13 +28,6 @@ static const fbt_backend_driver *const drivers[] = {
 
 enum { N_DRIVERS = sizeof drivers / sizeof drivers[0], WORDS_BYTES = 128 };
 
-/* "a, b or c" */
-static void append_word(char text[WORDS_BYTES], const char *word, int is_last)
-{
-    const size_t n = strlen(text);
-    snprintf(text + n, WORDS_BYTES - n, "%s%s", n == 0 ? "" : is_last ? " or " : ", ", word);
-}
-
 const fbt_backend_driver *fbt_backend_find(const char *name)
 {
     for (int i = 0; i < N_DRIVERS; i++) {
@@ -57,27 +50,32 @@ int fbt_backend_has_types(const fbt_backend_driver *driver, const char *name)
 
 static fbt_status refuse_name(const char *name)
 {
-    char names[WORDS_BYTES] = "";
-    for (int i = N_DRIVERS - 1; i >= 0; i--) {
-        append_word(names, drivers[i]->name, i == 0);
+    const char *names[N_DRIVERS + 1] = {NULL};
+    char words[WORDS_BYTES];
+    for (int i = 0; i < N_DRIVERS; i++) {
+        names[i] = drivers[N_DRIVERS - 1 - i]->name;
     }
-    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be %s", name, names);
+    fbt_choice_list(names, words, sizeof words);
+    return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be %s", name, words);
 }
 
 static fbt_status refuse_types(const fbt_backend_driver *driver, const char *precision)
 {
-    char words[WORDS_BYTES] = "auto", others[WORDS_BYTES] = "";
+    const char *own[FBT_MAX_TYPES + 2] = {"auto"}, *having[N_DRIVERS + 1] = {NULL};
+    char words[WORDS_BYTES], others[WORDS_BYTES];
     for (int i = 0; i < FBT_MAX_TYPES && driver->types[i] != NULL; i++) {
-        append_word(words, driver->types[i], i + 1 == FBT_MAX_TYPES || driver->types[i + 1] == NULL);
+        own[i + 1] = driver->types[i];
     }
+    fbt_choice_list(own, words, sizeof words);
     if (fbt_types_find(precision) == NULL) {
         return fbt_fail(FBT_ERR_CONFIG, "backend.precision is '%s': it must be %s", precision, words);
     }
-    for (int i = 0; i < N_DRIVERS; i++) {
+    for (int i = 0, n = 0; i < N_DRIVERS; i++) {
         if (fbt_backend_has_types(drivers[i], precision)) {
-            append_word(others, drivers[i]->name, 1);
+            having[n++] = drivers[i]->name;
         }
     }
+    fbt_choice_list(having, others, sizeof others);
     return fbt_fail(FBT_ERR_CONFIG, "backend.precision is %s, which backend.name %s does not have%s%s%s: set it to %s",
                     precision, driver->name, others[0] != '\0' ? " (" : "", others, others[0] != '\0' ? " does)" : "",
                     words);

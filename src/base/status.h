@@ -56,6 +56,7 @@ void fbt_error_clear(void);
 /* The same sentence, and forgets it: for who takes a failure as an answer. Valid until this thread's next
  * fbt_error_take. */
 const char *fbt_error_take(void);
+
 /* clang-tidy looks into one source at a time: this tells it that the error comes back. */
 #ifdef __clang_analyzer__
 #define fbt_fail(error, ...) (fbt_fail(error, __VA_ARGS__), (error))

@@ -349,3 +349,24 @@ void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes)
         MPI_Bcast((char *)bytes + first, count, MPI_BYTE, 0, comm->mpi);
     }
 }
+
+fbt_status fbt_comm_broadcast_text(const fbt_comm *comm, char **text)
+{
+    fbt_status status = FBT_OK;
+    char *received = NULL;
+    int64_t n_bytes = *text == NULL ? 0 : (int64_t)strlen(*text) + 1;
+    fbt_comm_broadcast(comm, &n_bytes, sizeof n_bytes);
+    if (comm->rank != 0 && n_bytes > 0) {
+        status = fbt_memory_alloc(&received, n_bytes, 1);
+    }
+    FBT_TRY(fbt_comm_agree(comm, status));
+    fbt_comm_broadcast(comm, comm->rank == 0 ? *text : received, n_bytes);
+    if (comm->rank != 0) {
+        free(*text);
+        *text = received;
+        received = NULL;
+    }
+done:
+    free(received);
+    return status;
+}

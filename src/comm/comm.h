@@ -81,6 +81,10 @@ void fbt_comm_wait(const fbt_comm *comm);
 /* Rank 0's bytes to all. Collective. */
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);
 
+/* Rank 0's text, or NULL, takes the place of the others' *text, which is freed. Collective. Release with free().
+ * Errors: FBT_ERR_MEMORY, agreed; every *text is as it was then. */
+fbt_status fbt_comm_broadcast_text(const fbt_comm *comm, char **text);
+
 #ifdef __cplusplus
 }
 #endif

@@ -236,9 +236,7 @@ done:
 static void close_here(fbt_backend *b, fbt_model *model)
 {
     fbt_model_close(model);
-    if (b != NULL) {
-        fbt_backend_close(b);
-    }
+    fbt_backend_close(b);
 }
 
 void fbt_device_close_model(const fbt_comm *ranks, fbt_backend *b, fbt_model *model)

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* The configuration as given, for the run file: the file's text, then the command line's settings as comments. */
 static fbt_status join_given(const char *file_text, const fbt_experiment_plan *plan, char **text)
@@ -194,24 +193,12 @@ const char *fbt_experiment_label(const fbt_experiment *experiment)
 static fbt_status share_settings(fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
-    const bool is_first = fbt_comm_rank(e->comm) == 0;
-    int64_t n_bytes = is_first ? (int64_t)strlen(e->config_resolved) + 1 : 0;
-    char *text = NULL;
-    fbt_comm_broadcast(e->comm, &n_bytes, sizeof n_bytes);
-    FBT_TRY(fbt_comm_agree(e->comm, fbt_memory_alloc(&text, n_bytes, 1)));
-    if (is_first) {
-        memcpy(text, e->config_resolved, (size_t)n_bytes);
+    FBT_TRY(fbt_comm_broadcast_text(e->comm, &e->config_resolved));
+    if (fbt_comm_rank(e->comm) != 0) {
+        status = fbt_settings_read_text(&e->settings, e->config_resolved, e->plan->config_path);
     }
-    fbt_comm_broadcast(e->comm, text, n_bytes);
-    if (!is_first) {
-        status = fbt_settings_read_text(&e->settings, text, e->plan->config_path);
-        free(e->config_resolved);
-        e->config_resolved = text;
-        text = NULL;
-    }
-    status = fbt_comm_agree(e->comm, status);
+    FBT_TRY(fbt_comm_agree(e->comm, status));
 done:
-    free(text);
     return status;
 }
 

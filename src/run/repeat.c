@@ -32,20 +32,6 @@ typedef struct job {
     char **changes; /* [restored.n_makers] what was not as it is now; NULL: not known            */
 } job;
 
-static fbt_status share_text(const fbt_comm *world, char **text)
-{
-    fbt_status status = FBT_OK;
-    int64_t n_bytes = *text == NULL ? 0 : (int64_t)strlen(*text) + 1;
-    fbt_comm_broadcast(world, &n_bytes, sizeof n_bytes);
-    if (fbt_comm_rank(world) != 0) {
-        status = fbt_memory_alloc(text, n_bytes, 1);
-    }
-    FBT_TRY(fbt_comm_agree(world, status));
-    fbt_comm_broadcast(world, *text, n_bytes);
-done:
-    return status;
-}
-
 /* By rank 0 alone, so that all ranks see the same of a file that is being written. */
 static fbt_status read_restored(job *j)
 {
@@ -56,8 +42,8 @@ static fbt_status read_restored(job *j)
     FBT_TRY(fbt_comm_agree(j->world, status));
     j->last_round = j->restored.last_round;
     fbt_comm_broadcast(j->world, &j->last_round, sizeof j->last_round);
-    FBT_TRY(share_text(j->world, &j->restored.config_resolved));
-    FBT_TRY(share_text(j->world, &j->restored.precision));
+    FBT_TRY(fbt_comm_broadcast_text(j->world, &j->restored.config_resolved));
+    FBT_TRY(fbt_comm_broadcast_text(j->world, &j->restored.precision));
 done:
     return status;
 }

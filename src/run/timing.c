@@ -289,8 +289,6 @@ void fbt_timing_clear(fbt_timing_result *result)
 {
     free(result->batch_s);
     free(result->peaks);
-    if (result->backend != NULL) {
-        fbt_backend_close(result->backend);
-    }
+    fbt_backend_close(result->backend);
     *result = (fbt_timing_result){0};
 }

@@ -44,9 +44,7 @@ static fbt_status check_precision(const fixture *f, const char *precision, doubl
     for (int64_t i = 0; status == FBT_OK && i < f->n_cases; i++) {
         status = check_case(b, f, &f->cases[i], bound);
     }
-    if (b != NULL) {
-        fbt_backend_close(b);
-    }
+    fbt_backend_close(b);
     return status;
 }
 

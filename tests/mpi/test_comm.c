@@ -180,6 +180,19 @@ static void test_broadcast(const fbt_comm *world)
     }
 }
 
+/* Broken by a text that others keep, lose a byte of, or see where rank 0 has none. */
+static void test_broadcast_text(const fbt_comm *world)
+{
+    char *text = NULL;
+    CHECK(fbt_memory_strdup(&text, rank == 0 ? "of rank 0" : "something longer of another rank") == FBT_OK);
+    CHECK(fbt_comm_broadcast_text(world, &text) == FBT_OK && strcmp(text, "of rank 0") == 0);
+    if (rank == 0) {
+        free(text);
+        text = NULL;
+    }
+    CHECK(fbt_comm_broadcast_text(world, &text) == FBT_OK && text == NULL);
+}
+
 /* Parts keep the order, know their own size, keep the node's numbers, and work as communicators. */
 static void test_split(const fbt_comm *world)
 {
@@ -280,6 +293,7 @@ int main(int argc, char **argv)
     test_sum(world);
     test_sum_int_and_max(world);
     test_broadcast(world);
+    test_broadcast_text(world);
     test_split(world);
     test_split_node(world);
     test_lines(world);

@@ -340,3 +340,24 @@ void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *
     }
     MUST(end - doubles == toy_row_doubles(problem));
 }
+
+fbt_status toy_alone_start(toy_alone *a, const char *const *assignments, const fbt_comm *world)
+{
+    fbt_status status = FBT_OK;
+    memset(a, 0, sizeof *a);
+    toy_problem_init(&a->problem, assignments);
+    toy_placement_make(&a->problem, 1, &a->placement);
+    a->model = toy_model_new(a->problem.settings.cma.dimension);
+    FBT_TRY(toy_federation_new(&a->problem, &a->placement, world, a->model, &a->federation));
+    FBT_TRY(fbt_federation_start(a->federation, &a->row));
+done:
+    return status;
+}
+
+void toy_alone_stop(toy_alone *a)
+{
+    fbt_federation_free(a->federation);
+    fbt_placement_clear(&a->placement);
+    toy_model_free(a->model);
+    toy_problem_clear(&a->problem);
+}

@@ -65,6 +65,19 @@ void toy_placement_make(const toy_problem *problem, int n_ranks, fbt_placement *
 fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *placement, const fbt_comm *world,
                               fbt_model *model, fbt_federation **federation);
 
+/* A federation alone on this process, scored at its start. */
+typedef struct toy_alone {
+    toy_problem problem;
+    fbt_placement placement;
+    fbt_model *model;
+    fbt_federation *federation;
+    fbt_round_row row;
+} toy_alone;
+
+/* Stop after a failure, too. */
+fbt_status toy_alone_start(toy_alone *a, const char *const *assignments, const fbt_comm *world);
+void toy_alone_stop(toy_alone *a);
+
 /* What must not depend on the number of ranks, end to end: all of the row but times and memory. doubles: room for
  * toy_row_doubles. */
 int64_t toy_row_doubles(const toy_problem *problem);

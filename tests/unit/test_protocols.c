@@ -191,33 +191,6 @@ static void search_by_hand(const toy_problem *p, int64_t k, uint32_t round, fbt_
     gsl_rng_free(rng);
 }
 
-/* A federation alone on this process. */
-typedef struct alone {
-    toy_problem problem;
-    fbt_placement placement;
-    fbt_model *model;
-    fbt_federation *federation;
-    fbt_round_row row;
-} alone;
-
-static void start(alone *a, const char *const *assignments, const fbt_comm *world)
-{
-    memset(a, 0, sizeof *a);
-    toy_problem_init(&a->problem, assignments);
-    toy_placement_make(&a->problem, 1, &a->placement);
-    a->model = toy_model_new(a->problem.settings.cma.dimension);
-    assert_int_equal(toy_federation_new(&a->problem, &a->placement, world, a->model, &a->federation), FBT_OK);
-    assert_int_equal(fbt_federation_start(a->federation, &a->row), FBT_OK);
-}
-
-static void stop(alone *a)
-{
-    fbt_federation_free(a->federation);
-    fbt_placement_clear(&a->placement);
-    toy_model_free(a->model);
-    toy_problem_clear(&a->problem);
-}
-
 static void expect_vector(const double *got, const double *expected, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -228,7 +201,7 @@ static void expect_vector(const double *got, const double *expected, int64_t n)
 
 /* Every client's search of a round by hand, in locals[k] and a row like the federation's: its means, their losses, the
  * step sizes. */
-static void expect_searches(alone *a, uint32_t round, fbt_cma *server, double step_size_local, fbt_cma **locals)
+static void expect_searches(toy_alone *a, uint32_t round, fbt_cma *server, double step_size_local, fbt_cma **locals)
 {
     const fbt_settings *s = &a->problem.settings;
     fbt_optimiser_options search;
@@ -268,7 +241,7 @@ static double average_by_hand(const fbt_settings *s, fbt_cma *server, fbt_cma **
     return step_size;
 }
 
-static fbt_cma *first_server(const alone *a, const fbt_protocol *protocol)
+static fbt_cma *first_server(const toy_alone *a, const fbt_protocol *protocol)
 {
     const double zero[MAX_DIMENSION] = {0};
     const fbt_settings *s = &a->problem.settings;
@@ -285,11 +258,13 @@ static fbt_cma *first_server(const alone *a, const fbt_protocol *protocol)
  * generation but one, by weights, by a mean of factors in place of matrices, by clients that keep their paths. */
 static void check_fedavg(const char *covariance, const fbt_comm *world)
 {
-    alone a;
+    toy_alone a;
     fbt_cma *locals[MAX_CLIENTS];
-    start(&a,
-          (const char *const[]){"fed.protocol=fedavg-bbt", "fed.wire=float64", "cma.constants=pycma", covariance, NULL},
-          world);
+    assert_int_equal(toy_alone_start(&a,
+                                     (const char *const[]){"fed.protocol=fedavg-bbt", "fed.wire=float64",
+                                                           "cma.constants=pycma", covariance, NULL},
+                                     world),
+                     FBT_OK);
     const fbt_settings *s = &a.problem.settings;
     fbt_cma *server = first_server(&a, &fbt_protocol_fedavg_bbt);
     double step_size = s->cma.sigma;
@@ -305,7 +280,7 @@ static void check_fedavg(const char *covariance, const fbt_comm *world)
         }
     }
     fbt_cma_free(server);
-    stop(&a);
+    toy_alone_stop(&a);
 }
 
 static void fedavg(void **state)
@@ -318,9 +293,12 @@ static void fedavg(void **state)
 /* Broken by a client's stream that is shared where it should not be, or the other way round. */
 static void check_streams(const char *client_seeds, const fbt_comm *world)
 {
-    alone a;
+    toy_alone a;
     fbt_cma *locals[MAX_CLIENTS];
-    start(&a, (const char *const[]){"fed.protocol=nvflare", "fed.wire=float64", client_seeds, NULL}, world);
+    assert_int_equal(
+        toy_alone_start(&a, (const char *const[]){"fed.protocol=nvflare", "fed.wire=float64", client_seeds, NULL},
+                        world),
+        FBT_OK);
     fbt_cma *server = first_server(&a, &fbt_protocol_nvflare);
     assert_int_equal(fbt_federation_round(a.federation, 1, true, &a.row), FBT_OK);
     expect_searches(&a, 1, server, a.problem.settings.cma.sigma, locals);
@@ -328,7 +306,7 @@ static void check_streams(const char *client_seeds, const fbt_comm *world)
         fbt_cma_free(locals[k]);
     }
     fbt_cma_free(server);
-    stop(&a);
+    toy_alone_stop(&a);
 }
 
 static void client_streams(void **state)
@@ -348,10 +326,12 @@ static double sent(const fbt_settings *s, double value)
  * by losses that are not rounded on their way up, or their means on their way down. */
 static void check_synchronous(const char *wire, const fbt_comm *world)
 {
-    alone a;
+    toy_alone a;
     double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
     gsl_rng *rng;
-    start(&a, (const char *const[]){"fed.protocol=synchronous", wire, "data.shots=2", NULL}, world);
+    assert_int_equal(
+        toy_alone_start(&a, (const char *const[]){"fed.protocol=synchronous", wire, "data.shots=2", NULL}, world),
+        FBT_OK);
     const fbt_settings *s = &a.problem.settings;
     const int64_t d = s->cma.dimension, n = s->cma.population;
     fbt_cma *cma = first_server(&a, &fbt_protocol_synchronous);
@@ -381,7 +361,7 @@ static void check_synchronous(const char *wire, const fbt_comm *world)
     }
     fbt_cma_free(cma);
     gsl_rng_free(rng);
-    stop(&a);
+    toy_alone_stop(&a);
 }
 
 static void synchronous(void **state)
@@ -396,7 +376,7 @@ static void synchronous(void **state)
  * samples all have their optimum near one point. */
 static double excess_left(const char *client_seeds, const fbt_comm *world)
 {
-    alone a;
+    toy_alone a;
     enum { N = 50, N_ROUNDS = 60 };
     memset(&a, 0, sizeof a);
     toy_problem_init(&a.problem, (const char *const[]){"fed.protocol=nvflare", "fed.clients=10", "cma.dimension=50",
@@ -415,7 +395,7 @@ static double excess_left(const char *client_seeds, const fbt_comm *world)
         assert_int_equal(fbt_federation_round(a.federation, round, round == N_ROUNDS, &a.row), FBT_OK);
     }
     const double left = (a.row.train_loss - least) / at_start;
-    stop(&a);
+    toy_alone_stop(&a);
     return left;
 }
 

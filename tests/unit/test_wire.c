@@ -16,35 +16,8 @@
 
 enum { MAX_CLIENTS = 10, MAX_DIMENSION = 64 };
 
-/* A federation alone on this process. */
-typedef struct alone {
-    toy_problem problem;
-    fbt_placement placement;
-    fbt_model *model;
-    fbt_federation *federation;
-    fbt_round_row row;
-} alone;
-
-static void start(alone *a, const char *const *assignments, const fbt_comm *world)
-{
-    memset(a, 0, sizeof *a);
-    toy_problem_init(&a->problem, assignments);
-    toy_placement_make(&a->problem, 1, &a->placement);
-    a->model = toy_model_new(a->problem.settings.cma.dimension);
-    assert_int_equal(toy_federation_new(&a->problem, &a->placement, world, a->model, &a->federation), FBT_OK);
-    assert_int_equal(fbt_federation_start(a->federation, &a->row), FBT_OK);
-}
-
-static void stop(alone *a)
-{
-    fbt_federation_free(a->federation);
-    fbt_placement_clear(&a->placement);
-    toy_model_free(a->model);
-    toy_problem_clear(&a->problem);
-}
-
 /* What the protocol's server makes of the row's messages, from the state in the federation's checkpoint. */
-static void aggregate_by_hand(const alone *a, fbt_server *server)
+static void aggregate_by_hand(const toy_alone *a, fbt_server *server)
 {
     const fbt_settings *s = &a->problem.settings;
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
@@ -66,7 +39,7 @@ static void aggregate_by_hand(const alone *a, fbt_server *server)
     fbt_messages_clear(&down);
 }
 
-static void make_server(const alone *a, const fbt_comm *world, fbt_server *server)
+static void make_server(const toy_alone *a, const fbt_comm *world, fbt_server *server)
 {
     const fbt_settings *s = &a->problem.settings;
     const fbt_array *checkpoint;
@@ -88,8 +61,11 @@ static bool is_float(double value)
  * update that uses the doubles, by a download that is not rounded. */
 static void check_rounded(const char *protocol, const char *covariance, const fbt_comm *world)
 {
-    alone a;
-    start(&a, (const char *const[]){protocol, covariance, "fed.wire=float32", "run.client_means=true", NULL}, world);
+    toy_alone a;
+    assert_int_equal(
+        toy_alone_start(
+            &a, (const char *const[]){protocol, covariance, "fed.wire=float32", "run.client_means=true", NULL}, world),
+        FBT_OK);
     const fbt_settings *s = &a.problem.settings;
     const int64_t d = s->cma.dimension, n = s->fed.local_generations;
     int n_unrounded = 0;
@@ -110,7 +86,7 @@ static void check_rounded(const char *protocol, const char *covariance, const fb
         fbt_server_clear(&server);
     }
     assert_true(n_unrounded > 0); /* the server itself goes on in double */
-    stop(&a);
+    toy_alone_stop(&a);
 }
 
 static void server_uses_what_was_sent(void **state)
@@ -137,10 +113,13 @@ static void ledger(void **state)
     static const char *const wires[] = {"fed.wire=float32", "fed.wire=float64"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         for (int w = 0; w < 2; w++) {
-            alone a;
+            toy_alone a;
             int64_t up, down;
             const int64_t value_bytes = w == 0 ? 4 : 8;
-            start(&a, (const char *const[]){cases[i].protocol, cases[i].covariance, wires[w], NULL}, *state);
+            assert_int_equal(
+                toy_alone_start(&a, (const char *const[]){cases[i].protocol, cases[i].covariance, wires[w], NULL},
+                                *state),
+                FBT_OK);
             fbt_protocol_bytes(&a.problem.settings, &up, &down);
             assert_int_equal(up, cases[i].up * value_bytes);
             assert_int_equal(down, cases[i].down * value_bytes);
@@ -149,7 +128,7 @@ static void ledger(void **state)
                 assert_int_equal(a.row.bytes_up, 4 * up);
                 assert_int_equal(a.row.bytes_down, 4 * down);
             }
-            stop(&a);
+            toy_alone_stop(&a);
         }
     }
 }
@@ -160,11 +139,14 @@ static void shapes_that_do_not_survive(void **state)
 {
     static const char *const wires[] = {"fed.wire=float32", "fed.wire=float64"};
     for (int w = 0; w < 2; w++) {
-        alone a;
+        toy_alone a;
         fbt_server server;
         fbt_array_list checkpoint = {0};
         double shape[MAX_DIMENSION * MAX_DIMENSION] = {0};
-        start(&a, (const char *const[]){"fed.protocol=nvflare", "cma.covariance=full", wires[w], NULL}, *state);
+        assert_int_equal(
+            toy_alone_start(&a, (const char *const[]){"fed.protocol=nvflare", "cma.covariance=full", wires[w], NULL},
+                            *state),
+            FBT_OK);
         make_server(&a, *state, &server);
         for (int64_t i = 0; i < a.problem.settings.cma.dimension; i++) {
             shape[i * (i + 1) / 2 + i] = 1;
@@ -178,7 +160,7 @@ static void shapes_that_do_not_survive(void **state)
         assert_true(w == 0 ? a.row.client_condition[0] < 1e3 : a.row.client_condition[0] > 1e9);
         fbt_array_list_clear(&checkpoint);
         fbt_server_clear(&server);
-        stop(&a);
+        toy_alone_stop(&a);
     }
 }
 
