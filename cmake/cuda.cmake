@@ -13,7 +13,7 @@ if(FBT_CUDA STREQUAL "EMULATED")
             "bash jobs/setup.sh --tests installs them; or set CUDA_INCLUDE_DIR, or FBT_CUDA to OFF")
     endif()
 elseif(FBT_CUDA STREQUAL "ON")
-    # What is not listed runs on what is compiled for the newest: the driver translates that when the program starts.
+    # Devices that are not listed run the code for the newest: the driver translates it when the program starts.
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
         set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100-real 100-virtual CACHE STRING "Compute capabilities to compile for")
     endif()

@@ -1,4 +1,4 @@
-# What `cmake --install` puts where: program, library with its headers, descriptions for pkg-config and CMake, manual pages, shell
+# Places of what `cmake --install` copies: program, library with its headers, descriptions for pkg-config and CMake, manual pages, shell
 # completion, licences, and what Python and the job scripts need. Included by the top-level CMakeLists.txt behind the targets.
 include(CMakePackageConfigHelpers)
 

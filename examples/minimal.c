@@ -25,7 +25,7 @@ static void tell(void *user, const fbt_run_event *event)
 
 static const fbt_run_observer observer = {.tell = tell};
 
-/* What is open. The plan is borrowed by the experiment, the assignments by the plan. */
+/* Handles that are open. The plan is borrowed by the experiment, the assignments by the plan. */
 typedef struct study {
     const char *assignments[MAX_ASSIGNMENTS];
     fbt_experiment_plan plan;

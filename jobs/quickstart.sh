@@ -5,6 +5,8 @@
 # Nothing outside the checkout changes but Debian packages.
 set -euo pipefail
 
+[ $# -eq 0 ] || { echo "usage: bash jobs/quickstart.sh, without arguments" >&2; exit 2; }
+
 # shellcheck source=jobs/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$FBT_ROOT"

@@ -5,6 +5,8 @@
 # Usage: bash jobs/results.sh
 set -euo pipefail
 
+[ $# -eq 0 ] || { echo "usage: bash jobs/results.sh, without arguments" >&2; exit 2; }
+
 # shellcheck source=jobs/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$FBT_ROOT"

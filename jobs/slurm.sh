@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the job scripts share: the site's settings, stopping before the clock ends, and requeueing. Sourced after project.sh.
+# Shared parts of the job scripts: the site's settings, stopping before the clock ends, and requeueing. Sourced after project.sh.
 
 if [ -z "${SLURM_JOB_ID:-}" ]; then
     echo "error: this is not a SLURM job; submit the script with sbatch" >&2

@@ -6,25 +6,18 @@
 
 #include <string.h>
 
-/* ---- What this build has: one line for each backend, the greatest priority first. */
+#define DECLARE(driver, ...) extern const fbt_backend_driver driver;
+#define ADDRESS(driver, ...) &driver,
+FBT_BACKEND_LIST(DECLARE)
+static const fbt_backend_driver *const drivers[] = {FBT_BACKEND_LIST(ADDRESS)};
 
-extern const fbt_backend_driver fbt_cpu_driver;
-#ifdef FBT_HAVE_CUDA
-extern const fbt_backend_driver fbt_cuda_driver;
-#else
-static const fbt_backend_driver fbt_cuda_driver = {.name = "cuda",
-                                                   .summary = "NVIDIA devices",
-                                                   .priority = 20,
-                                                   .types = {"fp32", "tf32", "bf16"},
-                                                   .missing = "configure with the preset cuda"};
+/* In builds without it. */
+#ifndef FBT_HAVE_CUDA
+const fbt_backend_driver fbt_cuda_driver = {.name = "cuda",
+                                            .summary = "NVIDIA devices",
+                                            .types = {"fp32", "tf32", "bf16"},
+                                            .missing = "configure with the preset cuda"};
 #endif
-
-static const fbt_backend_driver *const drivers[] = {
-    &fbt_cuda_driver,
-    &fbt_cpu_driver,
-};
-
-/* ---- */
 
 enum { N_DRIVERS = sizeof drivers / sizeof drivers[0], WORDS_BYTES = 128 };
 
@@ -50,12 +43,8 @@ int fbt_backend_has_types(const fbt_backend_driver *driver, const char *name)
 
 static fbt_status refuse_name(const char *name)
 {
-    const char *names[N_DRIVERS + 1] = {NULL};
     char words[WORDS_BYTES];
-    for (int i = 0; i < N_DRIVERS; i++) {
-        names[i] = drivers[N_DRIVERS - 1 - i]->name;
-    }
-    fbt_choice_list(names, words, sizeof words);
+    fbt_choice_list(fbt_backend_names, words, sizeof words);
     return fbt_fail(FBT_ERR_CONFIG, "backend.name is '%s': it must be %s", name, words);
 }
 

@@ -31,22 +31,40 @@
 extern "C" {
 #endif
 
-typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32 } fbt_dtype;
+typedef enum fbt_dtype { FBT_F32, FBT_F16, FBT_BF16, FBT_I32, FBT_I8 } fbt_dtype;
 
-/* What a product multiplies; its sums are fp32. tf32: float operands of which 10 bits of each significand are read. */
-typedef enum fbt_compute { FBT_COMPUTE_FP32, FBT_COMPUTE_TF32, FBT_COMPUTE_BF16 } fbt_compute;
+/* Type of a product's factors; its sums are fp32. tf32: float operands of which 10 bits of each significand count. I8:
+ * integers with exact sums. A row v of x or of W stands for s q, q[i] = v[i] / s rounded to nearest, where s is, of W,
+ * max |v[i]| / 127 and, of x, (max(v, 0) - min(v, 0)) / 254, so that a row of x takes 8 bits as well, and one whose
+ * elements are of one sign loses no bit to the other (Jacob et al. 2018, arXiv 1712.05877, section 2.1; a scale for
+ * each row and output: Dettmers et al. 2022, arXiv 2208.07339, section 2.1). A row of which no element reaches
+ * FBT_I8_LEAST counts as zeros; one with an element that is not finite has none but NaN as results. */
+typedef enum fbt_compute { FBT_COMPUTE_FP32, FBT_COMPUTE_TF32, FBT_COMPUTE_BF16, FBT_COMPUTE_I8 } fbt_compute;
+#define FBT_I8_LEAST 0x1p-100f
+enum {
+    FBT_I8_ROW_STEPS = 254,
+    FBT_I8_WEIGHT_STEPS = 127,
+    FBT_I8_MOST_IN = 65536 /* n_in, so that sums of 254 * 127 fit in 32 bits */
+};
 
-/* The types of a computation: one row of the table in types.c for each word of backend.precision but auto. Rows are
- * compared by their address. */
+/* The types of a computation: one row of the table in types.c for each word of backend.precision but auto; int8 has one
+ * for each type of activations. Rows are compared by their address. */
 typedef struct fbt_types {
     const char *name;    /* the word: "bf16"                                                                         */
     fbt_dtype weights;   /* in which matrices are stored                                                             */
     fbt_compute compute; /* in which products are made                                                               */
     fbt_dtype activations; /* of a product's operand and result, and of all that passes from one operation to another */
+    fbt_dtype residual; /* of a decoder's residual stream: a sum over all layers that must not be rounded at each    */
 } fbt_types;
 
-/* The row called `name`; NULL: there is none. */
+/* The row called `name`, of int8's that with bf16 activations; NULL: there is none. */
 const fbt_types *fbt_types_find(const char *name);
+
+/* int8's row with activations in bf16, else in fp32. */
+const fbt_types *fbt_types_int8(int has_bf16);
+
+/* The row for matrices that are not quantised: of the same activations as int8's; any other row itself. */
+const fbt_types *fbt_types_unquantised(const fbt_types *types);
 
 typedef enum fbt_activation {
     FBT_ACT_NONE,
@@ -54,7 +72,7 @@ typedef enum fbt_activation {
     FBT_ACT_GELU_TANH,
     FBT_ACT_RELU,
     FBT_ACT_TANH,
-    FBT_ACT_SILU /* x / (1 + e^-x); FBT_FEATURE_SILU */
+    FBT_ACT_SILU /* x / (1 + e^-x); in fbt_linear: FBT_FEATURE_SILU */
 } fbt_activation;
 
 typedef struct fbt_buffer fbt_buffer; /* memory of a backend                                                          */
@@ -64,13 +82,13 @@ typedef struct fbt_backend fbt_backend;
 
 typedef struct fbt_backend_options {
     const char *name;      /* "cpu" or "cuda"; borrowed during fbt_backend_open                                     */
-    const char *precision; /* "auto", "fp32", "tf32" or "bf16"; borrowed likewise. auto: bf16 where fast            */
+    const char *precision; /* "auto", "fp32", "tf32", "bf16", "int8"; borrowed likewise. auto: bf16 where fast      */
     int n_threads;         /* threads of this rank; 0: the processors this rank may use, shared among local ranks   */
     int local_rank;        /* this rank's number on its node, and how many ranks the node has:                      */
     int n_local_ranks;     /*   which processors or device are its own                                              */
 } fbt_backend_options;
 
-/* What was chosen, for the log and the run file. Strings live as long as the backend. */
+/* The backend's choices, for the log and the run file. Strings live as long as the backend. */
 typedef struct fbt_backend_info {
     const char *name;      /* "cpu"                                        */
     const char *device;    /* processor or device name                     */
@@ -87,7 +105,7 @@ typedef struct fbt_backend_info {
     unsigned features;     /* bits of fbt_feature                                                           */
 } fbt_backend_info;
 
-/* What a matrix is made from. */
+/* Source of a matrix. */
 typedef struct fbt_matrix_spec {
     const void *weight; /* [n_out, n_in] on the host in `dtype`     */
     fbt_dtype dtype;    /* F32, F16 or BF16                         */
@@ -102,7 +120,7 @@ typedef struct fbt_backend_memory {
     int64_t free, total;
 } fbt_backend_memory;
 
-/* What one rank passes to another so that both use one copy of the constants. Plain bytes, to be sent as they are. */
+/* Handle that one rank passes to another so that both use one copy of the constants. Plain bytes, sent as they are. */
 typedef struct fbt_share {
     int64_t n_bytes; /* of `bytes` in use */
     unsigned char bytes[8184];
@@ -147,7 +165,8 @@ typedef struct fbt_origin {
     int32_t client; /* -1: the sequence is not perturbed                              */
     int32_t sample; /* number among the client's samples                              */
     int32_t round;
-    int32_t n_placeholders; /* rows in front of the first token: token t is row n_placeholders + t */
+    int32_t n_placeholders; /* rows in front of the first token: token t is row n_placeholders + t. Below 0: the
+                             * sequence's first row is token -n_placeholders (those before are in a shared prefix) */
 } fbt_origin;
 
 /* Embedding of encoders: LN(word[token] + position[...] + type[0]) with the prompt put in as the mode says. */
@@ -161,8 +180,20 @@ typedef struct fbt_embedding {
     fbt_prompt_mode mode;
     int64_t n_prompt_tokens;   /* P; 0 in mode none                                                              */
     const fbt_buffer *prompts; /* float [n_prompts, P, n_dim]; NULL in mode none                                 */
-    /* FBT_FEATURE_PLAIN_EMBEDDING: position NULL: none is added; norm.gamma NULL: rows are left as they are. */
 } fbt_embedding;
+
+/* Embedding of decoders, row by row: x[i] = word[tokens[i]] + prompts[prompt_rows[i]] + position[positions[i]], each as
+ * far as it is there, added in this order. What a prompt mode means for a row is decided by who fills in the lists. */
+typedef struct fbt_row_embedding {
+    const fbt_table *word;         /* [vocabulary, n_dim]                                                */
+    const fbt_table *position;     /* [n_positions, n_dim]; NULL: none is added                          */
+    int64_t position_offset;       /* added to positions[i]: rows that a table has in front (OPT: 2)     */
+    const fbt_buffer *prompts;     /* float [n_prompts * P, n_dim]; NULL: no row has a prompt            */
+    const fbt_buffer *tokens;      /* int32 [n_rows]; -1: the prompt's row stands in its place           */
+    const fbt_buffer *positions;   /* int32 [n_rows]                                                     */
+    const fbt_buffer *prompt_rows; /* int32 [n_rows]: row of prompts; -1: none. NULL where prompts is    */
+    int64_t n_dim;
+} fbt_row_embedding;
 
 /* Where attention finds its operands: head h of row r starts at element r * stride + column + h * head_dim. */
 typedef struct fbt_heads {
@@ -171,21 +202,28 @@ typedef struct fbt_heads {
     int64_t column;
 } fbt_heads;
 
-/* Keys and values that sequences share, computed once: sequence s sees rows index[s] * n_rows and on, n_rows of them,
- * before its own. */
+/* Keys and values that sequences share, computed once: a sequence sees those of one prefix, which is a sequence of a
+ * batch of its own, before its own. Prefixes may see prefixes in turn: a prompt before a text before the words of a
+ * label. */
+enum { FBT_MAX_PREFIXES = 2 };
 typedef struct fbt_prefix {
     fbt_heads k, v;
-    const fbt_buffer *index; /* int32 [n_sequences]; -1: it sees none */
-    int64_t n_rows;
+    const fbt_packed *packed;  /* the prefixes: sequence i has rows packed->offsets[i] .. [i + 1] - 1 of k and v */
+    const fbt_buffer *index;   /* int32 [sequences of whoever sees them]: which; -1: none                        */
+    const int32_t *host_index; /* the same on the host, borrowed during the call                                 */
+    const struct fbt_prefix *before; /* what the prefixes see themselves: its index has one entry for each of them */
 } fbt_prefix;
 
 /* Softmax attention within each sequence (Vaswani et al. 2017): y = softmax(scale q k^T) v.
- * Keys and values: rows of sequence s by packed->offsets. Queries: all rows of the sequence (one_query = 0), or one
- * query per sequence, row s of q (one_query = 1: the last layer where one row is read). */
+ * Keys and values: rows of sequence s by packed->offsets, which may begin behind row 0 here: rows in front of
+ * offsets[0] are others', and n_rows counts those from there on. Queries: all rows of the sequence, by the same offsets
+ * (one_query = 0), or one query per sequence, row s of q (one_query = 1: the last layer where one row is read). A
+ * query's bits depend on itself and on the keys that it sees, in their order, alone: not on rows behind it, on which
+ * of its keys are a prefix's, or, with is_causal, on one_query. */
 typedef struct fbt_attention {
     fbt_heads q, k, v;
     const fbt_packed *packed;
-    int one_query; /* 0: q and y are [n_rows, ...]; 1: q and y are [n_sequences, ...] */
+    int one_query; /* 0: q and y are [offsets[n_sequences], ...]; 1: q and y are [n_sequences, ...] */
     int64_t n_heads;
     int64_t head_dim;
     float scale; /* usually 1 / sqrt(head_dim) */
@@ -193,33 +231,49 @@ typedef struct fbt_attention {
     /* Each with a feature of its own; all 0: bidirectional, as many K/V heads as heads, keys of the queries' rows. */
     int64_t n_kv_heads; /* KV_HEADS: heads of k and v; each serves n_heads / n_kv_heads neighbouring heads of q (Ainslie
                          * et al. 2023, arXiv 2305.13245); 0: n_heads */
-    int is_causal;      /* CAUSAL: of n queries and m keys of a sequence, query i sees keys 0 .. m - n + i */
+    int is_causal;      /* CAUSAL: of n queries and m >= n keys of a sequence, query i sees keys 0 .. m - n + i; later
+                         * ones do not change its bits as long as they are finite */
     const fbt_packed *keys; /* KEY_ROWS: k and v have rows by these offsets, of as many sequences; NULL: by packed's */
-    const fbt_prefix *prefix; /* PREFIX: seen by all queries, before the sequence's own keys; NULL: none */
+    const fbt_prefix *prefix; /* PREFIX: seen by all queries, before the sequence's own keys; NULL: none. Goes with
+                               * is_causal: rows of a prefix do not see who shares it */
 } fbt_attention;
 
 /* Rotary positions (Su et al. 2021, arXiv 2104.09864), pairs as Hugging Face lays them out: of each head, x[i] and
- * x[i + n/2], n = n_rotated, i < n/2, become x[i] cos - x[i + n/2] sin and x[i + n/2] cos + x[i] sin, cos and sin of
- * the angle of position t (the row's number in its sequence) and i. */
+ * x[i + n/2], n = n_rotated, i < n/2, become x[i] cos - x[i + n/2] sin and x[i + n/2] cos + x[i] sin, cos and sin at
+ * [positions[row], i] of their tables. */
 typedef struct fbt_rotary {
     const fbt_table *cosine, *sine; /* float [n_positions, n_rotated / 2] */
+    const fbt_buffer *positions;    /* int32 [n_rows] */
     int64_t n_rotated;              /* even, at most head_dim; the rest of a head is left as it is */
-    int64_t position_offset;        /* added to t: rows of a shared prefix */
 } fbt_rotary;
+
+/* Output matrix of a language model, whole. */
+typedef struct fbt_vocabulary {
+    const fbt_table *words; /* [vocabulary, n_dim] */
+    const fbt_buffer *bias; /* float [vocabulary]; NULL: none */
+} fbt_vocabulary;
+
+/* Tokens of which a probability is wanted, each in the distribution of a row. */
+typedef struct fbt_token_targets {
+    const fbt_buffer *rows, *tokens; /* int32 [n] */
+    int64_t n;
+} fbt_token_targets;
 
 enum { FBT_GRAPH_KEY_BYTES = 256, FBT_MAX_EVENTS = 1024 };
 
-/* What not every backend computes: asked for without it, an operation returns FBT_ERR_UNSUPPORTED and names the field.
- */
+/* Abilities that not every backend has: without the one asked for, FBT_ERR_UNSUPPORTED that names the field. */
 typedef enum fbt_feature {
     FBT_FEATURE_RMS_NORM = 1,
     FBT_FEATURE_KV_HEADS = 2,
     FBT_FEATURE_KEY_ROWS = 4,
     FBT_FEATURE_CAUSAL = 8,
     FBT_FEATURE_PREFIX = 16,
-    FBT_FEATURE_PLAIN_EMBEDDING = 32,
-    FBT_FEATURE_SILU = 64,
+    FBT_FEATURE_SILU = 32,
+    FBT_FEATURE_LOG_PROBS = 64,
 } fbt_feature;
+
+/* "causal attention (is_causal)": for sentences. */
+const char *fbt_feature_name(fbt_feature feature);
 
 typedef struct fbt_backend_ops fbt_backend_ops; /* of a backend: kernels/backend_ops.h */
 
@@ -233,7 +287,7 @@ const fbt_types *fbt_backend_types(const fbt_backend *b);
  * that is less. */
 fbt_status fbt_backend_get_memory(fbt_backend *b, fbt_backend_memory *memory);
 
-/* What follows is queued on stream 0 <= stream < n_streams; stream 0 at first. Buffers may be used on any stream: a
+/* Queues later operations on stream 0 <= stream < n_streams; stream 0 at first. Buffers may be used on any stream: a
  * buffer that two streams use at once must not be written by either. */
 fbt_status fbt_stream_select(fbt_backend *b, int stream);
 
@@ -284,8 +338,9 @@ fbt_status fbt_table_new(fbt_backend *b, const void *rows, fbt_dtype dtype, int6
                          fbt_table **table);
 void fbt_table_free(fbt_backend *b, fbt_table *table);
 
-/* Perturbs, in place, the sequences whose origin has a client. tokens: int32 [n_rows], packed->tokens; origins:
- * fbt_origin [n_sequences]; frozen: uint8 [n_rows] or NULL: none is. */
+/* Perturbs, in place, the sequences whose origin has a client. packed's offsets may begin behind row 0, as for
+ * fbt_attend. tokens: int32 [offsets[n_sequences]], packed->tokens; origins:
+ * fbt_origin [n_sequences]; frozen: uint8 as tokens, or NULL: none is. */
 fbt_status fbt_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                        const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 
@@ -302,36 +357,60 @@ fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const 
 fbt_status fbt_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                            const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
 
-/* y = LN(x).  x, y: [n_rows, n_dim], activation type; y may be x. */
-fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                         int64_t n_dim);
+/* y = LN(x).  x, y: [n_rows, n_dim]; y: activation type; x_dtype: activation type, where y may be x, or F32. */
+fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype, const fbt_norm *norm,
+                         int64_t n_rows, int64_t n_dim);
 
 /* y: [n_rows or n_sequences, n_heads * head_dim], activation type, does not overlap q, k, v. */
 fbt_status fbt_attend(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
 
-/* y = x W^T + bias + residual: fbt_linear_norm without norm, for norms that come before. */
+/* y = x W^T + bias + residual: fbt_linear_norm without norm, for norms that come before.  x: [n_rows, n_in], activation
+ * type; y, residual: [n_rows, n_out], residual type; residual may be y itself; x and y do not overlap. */
 fbt_status fbt_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                const fbt_buffer *residual, int64_t n_rows);
 
-/* Turns n_heads heads of head_dim of every row of x in place; x is heads->buffer. */
+/* x: [n_rows, n_dim], residual type. Errors: FBT_ERR_ARG when a position, token or prompt is outside its table. */
+fbt_status fbt_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
+
+/* Turns n_heads heads of head_dim of every row of x in place; x is heads->buffer. Errors: FBT_ERR_ARG when a position
+ * is outside the tables. */
 fbt_status fbt_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
-                      const fbt_rotary *rotary, const fbt_packed *packed);
+                      const fbt_rotary *rotary, int64_t n_rows);
+
+/* Normalises each of n_heads heads of every row of x in place (query and key norms: Dehghani et al. 2023, arXiv
+ * 2302.05442); x is heads->buffer; norm: of head_dim, of kind rms. */
+fbt_status fbt_norm_heads(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                          const fbt_norm *norm, int64_t n_rows);
 
 /* Gated activation (Shazeer 2020, arXiv 2002.05202): y = activation(g) * u.  x: [n_rows, 2 n_dim], g and then u in each
  * row; y: [n_rows, n_dim]; both activation type; they do not overlap. */
 fbt_status fbt_gate(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
                     int64_t n_dim);
 
-/* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], activation type; rows: int32 [n]. */
-fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                           int64_t n_dim);
+/* fbt_linear and fbt_gate: y = activation(g) * u, where a row of x W^T + bias is g and then u.  x: [n_rows, n_in]; y:
+ * [n_rows, n_out / 2]; wide: [n_rows, n_out], which g and u are written to where the backend does not make them and y
+ * in one; all activation type; they do not overlap. */
+fbt_status fbt_linear_gate(fbt_backend *b, fbt_buffer *y, fbt_buffer *wide, const fbt_buffer *x, const fbt_matrix *w,
+                           fbt_activation activation, int64_t n_rows);
+
+/* y[j] = log softmax(x[rows[j]] W^T + bias)[tokens[j]], W the vocabulary's words: tokens' log-probabilities among all.
+ * The logits are fp32 sums that are rounded to nothing narrower, and at no time are those of all rows there.  x:
+ * [n_rows, n_dim], activation type; y: float [targets->n]. FBT_FEATURE_LOG_PROBS. */
+fbt_status fbt_token_log_probs(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_vocabulary *vocabulary,
+                               const fbt_token_targets *targets, int64_t n_rows);
+
+/* y[i] = x[rows[i]].  x: [*, n_dim], y: [n, n_dim], of dtype: activation type or F32; rows: int32 [n]. */
+fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype, const fbt_buffer *rows,
+                           int64_t n, int64_t n_dim);
 
 /* y[s] = m / |m|_2 with m the mean of sequence s's rows.  x: [n_rows, n_dim], activation type; y: float
  * [n_sequences, n_dim]. */
 fbt_status fbt_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim);
 
 /* logits[i, c] = scale * (x[i] . labels[c] + bias[c]).  x: [n, n_dim] of type `dtype` (FBT_F32 or FBT_BF16);
- * labels: float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. */
+ * labels: float [n_labels, n_dim]; bias: float [n_labels] or NULL; logits: float [n, n_labels]. Where a label's row is
+ * 0 but for up to 8 neighbouring columns, the bits do not depend on where those begin: scores of labels of several
+ * tokens. */
 fbt_status fbt_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
                             const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n, int64_t n_labels,
                             int64_t n_dim);
@@ -356,7 +435,6 @@ enum { FBT_MAX_TYPES = 8 };
 typedef struct fbt_backend_driver {
     const char *name;                 /* word of backend.name                                                       */
     const char *summary;              /* what it computes on and with                                               */
-    int priority;                     /* lists begin with the greatest; nothing is chosen by it                     */
     const char *types[FBT_MAX_TYPES]; /* words of backend.precision that it knows beside auto, as far as not NULL   */
     const char *missing; /* NULL, or what to do to have it: this build does not, and what follows is NULL */
 
@@ -367,7 +445,7 @@ typedef struct fbt_backend_driver {
     fbt_status (*open)(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b);
 } fbt_backend_driver;
 
-/* The backends that this program knows, i from 0, the greatest priority first; NULL behind the last. */
+/* The backends that this program knows (FBT_BACKEND_LIST of base/choices.h), i from 0; NULL behind the last. */
 const fbt_backend_driver *fbt_backend_driver_at(int i);
 
 /* The driver of backend.name; NULL: there is none. */

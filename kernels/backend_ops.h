@@ -28,26 +28,35 @@ struct fbt_backend_ops {
                          fbt_activation activation, int64_t n_rows);
     fbt_status (*linear_norm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                               const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
-    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                            int64_t n_dim);
+    fbt_status (*layernorm)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype, const fbt_norm *norm,
+                            int64_t n_rows, int64_t n_dim);
     fbt_status (*attention)(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
-    fbt_status (*gather_rows)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                              int64_t n_dim);
+    fbt_status (*gather_rows)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
+                              const fbt_buffer *rows, int64_t n, int64_t n_dim);
     fbt_status (*mean_pool)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                             int64_t n_dim);
     fbt_status (*label_logits)(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
                                const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
                                int64_t n_labels, int64_t n_dim);
+    fbt_status (*token_log_probs)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_vocabulary *vocabulary,
+                                  const fbt_token_targets *targets, int64_t n_rows);
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
     /* Of decoders. NULL: FBT_ERR_UNSUPPORTED. */
     fbt_status (*linear_residual)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                   const fbt_buffer *residual, int64_t n_rows);
+    fbt_status (*embed_rows)(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
     fbt_status (*rotate)(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
-                         const fbt_rotary *rotary, const fbt_packed *packed);
+                         const fbt_rotary *rotary, int64_t n_rows);
+    fbt_status (*norm_heads)(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                             const fbt_norm *norm, int64_t n_rows);
     fbt_status (*gate)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
                        int64_t n_dim);
+
+    /* For matrices with makes_gate. NULL: there are none. */
+    fbt_status (*linear_gate)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                              fbt_activation activation, int64_t n_rows);
 
     /* NULL: FBT_ERR_UNSUPPORTED: nobody can tell; constants cannot be shared (info.can_share is 0 then); `fedbpt bench`
      * has nothing to compare with. */
@@ -77,14 +86,14 @@ struct fbt_backend_ops {
 
 typedef enum fbt_graph_state { FBT_NO_GRAPH, FBT_UNRECORDED_GRAPH, FBT_BACKEND_GRAPH } fbt_graph_state;
 
-/* What is remembered of the operations that are being profiled; all 0: nothing is. */
+/* Record of the operations that are being profiled; all 0: none. */
 typedef struct fbt_profiler {
     fbt_profile *profile;
     int64_t n;                                /* events since the last wait */
     fbt_operation operations[FBT_MAX_EVENTS]; /* event i ends this; FBT_N_OPERATIONS: nothing of interest */
     int is_running;                           /* an operation that is queued now begins at the last event */
     const fbt_matrix *product;                /* being queued: */
-    int64_t n_rows, n_added;
+    int64_t n_rows, n_bytes;
     int is_product_ended; /* the backend has told that another kernel follows it */
 } fbt_profiler;
 
@@ -93,7 +102,7 @@ struct fbt_backend {
     const fbt_backend_ops *ops;
     fbt_backend_info info; /* filled in when it is opened */
 
-    /* What follows is the interface's; all 0 at first. */
+    /* The members below are the interface's; all 0 at first. */
     const fbt_backend_driver *driver;
     fbt_graph_state graph;
     fbt_profiler profiler;
@@ -121,6 +130,7 @@ struct fbt_table {
 struct fbt_matrix {
     int64_t n_out, n_in;
     const fbt_types *types;
+    int makes_gate;          /* linear_gate takes it; 0: linear and gate, one after the other */
     fbt_operation operation; /* what its products are profiled as */
 };
 

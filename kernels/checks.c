@@ -29,7 +29,7 @@ static fbt_status check_optional(const fbt_buffer *buffer, int64_t n_items, int6
     return buffer == NULL ? FBT_OK : fbt_check_buffer(buffer, n_items, item_bytes, what);
 }
 
-fbt_status fbt_check_packed(const fbt_packed *packed)
+fbt_status fbt_check_rows_of(const fbt_packed *packed)
 {
     const int32_t *offsets = packed->host_offsets;
     if (packed->n_sequences < 1 || packed->n_rows < 1 || offsets == NULL) {
@@ -37,30 +37,46 @@ fbt_status fbt_check_packed(const fbt_packed *packed)
                         packed->n_sequences, packed->n_rows, offsets == NULL ? " without offsets" : "");
     }
     for (int64_t s = 0; s < packed->n_sequences; s++) {
-        if (offsets[0] != 0 || offsets[s + 1] <= offsets[s] || offsets[s + 1] - offsets[s] > packed->max_length) {
+        if (offsets[0] < 0 || offsets[s + 1] <= offsets[s] || offsets[s + 1] - offsets[s] > packed->max_length) {
             return fbt_fail(FBT_ERR_ARG, "sequence %" PRId64 " of a batch has rows %d to %d, of at most %" PRId64, s,
                             offsets[s], offsets[s + 1], packed->max_length);
         }
     }
-    if (offsets[packed->n_sequences] != packed->n_rows) {
+    if (offsets[packed->n_sequences] - offsets[0] != packed->n_rows) {
         return fbt_fail(FBT_ERR_ARG, "a batch's sequences end at row %d, not at %" PRId64, offsets[packed->n_sequences],
-                        packed->n_rows);
+                        offsets[0] + packed->n_rows);
     }
     return fbt_check_buffer(packed->offsets, packed->n_sequences + 1, sizeof(int32_t), "a batch's offsets");
 }
 
-static int64_t activation_bytes(const fbt_backend *b)
+int64_t fbt_packed_end(const fbt_packed *packed)
 {
-    return (int64_t)fbt_dtype_bytes(b->info.types->activations);
+    return packed->host_offsets[packed->n_sequences];
 }
 
-static int64_t row_bytes(const fbt_backend *b, int64_t n_dim)
+fbt_status fbt_check_packed(const fbt_packed *packed)
 {
-    return n_dim * activation_bytes(b);
+    const fbt_status status = fbt_check_rows_of(packed);
+    return status == FBT_OK && packed->host_offsets[0] != 0
+               ? fbt_fail(FBT_ERR_ARG, "sequence 0 of a batch begins at row %d", packed->host_offsets[0])
+               : status;
 }
 
-/* A row's length; n_dim < 2^40, so that bytes of rows can be counted. */
-static fbt_status check_dim(const fbt_backend *b, int64_t n_dim, const char *what)
+/* Operands that are either of the activation type or F32. */
+static fbt_status check_dtype(const fbt_backend *b, fbt_dtype dtype, const char *what)
+{
+    if (dtype != b->info.types->activations && dtype != FBT_F32) {
+        return fbt_fail(FBT_ERR_ARG, "%s: rows of type %d", what, (int)dtype);
+    }
+    return FBT_OK;
+}
+
+int64_t fbt_check_row_bytes(const fbt_backend *b, int64_t n_dim)
+{
+    return n_dim * (int64_t)fbt_dtype_bytes(b->info.types->activations);
+}
+
+fbt_status fbt_check_dim(const fbt_backend *b, int64_t n_dim, const char *what)
 {
     if (n_dim < 1 || n_dim > (int64_t)1 << 40) {
         return fbt_fail(FBT_ERR_ARG, "%s: rows of %" PRId64, what, n_dim);
@@ -72,12 +88,11 @@ static fbt_status check_dim(const fbt_backend *b, int64_t n_dim, const char *wha
     return FBT_OK;
 }
 
-/* Rows that are normalised, and what they are normalised by. */
-static fbt_status check_norm(const fbt_backend *b, const fbt_norm *norm, int64_t n_dim, const char *what)
+fbt_status fbt_check_norm(const fbt_backend *b, const fbt_norm *norm, int64_t n_dim, const char *what)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_check_norm_features(b, norm, what));
-    FBT_TRY(check_dim(b, n_dim, what));
+    FBT_TRY(fbt_check_dim(b, n_dim, what));
     if (n_dim > b->info.max_dim) {
         FBT_FAIL(FBT_ERR_UNSUPPORTED, "%s: backend %s normalises rows of at most %" PRId64 ", not of %" PRId64, what,
                  b->info.name, b->info.max_dim, n_dim);
@@ -129,20 +144,20 @@ fbt_status fbt_check_perturb(const fbt_buffer *tokens, const fbt_perturbation *p
                              const fbt_buffer *frozen, const fbt_packed *packed)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_check_packed(packed));
+    FBT_TRY(fbt_check_rows_of(packed));
     if (!(p->rate >= 0 && p->rate <= 1) || p->vocab_size < 1 || p->vocab_size > INT32_MAX) {
         FBT_FAIL(FBT_ERR_ARG, "perturb: a rate of %g in a vocabulary of %" PRId64, p->rate, p->vocab_size);
     }
-    FBT_TRY(fbt_check_buffer(tokens, packed->n_rows, sizeof(int32_t), "perturb, tokens"));
+    FBT_TRY(fbt_check_buffer(tokens, fbt_packed_end(packed), sizeof(int32_t), "perturb, tokens"));
     FBT_TRY(fbt_check_buffer(origins, packed->n_sequences, sizeof(fbt_origin), "perturb, origins"));
-    FBT_TRY(check_optional(frozen, packed->n_rows, 1, "perturb, frozen"));
+    FBT_TRY(check_optional(frozen, fbt_packed_end(packed), 1, "perturb, frozen"));
 done:
     return status;
 }
 
 static fbt_status check_tables(const fbt_embedding *e)
 {
-    if (e->word == NULL || e->word->n_dim != e->n_dim || (e->position != NULL && e->position->n_dim != e->n_dim) ||
+    if (e->word == NULL || e->word->n_dim != e->n_dim || e->position == NULL || e->position->n_dim != e->n_dim ||
         e->position_offset < 0 || (e->type != NULL && e->type->n_dim != e->n_dim)) {
         return fbt_fail(FBT_ERR_ARG, "embed: the tables are not all there with rows of %" PRId64, e->n_dim);
     }
@@ -166,7 +181,7 @@ static fbt_status check_lengths(const fbt_embedding *e, const fbt_packed *packed
             return fbt_fail(FBT_ERR_ARG, "sequence %" PRId64 " has %d rows, too few for a prompt of %" PRId64 " tokens",
                             s, length, n_prompt);
         }
-        if (e->position != NULL && n_positions > e->position->n_rows) {
+        if (n_positions > e->position->n_rows) {
             return fbt_fail(FBT_ERR_ARG,
                             "sequence %" PRId64 " of %d rows needs %" PRId64 " positions; the model has %" PRId64, s,
                             length, n_positions, e->position->n_rows);
@@ -179,7 +194,7 @@ fbt_status fbt_check_embed(const fbt_backend *b, const fbt_buffer *x, const fbt_
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_check_embedding_features(b, e));
-    FBT_TRY(e->norm.gamma != NULL ? check_norm(b, &e->norm, e->n_dim, "embed, norm") : check_dim(b, e->n_dim, "embed"));
+    FBT_TRY(fbt_check_norm(b, &e->norm, e->n_dim, "embed, norm"));
     FBT_TRY(check_tables(e));
     FBT_TRY(fbt_check_packed(packed));
     FBT_TRY(check_lengths(e, packed));
@@ -188,21 +203,48 @@ fbt_status fbt_check_embed(const fbt_backend *b, const fbt_buffer *x, const fbt_
         FBT_TRY(fbt_check_buffer(packed->prompt_index, packed->n_sequences, sizeof(int32_t), "embed, prompt_index"));
         FBT_TRY(fbt_check_buffer(e->prompts, e->n_prompt_tokens, e->n_dim * WORD_BYTES, "embed, prompts"));
     }
-    FBT_TRY(fbt_check_buffer(x, packed->n_rows, row_bytes(b, e->n_dim), "embed, x"));
+    FBT_TRY(fbt_check_buffer(x, packed->n_rows, fbt_check_row_bytes(b, e->n_dim), "embed, x"));
 done:
     return status;
 }
 
-/* A product's operand and result; what: "linear". */
-static fbt_status check_product(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w, int64_t n_rows)
+/* Prompts come with their rows' numbers; tables and positions are there or not. */
+static fbt_status check_row_tables(const fbt_row_embedding *e)
+{
+    if (e->word == NULL || e->word->n_dim != e->n_dim || (e->position != NULL && e->position->n_dim != e->n_dim)) {
+        return fbt_fail(FBT_ERR_ARG, "embed_rows: the tables are not all there with rows of %" PRId64, e->n_dim);
+    }
+    if (e->position_offset < 0) {
+        return fbt_fail(FBT_ERR_ARG, "embed_rows: position_offset is %" PRId64, e->position_offset);
+    }
+    return (e->prompts == NULL) == (e->prompt_rows == NULL)
+               ? FBT_OK
+               : fbt_fail(FBT_ERR_ARG, "embed_rows: there are prompts without prompt_rows, or the other way round");
+}
+
+fbt_status fbt_check_embed_rows(const fbt_backend *b, const fbt_buffer *x, const fbt_row_embedding *e, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    const int64_t item = w == NULL ? 0 : (int64_t)fbt_dtype_bytes(w->types->activations);
-    if (w == NULL) {
-        FBT_FAIL(FBT_ERR_ARG, "linear: there is no matrix");
+    FBT_TRY(fbt_check_dim(b, e->n_dim, "embed_rows"));
+    FBT_TRY(check_row_tables(e));
+    FBT_TRY(fbt_check_buffer(e->tokens, n_rows, sizeof(int32_t), "embed_rows, tokens"));
+    if (e->position != NULL) {
+        FBT_TRY(fbt_check_buffer(e->positions, n_rows, sizeof(int32_t), "embed_rows, positions"));
     }
-    FBT_TRY(fbt_check_buffer(x, n_rows, w->n_in * item, "linear, x"));
-    FBT_TRY(fbt_check_buffer(y, n_rows, w->n_out * item, "linear, y"));
+    FBT_TRY(check_optional(e->prompts, 1, e->n_dim * WORD_BYTES, "embed_rows, prompts"));
+    FBT_TRY(check_optional(e->prompt_rows, n_rows, sizeof(int32_t), "embed_rows, prompt_rows"));
+    FBT_TRY(fbt_check_buffer(x, n_rows, e->n_dim * (int64_t)fbt_dtype_bytes(b->info.types->residual), "embed_rows, x"));
+done:
+    return status;
+}
+
+/* A product's operand and result, of y_dtype. */
+static fbt_status check_product(const fbt_buffer *y, fbt_dtype y_dtype, const fbt_buffer *x, const fbt_matrix *w,
+                                int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_check_buffer(x, n_rows, w->n_in * (int64_t)fbt_dtype_bytes(w->types->activations), "linear, x"));
+    FBT_TRY(fbt_check_buffer(y, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(y_dtype), "linear, y"));
     if (x == y) {
         FBT_FAIL(FBT_ERR_ARG, "linear: x and y are one buffer");
     }
@@ -210,109 +252,112 @@ done:
     return status;
 }
 
+static fbt_status check_matrix(const fbt_matrix *w)
+{
+    return w == NULL ? fbt_fail(FBT_ERR_ARG, "linear: there is no matrix") : FBT_OK;
+}
+
 fbt_status fbt_check_linear(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                             fbt_activation activation, int64_t n_rows)
 {
-    const fbt_status status = fbt_check_activation_features(b, activation);
-    return status != FBT_OK ? status : check_product(y, x, w, n_rows);
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_check_activation_features(b, activation));
+    FBT_TRY(check_matrix(w));
+    FBT_TRY(check_product(y, w->types->activations, x, w, n_rows));
+done:
+    return status;
+}
+
+/* Both y and residual are of `dtype`. */
+static fbt_status check_added(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                              const fbt_buffer *residual, fbt_dtype dtype, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_matrix(w));
+    FBT_TRY(check_product(y, dtype, x, w, n_rows));
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "a product in %s cannot be added to a residual in %s", w->types->name,
+                 b->info.types->name);
+    }
+    FBT_TRY(fbt_check_buffer(residual, n_rows, w->n_out * (int64_t)fbt_dtype_bytes(dtype), "linear, residual"));
+done:
+    return status;
 }
 
 fbt_status fbt_check_linear_residual(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x,
                                      const fbt_matrix *w, const fbt_buffer *residual, int64_t n_rows)
 {
-    fbt_status status = FBT_OK;
-    FBT_TRY(check_product(y, x, w, n_rows));
-    if (w->types != b->info.types) {
-        FBT_FAIL(FBT_ERR_ARG, "a product in %s cannot be added to a residual in %s", w->types->name,
-                 b->info.types->name);
-    }
-    FBT_TRY(fbt_check_buffer(residual, n_rows, row_bytes(b, w->n_out), "linear, residual"));
-done:
-    return status;
+    return check_added(b, y, x, w, residual, b->info.types->residual, n_rows);
 }
 
 fbt_status fbt_check_linear_norm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                  const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_check_linear_residual(b, y, x, w, residual, n_rows));
-    FBT_TRY(check_norm(b, norm, w->n_out, "linear_norm, norm"));
+    FBT_TRY(check_added(b, y, x, w, residual, b->info.types->activations, n_rows));
+    FBT_TRY(fbt_check_norm(b, norm, w->n_out, "linear_norm, norm"));
 done:
     return status;
 }
 
-fbt_status fbt_check_layernorm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm,
-                               int64_t n_rows, int64_t n_dim)
+fbt_status fbt_check_layernorm(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype,
+                               const fbt_norm *norm, int64_t n_rows, int64_t n_dim)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(check_norm(b, norm, n_dim, "layernorm, norm"));
-    FBT_TRY(fbt_check_buffer(x, n_rows, row_bytes(b, n_dim), "layernorm, x"));
-    FBT_TRY(fbt_check_buffer(y, n_rows, row_bytes(b, n_dim), "layernorm, y"));
-done:
-    return status;
-}
-
-static fbt_status check_heads(const fbt_backend *b, const fbt_heads *heads, int64_t n_rows, int64_t width,
-                              const char *what)
-{
-    const int64_t multiple = b->info.size_multiple;
-    if (heads->column < 0 || heads->column > (int64_t)1 << 40 || heads->stride < heads->column + width ||
-        heads->stride > (int64_t)1 << 40) {
-        return fbt_fail(FBT_ERR_ARG, "%s takes %" PRId64 " elements from column %" PRId64 " of rows of %" PRId64, what,
-                        width, heads->column, heads->stride);
-    }
-    if (heads->stride % multiple != 0 || heads->column % multiple != 0) {
-        return fbt_fail(FBT_ERR_UNSUPPORTED,
-                        "%s: backend %s takes columns and rows of a multiple of %" PRId64 ", not column %" PRId64
-                        " of rows of %" PRId64,
-                        what, b->info.name, multiple, heads->column, heads->stride);
-    }
-    return fbt_check_buffer(heads->buffer, n_rows, row_bytes(b, heads->stride), what);
-}
-
-static fbt_status check_head_sizes(const fbt_backend *b, const fbt_attention *a)
-{
-    if (a->n_heads < 1 || a->head_dim < 1 || a->n_heads > 1 << 20 || a->head_dim > 1 << 20 || !(a->scale > 0)) {
-        return fbt_fail(FBT_ERR_ARG, "attention: %" PRId64 " heads of %" PRId64 " with scale %g", a->n_heads,
-                        a->head_dim, (double)a->scale);
-    }
-    if (a->head_dim % b->info.size_multiple != 0 || a->head_dim > b->info.max_head_dim) {
-        return fbt_fail(FBT_ERR_UNSUPPORTED,
-                        "attention: backend %s takes heads of a multiple of %" PRId64 " up to %" PRId64
-                        ", not of %" PRId64,
-                        b->info.name, b->info.size_multiple, b->info.max_head_dim, a->head_dim);
-    }
-    return FBT_OK;
-}
-
-fbt_status fbt_check_attend(const fbt_backend *b, const fbt_buffer *y, const fbt_attention *a)
-{
-    fbt_status status = FBT_OK;
-    const int64_t width = a->n_heads * a->head_dim, kv_width = fbt_attention_kv_heads(a) * a->head_dim;
-    const fbt_packed *keys = fbt_attention_keys(a);
-    const int64_t n_queries = a->one_query ? a->packed->n_sequences : a->packed->n_rows;
-    FBT_TRY(check_head_sizes(b, a));
-    FBT_TRY(fbt_check_attention_features(b, a));
-    FBT_TRY(fbt_check_packed(a->packed));
-    FBT_TRY(fbt_check_packed(keys));
-    FBT_TRY(check_heads(b, &a->q, n_queries, width, "attention, q"));
-    FBT_TRY(check_heads(b, &a->k, keys->n_rows, kv_width, "attention, k"));
-    FBT_TRY(check_heads(b, &a->v, keys->n_rows, kv_width, "attention, v"));
-    FBT_TRY(fbt_check_buffer(y, n_queries, row_bytes(b, width), "attention, y"));
-    if (y == a->q.buffer || y == a->k.buffer || y == a->v.buffer) {
-        FBT_FAIL(FBT_ERR_ARG, "attention: y is the buffer of an operand");
+    FBT_TRY(check_dtype(b, x_dtype, "layernorm, x"));
+    FBT_TRY(fbt_check_norm(b, norm, n_dim, "layernorm, norm"));
+    FBT_TRY(fbt_check_buffer(x, n_rows, n_dim * (int64_t)fbt_dtype_bytes(x_dtype), "layernorm, x"));
+    FBT_TRY(fbt_check_buffer(y, n_rows, fbt_check_row_bytes(b, n_dim), "layernorm, y"));
+    if (x == y && x_dtype != b->info.types->activations) {
+        FBT_FAIL(FBT_ERR_ARG, "layernorm: x and y are one buffer, of two types");
     }
 done:
     return status;
 }
 
-fbt_status fbt_check_gather_rows(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows,
-                                 int64_t n, int64_t n_dim)
+fbt_status fbt_check_linear_gate(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *wide, const fbt_buffer *x,
+                                 const fbt_matrix *w, fbt_activation activation, int64_t n_rows)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(check_dim(b, n_dim, "gather_rows"));
-    FBT_TRY(fbt_check_buffer(x, 1, row_bytes(b, n_dim), "gather_rows, x"));
-    FBT_TRY(fbt_check_buffer(y, n, row_bytes(b, n_dim), "gather_rows, y"));
+    FBT_TRY(fbt_check_linear(b, wide, x, w, FBT_ACT_NONE, n_rows));
+    if (w->n_out % 2 != 0) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_gate: a matrix of %lld outputs is no gate's", (long long)w->n_out);
+    }
+    if (w->types != b->info.types) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_gate: a product in %s for a gate in %s", w->types->name, b->info.types->name);
+    }
+    FBT_TRY(fbt_check_gate(b, y, wide, activation, n_rows, w->n_out / 2));
+    if (x == y) {
+        FBT_FAIL(FBT_ERR_ARG, "linear_gate: x and y are one buffer");
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_check_gate(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, fbt_activation activation,
+                          int64_t n_rows, int64_t n_dim)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_check_activation(activation, "gate"));
+    FBT_TRY(fbt_check_dim(b, n_dim, "gate"));
+    FBT_TRY(fbt_check_buffer(x, n_rows, 2 * fbt_check_row_bytes(b, n_dim), "gate, x"));
+    FBT_TRY(fbt_check_buffer(y, n_rows, fbt_check_row_bytes(b, n_dim), "gate, y"));
+    if (x == y) {
+        FBT_FAIL(FBT_ERR_ARG, "gate: x and y are one buffer");
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_check_gather_rows(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
+                                 const fbt_buffer *rows, int64_t n, int64_t n_dim)
+{
+    fbt_status status = FBT_OK;
+    const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
+    FBT_TRY(check_dtype(b, dtype, "gather_rows"));
+    FBT_TRY(fbt_check_dim(b, n_dim, "gather_rows"));
+    FBT_TRY(fbt_check_buffer(x, 1, n_dim * item, "gather_rows, x"));
+    FBT_TRY(fbt_check_buffer(y, n, n_dim * item, "gather_rows, y"));
     FBT_TRY(fbt_check_buffer(rows, n, sizeof(int32_t), "gather_rows, rows"));
 done:
     return status;
@@ -322,9 +367,9 @@ fbt_status fbt_check_mean_pool(const fbt_backend *b, const fbt_buffer *y, const 
                                int64_t n_dim)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(check_dim(b, n_dim, "mean_pool"));
+    FBT_TRY(fbt_check_dim(b, n_dim, "mean_pool"));
     FBT_TRY(fbt_check_packed(packed));
-    FBT_TRY(fbt_check_buffer(x, packed->n_rows, row_bytes(b, n_dim), "mean_pool, x"));
+    FBT_TRY(fbt_check_buffer(x, packed->n_rows, fbt_check_row_bytes(b, n_dim), "mean_pool, x"));
     FBT_TRY(fbt_check_buffer(y, packed->n_sequences, n_dim * WORD_BYTES, "mean_pool, y"));
 done:
     return status;
@@ -342,7 +387,7 @@ fbt_status fbt_check_label_logits(const fbt_backend *b, const fbt_buffer *logits
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_n_labels(n_labels, "label_logits"));
-    FBT_TRY(check_dim(b, n_dim, "label_logits"));
+    FBT_TRY(fbt_check_dim(b, n_dim, "label_logits"));
     if (dtype != FBT_F32 && dtype != FBT_BF16) {
         FBT_FAIL(FBT_ERR_ARG, "label_logits: x cannot be of type %d", (int)dtype);
     }
@@ -350,6 +395,24 @@ fbt_status fbt_check_label_logits(const fbt_backend *b, const fbt_buffer *logits
     FBT_TRY(fbt_check_buffer(labels, n_labels, n_dim * WORD_BYTES, "label_logits, labels"));
     FBT_TRY(fbt_check_buffer(logits, n, n_labels * WORD_BYTES, "label_logits, logits"));
     FBT_TRY(check_optional(bias, n_labels, sizeof(float), "label_logits, bias"));
+done:
+    return status;
+}
+
+fbt_status fbt_check_token_log_probs(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x,
+                                     const fbt_vocabulary *vocabulary, const fbt_token_targets *targets, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    const fbt_table *words = vocabulary->words;
+    if (words == NULL || words->n_rows > INT32_MAX) {
+        FBT_FAIL(FBT_ERR_ARG, "token_log_probs: %s", words == NULL ? "there are no words" : "there are too many words");
+    }
+    FBT_TRY(fbt_check_dim(b, words->n_dim, "token_log_probs"));
+    FBT_TRY(check_optional(vocabulary->bias, words->n_rows, WORD_BYTES, "token_log_probs, bias"));
+    FBT_TRY(fbt_check_buffer(x, n_rows, fbt_check_row_bytes(b, words->n_dim), "token_log_probs, x"));
+    FBT_TRY(fbt_check_buffer(targets->rows, targets->n, WORD_BYTES, "token_log_probs, rows"));
+    FBT_TRY(fbt_check_buffer(targets->tokens, targets->n, WORD_BYTES, "token_log_probs, tokens"));
+    FBT_TRY(fbt_check_buffer(y, targets->n, WORD_BYTES, "token_log_probs, y"));
 done:
     return status;
 }

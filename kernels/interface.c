@@ -237,7 +237,7 @@ void fbt_table_free(fbt_backend *b, fbt_table *table)
     }
 }
 
-/* ---- What a device can do at most. */
+/* ---- Peak rates of a device. */
 
 fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                double *best_s)

@@ -7,6 +7,12 @@
 
 #include <inttypes.h>
 
+/* Bytes of n_operands results of w, or of what is added to them. */
+static int64_t result_bytes(const fbt_matrix *w, fbt_dtype dtype, int64_t n_rows, int64_t n_operands)
+{
+    return n_operands * n_rows * w->n_out * (int64_t)fbt_dtype_bytes(dtype);
+}
+
 /* Whether there is anything to do for n rows; *status: whether there may be. */
 static int has_rows(int64_t n, const char *what, fbt_status *status)
 {
@@ -51,6 +57,21 @@ done:
     return status;
 }
 
+fbt_status fbt_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "embed_rows", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->embed_rows != NULL ? FBT_OK : fbt_backend_lacks(b, "embed_rows"));
+    FBT_TRY(fbt_check_embed_rows(b, x, embedding, n_rows));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->embed_rows(b, x, embedding, n_rows));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_EMBED, fbt_work_row_embedding(b, embedding, n_rows)));
+done:
+    return status;
+}
+
 fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                       fbt_activation activation, int64_t n_rows)
 {
@@ -60,8 +81,24 @@ fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const 
     }
     FBT_TRY(b->ops->linear != NULL ? FBT_OK : fbt_backend_lacks(b, "linear"));
     FBT_TRY(fbt_check_linear(b, y, x, w, activation, n_rows));
-    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, 0));
+    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, result_bytes(w, w->types->activations, n_rows, 1)));
     FBT_TRY(b->ops->linear(b, y, x, w, activation, n_rows));
+    FBT_TRY(fbt_profiler_end_product(b, FBT_OP_ACTIVATION, w, n_rows));
+done:
+    return status;
+}
+
+fbt_status fbt_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                               const fbt_buffer *residual, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "linear_residual", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->linear_residual != NULL ? FBT_OK : fbt_backend_lacks(b, "linear_residual"));
+    FBT_TRY(fbt_check_linear_residual(b, y, x, w, residual, n_rows));
+    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, result_bytes(w, w->types->residual, n_rows, 2)));
+    FBT_TRY(b->ops->linear_residual(b, y, x, w, residual, n_rows));
     FBT_TRY(fbt_profiler_end_product(b, FBT_OP_ACTIVATION, w, n_rows));
 done:
     return status;
@@ -76,25 +113,57 @@ fbt_status fbt_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
     }
     FBT_TRY(b->ops->linear_norm != NULL ? FBT_OK : fbt_backend_lacks(b, "linear_norm"));
     FBT_TRY(fbt_check_linear_norm(b, y, x, w, residual, norm, n_rows));
-    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, 1));
+    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, result_bytes(w, w->types->activations, n_rows, 2)));
     FBT_TRY(b->ops->linear_norm(b, y, x, w, residual, norm, n_rows));
     FBT_TRY(fbt_profiler_end_product(b, FBT_OP_NORM, w, n_rows));
 done:
     return status;
 }
 
-fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                         int64_t n_dim)
+fbt_status fbt_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype, const fbt_norm *norm,
+                         int64_t n_rows, int64_t n_dim)
 {
     fbt_status status;
     if (!has_rows(n_rows, "layernorm", &status)) {
         return status;
     }
     FBT_TRY(b->ops->layernorm != NULL ? FBT_OK : fbt_backend_lacks(b, "layernorm"));
-    FBT_TRY(fbt_check_layernorm(b, y, x, norm, n_rows, n_dim));
+    FBT_TRY(fbt_check_layernorm(b, y, x, x_dtype, norm, n_rows, n_dim));
     FBT_TRY(fbt_profiler_begin(b));
-    FBT_TRY(b->ops->layernorm(b, y, x, norm, n_rows, n_dim));
-    FBT_TRY(fbt_profiler_end(b, FBT_OP_NORM, fbt_work_activations(b, 2 * n_rows * n_dim)));
+    FBT_TRY(b->ops->layernorm(b, y, x, x_dtype, norm, n_rows, n_dim));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_NORM, fbt_work_norm(b, x_dtype, n_rows * n_dim)));
+done:
+    return status;
+}
+
+fbt_status fbt_norm_heads(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                          const fbt_norm *norm, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "norm_heads", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->norm_heads != NULL ? FBT_OK : fbt_backend_lacks(b, "norm_heads"));
+    FBT_TRY(fbt_check_norm_heads(b, x, heads, n_heads, head_dim, norm, n_rows));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->norm_heads(b, x, heads, n_heads, head_dim, norm, n_rows));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_NORM, fbt_work_activations(b, 2 * n_rows * n_heads * head_dim)));
+done:
+    return status;
+}
+
+fbt_status fbt_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                      const fbt_rotary *rotary, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "rotate", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->rotate != NULL ? FBT_OK : fbt_backend_lacks(b, "rotate"));
+    FBT_TRY(fbt_check_rotate(b, x, heads, n_heads, head_dim, rotary, n_rows));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->rotate(b, x, heads, n_heads, head_dim, rotary, n_rows));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_ROTATE, fbt_work_activations(b, 2 * n_rows * n_heads * rotary->n_rotated)));
 done:
     return status;
 }
@@ -114,18 +183,53 @@ done:
     return status;
 }
 
-fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                           int64_t n_dim)
+fbt_status fbt_gate(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
+                    int64_t n_dim)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "gate", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->gate != NULL ? FBT_OK : fbt_backend_lacks(b, "gate"));
+    FBT_TRY(fbt_check_gate(b, y, x, activation, n_rows, n_dim));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->gate(b, y, x, activation, n_rows, n_dim));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_ACTIVATION, fbt_work_activations(b, 3 * n_rows * n_dim)));
+done:
+    return status;
+}
+
+fbt_status fbt_linear_gate(fbt_backend *b, fbt_buffer *y, fbt_buffer *wide, const fbt_buffer *x, const fbt_matrix *w,
+                           fbt_activation activation, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "linear_gate", &status)) {
+        return status;
+    }
+    FBT_TRY(fbt_check_linear_gate(b, y, wide, x, w, activation, n_rows));
+    if (!w->makes_gate) {
+        FBT_TRY(fbt_linear(b, wide, x, w, FBT_ACT_NONE, n_rows));
+        return fbt_gate(b, y, wide, activation, n_rows, w->n_out / 2);
+    }
+    FBT_TRY(fbt_profiler_begin_product(b, w, n_rows, result_bytes(w, w->types->activations, n_rows, 1) / 2));
+    FBT_TRY(b->ops->linear_gate(b, y, x, w, activation, n_rows));
+    FBT_TRY(fbt_profiler_end_product(b, FBT_OP_ACTIVATION, w, n_rows));
+done:
+    return status;
+}
+
+fbt_status fbt_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype, const fbt_buffer *rows,
+                           int64_t n, int64_t n_dim)
 {
     fbt_status status;
     if (!has_rows(n, "gather_rows", &status)) {
         return status;
     }
     FBT_TRY(b->ops->gather_rows != NULL ? FBT_OK : fbt_backend_lacks(b, "gather_rows"));
-    FBT_TRY(fbt_check_gather_rows(b, y, x, rows, n, n_dim));
+    FBT_TRY(fbt_check_gather_rows(b, y, x, dtype, rows, n, n_dim));
     FBT_TRY(fbt_profiler_begin(b));
-    FBT_TRY(b->ops->gather_rows(b, y, x, rows, n, n_dim));
-    FBT_TRY(fbt_profiler_end(b, FBT_OP_READOUT, fbt_work_activations(b, 2 * n * n_dim)));
+    FBT_TRY(b->ops->gather_rows(b, y, x, dtype, rows, n, n_dim));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_READOUT, fbt_work_copy(dtype, n * n_dim)));
 done:
     return status;
 }
@@ -164,6 +268,22 @@ fbt_status fbt_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer
     n_bytes = (double)n * (double)n_dim * (double)fbt_dtype_bytes(dtype) +
               sizeof(float) * (double)n_labels * ((double)n_dim + (double)n);
     FBT_TRY(fbt_profiler_end(b, FBT_OP_READOUT, (fbt_work){.bytes = n_bytes}));
+done:
+    return status;
+}
+
+fbt_status fbt_token_log_probs(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_vocabulary *vocabulary,
+                               const fbt_token_targets *targets, int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "token_log_probs", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->token_log_probs != NULL ? FBT_OK : fbt_backend_lacks(b, "token_log_probs"));
+    FBT_TRY(fbt_check_token_log_probs(b, y, x, vocabulary, targets, n_rows));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->token_log_probs(b, y, x, vocabulary, targets, n_rows));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_READOUT, fbt_work_vocabulary(b, vocabulary, n_rows)));
 done:
     return status;
 }

@@ -9,19 +9,18 @@
 
 const char *fbt_operation_name(fbt_operation operation)
 {
-    static const char *const names[FBT_N_OPERATIONS] = {"prompt", "embed", "qkv",        "attention", "output",
-                                                        "up",     "down",  "activation", "norm",      "readout"};
+    static const char *const names[FBT_N_OPERATIONS] = {
+        "prompt", "embed", "qkv", "rotate", "attention", "output", "up", "down", "activation", "norm", "readout"};
     return (unsigned)operation < FBT_N_OPERATIONS ? names[operation] : NULL;
 }
 
 /* ---- Work. */
 
-fbt_work fbt_work_product(const fbt_matrix *w, int64_t n_rows, int64_t n_added)
+fbt_work fbt_work_product(const fbt_matrix *w, int64_t n_rows, int64_t n_bytes)
 {
     const double rows = (double)n_rows, n_in = (double)w->n_in, n_out = (double)w->n_out;
-    const double activations = rows * n_in + (double)(1 + n_added) * rows * n_out;
     return (fbt_work){.flops = 2 * rows * n_out * n_in,
-                      .bytes = activations * (double)fbt_dtype_bytes(w->types->activations) +
+                      .bytes = rows * n_in * (double)fbt_dtype_bytes(w->types->activations) + (double)n_bytes +
                                n_out * n_in * (double)fbt_dtype_bytes(w->types->weights)};
 }
 
@@ -31,16 +30,28 @@ static double count_pairs(const fbt_attention *a)
     const int32_t *queries = a->packed->host_offsets, *keys = fbt_attention_keys(a)->host_offsets;
     double n_pairs = 0;
     for (int64_t s = 0; s < a->packed->n_sequences; s++) {
-        n_pairs += (double)(keys[s + 1] - keys[s]) * (double)(a->one_query ? 1 : queries[s + 1] - queries[s]);
+        const double n_keys = (double)(keys[s + 1] - keys[s] + fbt_attention_prefix_rows(a, s));
+        const double n_queries = a->one_query ? 1 : queries[s + 1] - queries[s];
+        n_pairs += n_queries * n_keys - (a->is_causal ? n_queries * (n_queries - 1) / 2 : 0);
     }
     return n_pairs;
+}
+
+/* Rows of keys, each counted once however many sequences see it. */
+static int64_t count_key_rows(const fbt_attention *a)
+{
+    int64_t n_rows = fbt_attention_keys(a)->n_rows;
+    for (const fbt_prefix *prefix = a->prefix; prefix != NULL; prefix = prefix->before) {
+        n_rows += prefix->packed->n_rows;
+    }
+    return n_rows;
 }
 
 fbt_work fbt_work_attention(const fbt_backend *b, const fbt_attention *a)
 {
     const int64_t width = a->n_heads * a->head_dim, kv_width = fbt_attention_kv_heads(a) * a->head_dim;
     const int64_t n_queries = a->one_query ? a->packed->n_sequences : a->packed->n_rows;
-    fbt_work work = fbt_work_activations(b, 2 * (width * n_queries + kv_width * fbt_attention_keys(a)->n_rows));
+    fbt_work work = fbt_work_activations(b, 2 * (width * n_queries + kv_width * count_key_rows(a)));
     work.flops = 4 * (double)width * count_pairs(a);
     return work;
 }
@@ -52,11 +63,43 @@ fbt_work fbt_work_embedding(const fbt_backend *b, const fbt_embedding *e, const 
     const double n_prompt = (double)(packed->n_sequences * e->n_prompt_tokens);
     const double n_words =
         n_rows - (double)(packed->n_sequences * fbt_prompt_rows_in_front(e->mode, e->n_prompt_tokens));
-    const double position_bytes = e->position != NULL ? (double)fbt_dtype_bytes(e->position->dtype) : 0;
+    const double position_bytes = (double)fbt_dtype_bytes(e->position->dtype);
     fbt_work work = fbt_work_activations(b, e->n_dim * packed->n_rows);
     work.bytes += h * (n_words * (double)fbt_dtype_bytes(e->word->dtype) + (double)packed->max_length * position_bytes +
                        n_prompt * sizeof(float));
     return work;
+}
+
+fbt_work fbt_work_vocabulary(const fbt_backend *b, const fbt_vocabulary *vocabulary, int64_t n_rows)
+{
+    const fbt_table *words = vocabulary->words;
+    const double n_items = (double)words->n_rows * (double)words->n_dim;
+    fbt_work work = fbt_work_activations(b, n_rows * words->n_dim);
+    work.flops = 2 * (double)n_rows * n_items;
+    work.bytes += n_items * (double)fbt_dtype_bytes(words->dtype);
+    return work;
+}
+
+/* A row of words, or of prompts in its place, and one of positions. */
+fbt_work fbt_work_row_embedding(const fbt_backend *b, const fbt_row_embedding *e, int64_t n_rows)
+{
+    const double n_items = (double)n_rows * (double)e->n_dim;
+    const size_t position_bytes = e->position != NULL ? fbt_dtype_bytes(e->position->dtype) : 0;
+    fbt_work work = fbt_work_activations(b, n_rows * e->n_dim);
+    work.bytes += n_items * (double)(fbt_dtype_bytes(e->word->dtype) + position_bytes);
+    return work;
+}
+
+fbt_work fbt_work_norm(const fbt_backend *b, fbt_dtype x_dtype, int64_t n)
+{
+    fbt_work work = fbt_work_activations(b, n);
+    work.bytes += (double)n * (double)fbt_dtype_bytes(x_dtype);
+    return work;
+}
+
+fbt_work fbt_work_copy(fbt_dtype dtype, int64_t n)
+{
+    return (fbt_work){.bytes = 2 * (double)n * (double)fbt_dtype_bytes(dtype)};
 }
 
 fbt_work fbt_work_activations(const fbt_backend *b, int64_t n)
@@ -101,14 +144,14 @@ static fbt_status end_product_alone(void *backend)
     fbt_backend *b = backend;
     fbt_profiler *p = &b->profiler;
     p->is_product_ended = 1;
-    return fbt_profiler_end(b, p->product->operation, fbt_work_product(p->product, p->n_rows, p->n_added));
+    return fbt_profiler_end(b, p->product->operation, fbt_work_product(p->product, p->n_rows, p->n_bytes));
 }
 
-fbt_status fbt_profiler_begin_product(fbt_backend *b, const fbt_matrix *w, int64_t n_rows, int64_t n_added)
+fbt_status fbt_profiler_begin_product(fbt_backend *b, const fbt_matrix *w, int64_t n_rows, int64_t n_bytes)
 {
     b->profiler.product = w;
     b->profiler.n_rows = n_rows;
-    b->profiler.n_added = n_added;
+    b->profiler.n_bytes = n_bytes;
     b->profiler.is_product_ended = 0;
     return fbt_profiler_begin(b);
 }

@@ -13,11 +13,12 @@ typedef enum fbt_operation {
     FBT_OP_PROMPT,     /* soft prompts from z                                                                  */
     FBT_OP_EMBED,      /* perturbation, embedding, prompt, first layer norm                                    */
     FBT_OP_QKV,        /* products: queries, keys, values                                                      */
+    FBT_OP_ROTATE,     /* rotary positions of queries and keys                                                 */
     FBT_OP_ATTENTION,  /* softmax attention                                                                    */
     FBT_OP_OUTPUT,     /* products: attention's output, with the residual                                      */
     FBT_OP_UP,         /* products: feed-forward, first half                                                   */
     FBT_OP_DOWN,       /* products: feed-forward, second half, with the residual                               */
-    FBT_OP_ACTIVATION, /* biases and activations that are kernels of their own, else in the product before     */
+    FBT_OP_ACTIVATION, /* biases, activations, gates that are kernels of their own, else in the product before */
     FBT_OP_NORM,       /* layer norms that are kernels of their own, else in the product before                */
     FBT_OP_READOUT,    /* rows read, head, logits, losses                                                      */
     FBT_N_OPERATIONS
@@ -27,7 +28,7 @@ typedef enum fbt_operation {
 const char *fbt_operation_name(fbt_operation operation);
 
 /* seconds: what the device took, from the end of the operation before where one was queued at once. flops: 2 m n k of a
- * product; 4 l d for each query of attention over l keys of all heads' d columns; other operations count nothing.
+ * product; 4 l d for each query of attention that sees l keys, of all heads' d columns; other operations count nothing.
  * bytes: operands read once, results written once. */
 typedef struct fbt_profile {
     double seconds[FBT_N_OPERATIONS];

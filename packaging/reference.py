@@ -39,7 +39,7 @@ class Option:
 
 @dataclass
 class Command:
-    """What `fedbpt NAME --help` says; NAME is empty for the program itself."""
+    """Parts of `fedbpt NAME --help`; NAME is empty for the program itself."""
 
     name: str
     summary: str
@@ -69,7 +69,7 @@ class Setting:
 
 
 def ask(program: str, *arguments: str) -> str:
-    """What the program prints, each paragraph on one line."""
+    """Return the program's output, each paragraph on one line."""
     environment = {**os.environ, "ARGP_HELP_FMT": "rmargin=10000", "LC_ALL": "C"}
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, env=environment).stdout
 
@@ -200,7 +200,7 @@ def man_settings(settings: list[Setting], version: str, date: str) -> str:
 
 
 def kind_of(word: str) -> str:
-    """What a placeholder of a usage line or an option stands for: an ending of files, folders, or any file."""
+    """Translate a placeholder of a usage line or an option: an ending of files, folders, or any file."""
     if word.endswith((".yaml", ".h5")):
         return word.rpartition(".")[2]
     return "folder" if word in FOLDERS else "file"

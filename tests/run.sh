@@ -4,7 +4,7 @@
 #   bash tests/run.sh            every test: builds debug (sanitizers, warnings as errors, an emulated CUDA device) and release, runs the
 #                                tests of both, builds and tests in a second environment (other compilers, MPI and oneDNN), measures
 #                                what of the CUDA kernels the tests run, and fuzzes what reads files, a minute a target; installs a
-#                                CUDA toolkit where the machine has none. Some 45 minutes on two cores.
+#                                CUDA toolkit where the machine has none, and stages in SmolLM2-135M. Up to an hour on two cores.
 #   bash tests/run.sh --quick    release alone: unit, conformance and golden tests and a federated run. Two minutes, once it is built.
 #   bash tests/run.sh --help     prints this
 #
@@ -54,6 +54,7 @@ everything() {
     set_up cuda tests
     fbt_cuda_toolkit
     fbt_nvdisasm
+    "$FBT_WORK/.venv/bin/python" jobs/prepare_model.py smollm2 --output "$FBT_WORK/models/smollm2-135m" # for test_model_smollm2
     for preset in debug release; do
         stage "$preset: build" build "$preset"
         stage "$preset: tests" run_tests "$preset"

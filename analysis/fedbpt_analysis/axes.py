@@ -1,4 +1,4 @@
-"""What differs among runs: the axes of a sweep, whether the sweep said so or not."""
+"""Differences among runs: the axes of a sweep, whether the sweep said so or not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _follows(frame: pd.DataFrame, name: str, leader: str) -> bool:
 
 
 def names_of(name: str, values: Sequence[object]) -> dict[object, str]:
-    """What each value of a setting is called in tables and pictures; no two are called the same. Of a path, the end that tells it
+    """Name each value of a setting for tables and pictures; no two are called the same. Of a path, the end that tells it
     apart."""
     candidates = [path_names(str(value)) if name.endswith(".path") else [printable(text_of(value))] for value in values]
     return dict(zip(values, distinct(candidates), strict=True))

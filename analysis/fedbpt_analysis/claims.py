@@ -22,7 +22,7 @@ class Holder:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int] | None:
-    """What a lock says, and when it was last touched; None where there is no such file."""
+    """Read a lock, and when it was last touched; None where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
         touched = os.stat(path).st_mtime_ns

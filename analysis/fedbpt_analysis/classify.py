@@ -23,7 +23,7 @@ from .program import CHECKOUT, call, file_argument
 from .program import find as find_program
 from .run import Run
 
-# What JSON need not escape, but terminals obey.
+# Characters that JSON need not escape, but terminals obey.
 _CONTROL = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
 STAGING = Path("jobs", "prepare_data.py")
 
@@ -120,7 +120,7 @@ def takes_two_texts(task: str) -> bool:
 def _check_same_task(run: Run, data: Path) -> list[str]:
     """The label words, if the staged data set is of the run's task and tokenizer; the prompt means nothing under others."""
     with h5py.File(data, "r") as file:
-        template, words = str(file.attrs["template"]), label_names([str(word) for word in file.attrs["label_words"]])
+        template, words = str(file.attrs["template"]), [str(word).strip() for word in file.attrs["label_words"]]
         tokenizer = str(file.attrs["tokenizer_sha256"])
     ours, theirs = len(words), run.partition.shape[1]
     if template != run.inputs.get("template") or ours != theirs:
@@ -128,9 +128,12 @@ def _check_same_task(run: Run, data: Path) -> list[str]:
             f"{run.path}: was tuned with the template {run.inputs.get('template')!r} and {theirs} labels, the task file says {template!r} "
             f"and {ours}; name the right one with --task"
         )
+    if run.label_words and words != run.label_words:
+        tuned, said = (printable(", ".join(texts)) for texts in (run.label_words, words))
+        raise AnalysisError(f"{run.path}: was tuned with the labels {tuned}, the task file says {said}; name the right one with --task")
     if tokenizer != run.inputs.get("tokenizer_sha256"):
         raise AnalysisError(f"{run.path}: was tuned with another tokenizer than the model's; name the run's model with --model")
-    return words
+    return label_names(words)
 
 
 def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: str | None = None, task: str | None = None,

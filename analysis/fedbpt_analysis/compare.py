@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 
 from . import axes as axes_module
 from .axes import Axes
@@ -73,7 +74,15 @@ class Comparison:
     def over_seeds(self, part: pd.DataFrame, column: str) -> Estimate:
         """Of runs of one setting: a seed counts once, as the mean over what varies besides. Seeds that lack some of that do not
         count; where all do, there is a mean of means and no interval."""
-        table = part.groupby([part[SEED], self.cells[part.index]])[column].mean().unstack()
+        return self._over_seeds(self._by_seed(part)[column].mean(), column)
+
+    def _by_seed(self, part: pd.DataFrame) -> DataFrameGroupBy:
+        """Runs of one setting by their seed and what varies besides."""
+        return part.groupby([part[SEED], self.cells[part.index]])
+
+    @staticmethod
+    def _over_seeds(means: pd.Series, column: str) -> Estimate:
+        table = means.unstack()
         complete = table.dropna(axis=1, how="all").dropna()
         limits = limits_of(column)
         if len(complete) or not table.notna().any(axis=None):
@@ -96,8 +105,9 @@ class Comparison:
         rows = []
         for values, part in self.groups():
             row: dict[str, object] = dict(zip(self.axes.names, values, strict=True)) | {"seeds": self.n_seeds(part), "runs": len(part)}
+            means = self._by_seed(part)[list(columns)].mean()
             for column in columns:
-                found = self.over_seeds(part, column)
+                found = self._over_seeds(means[column], column)
                 row |= {column: found.mean, f"{column}_sd": found.sd, f"{column}_low95": found.low, f"{column}_high95": found.high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -105,6 +115,10 @@ class Comparison:
     def best(self) -> tuple[object, ...] | None:
         """The setting with the largest mean dev accuracy, then the smallest mean dev loss; the test set never chooses. Only values of
         `besides` that every setting was run with count; None where there are none."""
+        return self._best
+
+    @cached_property
+    def _best(self) -> tuple[object, ...] | None:
         groups = self.groups()
         common = set.intersection(*({*self.cells[part.index]} for _, part in groups))
         scored = [(values, part[self.cells[part.index].isin(common)]) for values, part in groups]
@@ -117,7 +131,7 @@ class Comparison:
     def differences_to_best(self) -> pd.DataFrame:
         """Each other setting less the best one, on equal seeds and all else equal: mean, sd, the 95% interval, number of seeds."""
         best, rows = self.best(), []
-        by_run = {values: part.groupby([part[SEED], self.cells[part.index]])[self.metric].mean() for values, part in self.groups()}
+        by_run = {values: self._by_seed(part)[self.metric].mean() for values, part in self.groups()}
         for values, part in by_run.items():
             if best is not None and values != best:
                 by_seed = (part - by_run[best]).dropna().groupby(level=0).mean()
@@ -242,6 +256,6 @@ def compare(paths: list[Path], metric: str | None = None, axes: list[str] | None
 
 
 def overall(comparison: Comparison) -> dict[str, float]:
-    """What all runs together cost: seconds, bytes, tokens."""
+    """Sum up the cost of all runs: seconds, bytes, tokens."""
     names = ("seconds", "bytes_up", "bytes_down", "tokens", "evaluations")
     return {name: float(np.nansum(comparison.runs[name].to_numpy(dtype=float))) for name in names}

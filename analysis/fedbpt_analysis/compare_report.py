@@ -41,7 +41,7 @@ def interval_text(found: Estimate) -> str:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """What was compared, what is best and how sure that is, what it cost."""
+    """Say what was compared, what is best and how sure that is, what it cost."""
     runs, names = comparison.runs, comparison.axes.names
     groups = comparison.groups()
     varied = f" of {', '.join(map(printable, names))}" if names else ""
@@ -63,7 +63,7 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def _besides_sentences(comparison: Comparison) -> list[str]:
-    """What differs among the runs of one setting, and what that means for the numbers."""
+    """Say what differs among the runs of one setting, and what that means for the numbers."""
     runs, sentences = comparison.runs, []
     if comparison.besides:
         several = [f"{printable(name)} ({runs[name].nunique(dropna=False)} values)" for name in comparison.besides]

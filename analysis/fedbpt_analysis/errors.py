@@ -1,7 +1,7 @@
-"""What a user can cause, as one sentence."""
+"""Faults that a user can mend, as one sentence."""
 
 from __future__ import annotations
 
 
 class AnalysisError(Exception):
-    """What is wrong, where, and what to do, in one sentence."""
+    """A fault that a user can mend: what, where, and what to do, in one sentence."""

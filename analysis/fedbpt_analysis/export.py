@@ -25,7 +25,7 @@ TENSOR = "prompt_embeddings"  # what PEFT calls it
 ROUNDS = ("best", "last")
 ATTEMPTS = 10
 # Of /inputs; files of earlier versions lack some.
-INPUTS = ("model", "model_sha256", "model_family", "tokenizer_sha256", "task", "template")
+INPUTS = ("model", "model_sha256", "model_family", "tokenizer_sha256", "task", "readout", "template")
 Fact = str | int | list[str]
 
 
@@ -72,6 +72,9 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
     facts |= {name: text_of(inputs[name]) for name in INPUTS if name in inputs}
     if "label_words" in inputs:
         facts["label_words"] = texts_of(inputs["label_words"])
+    scoring = str(settings.get("model.label_scoring", "auto"))
+    if scoring != "auto":  # with which every label is one token
+        facts["label_scoring"] = scoring
     facts |= {name: text_of(file.attrs[name]) for name in ("program_version", "git_commit")}
     return Prompt(round_, _array(result[f"{which}_z"], 1, np.float64), _array(result[f"{which}_prompt"], 2, np.float32), mode, facts)
 
@@ -114,24 +117,30 @@ def tensors(prompt: Prompt) -> bytes:
     return _safetensors({"z": prompt.z, TENSOR: prompt.vectors}, prompt.facts)
 
 
+def _is_causal(prompt: Prompt) -> bool:
+    """Whether the model is a decoder, read at the last token."""
+    return prompt.facts.get("readout") == "last"
+
+
 def adapter(prompt: Prompt) -> dict[str, bytes]:
     """A prompt-tuning adapter of Hugging Face PEFT, file by file. Its configuration has only keys that PEFT has always known; those that
-    are left out (layers, heads, ...) PEFT fills in from the base model when it loads the adapter (task FEATURE_EXTRACTION: the model's
+    are left out (layers, heads, ...) PEFT fills in from the base model when it loads the adapter (task FEATURE_EXTRACTION: an encoder's
     own outputs come back). It comes last: without it nobody takes the folder for an adapter."""
     n_tokens, n_hidden = prompt.vectors.shape
     config = {"base_model_name_or_path": prompt.facts["model"], "inference_mode": True, "num_transformer_submodules": 1,
               "num_virtual_tokens": n_tokens, "peft_type": "PROMPT_TUNING", "prompt_tuning_init": "RANDOM",
-              "task_type": "FEATURE_EXTRACTION", "token_dim": n_hidden}
+              "task_type": "CAUSAL_LM" if _is_causal(prompt) else "FEATURE_EXTRACTION", "token_dim": n_hidden}
     return {"adapter_model.safetensors": _safetensors({TENSOR: prompt.vectors}, prompt.facts | {"format": "pt"}),
             "adapter_config.json": json.dumps(config, ensure_ascii=False, indent=2).encode()}
 
 
-def _check_mode(path: Path, mode: str) -> None:
-    """PEFT's prompt tuning puts vectors before the word embeddings, and nothing else."""
-    if mode != "input":
-        what = "is added to the embeddings of fixed words of the text" if mode == "add" else "gets no position embeddings and no LayerNorm"
-        raise AnalysisError(f"{path} has prompt mode {mode}, whose prompt {what}; PEFT's prompt tuning can only put vectors in place of "
-                            "word embeddings before the text (mode input): use --format safetensors or npz")
+def _check_mode(path: Path, prompt: Prompt) -> None:
+    """PEFT's prompt tuning puts vectors before the word embeddings, and nothing else. For a decoder mode cat does the same."""
+    if prompt.mode != "input" and not (prompt.mode == "cat" and _is_causal(prompt)):
+        added = f"is added to the embeddings of {'the first' if _is_causal(prompt) else 'fixed'} words of the text"
+        what = added if prompt.mode == "add" else "gets no position embeddings and no LayerNorm"
+        raise AnalysisError(f"{path} has prompt mode {prompt.mode}, whose prompt {what}; PEFT's prompt tuning can only put vectors in "
+                            "place of word embeddings before the text (mode input): use --format safetensors or npz")
 
 
 def _write_file(make: Callable[[Prompt], bytes], kind: output.Kind) -> Callable[[Path, Prompt, bool], None]:
@@ -169,7 +178,7 @@ def export(arguments: argparse.Namespace) -> int:
         raise AnalysisError(f"--round is '{which}'; it must be best or last")
     prompt = read(path, which, arguments.program)
     if form == "peft":
-        _check_mode(path, prompt.mode)
+        _check_mode(path, prompt)
     place = Path(arguments.output or f"{path.with_suffix('') if path.suffix == '.h5' else path}.{form}")
     FORMATS[form](place, prompt, arguments.overwrite)
     output.say(f"{place}: prompt [{prompt.vectors.shape[0]}, {prompt.vectors.shape[1]}] of round {prompt.round} of {path}")

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from . import schema
-from .files import RunError
-from .run import Run, find_run_files
+from .files import RunError, opened
+from .run import Run, find_run_files, last_scored
 from .stats import FRACTION, Limits
 
 SPLITS, MEASURES = ("train", "dev", "test"), ("loss", "accuracy", "f1")
 SCORES = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES if (split, measure) != ("train", "f1"))
 MOMENTS = ("start", "best", "last")
 
-# What a column is called in a table for people; its unit.
+# Names of columns in a table for people, and their units.
 COSTS = {
     "bytes_up_client": ("uplink a round and client", "byte"),
     "bytes_down_client": ("downlink a round and client", "byte"),
@@ -50,8 +50,13 @@ def limits_of(metric: str) -> Limits:
 
 def row_of(run: Run) -> dict[str, object]:
     """The run's row; scores that were not taken are NaN."""
-    rounds, cost = run.rounds, run.cost
-    moments = {"start": 0, "best": run.best_row, "last": run.last_scored_row}
+    with run.kept_open():
+        return _row_of(run)
+
+
+def _row_of(run: Run) -> dict[str, object]:
+    scores = {score: run.array(score) for score in SCORES}
+    moments = {"start": 0, "best": run.best_row, "last": last_scored(scores["train_loss"])}
     row: dict[str, object] = {
         "path": str(run.path), "name": run.name, "status": run.status, "created": run.created,
         "rounds": run.last_round, "rounds_planned": run.n_rounds, "best_round": np.nan if run.best_round is None else run.best_round,
@@ -60,13 +65,12 @@ def row_of(run: Run) -> dict[str, object]:
     row |= {"task": run.task, "sweep_name": run.sweep.get("name", ""), "sweep_axes": run.sweep.get("axes", "")}
     row |= run.settings | _outcomes(run)
     row[UNDECIDING] = " ".join(name for name, what in run.decides.items() if what in ("nothing", "content"))
-    for score in SCORES:
-        values = rounds[score].to_numpy()
+    for score, values in scores.items():
         row |= {f"{score}_{moment}": np.nan if at is None else values[at] for moment, at in moments.items()}
-    test = rounds["test_accuracy"].to_numpy()
+    test = scores["test_accuracy"]
     row["test_accuracy_max"] = np.nanmax(test) if np.isfinite(test).any() else np.nan
-    row |= {name: cost[name].sum() for name in ("bytes_up", "bytes_down", "tokens", "seconds")}
-    row["peak_memory"] = cost["peak_memory"].max()
+    row |= {name: run.array(f"cost/{name}").sum() for name in ("bytes_up", "bytes_down", "tokens")}
+    row |= {"seconds": np.nansum(run.array("cost/seconds").sum(axis=1)), "peak_memory": run.array("cost/peak_memory").max()}
     participants, evaluations = run.participation()
     row["evaluations"] = int(evaluations.sum())
     for way in ("up", "down"):
@@ -108,7 +112,8 @@ def collect_files(paths: list[Path]) -> tuple[pd.DataFrame, list[str]]:
     named = {path for path in paths if not path.is_dir()}
     for path in find_run_files(paths):
         try:
-            rows.append(row_of(Run(path)))
+            with opened(path) as file:
+                rows.append(row_of(Run(path, file)))
         except RunError as error:
             if path in named:
                 raise

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import claims
 from .errors import AnalysisError
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """What the output's encoding lacks is spelt in ASCII, where it would be an error. A closed standard output is one."""
+    """Spell in ASCII the characters that the output's encoding lacks, where they would be errors. A closed standard output is one."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=ASCII_ERRORS)
@@ -112,37 +114,66 @@ def _same(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve()
 
 
+def real_path(path: Path) -> Path:
+    """Follow a path's links, whether or not they lead to a file: a link stays one, and its target is written."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():  # only a circle is left so
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return real
+
+
+def _sync(folder: Path) -> None:
+    """Make a renaming last. Some file systems cannot sync a folder, and the renaming itself has succeeded."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Around what writes a file: an error that names none, such as that of a full disk, names this one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise error if error.filename else OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def _replace(target: Path, content: bytes, anew: bool = False) -> None:
-    """Writes beside the file's place and renames, so that a reader never sees half of it. `anew`: an error where there is a file by
-    now."""
+def replacing(target: Path, anew: bool = False) -> Iterator[BinaryIO]:
+    """A new file beside the real path `target`, which takes its place once it is whole and on the disk: a reader never sees half of it.
+    `anew`: an error where there is a file by then."""
     temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
+        with temporary.open("x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        if anew and target.exists():
-            raise FileExistsError(17, "it exists by now", str(target))
+        if anew:
+            target.open("xb").close()  # takes the name, as one process alone can
+        elif target.exists():
+            shutil.copymode(target, temporary)
         temporary.replace(target)
+        _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """A whole file, in place of one that is there. Pipes and devices are written as they are."""
+    target = real_path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return
+        with replacing(target) as file:
+            file.write(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """A whole file; a link stays one, and its target is written."""
-    target = Path(os.path.realpath(path))
-    with writing(target):
-        _replace(target, text.encode("utf-8", errors="backslashreplace"))
+    """Characters that UTF-8 lacks are spelt as escapes."""
+    write_whole(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_csv(path: Path, frame: pd.DataFrame, index: bool) -> None:
+    """All digits."""
+    write_text(path, frame.to_csv(index=index))
 
 
 @dataclass(frozen=True)
@@ -168,8 +199,14 @@ class Part:
     kind: Kind
 
 
+def _check_writer(part: Part) -> None:
+    holder = claims.writer_of(part.path)
+    if holder is not None:
+        raise AnalysisError(f"{part.path} is being written by another run ({holder.text}); choose another path, or stop that run")
+
+
 def _check_place(part: Part, overwrite: bool) -> None:
-    """What is there may be replaced when the user says so and it is of this kind; no run may be writing it."""
+    """Refuse to replace a file unless the user says so and it is of this kind; no run may be writing it."""
     path = part.path
     try:
         mode = os.stat(path).st_mode
@@ -185,24 +222,18 @@ def _check_place(part: Part, overwrite: bool) -> None:
             begins = file.read(16)
     if begins and not begins[part.kind.offset :].startswith(part.kind.begins):
         raise AnalysisError(f"{path} is not {part.kind.name}, so it is not overwritten; choose another path")
-    holder = claims.writer_of(path)
-    if holder is not None:
-        raise AnalysisError(f"{path} is being written by another run ({holder.text}); choose another path, or stop that run")
+    _check_writer(part)
 
 
 def write_parts(parts: Sequence[Part], overwrite: bool) -> None:
-    """Whole files, whose places are all looked at before the first is written; links stay links."""
+    """Whole files, whose places are all looked at before the first is written, and once more as late as can be."""
     for part in parts:
         _check_place(part, overwrite)
     for part in parts:
         try:
-            _replace(Path(os.path.realpath(part.path)), part.content, anew=not overwrite)
+            with replacing(real_path(part.path), anew=not overwrite) as file:
+                file.write(part.content)
+                _check_writer(part)
         except OSError as error:
             raise AnalysisError(f"{part.path} cannot be written ({len(part.content)} bytes): {error.strerror or error}; what was there "
                                 "before is kept") from error
-
-
-def write_csv(path: Path, frame: pd.DataFrame, index: bool) -> None:
-    """All digits."""
-    with writing(path):
-        frame.to_csv(path, index=index, encoding="utf-8", errors="backslashreplace")

@@ -19,7 +19,7 @@ from .naming import printable
 
 
 def _sound(value: object) -> object:
-    """What a template writes: no character that a page may not hold. Markup is what other templates made."""
+    """Clean a value of a template: no character that a page may not hold. Markup is what other templates made."""
     return value if isinstance(value, Markup) else printable(value)
 
 
@@ -68,7 +68,7 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], caption: 
 
 
 def _key(value: Any) -> str:
-    """What a number is sorted by."""
+    """Key by which a number is sorted."""
     return "" if math.isnan(value) else repr(float(value))
 
 

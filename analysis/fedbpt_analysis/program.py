@@ -38,7 +38,7 @@ def file_argument(path: str | Path) -> str:
 
 
 def call(program: str, *arguments: str, named: bool = True) -> str:
-    """What the program prints; its own sentence as the error if it fails, with its name before it unless `named` is False."""
+    """Return the program's output; its own sentence as the error if it fails, with its name before it unless `named` is False."""
     mpi = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
     result = subprocess.run([program, *arguments], capture_output=True, encoding="utf-8", errors="backslashreplace", check=False,
                             env=os.environ | mpi)

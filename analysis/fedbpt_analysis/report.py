@@ -15,7 +15,7 @@ from .charts import CHARTS, CLIENTS_MAX, OVERVIEW, Chart
 from .errors import AnalysisError
 from .naming import distinct, path_names
 from .output import write_csv
-from .run import Run
+from .run import Run, last_scored
 from .settings import text_of
 from .words import bytes_text, number_text, plural, status_text, summary, time_text
 
@@ -124,7 +124,7 @@ def _tiles(run: Run) -> list[tuple[str, ...]]:
     def both(row: int) -> tuple[str, str]:
         return number_text(accuracy.iloc[row]), f"loss {number_text(loss.iloc[row])}"
 
-    last = run.last_scored_row
+    last = last_scored(loss.to_numpy())
     values: list[tuple[str, ...]] = [(f"{split} accuracy before tuning", *both(0))]
     if run.best_row is not None:
         values.append((f"at the best on dev, round {run.best_round}", *both(run.best_row)))
@@ -152,13 +152,13 @@ def _origin_table(run: Run) -> Markup:
 
 
 def _caption(chart: Chart, run: Run) -> str:
-    """What is said under a picture, and what the numbers in it stand for where names could not be drawn."""
+    """The sentence under a picture, and the names that its numbers stand for where these could not be drawn."""
     behind = label_notes(run) if chart.name == "labels" else ""
     return f"{chart.caption} {behind}".strip()
 
 
 def label_notes(run: Run) -> str:
-    """What the labels in the pictures stand for, where they are not their own names."""
+    """The names that labels in the pictures stand for, where they are not their own."""
     behind = style.names_behind([str(name) for name in run.partition.columns], "label")
     return f"In pictures, {behind}." if behind else ""
 
@@ -178,7 +178,8 @@ def _index_table(runs: Sequence[Run], names: Sequence[str]) -> Markup:
     for run, name in zip(runs, names, strict=True):
         test, best = run.rounds["test_accuracy"], run.best_row
         at_best = np.nan if best is None else test.iloc[best]
-        rows.append((name, status_text(run), test.iloc[0], at_best, test.iloc[run.last_scored_row], run.wall_time_s))
+        last = last_scored(run.rounds["test_loss"].to_numpy())
+        rows.append((name, status_text(run), test.iloc[0], at_best, test.iloc[last], run.wall_time_s))
     columns = [page.Column("run"), page.Column("status"), page.Column("test accuracy before", page.fixed(3)),
                page.Column("best on dev", page.fixed(3)), page.Column("last", page.fixed(3)), page.Column("time (s)", page.fixed(0))]
     return page.table(rows, columns, "Runs")

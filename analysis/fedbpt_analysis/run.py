@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,8 +34,23 @@ def _round_or_none(value: Any) -> int | None:
     return None if value is None or int(value) < 0 else int(value)
 
 
+def _whole(file: h5py.File, name: str) -> np.ndarray:
+    """All values of a data set. By h5py's low-level interface, which reads the many small columns of many files three times as fast."""
+    dataset = h5py.h5d.open(file.id, name.encode())
+    values = np.empty(dataset.shape, dataset.dtype)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
+
+
+def last_scored(loss: np.ndarray) -> int:
+    """The last row whose losses were taken (eval.every and eval.test_every may leave rounds out)."""
+    scored = np.flatnonzero(np.isfinite(loss))
+    return int(scored[-1]) if scored.size else 0
+
+
 class Run:
-    """A run file as it was when it was opened. No file stays open: each attribute reads its part when it is first asked for.
+    """A run file as it was when it was opened. No file stays open: each attribute reads its part when it is first asked for. Given the
+    file open (`opened(path)`), all is read from that instead, for as long as it is open.
 
     A run that is still being written can be opened at any time; later rounds appear after `refresh()`.
 
@@ -55,6 +71,8 @@ class Run:
       environment       {"ranks": "2", "device": ...};  inputs: {"model": ..., "task": ...}
       rounds            data frame by round: losses, accuracies, step sizes, condition number, ...
       cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory
+      precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
+                        were computed in fp32; without rows where nothing was checked
       clients           data frame by round and client: participated, fitness, loss, evaluations, ...
       partition         data frame by client: training samples of each label
       samples           data frame of the training samples: client, row in the data set's train split;  dev_index [n]
@@ -65,9 +83,10 @@ class Run:
       labels            names of the labels (in `partition` made distinct where two are alike)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: h5py.File | None = None) -> None:
         self.path = Path(path)
         self.name = self.path.stem
+        self._kept = file
         self._read_head()
 
     def __repr__(self) -> str:
@@ -81,8 +100,8 @@ class Run:
         return self
 
     def _read_head(self) -> None:
-        with opened(self.path) as file:
-            attributes = dict(file.attrs)
+        with self._open() as file:
+            attributes = file.attrs
             if "rounds/index" not in file or "config" not in file or "format_version" not in attributes:
                 raise RunError(f"{self.path}: is not a run file: it lacks rounds or config")
             self.format_version = int(attributes["format_version"])
@@ -92,16 +111,15 @@ class Run:
             self.created = str(attributes["created"])
             self.program_version, self.git_commit = str(attributes["program_version"]), str(attributes["git_commit"])
             self.wall_time_s = float(attributes["wall_time_s"])
-            self.settings_text, self.settings_given = (text_of(file["config"].attrs[name]) for name in ("resolved", "given"))
-            decides = file["config"].attrs.get("decides")
-            self.decides = decides_of(None if decides is None else text_of(decides))
-            self.precision = text_of(file["environment"].attrs.get("precision", ""))
-            inputs = file["inputs"].attrs
+            config, inputs, environment = (file[name].attrs for name in ("config", "inputs", "environment"))
+            self.settings_text, self.settings_given = (text_of(config[name]) for name in ("resolved", "given"))
+            self.decides = decides_of(text_of(config["decides"]) if "decides" in config else None)
+            self.precision = text_of(environment.get("precision", ""))
             self.task = text_of(inputs.get("task", ""))
             self.origins = {name: text_of(inputs[name]) for name in schema.ORIGINS if name in inputs}
-            self.sweep = {name.removeprefix("sweep_"): text_of(file["environment"].attrs[name])
-                          for name in ("sweep_name", "sweep_run", "sweep_axes") if name in file["environment"].attrs}
-            index = file["rounds/index"][:]
+            self.sweep = {name.removeprefix("sweep_"): text_of(environment[name])
+                          for name in ("sweep_name", "sweep_run", "sweep_axes") if name in environment}
+            index = _whole(file, "rounds/index")
             best = file["result"].attrs.get("best_round") if "result" in file else None
         if len(index) == 0:
             raise RunError(f"{self.path}: holds no rounds yet")
@@ -113,20 +131,32 @@ class Run:
             raise RunError(f"{self.path}: {error}") from error
         self.n_rounds = int(self.settings.get("fed.rounds", self.last_round))
 
-    def _read(self, read: Callable[[h5py.File], Result]) -> Result:
-        """Opens the file once more, if it still holds this run."""
+    def _open(self) -> AbstractContextManager[h5py.File]:
+        return opened(self.path) if self._kept is None else nullcontext(self._kept)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[h5py.File]:
+        """Opens the file once more, for all that is asked for meanwhile, if it still holds this run."""
+        if self._kept is not None:
+            yield self._kept
+            return
         with opened(self.path) as file:
             same = str(file.attrs["created"]) == self.created and file["rounds/index"].shape[0] >= self.n_rows
             if not same:
                 raise RunError(f"{self.path}: has been replaced by another run since it was opened; open it again")
+            self._kept = file
+            try:
+                yield file
+            finally:
+                self._kept = None
+
+    def _read(self, read: Callable[[h5py.File], Result]) -> Result:
+        with self.kept_open() as file:
             return read(file)
 
     def _column(self, file: h5py.File, name: str) -> np.ndarray:
-        """A column of /rounds, cut to the rows that were there when the file was opened. By h5py's low-level interface, which reads
-        the many small columns of many files three times as fast."""
-        dataset = h5py.h5d.open(file.id, f"rounds/{name}".encode())
-        values = np.empty(dataset.shape, dataset.dtype)
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        """A column of /rounds, cut to the rows that were there when the file was opened."""
+        values = _whole(file, f"rounds/{name}")
         if len(values) < self.n_rows:
             raise RunError(f"{self.path}: is damaged: rounds/{name} has {len(values)} rows, rounds/index {self.n_rows}")
         return values[: self.n_rows]
@@ -148,9 +178,7 @@ class Run:
 
     @property
     def last_scored_row(self) -> int:
-        """The last row whose losses were taken (eval.every may leave rounds out)."""
-        scored = np.flatnonzero(np.isfinite(self.rounds["train_loss"].to_numpy()))
-        return int(scored[-1]) if scored.size else 0
+        return last_scored(self.rounds["train_loss"].to_numpy())
 
     @property
     def seed(self) -> int:
@@ -176,6 +204,16 @@ class Run:
             columns = {f"seconds_{phase}": seconds[:, i] for i, phase in enumerate(phases)}
             columns["seconds"] = seconds.sum(axis=1)
             return self._frame(columns | {name: self._column(file, f"cost/{name}") for name in schema.COST})
+
+        return self._read(read)
+
+    @cached_property
+    def precision_checks(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            there = all(name in file["rounds"] for name in schema.CHECKS)
+            columns = {name.removeprefix("precision_"): self._column(file, name) if there else np.full(self.n_rows, np.nan)
+                       for name in schema.CHECKS}
+            return self._frame(columns).dropna(subset="tau").astype({"fell_back": bool})
 
         return self._read(read)
 
@@ -284,11 +322,19 @@ class Run:
         return self._read(read)
 
     @cached_property
-    def labels(self) -> list[str]:
-        n = self._read(lambda file: int(file["partition/class_count"].shape[1]))
+    def label_words(self) -> list[str]:
+        """As recorded, or as the data set has them; empty where nobody knows them."""
         recorded = self._read(lambda file: _words(file["inputs"]))
-        names = recorded if len(recorded) == n else self._names_in_data_set()
-        return names if len(names) == n else [f"label {i}" for i in range(n)]
+        words = recorded if len(recorded) == self._n_labels else self._names_in_data_set()
+        return words if len(words) == self._n_labels else []
+
+    @property
+    def labels(self) -> list[str]:
+        return self.label_words or [f"label {i}" for i in range(self._n_labels)]
+
+    @cached_property
+    def _n_labels(self) -> int:
+        return self._read(lambda file: int(file["partition/class_count"].shape[1]))
 
     def _names_in_data_set(self) -> list[str]:
         """Of a run that was recorded without them."""

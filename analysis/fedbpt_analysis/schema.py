@@ -23,6 +23,10 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "axis_ratio": ("f", ()),
     "path_sigma_norm": ("f", ()),
     "resets": ("i", ()),
+    "precision_tau": ("f", ()),
+    "precision_overlap": ("f", ()),
+    "precision_loss_error": ("f", ()),
+    "precision_fell_back": ("i", ()),
     "participants": ("u", ("K",)),
     "client/fitness": ("f", ("K",)),
     "client/loss": ("f", ("K",)),
@@ -37,10 +41,13 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cost/tokens": ("i", ()),
     "cost/peak_memory": ("i", ()),
 }
-OPTIONAL = frozenset({"client/mean", "resets"})  # kept only with run.client_means; not in files of earlier versions
+# Findings of precision checks: of runs that have such checks.
+CHECKS = tuple(name for name in COLUMNS if name.startswith("precision_"))
+# Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked.
+OPTIONAL = frozenset({"client/mean", "resets", *CHECKS})
 
 # One number a round, of the server's state and scores.
-SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes)
+SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes and name not in OPTIONAL)
 # One number a client and round.
 CLIENT = tuple(name for name, (_, sizes) in COLUMNS.items() if sizes == ("K",) and name != "participants")
 COST = ("bytes_up", "bytes_down", "tokens", "peak_memory")

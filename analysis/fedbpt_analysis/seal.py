@@ -5,16 +5,13 @@ docs/run-file.md."""
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
 
-from . import claims
+from . import claims, output
 from .errors import AnalysisError
 
 SEAL_BYTES = 512
@@ -85,19 +82,14 @@ def write(path: Path) -> None:
     """Seals a file as it is now, one without room for a seal too: HDF5 finds its beginning behind the seal. A reader never sees half
     of it."""
     offset = _beginning(path)
-    place = path.resolve()
+    place = output.real_path(path)
     if (writer := claims.writer_of(place)) is not None:
         raise SealError(f"{path}: a run writes it ({writer.text}; lock {claims.lock_of(place)}); seal it when that has ended")
-    with tempfile.TemporaryDirectory(prefix=".seal-", dir=place.parent) as folder:
-        made = Path(folder) / "sealed.h5"
-        with path.open("rb") as old, made.open("wb") as new:
-            old.seek(offset)
-            new.write(bytes(SEAL_BYTES))
-            digest, n_bytes = _digest_rest(old, new)
-            new.seek(0)
-            new.write(_block(digest, n_bytes))
-            new.flush()
-            os.fsync(new.fileno())
-        h5py.File(made, "r").close()
-        shutil.copymode(place, made)
-        made.replace(place)
+    with path.open("rb") as old, output.replacing(place) as new:
+        old.seek(offset)
+        new.write(bytes(SEAL_BYTES))
+        digest, n_bytes = _digest_rest(old, new)
+        new.seek(0)
+        new.write(_block(digest, n_bytes))
+        new.flush()
+        h5py.File(new.name, "r").close()

@@ -12,7 +12,7 @@ Value = str | int | float | bool
 
 SEED = "run.seed"
 
-# What a setting decides where that is not a number of the results: the program's option table (src/config/options.h says what the words
+# Effects of settings where that is not a number of the results: the program's option table (src/config/options.h says what the words
 # mean), as it was when run files did not say it yet. Files that do say it are read, not guessed at; a test compares this with the program.
 DECIDES_EARLIER = {
     "run.output": "nothing", "run.overwrite": "nothing", "run.max_seconds": "nothing", "run.stop_margin_seconds": "nothing",
@@ -31,7 +31,12 @@ class _Loader(_Base):  # type: ignore[misc]
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
-EARLIER: dict[str, Value] = {"fed.optimiser": "cma", "fed.wire": "float64"}  # of run files made before there was such a setting
+# Values of settings in run files made before there was such a setting, as the program takes them: a test compares this with it.
+EARLIER: dict[str, Value] = {
+    "fed.optimiser": "cma", "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
+    "eval.test_every": 1,
+    "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
+}
 
 
 def recorded(text: str) -> dict[str, Value]:
@@ -52,7 +57,7 @@ def parse(text: str) -> dict[str, Value]:
 
 
 def decides_of(text: str | None) -> dict[str, str]:
-    """What settings decide, of the text that a run file has (`run.output: nothing` a line); None: of a file that has none."""
+    """Parse a run file's text about what settings decide (`run.output: nothing` a line); None: of a file that has none."""
     if text is None:
         return DECIDES_EARLIER
     return dict(line.split(": ", 1) for line in text.splitlines())

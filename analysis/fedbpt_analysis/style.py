@@ -22,7 +22,7 @@ from matplotlib.ticker import Formatter, Locator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from .naming import cut, distinct
-from .output import writing
+from .output import write_whole
 
 # Okabe and Ito's palette, in an order whose neighbours differ in lightness too.
 BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442"
@@ -82,7 +82,7 @@ def picture_names(names: Sequence[str], kind: str, width: int = NAME_WIDTH) -> l
 
 
 def names_behind(names: Sequence[str], kind: str, width: int = NAME_WIDTH, most: int = 20) -> str:
-    """What the names in a picture stand for, where they are not the names themselves: `label 3: ...`."""
+    """The names that those in a picture stand for, where they differ: `label 3: ...`."""
     pairs = [f"{shown}: {name}" for shown, name in zip(picture_names(names, kind, width), names, strict=True) if shown != name]
     return "; ".join(pairs[:most]) + (f"; and {len(pairs) - most} more" if len(pairs) > most else "")
 
@@ -172,9 +172,11 @@ def log_scale(axes: Axes, which: str, write: Callable[[float, int], str] = lambd
 
 def save(figure: Figure, path: Path) -> None:
     """Writes .svg, .png or .pdf; the same picture gives the same bytes."""
-    metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-    with styled(), writing(path):
-        figure.savefig(path, dpi=192, metadata=metadata)
+    kind, content = path.suffix.lower().lstrip("."), io.BytesIO()
+    metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+    with styled():
+        figure.savefig(content, format=kind, dpi=192, metadata=metadata)
+    write_whole(path, content.getvalue())
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> str:

@@ -69,7 +69,7 @@ def escape_latex(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """What would be markup: an underscore within a word is none."""
+    """Escape markup: an underscore within a word is none."""
     return re.sub(r"([\\`*|<$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", printable(text))
 
 

@@ -117,15 +117,18 @@ def _bad_round(values: np.ndarray, required: np.ndarray) -> int | None:
 def _numbers(file: h5py.File, run: Run) -> Iterator[str]:
     """Numbers that must be finite are: always the state, scores in scored rounds, clients' values where they took part."""
     rounds, index = file["rounds"], file["rounds/index"][:]
-    every = int(run.settings.get("eval.every", 1))
-    scored = (index % every == 0) | (index == run.n_rounds)
+    every, test_every = (int(run.settings.get(name, 1)) for name in ("eval.every", "eval.test_every"))
+    last = index == run.n_rounds
+    scored = (index % every == 0) | last
+    tested = (index % (every * test_every) == 0) | last
+    tested[best_so_far(rounds["dev_accuracy"][:], rounds["dev_loss"][:])] = True
     took_part = rounds["participants"][:] > 0
     always = ("z", "step_size", "step_size_local", "cost/seconds")
     required: dict[str, np.ndarray] = {name: np.ones(rounds[name].shape, bool) for name in always}
     required |= dict.fromkeys(("train_loss", "train_accuracy"), scored)
-    for split in ("dev", "test"):
+    for split, rows in (("dev", scored), ("test", tested)):
         if np.isfinite(rounds[f"{split}_loss"][0]):
-            required |= {f"{split}_{measure}": scored for measure in ("loss", "accuracy")}
+            required |= {f"{split}_{measure}": rows for measure in ("loss", "accuracy")}
     required |= {f"client/{name}": took_part for name in ("fitness", "loss")}
     required["client/step_size"] = np.broadcast_to(took_part[:, :, None], rounds["client/step_size"].shape)
     for name, where in required.items():
@@ -151,17 +154,22 @@ def _partition(file: h5py.File) -> Iterator[str]:
         yield "partition/sample_index has a row twice, or a negative one"
 
 
-def best_by_rule(accuracy: np.ndarray, loss: np.ndarray) -> int | None:
-    """Largest dev accuracy, then smallest dev loss, then earliest; None where nothing is scored. Stated here once more, beside
-    src/record/best_round.h, because it checks what the program wrote."""
-    rows = np.flatnonzero(np.isfinite(accuracy) & np.isfinite(loss))
-    return int(min(rows, key=lambda row: (-accuracy[row], loss[row], row))) if rows.size else None
+def best_so_far(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """The rows that are better on dev samples than all before them, the last of which is the best: largest accuracy, then smallest loss,
+    then earliest; none where nothing is scored. Stated here once more, beside src/fed/best_round.h, because it checks what the program
+    wrote."""
+    best, rows = (-np.inf, -np.inf), []
+    for row in np.flatnonzero(np.isfinite(accuracy) & np.isfinite(loss)):
+        if (accuracy[row], -loss[row]) > best:
+            best = (accuracy[row], -loss[row])
+            rows.append(row)
+    return np.array(rows, int)
 
 
 def _result(file: h5py.File, run: Run) -> Iterator[str]:
     """The result and the checkpoint belong to the rounds."""
     rounds = file["rounds"]
-    best = best_by_rule(rounds["dev_accuracy"][:], rounds["dev_loss"][:])
+    best = next(reversed(best_so_far(rounds["dev_accuracy"][:], rounds["dev_loss"][:]).tolist()), None)
     held = None if best is None else int(rounds["index"][best])
     if held != run.best_round:
         yield f"the best round on dev is {held}, but result says {run.best_round}"

@@ -40,7 +40,7 @@ def _scores_line(run: Run, row: int, name: str) -> str:
 
 
 def head(run: Run, width: int) -> list[str]:
-    """What the run is, how far it is, and its scores as accuracy (loss) with the rounds they were taken in: the first line is the one
+    """Say what the run is, how far it is, and its scores as accuracy (loss) with the rounds they were taken in: the first line is the one
     to keep if there is room for one only. A long line goes on in the next one."""
     settings = run.settings
     protocol, clients, partition = (settings.get(f"fed.{name}") for name in ("protocol", "clients", "partition"))

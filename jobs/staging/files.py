@@ -125,7 +125,7 @@ def _not_utf8(path: Path) -> UserError:
 
 
 def lone_returns(path: Path, number: int, line: str) -> str:
-    """What to do about carriage returns that end no line."""
+    """Advise on carriage returns that end no line."""
     if number == 1 and not line.endswith("\n"):
         return f"its lines end with a carriage return alone, as on old Macs; convert it with tr '\\r' '\\n' < {path.name} > NEW"
     return "a carriage return stands inside a field; put the field in double quotes (CSV), or take the character out"

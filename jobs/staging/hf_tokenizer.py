@@ -1,9 +1,10 @@
 """A model folder's tokenizer, put together as transformers' AutoTokenizer (5.24) does it.
 
 Several files of a folder state the same facts. tokenizer.json is one of them; the classes that transformers keeps for BERT, RoBERTa,
-XLM-RoBERTa, GPT-2 and Llama take no more than the vocabulary from it and build the rest anew from tokenizer_config.json. So does this
-module, with the same calls of the same library, and it notes what then differs from tokenizer.json. Where the difference comes from a
-default of transformers that no file states, nobody can tell what the folder's author meant: that is refused.
+XLM-RoBERTa, GPT-2 (OPT), Qwen2 (Qwen3), GPT-NeoX and Llama take no more than the vocabulary from it and build the rest anew from
+tokenizer_config.json. So does this module, with the same calls of the same library, and it notes what then differs from tokenizer.json.
+Where the difference comes from a default of transformers that no file states, nobody can tell what the folder's author meant: that is
+refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from .errors import UserError
 from .model import read_json
@@ -29,8 +30,11 @@ SAME_CLASS = dict.fromkeys(("ElectraTokenizer", "MobileBertTokenizer", "LayoutLM
 SAME_CLASS |= {"DistilBertTokenizer": "BertTokenizer", "BartTokenizer": "RobertaTokenizer", "LongformerTokenizer": "RobertaTokenizer"}
 SAME_CLASS |= dict.fromkeys(("PreTrainedTokenizer", "PythonBackend"), "TokenizersBackend")
 OF_MODEL_TYPE = {"bert": "BertTokenizer", "distilbert": "BertTokenizer", "roberta": "RobertaTokenizer"}
-OF_MODEL_TYPE |= {"xlm-roberta": "XLMRobertaTokenizer"}
+OF_MODEL_TYPE |= {"xlm-roberta": "XLMRobertaTokenizer", "gpt2": "GPT2Tokenizer", "opt": "GPT2Tokenizer"}
+OF_MODEL_TYPE |= {"gpt_neox": "GPTNeoXTokenizer", "qwen2": "Qwen2Tokenizer", "qwen3": "Qwen2Tokenizer"}
 AS_IT_IS = "TokenizersBackend"
+# Model types whose class counts, whatever class their folders state.
+OVERRULED = {"mistral": AS_IT_IS, "qwen2": "Qwen2Tokenizer"}
 
 # An option in tokenizer.json -> the key of tokenizer_config.json that decides it.
 DECIDED_BY = {"lowercase": "do_lower_case", "handle_chinese_chars": "tokenize_chinese_chars", "prepend_scheme": "add_prefix_space"}
@@ -40,7 +44,7 @@ Token = str | AddedToken
 
 @dataclass
 class Facts:
-    """What the files of a folder state. `keys`: tokenizer_config.json as transformers completes it; `source`: the file of a key;
+    """Statements of the files of a folder. `keys`: tokenizer_config.json as transformers completes it; `source`: the file of a key;
     `listed`: added tokens by the ids that a file states for them."""
 
     folder: Path
@@ -104,6 +108,8 @@ def _read_facts(folder: Path) -> Facts:
     for key in ("fast_tokenizer_files", "gguf_file"):
         if keys.get(key):
             raise UserError(f"{folder / CONFIG}: {key} names other tokenizer files ({keys[key]!r}), which is not followed; remove the key")
+    if keys.get("fix_mistral_regex"):
+        raise UserError(f"{folder / CONFIG}: fix_mistral_regex changes how text is cut, which is not followed; save what it makes")
     serialized = read_json(path)
     facts = Facts(folder, serialized, backend, keys, dict.fromkeys(keys, CONFIG))
     if "added_tokens_decoder" in keys:
@@ -165,16 +171,16 @@ def _added(facts: Facts, key: str, entry: Any, **fixed: bool) -> AddedToken:
 
 
 def _choose_class(facts: Facts) -> None:
-    """The class by tokenizer_config.json, else by config.json, else by the model type."""
+    """The class by tokenizer_config.json, else by config.json, else by the model type, which for some types counts alone."""
     model = read_json(facts.folder / "config.json") if (facts.folder / "config.json").is_file() else {}
+    model_type = str(model.get("model_type"))
+    stated = OF_MODEL_TYPE.get(model_type, AS_IT_IS)
     for name, value in ((CONFIG, facts.keys.get("tokenizer_class")), ("config.json", model.get("tokenizer_class"))):
         if isinstance(value, str) and value:
-            stated = value.removesuffix("Fast")
+            stated = OVERRULED.get(model_type, value.removesuffix("Fast"))
             facts.class_source = f"{name}: tokenizer_class {value}"
+            facts.class_source += f" of a {model_type} model" if stated != value.removesuffix("Fast") else ""
             break
-    else:
-        model_type = model.get("model_type")
-        stated = OF_MODEL_TYPE.get(str(model_type), AS_IT_IS)
     facts.class_name = SAME_CLASS.get(stated, stated)
     if facts.class_name == "LlamaTokenizer" and '"ByteLevel"' in json.dumps(facts.serialized):
         facts.class_name = AS_IT_IS
@@ -187,7 +193,7 @@ def _choose_class(facts: Facts) -> None:
         )
     kind, wanted = type(facts.backend.model).__name__, CLASSES[facts.class_name].kind
     if kind != wanted:
-        reason = facts.class_source or f"config.json: model_type {model.get('model_type')}"
+        reason = facts.class_source or f"config.json: model_type {model_type}"
         raise UserError(
             f"{facts.folder}: tokenizer.json holds a {kind} model, but transformers makes a {facts.class_name} ({wanted}) of it, because "
             f'of {reason}; write "tokenizer_class": "PreTrainedTokenizerFast" into {CONFIG} to take tokenizer.json as it is'
@@ -305,6 +311,20 @@ def _byte_level(facts: Facts, _: dict[str, Token]) -> Tokenizer:
     return made
 
 
+def _gpt_neox(facts: Facts, named: dict[str, Token]) -> Tokenizer:
+    made = _byte_level(facts, named)
+    made.normalizer = normalizers.NFC()
+    return made
+
+
+def _qwen2(facts: Facts, named: dict[str, Token]) -> Tokenizer:
+    made = _gpt_neox(facts, named)
+    space = bool(facts.flag("add_prefix_space", None))
+    words = pre_tokenizers.Split(Regex(QWEN2_WORDS), behavior="isolated", invert=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=space, use_regex=False)])
+    return made
+
+
 def _xlm_roberta(facts: Facts, _: dict[str, Token]) -> Tokenizer:
     vocabulary = [(piece, score) for piece, score in facts.serialized["model"]["vocab"]]
     unknown = facts.serialized["model"].get("unk_id")
@@ -354,6 +374,11 @@ def _wrap_xlm_roberta(_: Facts, backend: Tokenizer, named: dict[str, Token]) -> 
     backend.post_processor = processors.TemplateProcessing(single=[first, "$A", last], special_tokens=ids)
 
 
+def _wrap_in_nothing(_: Facts, backend: Tokenizer, __: dict[str, Token]) -> None:
+    """Whatever tokenizer.json and the keys add_bos_token and add_eos_token say, of which transformers reads none here."""
+    backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+
+
 def _wrap_as_stated(_: Facts, __: Tokenizer, ___: dict[str, Token]) -> None:
     """Keeps tokenizer.json's own."""
 
@@ -374,18 +399,24 @@ BERT_TOKENS = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
 ROBERTA_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>"}
 ROBERTA_TOKENS |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
 GPT2_TOKENS = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>")
+NEOX_TOKENS = GPT2_TOKENS | {"pad_token": "<|padding|>"}
+QWEN2_TOKENS = dict.fromkeys(("unk_token", "eos_token", "pad_token"), "<|endoftext|>")
+# transformers' PRETOKENIZE_REGEX of Qwen2.
+QWEN2_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA_TOKENS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 CLASSES = {
     "BertTokenizer": Class("WordPiece", BERT_TOKENS, ("cls_token", "sep_token"), _bert, _wrap_bert),
     "RobertaTokenizer": Class("BPE", ROBERTA_TOKENS, ("cls_token", "sep_token"), _byte_level, _wrap_roberta),
     "XLMRobertaTokenizer": Class("Unigram", ROBERTA_TOKENS, ("bos_token", "eos_token"), _xlm_roberta, _wrap_xlm_roberta),
     "GPT2Tokenizer": Class("BPE", GPT2_TOKENS, (), _byte_level, _wrap_as_stated),
+    "GPTNeoXTokenizer": Class("BPE", NEOX_TOKENS, (), _gpt_neox, _wrap_in_nothing),
+    "Qwen2Tokenizer": Class("BPE", QWEN2_TOKENS, (), _qwen2, _wrap_as_stated),
     "LlamaTokenizer": Class("BPE", LLAMA_TOKENS, (), _llama, _wrap_as_stated),
 }
 
 
 def _differences(facts: Facts, made: Tokenizer) -> list[str]:
-    """What the class makes otherwise than tokenizer.json states it; refused where neither a key nor a class is stated for it."""
+    """List what the class makes otherwise than tokenizer.json states it; refused where neither a key nor a class is stated for it."""
     if facts.class_name == AS_IT_IS:
         return []
     notes = []
@@ -408,7 +439,7 @@ def _differences(facts: Facts, made: Tokenizer) -> list[str]:
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What differs: a part by its kinds where these differ, else option by option."""
+    """Name the differences: a part by its kinds where these differ, else option by option."""
     for part in before:
         old, new = (dict(_leaves(parts[part], part)) for parts in (before, after))
         kinds = [", ".join(value for name, value in leaves.items() if name.endswith(".type")) for leaves in (old, new)]
@@ -435,7 +466,7 @@ def component(part: Any) -> Any:
 
 
 def _parts(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What of a tokenizer decides ids, but for its vocabulary and what it puts around a text."""
+    """Collect all of a tokenizer that decides ids, but for its vocabulary and the tokens it puts around a text."""
     model = {option: getattr(tokenizer.model, option, None) for option in MODEL_OPTIONS}
     return {"normalizer": component(tokenizer.normalizer), "pre_tokenizer": component(tokenizer.pre_tokenizer), "model": model}
 

@@ -65,7 +65,7 @@ class Lookup:
         self.skip = skip | {""} if None in skip else skip
 
     def for_classes(self, origin: str, names: Sequence[str]) -> dict[int, int | None]:
-        """What a file's class numbers stand for, by number or by name: label number, or None for rows to leave out. Refuses a file
+        """Map a file's class numbers, by number or by name, to label numbers, or None for rows to leave out. Refuses a file
         whose names contradict the task."""
         by_number = [self._find(str(number)) for number in range(len(names))]
         by_name = [self._find(label_key(name)) for name in names]

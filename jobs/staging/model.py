@@ -131,9 +131,11 @@ class Checked:
 
 def _readouts(about: dict[str, Any]) -> str:
     """A model without a head says so by its name; why a sentence encoder cannot be used as one does not show."""
-    mask, embedding = about["readouts"]["mask"], about["readouts"]["embedding"]
-    possible = ["mask"] * mask["supported"] + [f"embedding (pooling {about['pooling']})"] * embedding["supported"]
-    return f"readouts: {', '.join(possible)}" + (f"; not embedding: {embedding['refusal']}" if embedding["refusal"] else "")
+    readouts = about["readouts"]
+    shown = {"embedding": f"embedding (pooling {about['pooling']})"}
+    possible = [shown.get(name, name) for name in readouts if readouts[name]["supported"]]
+    refusal = readouts["embedding"]["refusal"] if not readouts["last"]["supported"] else None
+    return f"readouts: {', '.join(possible)}" + (f"; not embedding: {refusal}" if refusal else "")
 
 
 def check_model(folder: Path) -> Checked:
@@ -178,7 +180,7 @@ def _check_weights(path: Path, expected: set[str]) -> int:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What data preparation reads of a model. `positions`: the longest sequence its position embeddings allow; `max_seq_length` and
+    """Facts of a model for data preparation. `positions`: the longest sequence its position embeddings allow; `max_seq_length` and
     `lower_case`: what a sentence encoder does to texts (None, False: nothing)."""
 
     folder: Path
@@ -199,7 +201,7 @@ def load_info(folder: Path, readout: str) -> ModelInfo:
     config = read_json(folder / "config.json")
     model_type = str(config.get("model_type", ""))
     vocab_size = _positive(config, "vocab_size", folder)
-    positions = _positive(config, "max_position_embeddings", folder)
+    positions = _positive(config, "n_positions" if model_type == "gpt2" and "n_positions" in config else "max_position_embeddings", folder)
     if model_type in OFFSET_TYPES:
         positions -= _count(config.get("pad_token_id", 1), "pad_token_id", folder / "config.json") + 1
     tokenizer = folder / "tokenizer.json"
@@ -210,7 +212,7 @@ def load_info(folder: Path, readout: str) -> ModelInfo:
 
 
 def _sentence_settings(folder: Path) -> tuple[int | None, bool]:
-    """What a sentence encoder does to a text before its tokens are made: where it cuts them, and whether it lowers its case."""
+    """Read how a sentence encoder changes a text before its tokens are made: where it cuts it, and whether it lowers its case."""
     path = next((folder / name for name in SENTENCE_SETTINGS if (folder / name).is_file()), None)
     if path is None or not (folder / MODULES).is_file():
         return None, False

@@ -72,7 +72,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def row_by_row(value: object) -> str:
-    """What to do where a file's one object holds all rows."""
+    """Advise where a file's one object holds all rows."""
     if isinstance(value, (list, dict)):
         return "; if one object holds all rows here, write them one a line (in pandas: to_json(FILE, orient='records', lines=True))"
     return ""

@@ -86,7 +86,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """What save_to_disk says about the files of a split; empty without it."""
+    """Read the list that save_to_disk makes of a split's files; empty without it."""
     path = folder / "state.json"
     try:
         value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

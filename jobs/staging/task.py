@@ -16,7 +16,7 @@ from .records import short
 
 TASKS = Path(__file__).resolve().parents[2] / "configs" / "tasks"
 KEYS = {"name", "readout", "template", "template_without_prompt", "labels", "label_space", "label_tokens", "skip_labels"}
-KEYS |= {"columns", "replace", "strip", "empty", "metric", "loss", "prompt", "splits"}
+KEYS |= {"chat", "columns", "replace", "strip", "empty", "metric", "loss", "prompt", "splits"}
 READOUTS, MODES, METRICS, LOSSES = ("mask", "embedding", "last"), ("add", "cat", "input"), ("accuracy", "f1"), ("ce", "hinge", "accuracy")
 EMPTY, SPLITS = ("error", "skip"), ("train", "dev", "test")
 PLACEHOLDERS = ("prompt", "text", "text2", "mask")
@@ -42,6 +42,7 @@ class Task:
     readout: str
     template: str
     template_without_prompt: str
+    chat: bool
     labels: tuple[Label, ...]
     label_space: bool
     label_tokens: str
@@ -166,17 +167,21 @@ def _build(path: Path, data: dict[str, Any], root: yaml.MappingNode) -> Task:
             raise UserError(f"{path}: {key} must be one of {', '.join(choices)}, not {short(value)}")
         return value
 
-    def flag(key: str) -> bool:
-        if not isinstance(data.get(key, False), bool):
+    def flag(key: str, default: bool = False) -> bool:
+        if not isinstance(data.get(key, default), bool):
             raise UserError(f"{path}: {key} must be true or false")
-        return bool(data.get(key, False))
+        return bool(data.get(key, default))
 
     readout = text("readout", choices=READOUTS)
     template = text("template")
     without = text("template_without_prompt", re.sub(r"\{prompt\}\s*", "", template))
     _check_templates(path, readout, template, without)
+    if flag("chat") and readout != "last":
+        raise UserError(f"{path}: chat: true is for readout: last, at which a model answers, not for readout: {readout}")
     mode, tokens = _prompt(path, data.get("prompt", {}))
     labels = _labels(path, data.get("labels"), root, "text" if readout == "embedding" else "word")
+    if readout == "last" and "label_tokens" in data:
+        raise UserError(f"{path}: label_tokens is for readout: mask; with readout: last a run chooses, by model.label_scoring")
     if data.get("metric") == "f1" and len(labels) != 2:
         raise UserError(f"{path}: metric f1 is that of label number 1 of two, but there are {len(labels)} labels; use accuracy")
     return Task(
@@ -185,8 +190,9 @@ def _build(path: Path, data: dict[str, Any], root: yaml.MappingNode) -> Task:
         readout=readout,
         template=template,
         template_without_prompt=without,
+        chat=flag("chat"),
         labels=labels,
-        label_space=flag("label_space"),
+        label_space=flag("label_space", readout == "last"),
         label_tokens=text("label_tokens", "single", ("single", "first")),
         skip_labels=_skip_labels(path, data, root, labels),
         columns=_columns(path, data.get("columns", {}), without),

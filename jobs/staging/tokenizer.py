@@ -27,7 +27,8 @@ PROMPT = "\ue000prompt\ue001"  # stands for the prompt words while a sentence is
 class TaskTokenizer:
     """Tokenises sentences in which only the template can write special tokens. `ids`: of the roles, -1 where there is none;
     `prefix`, `suffix`: what the tokenizer puts around a text; `spellings`: what the template writes for a special token;
-    `forbidden`: flag for every id, true for what no text may hold; `notes`: lines for the user."""
+    `forbidden`: flag for every id, true for what no text may hold; `named`, `keys`: special tokens and tokenizer_config.json as
+    transformers has them; `notes`: lines for the user."""
 
     def __init__(self, model: ModelInfo) -> None:
         self.folder = model.folder
@@ -42,7 +43,7 @@ class TaskTokenizer:
             where = self.folder / "tokenizer.json"
             raise UserError(f"{where}: has {self.n_tokens} tokens, but the model's config.json says vocab_size {model.vocab_size}")
         self.ids = {role: _id_of(role, assembled) for role in ROLES}
-        self.notes = assembled.notes
+        self.named, self.keys, self.notes = assembled.named, assembled.keys, assembled.notes
         self.max_length = _max_length(model, assembled.keys)
         self.cuts_left = _truncation_side(model, assembled.keys) == "left"
         self.splits_special = assembled.keys.get("split_special_tokens") is True

@@ -38,6 +38,12 @@ VF_INLINE vf vf_tanh(vf x)
     return vf_if_less(x2, vf_set(0.0625f), near, far);
 }
 
+/* x / (1 + e^-x) */
+VF_INLINE vf vf_silu(vf x)
+{
+    return vf_div(x, vf_add(vf_set(1), vf_exp(vf_min(vf_set(88), vf_sub(vf_set(0), x)))));
+}
+
 VF_INLINE vf vf_activate(fbt_activation activation, vf x)
 {
     switch (activation) {
@@ -49,6 +55,8 @@ VF_INLINE vf vf_activate(fbt_activation activation, vf x)
         return vf_max(vf_set(0), x);
     case FBT_ACT_TANH:
         return vf_tanh(x);
+    case FBT_ACT_SILU:
+        return vf_silu(x);
     default:
         return x;
     }

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 
+#include <dnnl.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +12,6 @@
 #include <sys/mman.h>
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
-
-fbt_status fbt_cpu_dnnl_status(dnnl_status_t code, const char *what)
-{
-    if (code == dnnl_success) {
-        return FBT_OK;
-    }
-    if (code == dnnl_out_of_memory) {
-        return fbt_fail(FBT_ERR_MEMORY, "out of memory: oneDNN could not %s", what);
-    }
-    return fbt_fail(FBT_ERR_BACKEND, "oneDNN could not %s (status %d)", what, (int)code);
-}
 
 fbt_status fbt_cpu_block_new(int64_t n_bytes, void **block)
 {
@@ -144,16 +134,9 @@ static void cpu_close(fbt_backend *b)
         if (cpu->scratch != NULL) {
             free(cpu->scratch[t].data);
         }
-        if (cpu->streams != NULL && cpu->streams[t] != NULL) {
-            dnnl_stream_destroy(cpu->streams[t]);
-        }
     }
     fbt_cpu_constants_clear(&cpu->constants);
     free(cpu->scratch);
-    free(cpu->streams);
-    if (cpu->engine != NULL) {
-        dnnl_engine_destroy(cpu->engine);
-    }
     free(cpu);
 }
 
@@ -172,14 +155,20 @@ static const fbt_backend_ops cpu_ops = {
     .table_free = cpu_table_free,
     .perturb = fbt_cpu_perturb,
     .embed = fbt_cpu_embed,
+    .embed_rows = fbt_cpu_embed_rows,
     .linear = fbt_cpu_linear,
+    .linear_gate = fbt_cpu_linear_gate,
     .linear_norm = fbt_cpu_linear_norm,
     .linear_residual = fbt_cpu_linear_residual,
     .layernorm = fbt_cpu_layernorm,
+    .norm_heads = fbt_cpu_norm_heads,
+    .rotate = fbt_cpu_rotate,
+    .gate = fbt_cpu_gate,
     .attention = fbt_cpu_attention,
     .gather_rows = fbt_cpu_gather_rows,
     .mean_pool = fbt_cpu_mean_pool,
     .label_logits = fbt_cpu_label_logits,
+    .token_log_probs = fbt_cpu_token_log_probs,
     .loss = fbt_cpu_loss,
     .library_product = fbt_cpu_library_product,
     .library_copy = fbt_cpu_library_copy,
@@ -218,7 +207,9 @@ static fbt_backend_info info_of(const fbt_cpu *cpu, const fbt_types *types)
                               .size_multiple = 1,
                               .max_dim = INT64_MAX,
                               .max_head_dim = INT64_MAX,
-                              .features = FBT_FEATURE_RMS_NORM | FBT_FEATURE_KV_HEADS | FBT_FEATURE_KEY_ROWS};
+                              .features = FBT_FEATURE_RMS_NORM | FBT_FEATURE_KV_HEADS | FBT_FEATURE_KEY_ROWS |
+                                          FBT_FEATURE_CAUSAL | FBT_FEATURE_PREFIX | FBT_FEATURE_SILU |
+                                          FBT_FEATURE_LOG_PROBS};
 }
 
 static fbt_status check_types(const fbt_types *types)
@@ -229,7 +220,22 @@ static fbt_status check_types(const fbt_types *types)
                         "or fp32",
                         types->name, fbt_cpu_isa_name());
     }
+    if (types != NULL && types->compute == FBT_COMPUTE_I8 && fbt_cpu_int8_kernels() == NULL) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "backend.precision is %s, but this processor (%s) has no AVX2 instructions: set it to auto or "
+                        "fp32",
+                        types->name, fbt_cpu_isa_name());
+    }
     return FBT_OK;
+}
+
+/* auto: the faster ones that round, at most, to bfloat16. */
+static const fbt_types *own_types(const fbt_types *types)
+{
+    if (types == NULL) {
+        return fbt_types_find(fbt_cpu_has_bf16() ? "bf16" : "fp32");
+    }
+    return types->compute == FBT_COMPUTE_I8 ? fbt_types_int8(fbt_cpu_has_bf16()) : types;
 }
 
 static fbt_status cpu_open(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b)
@@ -245,14 +251,7 @@ static fbt_status cpu_open(const fbt_backend_options *options, const fbt_types *
     describe(cpu);
     FBT_TRY(fbt_cpu_threads_start(&cpu->affinity, options, &cpu->n_threads));
     FBT_TRY(fbt_memory_alloc(&cpu->scratch, cpu->n_threads, sizeof *cpu->scratch));
-    FBT_TRY(fbt_memory_alloc(&cpu->streams, cpu->n_threads, sizeof(dnnl_stream_t)));
-    FBT_TRY(fbt_cpu_dnnl_status(dnnl_engine_create(&cpu->engine, dnnl_cpu, 0), "open the processor"));
-    for (int t = 0; t < cpu->n_threads; t++) {
-        FBT_TRY(fbt_cpu_dnnl_status(dnnl_stream_create(&cpu->streams[t], cpu->engine, dnnl_stream_default_flags),
-                                    "create a stream"));
-    }
-    types = types != NULL ? types : fbt_types_find(fbt_cpu_has_bf16() ? "bf16" : "fp32");
-    cpu->base.info = info_of(cpu, types);
+    cpu->base.info = info_of(cpu, own_types(types));
     *b = &cpu->base;
     cpu = NULL;
 done:
@@ -264,8 +263,7 @@ done:
 
 const fbt_backend_driver fbt_cpu_driver = {
     .name = "cpu",
-    .summary = "processors: oneDNN and own kernels, OpenMP threads",
-    .priority = 10,
-    .types = {"fp32", "bf16"},
+    .summary = "processors: own kernels, OpenMP threads",
+    .types = {"fp32", "bf16", "int8"},
     .open = cpu_open,
 };

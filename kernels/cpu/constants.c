@@ -15,7 +15,7 @@
 
 enum { ALIGNMENT = 64, FIRST_CAPACITY = 64 };
 
-/* What fbt_share carries. */
+/* Contents of fbt_share. */
 typedef struct ticket {
     int64_t process, file, n_bytes;
     uint64_t token; /* what tells this copy from another that got its numbers later */

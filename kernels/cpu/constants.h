@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* What a matrix or table is; two with the same members hold the same number of bytes on every process of a node. */
+/* Kind and size of a matrix or table; equal members mean the same number of bytes on every process of a node. */
 typedef struct fbt_cpu_shape {
     int64_t n_rows, n_columns; /* a matrix's n_out, n_in                    */
     int32_t type;              /* a matrix's fbt_compute, a table's dtype */

@@ -5,7 +5,7 @@
 
 #include <omp.h>
 
-/* What a row of a sequence is made of. t counts rows from the first of the sequence. */
+/* Parts of a row of a sequence. t counts rows from the first of the sequence. */
 typedef struct fbt_embed_row {
     int is_copied;       /* the prompt's row as it is          */
     const float *prompt; /* row of the prompt, or NULL         */
@@ -36,11 +36,6 @@ static fbt_embed_row describe_row(const fbt_embedding *e, int32_t token, const f
     return row;
 }
 
-static const void *table_row(const fbt_table *table, int64_t row)
-{
-    return (const char *)table->rows + row * table->n_dim * (int64_t)fbt_dtype_bytes(table->dtype);
-}
-
 static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_embed_row *row, float *scratch)
 {
     const fbt_dtype dtype = cpu->base.info.types->activations;
@@ -52,12 +47,12 @@ static void embed_row(fbt_cpu *cpu, void *x, const fbt_embedding *e, const fbt_e
     if (row->token < 0) {
         terms.rows[0] = row->prompt;
     } else {
-        terms.rows[0] = table_row(e->word, row->token);
+        terms.rows[0] = fbt_cpu_table_row(e->word, row->token);
         terms.dtypes[0] = e->word->dtype;
     }
-    terms.rows[1] = table_row(e->position, row->position);
+    terms.rows[1] = fbt_cpu_table_row(e->position, row->position);
     if (e->type != NULL) {
-        terms.rows[2] = table_row(e->type, 0);
+        terms.rows[2] = fbt_cpu_table_row(e->type, 0);
         terms.dtypes[2] = e->type->dtype;
     }
     cpu->rows->embed(x, dtype, &terms, e->norm.gamma->data, e->norm.beta->data, row->token < 0 ? NULL : row->prompt,

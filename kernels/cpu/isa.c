@@ -2,6 +2,7 @@
  * computes what the lesser processor would. */
 #include "kernels/cpu/cpu.h"
 
+#include <dnnl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,6 +44,43 @@ const fbt_row_kernels *fbt_cpu_row_kernels(void)
     return &fbt_rows_plain;
 }
 
+const fbt_panel_kernels *fbt_cpu_panel_kernels(fbt_compute compute)
+{
+#ifdef FBT_X86
+    if (compute == FBT_COMPUTE_BF16) {
+        return &fbt_panels_avx512_bf16;
+    }
+    if (isa_has(dnnl_cpu_isa_avx512_core)) {
+        return &fbt_panels_avx512;
+    }
+    if (isa_has(dnnl_cpu_isa_avx2) && cpu_has_fma_and_f16c()) {
+        return &fbt_panels_avx2;
+    }
+#endif
+    (void)compute;
+    return &fbt_panels_plain;
+}
+
+/* On AMX the kernels for AVX-512: there are none of int8 on its tiles. */
+const fbt_int8_kernels *fbt_cpu_int8_kernels(void)
+{
+#ifdef FBT_X86
+    if (isa_has(dnnl_cpu_isa_avx512_core_bf16)) {
+        return &fbt_int8_avx512_bf16;
+    }
+    if (isa_has(dnnl_cpu_isa_avx512_core_vnni)) {
+        return &fbt_int8_avx512_vnni;
+    }
+    if (isa_has(dnnl_cpu_isa_avx512_core)) {
+        return &fbt_int8_avx512;
+    }
+    if (fbt_cpu_row_kernels() == &fbt_rows_avx2) {
+        return &fbt_int8_avx2;
+    }
+#endif
+    return NULL;
+}
+
 const char *fbt_cpu_isa_name(void)
 {
     static const struct {
@@ -80,12 +118,4 @@ int fbt_cpu_has_tiles(void)
 #else
     return 0;
 #endif
-}
-
-/* A block should stay in the second-level cache with what is made of it, and yet be large enough to pay for reading the
- * weights; below AVX-512 oneDNN even packs them anew for each block. Rates of RoBERTa-large's products on a Xeon, in
- * GFLOP/s a core for 64, 128, 192 and 256 rows: fp32 139, 147, 170, 163; bf16 without AMX 101, 107, 105, 104. */
-int64_t fbt_cpu_block_rows(fbt_compute compute)
-{
-    return isa_has(dnnl_cpu_isa_avx512_core) && compute == FBT_COMPUTE_FP32 ? 192 : 128;
 }

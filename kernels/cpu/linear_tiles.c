@@ -5,43 +5,42 @@
 
 #include <omp.h>
 
-enum {
-    MOST_BLOCK_BYTES = 1 << 20,
-    MOST_BLOCK_ROWS = FBT_TILE_ROWS * 8
-}; /* of x: half the second-level cache of such processors */
+enum { MOST_BLOCK_ROWS = FBT_TILE_ROWS * 8 };
 
-static int64_t block_rows(int64_t n_rows, int64_t x_row_bytes, int n_threads)
+/* Bytes of a block of x, laid out. */
+static int64_t block_bytes(int64_t rows, int64_t n_in)
 {
-    int64_t rows = MOST_BLOCK_BYTES / x_row_bytes;
-    rows = rows < FBT_TILE_ROWS ? FBT_TILE_ROWS : rows > MOST_BLOCK_ROWS ? MOST_BLOCK_ROWS : rows;
-    int64_t n_blocks = (n_rows + rows - 1) / rows;
-    n_blocks = (n_blocks + n_threads - 1) / n_threads * n_threads;
-    rows = (n_rows + n_blocks - 1) / n_blocks;
-    return (rows + FBT_TILE_ROWS - 1) / FBT_TILE_ROWS * FBT_TILE_ROWS;
+    return fbt_tiles_count(rows, n_in) * (int64_t)sizeof(uint16_t);
 }
 
-static void multiply_block(const fbt_linear_call *call, int64_t row, int64_t n_rows, uint16_t *laid_out)
+static void multiply_block(const fbt_linear_call *call, int64_t row, int64_t n_rows, void *scratch)
 {
     const fbt_cpu_matrix *w = call->w;
-    const fbt_tile_product product = {
-        .x = laid_out,
-        .weights = w->weights,
-        .residual = call->residual != NULL ? (const uint16_t *)call->residual + row * w->base.n_out : NULL,
-        .bias = w->bias,
-        .y = (uint16_t *)call->y + row * w->base.n_out,
-        .n_rows = n_rows,
-        .n_in = w->base.n_in,
-        .n_out = w->base.n_out,
-        .activation = call->activation};
-    fbt_tiles_lay_out_rows(laid_out, (const uint16_t *)call->x + row * w->base.n_in, n_rows, w->base.n_in);
+    uint16_t *laid_out = scratch;
+    const int64_t n_out = call->is_gated ? w->base.n_out / 2 : w->base.n_out;
+    const fbt_tile_product product = {.x = laid_out,
+                                      .weights = w->weights,
+                                      .residual =
+                                          call->residual != NULL ? call->residual + row * call->y_row_bytes : NULL,
+                                      .bias = w->bias,
+                                      .y = call->y + row * call->y_row_bytes,
+                                      .partial = (char *)scratch + block_bytes(n_rows, w->base.n_in),
+                                      .n_rows = n_rows,
+                                      .n_in = w->base.n_in,
+                                      .n_out = n_out,
+                                      .activation = call->activation,
+                                      .is_gated = call->is_gated,
+                                      .is_wide = fbt_linear_is_wide(call)};
+    fbt_tiles_lay_out_rows(laid_out, (const uint16_t *)(const void *)(call->x + row * call->x_row_bytes), n_rows,
+                           w->base.n_in);
     fbt_tiles_multiply(&product);
 }
 
 fbt_status fbt_cpu_linear_tiles(fbt_cpu *cpu, const fbt_linear_call *call)
 {
-    const int64_t rows = block_rows(call->n_rows, call->x_row_bytes, cpu->n_threads);
-    const fbt_status status =
-        fbt_cpu_scratch_need(cpu, fbt_tiles_count(rows, call->w->base.n_in) * (int64_t)sizeof(uint16_t));
+    const int64_t rows = fbt_block_rows(call->n_rows, MOST_BLOCK_ROWS, FBT_TILE_ROWS, cpu->n_threads);
+    const int64_t n_in = call->w->base.n_in;
+    const fbt_status status = fbt_cpu_scratch_need(cpu, block_bytes(rows, n_in) + fbt_tiles_partial_bytes(rows, n_in));
     if (status != FBT_OK) {
         return status;
     }

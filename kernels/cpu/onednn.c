@@ -10,11 +10,6 @@ dnnl_status_t fbt_onednn_desc_new(fbt_onednn_desc *desc, int n_dims, const dnnl_
     return dnnl_memory_desc_create_with_tag(desc, n_dims, dims, type, tag);
 }
 
-dnnl_status_t fbt_onednn_desc_query(fbt_onednn_desc *desc, const_dnnl_primitive_desc_t primitive, dnnl_query_t what)
-{
-    return dnnl_memory_desc_clone(desc, dnnl_primitive_desc_query_md(primitive, what, 0));
-}
-
 void fbt_onednn_desc_free(fbt_onednn_desc desc)
 {
     if (desc != NULL) {
@@ -29,16 +24,6 @@ dnnl_status_t fbt_onednn_matmul(dnnl_primitive_desc_t *product, dnnl_engine_t en
     return dnnl_matmul_primitive_desc_create(product, engine, x, weights, bias, y, attributes);
 }
 
-dnnl_status_t fbt_onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind)
-{
-    return dnnl_post_ops_append_eltwise(ops, kind, 0, 0);
-}
-
-dnnl_status_t fbt_onednn_append_sum(dnnl_post_ops_t ops)
-{
-    return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
-}
-
 #else
 
 dnnl_status_t fbt_onednn_desc_new(fbt_onednn_desc *desc, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
@@ -46,16 +31,6 @@ dnnl_status_t fbt_onednn_desc_new(fbt_onednn_desc *desc, int n_dims, const dnnl_
 {
     *desc = malloc(sizeof **desc);
     return *desc == NULL ? dnnl_out_of_memory : dnnl_memory_desc_init_by_tag(*desc, n_dims, dims, type, tag);
-}
-
-dnnl_status_t fbt_onednn_desc_query(fbt_onednn_desc *desc, const_dnnl_primitive_desc_t primitive, dnnl_query_t what)
-{
-    *desc = malloc(sizeof **desc);
-    if (*desc == NULL) {
-        return dnnl_out_of_memory;
-    }
-    **desc = *dnnl_primitive_desc_query_md(primitive, what, 0);
-    return dnnl_success;
 }
 
 void fbt_onednn_desc_free(fbt_onednn_desc desc)
@@ -70,16 +45,6 @@ dnnl_status_t fbt_onednn_matmul(dnnl_primitive_desc_t *product, dnnl_engine_t en
     dnnl_matmul_desc_t description;
     const dnnl_status_t code = dnnl_matmul_desc_init(&description, x, weights, bias, y);
     return code ? code : dnnl_primitive_desc_create(product, &description, attributes, engine, NULL);
-}
-
-dnnl_status_t fbt_onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind)
-{
-    return dnnl_post_ops_append_eltwise(ops, 1, kind, 0, 0);
-}
-
-dnnl_status_t fbt_onednn_append_sum(dnnl_post_ops_t ops)
-{
-    return dnnl_post_ops_append_sum(ops, 1);
 }
 
 #endif

@@ -17,18 +17,11 @@ typedef const dnnl_memory_desc_t *fbt_onednn_desc_view;
 dnnl_status_t fbt_onednn_desc_new(fbt_onednn_desc *desc, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
                                   dnnl_format_tag_t tag);
 
-/* A copy of what a primitive wants, e.g. dnnl_query_weights_md. */
-dnnl_status_t fbt_onednn_desc_query(fbt_onednn_desc *desc, const_dnnl_primitive_desc_t primitive, dnnl_query_t what);
-
 void fbt_onednn_desc_free(fbt_onednn_desc desc);
 
 /* y = x W + bias. bias, attributes: NULL for none. */
 dnnl_status_t fbt_onednn_matmul(dnnl_primitive_desc_t *product, dnnl_engine_t engine, fbt_onednn_desc x,
                                 fbt_onednn_desc weights, fbt_onednn_desc bias, fbt_onednn_desc y,
                                 dnnl_primitive_attr_t attributes);
-
-/* Work that a product does on each of its elements, by scale 1: a function of it, or adding what stood there. */
-dnnl_status_t fbt_onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind);
-dnnl_status_t fbt_onednn_append_sum(dnnl_post_ops_t ops);
 
 #endif

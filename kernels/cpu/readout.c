@@ -1,15 +1,16 @@
-/* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
+/* Readout of the last layer: chosen rows, pooled rows, label logits, losses. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
 #include <string.h>
 
-fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                               int64_t n_dim)
+fbt_status fbt_cpu_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
+                               const fbt_buffer *rows, int64_t n, int64_t n_dim)
 {
     fbt_status status = FBT_OK;
-    const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(b->info.types->activations);
+    const int64_t row_bytes = n_dim * (int64_t)fbt_dtype_bytes(dtype);
     const int32_t *index = rows->data;
+    (void)b;
     for (int64_t i = 0; i < n; i++) {
         if (index[i] < 0 || index[i] >= x->n_bytes / row_bytes) {
             FBT_FAIL(FBT_ERR_ARG, "gather_rows: row %d of %lld", index[i], (long long)(x->n_bytes / row_bytes));

@@ -1,11 +1,14 @@
-/* Row kernels: softmax attention of one head of one sequence, in fp32 whatever the element type (with bfloat16
- * products: rows_attention_bf16.c).
+/* Row kernels: softmax attention of the heads of one sequence that share keys and values, in fp32 whatever the element
+ * type (with bfloat16 products: rows_attention_bf16.c).
  *
- * Keys are transposed and values widened into scratch memory, then QUERIES queries at a time: scores against all keys,
- * softmax, weighted sum of values. Both products are outer products held in registers: QUERIES x WIDE vectors. A
- * query's sums run over head_dim and over the keys in order, so its result does not depend on its neighbours.
+ * The keys of all parts are transposed and the values widened into scratch memory, then QUERIES queries at a time:
+ * scores against all keys that one of them sees, softmax, weighted sum of values. Both products are outer products held
+ * in registers: QUERIES x WIDE vectors. A query's sums run over head_dim and over the keys that it sees in order, so
+ * its result depends neither on its neighbours nor on where a part of the keys ends.
+ *
+ * Queries are taken with all heads of one before those of the next, so that those of a tile see about as many keys.
  */
-#include "kernels/cpu/rows.h"
+#include "kernels/cpu/key_walk.h"
 #include "kernels/cpu/simd_typed.h"
 
 #if defined(__AVX512F__)
@@ -21,7 +24,7 @@ static int64_t round_up(int64_t n, int64_t unit)
 
 /* Scratch memory, each part aligned to 64 bytes. */
 typedef struct fbt_head_scratch {
-    float *keys;    /* [head_dim, key_stride]: transposed, zero beyond n_keys */
+    float *keys;    /* [head_dim, key_stride]: transposed, whole vectors of keys */
     float *values;  /* [n_keys, value_stride]: zero beyond head_dim           */
     float *queries; /* [QUERIES, query_stride]                                */
     float *scores;  /* [QUERIES, key_stride]                                  */
@@ -69,26 +72,35 @@ VF_INLINE void widen_row(float *y, int64_t stride, const void *x, fbt_dtype dtyp
     }
 }
 
-/* Transposes the keys through a small block, so that both sides are touched a cache line at a time. */
-VF_INLINE void load_keys(const fbt_head *head, fbt_dtype dtype, const fbt_head_scratch *s)
+/* Elements c .. c + n - 1 of VF keys, transposed. rows: NULL: zeros. */
+VF_INLINE void load_square(const fbt_head_scratch *s, const void *const rows[VF], fbt_dtype dtype, int64_t j, int64_t c,
+                           int64_t n)
 {
-    float block[16][64] __attribute__((aligned(64)));
-    for (int64_t j = 0; j < s->key_stride; j += 16) {
-        for (int64_t c = 0; c < head->head_dim; c += 64) {
-            const int64_t width = head->head_dim - c < 64 ? head->head_dim - c : 64;
-            for (int64_t r = 0; r < 16; r++) {
-                if (j + r < head->n_keys) {
-                    widen_row(block[r], round_up(width, VF), head->k, dtype, (j + r) * head->k_stride + c, width);
-                } else {
-                    memset(block[r], 0, sizeof block[r]);
-                }
-            }
-            for (int64_t i = 0; i < width; i++) {
-                float *y = s->keys + (c + i) * s->key_stride + j;
-                for (int64_t r = 0; r < 16; r++) {
-                    y[r] = block[r][i];
-                }
-            }
+    vf square[VF];
+#pragma GCC unroll 16
+    for (int r = 0; r < VF; r++) {
+        square[r] = rows[r] != NULL ? vf_load_typed_n(rows[r], dtype, c, n) : vf_set(0);
+    }
+    vf_transpose(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < VF; i++) {
+        if (i < n) {
+            vf_store(s->keys + (c + i) * s->key_stride + j, square[i]);
+        }
+    }
+}
+
+VF_INLINE void load_keys(const fbt_head_group *group, fbt_dtype dtype, const fbt_head_scratch *s)
+{
+    fbt_key_walk walk = {group->parts, 0};
+    for (int64_t j = 0; j < group->n_keys; j += VF) {
+        const void *rows[VF];
+        for (int r = 0; r < VF; r++) {
+            rows[r] = j + r < group->n_keys ? fbt_walk_key(&walk, dtype) : NULL;
+        }
+        for (int64_t c = 0; c < group->head_dim; c += VF) {
+            const int64_t left = group->head_dim - c;
+            load_square(s, rows, dtype, j, c, left < VF ? left : VF);
         }
     }
 }
@@ -166,59 +178,100 @@ VF_INLINE float softmax_row(float *scores, int64_t n, float scale)
     return vf_sum(sum);
 }
 
-/* `rows` queries from query i on, computed as `tile` rows of which the last are repeats. */
-VF_INLINE void attend(const fbt_head *head, fbt_dtype dtype, const fbt_head_scratch *s, int64_t i, int64_t rows,
-                      int tile)
+/* y[r, :] += p[r, t] v[t, :] for the keys from `from` on that query r sees: not all of a tile do. */
+VF_INLINE void add_last_values(const fbt_head_scratch *s, const int64_t *seen, int64_t from, int tile)
 {
-    const int64_t d = head->head_dim;
+    for (int r = 0; r < tile; r++) {
+        float *y = s->queries + r * s->query_stride;
+        for (int64_t t = from; t < seen[r]; t++) {
+            const vf factor = vf_set(s->scores[r * s->key_stride + t]);
+            const float *value = s->values + t * s->value_stride;
+            for (int64_t c = 0; c < s->value_stride; c += VF) {
+                vf_store(y + c, vf_fma(factor, vf_load(value + c), vf_load(y + c)));
+            }
+        }
+    }
+}
+
+/* Scores, softmax and sums of values of the tile's queries, of which r sees the first seen[r] keys: never fewer than
+ * the one before it. sums: of the weights; the values' are left in s->queries. */
+VF_INLINE void attend_tile(const fbt_head_group *group, const fbt_head_scratch *s, const int64_t *seen, float *sums,
+                           int tile)
+{
+    const int64_t least = seen[0], most = seen[tile - 1];
+    product_wide(tile, s->scores, s->key_stride, s->queries, s->query_stride, s->keys, s->key_stride, group->head_dim,
+                 round_up(most, VF));
+    for (int r = 0; r < tile; r++) {
+        sums[r] = softmax_row(s->scores + r * s->key_stride, seen[r], group->scale);
+    }
+    product_wide(tile, s->queries, s->query_stride, s->scores, s->key_stride, s->values, s->value_stride, least,
+                 s->value_stride);
+    add_last_values(s, seen, least, tile);
+}
+
+/* `rows` pairs of a query and a head from the first-th on, computed as `tile` rows of which the last are repeats. */
+VF_INLINE void attend(const fbt_head_group *group, fbt_dtype dtype, const fbt_head_scratch *s, int64_t first,
+                      int64_t rows, int tile)
+{
+    const int64_t d = group->head_dim;
+    int64_t seen[QUERIES], y_at[QUERIES], i = first / group->n_heads, head = first % group->n_heads;
     float sums[QUERIES];
     for (int r = 0; r < tile; r++) {
-        const int64_t from = i + (r < rows ? r : rows - 1);
-        widen_row(s->queries + r * s->query_stride, s->query_stride, head->q, dtype, from * head->q_stride, d);
+        widen_row(s->queries + r * s->query_stride, s->query_stride, group->q, dtype, i * group->q_stride + head * d,
+                  d);
+        seen[r] = group->is_causal ? group->n_keys - group->n_queries + i + 1 : group->n_keys;
+        y_at[r] = i * group->y_stride + head * d;
+        if (r + 1 < rows && ++head == group->n_heads) {
+            head = 0;
+            i++;
+        }
     }
-    product_wide(tile, s->scores, s->key_stride, s->queries, s->query_stride, s->keys, s->key_stride, d, s->key_stride);
-    for (int r = 0; r < tile; r++) {
-        sums[r] = softmax_row(s->scores + r * s->key_stride, head->n_keys, head->scale);
-    }
-    product_wide(tile, s->queries, s->query_stride, s->scores, s->key_stride, s->values, s->value_stride, head->n_keys,
-                 s->value_stride);
+    attend_tile(group, s, seen, sums, tile);
     for (int64_t r = 0; r < rows; r++) {
         const float *x = s->queries + r * s->query_stride;
         const vf factor = vf_set(1.0f / sums[r]);
         for (int64_t c = 0; c < d; c += VF) {
             const int64_t n = d - c < VF ? d - c : VF;
-            vf_store_typed_n(head->y, dtype, (i + r) * head->y_stride + c, vf_mul(vf_load(x + c), factor), n);
+            vf_store_typed_n(group->y, dtype, y_at[r] + c, vf_mul(vf_load(x + c), factor), n);
         }
     }
 }
 
-VF_INLINE void attend_all(const fbt_head *head, fbt_dtype dtype, const fbt_head_scratch *s)
+VF_INLINE void load_values(const fbt_head_group *group, fbt_dtype dtype, const fbt_head_scratch *s)
 {
-    load_keys(head, dtype, s);
-    for (int64_t j = 0; j < head->n_keys; j++) {
-        widen_row(s->values + j * s->value_stride, s->value_stride, head->v, dtype, j * head->v_stride, head->head_dim);
+    fbt_key_walk walk = {group->parts, 0};
+    for (int64_t j = 0; j < group->n_keys; j++) {
+        widen_row(s->values + j * s->value_stride, s->value_stride, fbt_walk_value(&walk, dtype), dtype, 0,
+                  group->head_dim);
     }
-    for (int64_t i = 0; i < head->n_queries; i += QUERIES) {
-        const int64_t rows = head->n_queries - i < QUERIES ? head->n_queries - i : QUERIES;
+}
+
+VF_INLINE void attend_all(const fbt_head_group *group, fbt_dtype dtype, const fbt_head_scratch *s)
+{
+    const int64_t n_pairs = group->n_queries * group->n_heads;
+    load_keys(group, dtype, s);
+    load_values(group, dtype, s);
+    for (int64_t i = 0; i < n_pairs; i += QUERIES) {
+        const int64_t rows = n_pairs - i < QUERIES ? n_pairs - i : QUERIES;
         if (rows == 1) {
-            attend(head, dtype, s, i, 1, 1);
+            attend(group, dtype, s, i, 1, 1);
         } else {
-            attend(head, dtype, s, i, rows, QUERIES);
+            attend(group, dtype, s, i, rows, QUERIES);
         }
     }
 }
 
-void FBT_ROWS(attention)(const fbt_head *head, void *scratch)
+void FBT_ROWS(attention)(const fbt_head_group *group, void *scratch)
 {
     fbt_head_scratch s;
-    scratch_place(&s, head->n_keys, head->head_dim, scratch);
-    if (head->dtype == FBT_F32) {
-        attend_all(head, FBT_F32, &s);
+    scratch_place(&s, group->n_keys, group->head_dim, scratch);
+    if (group->dtype == FBT_F32) {
+        attend_all(group, FBT_F32, &s);
         return;
     }
 #ifdef __AVX512BF16__
-    FBT_ROWS(attention_bf16)(head, scratch);
+    FBT_ROWS(attention_bf16)(group, scratch);
 #else
-    attend_all(head, FBT_BF16, &s);
+    attend_all(group, FBT_BF16, &s);
 #endif
 }

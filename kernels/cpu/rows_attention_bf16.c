@@ -1,5 +1,5 @@
-/* Row kernels: softmax attention of one head with bfloat16 products and fp32 sums, for AVX-512 with bfloat16 and for
- * AMX.
+/* Row kernels: softmax attention of a group of heads with bfloat16 products and fp32 sums, for AVX-512 with bfloat16
+ * and for AMX.
  *
  * Both products are made in squares of 32 x 32 from operands laid out as in tiles.h:
  *
@@ -12,13 +12,17 @@
  * K's rows are already outputs: a tile is 16 keys of 16 pairs, transposed as words of 32 bits (a pair each). V's rows
  * are inputs: two rows at a time are interleaved, which makes the pairs (v[key], v[key + 1]) of 16 outputs.
  *
- * A query's sums run over pairs of elements in order, so its result does not depend on its
- * neighbours. Scores and softmax are fp32; probabilities are rounded to bfloat16 before they are divided by their sum.
+ * Rows are pairs of a query and a head, all heads of one query before those of the next, so that those of a square see
+ * about as many keys. A row's sums run over pairs of elements in order, its probabilities are zero for keys that it
+ * does not see, and adding nothing changes no sum: its result depends neither on its neighbours nor on where a part of
+ * the keys ends. Scores and softmax are fp32; probabilities are rounded to bfloat16 before they are divided by their
+ * sum.
  */
 #include "kernels/cpu/rows.h"
 
 #ifdef __AVX512BF16__
 
+#include "kernels/cpu/key_walk.h"
 #include "kernels/cpu/simd.h"
 
 enum { SQUARE = 32, TILE = 512, STEP = 2 * TILE }; /* elements of a tile, and of the two tiles of one step */
@@ -63,65 +67,29 @@ VF_INLINE __m512i load_32(const uint16_t *x, int64_t n)
     return _mm512_maskz_loadu_epi16(mask, x);
 }
 
-/* Rows of x: [n_rows <= 32, n_columns] into [steps][2][16][32]. */
-VF_INLINE void lay_out_rows(uint16_t *y, const uint16_t *x, int64_t stride, int64_t n_rows, int64_t n_columns,
-                            int64_t steps)
+/* Elements from `start` on of a row of head_dim elements, zero beyond; x NULL: zeros. */
+VF_INLINE __m512i load_part(const uint16_t *x, int64_t start, int64_t head_dim)
 {
-    for (int64_t r = 0; r < n_rows; r++) {
-        for (int64_t k = 0; k < steps; k++) {
-            _mm512_store_si512(y + k * STEP + r * SQUARE, load_32(x + r * stride + k * SQUARE, n_columns - k * SQUARE));
-        }
-    }
-}
-
-/* Transposes 16 x 16 words of 32 bits: first within lanes of 128 bits, then the lanes. */
-VF_INLINE void transpose_16(__m512i r[16])
-{
-    __m512i t[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
+    return x != NULL ? load_32(x + start, head_dim - start) : _mm512_setzero_si512();
 }
 
 /* Keys as weights: output = key, input = element of the head. */
-VF_INLINE void lay_out_keys(const fbt_head *head, const head_scratch *s)
+VF_INLINE void lay_out_keys(const fbt_head_group *group, const head_scratch *s)
 {
-    const uint16_t *k = head->k;
+    fbt_key_walk walk = {group->parts, 0};
     for (int64_t j = 0; j < s->key_steps * 2; j++) { /* 16 keys */
+        const uint16_t *keys[16];
+        for (int r = 0; r < 16; r++) {
+            keys[r] = j * 16 + r < group->n_keys ? fbt_walk_key(&walk, FBT_BF16) : NULL;
+        }
         for (int64_t c = 0; c < s->head_steps; c++) {
             __m512i rows[16];
             uint16_t *tile = s->keys + (j / 2 * s->head_steps + c) * STEP + j % 2 * TILE;
 #pragma GCC unroll 16
             for (int r = 0; r < 16; r++) {
-                const int64_t key = j * 16 + r;
-                rows[r] = key < head->n_keys
-                              ? load_32(k + key * head->k_stride + c * SQUARE, head->head_dim - c * SQUARE)
-                              : _mm512_setzero_si512();
+                rows[r] = load_part(keys[r], c * SQUARE, group->head_dim);
             }
-            transpose_16(rows);
+            vf_transpose((vf *)rows); /* words of 32 bits: a pair each */
 #pragma GCC unroll 16
             for (int p = 0; p < 16; p++) {
                 _mm512_store_si512(tile + p * 32, rows[p]);
@@ -131,16 +99,15 @@ VF_INLINE void lay_out_keys(const fbt_head *head, const head_scratch *s)
 }
 
 /* Values as weights: output = element of the head, input = key. Two rows at a time, their elements interleaved. */
-VF_INLINE void lay_out_values(const fbt_head *head, const head_scratch *s)
+VF_INLINE void lay_out_values(const fbt_head_group *group, const head_scratch *s)
 {
-    const uint16_t *v = head->v;
+    fbt_key_walk walk = {group->parts, 0};
     for (int64_t pair = 0; pair < s->key_steps * 16; pair++) {
-        const int64_t key = 2 * pair;
+        const uint16_t *first = 2 * pair < group->n_keys ? fbt_walk_value(&walk, FBT_BF16) : NULL;
+        const uint16_t *second = 2 * pair + 1 < group->n_keys ? fbt_walk_value(&walk, FBT_BF16) : NULL;
         for (int64_t c = 0; c < s->head_steps; c++) {
-            const int64_t n = head->head_dim - c * SQUARE;
-            const __m512i zero = _mm512_setzero_si512();
-            const __m512i a = key < head->n_keys ? load_32(v + key * head->v_stride + c * SQUARE, n) : zero;
-            const __m512i b = key + 1 < head->n_keys ? load_32(v + (key + 1) * head->v_stride + c * SQUARE, n) : zero;
+            const __m512i a = load_part(first, c * SQUARE, group->head_dim);
+            const __m512i b = load_part(second, c * SQUARE, group->head_dim);
             uint16_t *y = s->values + (c * s->key_steps + pair / 16) * STEP + pair % 16 * 32;
             const __m512i a0 = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(a)),
                           b0 = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(b));
@@ -152,7 +119,7 @@ VF_INLINE void lay_out_values(const fbt_head *head, const head_scratch *s)
     }
 }
 
-#ifdef __AMX_BF16__
+#ifdef FBT_AMX
 
 /* y = x W^T for one square; all 32 rows are written. The caller's thread has its tiles configured. */
 VF_INLINE void square_product(float *y, int64_t y_stride, const uint16_t *x, const uint16_t *w, int64_t steps,
@@ -219,8 +186,9 @@ VF_INLINE void square_product(float *y, int64_t y_stride, const uint16_t *x, con
 
 #endif
 
-/* weights = exp(scale (scores - largest)) for the first n keys and zero beyond, for row r; returns their sum. */
-VF_INLINE float softmax_row(const head_scratch *s, int64_t r, int64_t n, float scale)
+/* weights = exp(scale (scores - largest)) for the first n of n_columns keys and zero beyond, for row r; returns their
+ * sum. */
+VF_INLINE float softmax_row(const head_scratch *s, int64_t r, int64_t n, int64_t n_columns, float scale)
 {
     const float *scores = s->scores + r * s->key_steps * SQUARE;
     vf largest = vf_set(-INFINITY), sum = vf_set(0);
@@ -232,7 +200,7 @@ VF_INLINE float softmax_row(const head_scratch *s, int64_t r, int64_t n, float s
         largest = _mm512_mask_max_ps(largest, vf_mask(n - j), largest, vf_load(scores + j));
     }
     const vf factor = vf_set(scale), shift = vf_set(-vf_largest(largest) * scale);
-    for (j = 0; j < s->key_steps * SQUARE; j += VF) {
+    for (j = 0; j < n_columns; j += VF) {
         vf e = vf_set(0);
         if (j < n) {
             e = vf_exp(vf_fma(vf_load(scores + j), factor, shift));
@@ -244,42 +212,63 @@ VF_INLINE float softmax_row(const head_scratch *s, int64_t r, int64_t n, float s
     return vf_sum(sum);
 }
 
-/* Queries i .. i + n - 1, n at most 32. */
-VF_INLINE void attend(const fbt_head *head, const head_scratch *s, int64_t i, int64_t n)
+/* A pair of a query and a head: where its row of q and of y begins, and how many keys it sees. */
+typedef struct head_row {
+    const uint16_t *q;
+    uint16_t *y;
+    int64_t n_seen;
+} head_row;
+
+VF_INLINE head_row row_of(const fbt_head_group *group, int64_t pair)
+{
+    const int64_t i = pair / group->n_heads, column = pair % group->n_heads * group->head_dim;
+    return (head_row){.q = (const uint16_t *)group->q + i * group->q_stride + column,
+                      .y = (uint16_t *)group->y + i * group->y_stride + column,
+                      .n_seen = group->is_causal ? group->n_keys - group->n_queries + i + 1 : group->n_keys};
+}
+
+/* Rows `first` .. first + n - 1, n at most 32. The last sees the most keys. */
+VF_INLINE void attend(const fbt_head_group *group, const head_scratch *s, int64_t first, int64_t n)
 {
     const int64_t key_stride = s->key_steps * SQUARE, head_stride = s->head_steps * SQUARE;
-    lay_out_rows(s->queries, (const uint16_t *)head->q + i * head->q_stride, head->q_stride, n, head->head_dim,
-                 s->head_steps);
-    for (int64_t k = 0; k < s->key_steps; k++) {
+    const int64_t key_steps = (row_of(group, first + n - 1).n_seen + SQUARE - 1) / SQUARE;
+    float totals[SQUARE];
+    for (int64_t r = 0; r < n; r++) {
+        const uint16_t *q = row_of(group, first + r).q;
+        for (int64_t k = 0; k < s->head_steps; k++) {
+            _mm512_store_si512(s->queries + k * STEP + r * SQUARE, load_part(q, k * SQUARE, group->head_dim));
+        }
+    }
+    for (int64_t k = 0; k < key_steps; k++) {
         square_product(s->scores + k * SQUARE, key_stride, s->queries, s->keys + k * s->head_steps * STEP,
                        s->head_steps, n);
     }
-    float totals[SQUARE];
     for (int64_t r = 0; r < n; r++) {
-        totals[r] = softmax_row(s, r, head->n_keys, head->scale);
+        totals[r] = softmax_row(s, r, row_of(group, first + r).n_seen, key_steps * SQUARE, group->scale);
     }
     for (int64_t c = 0; c < s->head_steps; c++) {
-        square_product(s->sums + c * SQUARE, head_stride, s->weights, s->values + c * s->key_steps * STEP, s->key_steps,
+        square_product(s->sums + c * SQUARE, head_stride, s->weights, s->values + c * s->key_steps * STEP, key_steps,
                        n);
     }
     for (int64_t r = 0; r < n; r++) {
         const vf factor = vf_set(1.0f / totals[r]);
-        uint16_t *y = (uint16_t *)head->y + (i + r) * head->y_stride;
-        for (int64_t c = 0; c < head->head_dim; c += VF) {
-            const int64_t m = head->head_dim - c < VF ? head->head_dim - c : VF;
+        uint16_t *y = row_of(group, first + r).y;
+        for (int64_t c = 0; c < group->head_dim; c += VF) {
+            const int64_t m = group->head_dim - c < VF ? group->head_dim - c : VF;
             vf_store_bf16_n(y + c, vf_mul(vf_load(s->sums + r * head_stride + c), factor), m);
         }
     }
 }
 
-void FBT_ROWS(attention_bf16)(const fbt_head *head, void *scratch)
+void FBT_ROWS(attention_bf16)(const fbt_head_group *group, void *scratch)
 {
+    const int64_t n_rows = group->n_queries * group->n_heads;
     head_scratch s = {0};
-    scratch_bytes(&s, head->n_keys, head->head_dim, scratch);
-    lay_out_keys(head, &s);
-    lay_out_values(head, &s);
-    for (int64_t i = 0; i < head->n_queries; i += SQUARE) {
-        attend(head, &s, i, head->n_queries - i < SQUARE ? head->n_queries - i : SQUARE);
+    scratch_bytes(&s, group->n_keys, group->head_dim, scratch);
+    lay_out_keys(group, &s);
+    lay_out_values(group, &s);
+    for (int64_t first = 0; first < n_rows; first += SQUARE) {
+        attend(group, &s, first, n_rows - first < SQUARE ? n_rows - first : SQUARE);
     }
 }
 

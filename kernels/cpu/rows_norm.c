@@ -58,19 +58,26 @@ VF_INLINE void normalise_row(void *y, fbt_dtype y_dtype, const void *x, fbt_dtyp
     }
 }
 
-void FBT_ROWS(layernorm)(void *y, const void *x, fbt_dtype dtype, const float *gamma, const float *beta, int64_t n_rows,
-                         int64_t n_dim, float epsilon)
+/* One copy of the loop for each pair of types. */
+VF_INLINE void normalise_rows(void *y, fbt_dtype dtype, const void *x, fbt_dtype x_dtype, const float *gamma,
+                              const float *beta, int64_t n_rows, int64_t n_dim, float epsilon)
 {
-    if (dtype == FBT_BF16) {
-        for (int64_t r = 0; r < n_rows; r++) {
-            normalise_row((uint16_t *)y + r * n_dim, FBT_BF16, (const uint16_t *)x + r * n_dim, FBT_BF16, gamma, beta,
-                          NULL, n_dim, epsilon);
-        }
+    const int64_t y_bytes = n_dim * (dtype == FBT_BF16 ? 2 : 4), x_bytes = n_dim * (x_dtype == FBT_BF16 ? 2 : 4);
+    for (int64_t r = 0; r < n_rows; r++) {
+        normalise_row((char *)y + r * y_bytes, dtype, (const char *)x + r * x_bytes, x_dtype, gamma, beta, NULL, n_dim,
+                      epsilon);
+    }
+}
+
+void FBT_ROWS(layernorm)(void *y, fbt_dtype dtype, const void *x, fbt_dtype x_dtype, const float *gamma,
+                         const float *beta, int64_t n_rows, int64_t n_dim, float epsilon)
+{
+    if (dtype == FBT_F32) {
+        normalise_rows(y, FBT_F32, x, FBT_F32, gamma, beta, n_rows, n_dim, epsilon);
+    } else if (x_dtype == FBT_F32) {
+        normalise_rows(y, FBT_BF16, x, FBT_F32, gamma, beta, n_rows, n_dim, epsilon);
     } else {
-        for (int64_t r = 0; r < n_rows; r++) {
-            normalise_row((float *)y + r * n_dim, FBT_F32, (const float *)x + r * n_dim, FBT_F32, gamma, beta, NULL,
-                          n_dim, epsilon);
-        }
+        normalise_rows(y, FBT_BF16, x, FBT_BF16, gamma, beta, n_rows, n_dim, epsilon);
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * Files that include this header are compiled once per instruction set (CMakeLists.txt), each copy with the widest set
  * it may use, and the backend picks a copy when it opens. vf holds VF floats. The _n forms touch the first n lanes of
- * memory only (0 < n <= VF); lanes beyond are zero when loaded. Sums over lanes have a fixed order.
+ * memory only (0 < n <= VF); lanes beyond are zero when loaded. Sums over lanes have a fixed order. vf_transpose: VF
+ * vectors as the rows of a square.
  */
 #ifndef FBT_CPU_SIMD_H
 #define FBT_CPU_SIMD_H

@@ -90,6 +90,28 @@ VF_INLINE vf vf_max(vf a, vf b)
     return a;
 }
 
+VF_INLINE vf vf_min(vf a, vf b)
+{
+    for (int i = 0; i < VF; i++) {
+        a[i] = a[i] < b[i] ? a[i] : b[i];
+    }
+    return a;
+}
+
+VF_INLINE vf vf_div(vf a, vf b)
+{
+    return a / b;
+}
+
+/* a < b ? x : y */
+VF_INLINE vf vf_if_less(vf a, vf b, vf x, vf y)
+{
+    for (int i = 0; i < VF; i++) {
+        y[i] = a[i] < b[i] ? x[i] : y[i];
+    }
+    return y;
+}
+
 /* a b + c */
 VF_INLINE vf vf_fma(vf a, vf b, vf c)
 {
@@ -128,6 +150,17 @@ VF_INLINE float vf_largest(vf x)
 {
     const vf y = vf_max(x, (vf){x[2], x[3], x[0], x[1]});
     return y[0] > y[1] ? y[0] : y[1];
+}
+
+VF_INLINE void vf_transpose(vf r[VF])
+{
+    for (int i = 0; i < VF; i++) {
+        for (int j = 0; j < i; j++) {
+            const float x = r[i][j];
+            r[i][j] = r[j][i];
+            r[j][i] = x;
+        }
+    }
 }
 
 #endif

@@ -136,15 +136,3 @@ void fbt_cpu_threads_restore(const fbt_cpu_affinity *affinity, int n_threads)
         omp_set_num_threads(affinity->n_omp_before);
     }
 }
-
-int fbt_cpu_one_thread_begin(void)
-{
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(1);
-    return before;
-}
-
-void fbt_cpu_one_thread_end(int before)
-{
-    omp_set_num_threads(before);
-}

@@ -29,23 +29,32 @@
 #define FBT_CPU_TILES_H
 
 #include "kernels/backend.h"
+#include "kernels/cpu/parts.h"
 
 #include <stdint.h>
 
 enum { FBT_TILE_ROWS = 32, FBT_TILE_STEP = 32 };
 
-/* y = activation(x W^T + bias) + residual.  x, weights: laid out; y, residual (or NULL, or y): [n_rows, n_out]; bias:
- * [n_out rounded up to 32]. */
+/* y = activation(x W^T + bias) + residual.  x, weights: laid out; y, residual (or NULL, or y): [n_rows, n_out] of
+ * bfloat16, or, is_wide, of float; bias: [n_out rounded up to 32]. is_gated: y = activation(g) * u of g, u = x W^T +
+ * bias, where weights and bias are those of g's n_out outputs and then of u's: n_out is a multiple of 32, and there is
+ * no residual. */
 typedef struct fbt_tile_product {
-    const uint16_t *x, *weights, *residual;
+    const uint16_t *x, *weights;
+    const void *residual;
     const float *bias;
-    uint16_t *y;
+    void *y;
+    void *partial; /* scratch of fbt_tiles_partial_bytes, aligned to 64 */
     int64_t n_rows, n_in, n_out;
     fbt_activation activation;
+    int is_gated, is_wide; /* not both; is_wide: with a residual and without activation */
 } fbt_tile_product;
 
 /* Elements that n_rows rows, or the weights of n_rows outputs, take when they are laid out. */
 int64_t fbt_tiles_count(int64_t n_rows, int64_t n_in);
+
+/* Scratch memory of a product of so many rows. */
+int64_t fbt_tiles_partial_bytes(int64_t n_rows, int64_t n_in);
 
 /* Lays out weights of at most 32 outputs: rows: [n_rows, n_in]. */
 void fbt_tiles_lay_out_weights(uint16_t *weights, const uint16_t *rows, int64_t n_rows, int64_t n_in);

@@ -1,5 +1,7 @@
-/* Bias and activation after a product, in place. */
+/* Activations: with a bias after a product, in place, and gated. */
 #include "kernels/cuda/rows.cuh"
+
+#include <type_traits>
 
 /* Exponentials are of base 2, which the device has, with the base's logarithm in their constants. */
 static constexpr float LOG2_E = 1.44269504f;
@@ -25,6 +27,12 @@ static __device__ __forceinline__ float gelu_tanh(float x)
     return __fdividef(x, 1.0f + exp2f(x * (factor + 0.044715f * factor * x * x)));
 }
 
+/* x / (1 + e^-x) */
+static __device__ __forceinline__ float silu(float x)
+{
+    return __fdividef(x, 1.0f + exp2f(-LOG2_E * x));
+}
+
 template <fbt_activation activation> static __device__ __forceinline__ float activate(float x)
 {
     if constexpr (activation == FBT_ACT_GELU_ERF) {
@@ -35,6 +43,8 @@ template <fbt_activation activation> static __device__ __forceinline__ float act
         return x < 0 ? 0 : x; /* a NaN is kept */
     } else if constexpr (activation == FBT_ACT_TANH) {
         return tanhf(x);
+    } else if constexpr (activation == FBT_ACT_SILU) {
+        return silu(x);
     } else {
         return x;
     }
@@ -73,30 +83,66 @@ static __global__ void __launch_bounds__(fbt_tile::block)
     }
 }
 
+/* y: [n_rows, row_units], x: [n_rows, 2 row_units] units of type T */
 template <typename T, fbt_activation activation>
-static cudaError_t launch_one(cudaStream_t stream, void *y, const float *bias, int64_t n_rows, int64_t n_dim)
+static __global__ void __launch_bounds__(fbt_tile::block)
+    gate_kernel(uint4 *y, const uint4 *x, int64_t n_rows, int64_t row_units)
 {
-    const int64_t row_units = n_dim / fbt_unit<T>;
-    return FBT_LAUNCH((bias_activation_kernel<T, activation>), fbt_tile::n_blocks(n_rows, row_units), fbt_tile::block,
-                      0, stream, static_cast<uint4 *>(y), bias, n_rows, row_units);
+    constexpr int unit = fbt_unit<T>, n = fbt_tile::per_thread;
+    const fbt_tile tile(n_rows, row_units);
+    fbt_elements<T, unit> gates[n], values[n];
+    if (!tile.has(0)) {
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+        const uint4 *gate = x + tile.index(2 * tile.row(i));
+        gates[i].load(gate);
+        values[i].load(gate + row_units);
+    }
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+        float g[unit], u[unit];
+        gates[i].get(g);
+        values[i].get(u);
+#pragma unroll
+        for (int j = 0; j < unit; j++) {
+            g[j] = activate<activation>(g[j]) * u[j];
+        }
+        if (tile.has(i)) {
+            fbt_store_unit(y + tile.index(tile.row(i)), g);
+        }
+    }
 }
 
-template <typename T>
-static cudaError_t launch_typed(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
-                                int64_t n_rows, int64_t n_dim)
+/* launch(activation), a constant of the compiler. */
+template <typename Launch> static cudaError_t with_activation(fbt_activation activation, Launch launch)
 {
     switch (activation) {
     case FBT_ACT_GELU_ERF:
-        return launch_one<T, FBT_ACT_GELU_ERF>(stream, y, bias, n_rows, n_dim);
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_GELU_ERF>());
     case FBT_ACT_GELU_TANH:
-        return launch_one<T, FBT_ACT_GELU_TANH>(stream, y, bias, n_rows, n_dim);
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_GELU_TANH>());
     case FBT_ACT_RELU:
-        return launch_one<T, FBT_ACT_RELU>(stream, y, bias, n_rows, n_dim);
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_RELU>());
     case FBT_ACT_TANH:
-        return launch_one<T, FBT_ACT_TANH>(stream, y, bias, n_rows, n_dim);
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_TANH>());
+    case FBT_ACT_SILU:
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_SILU>());
     default:
-        return launch_one<T, FBT_ACT_NONE>(stream, y, bias, n_rows, n_dim);
+        return launch(std::integral_constant<fbt_activation, FBT_ACT_NONE>());
     }
+}
+
+template <typename T>
+static cudaError_t launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
+                                          int64_t n_rows, int64_t n_dim)
+{
+    const int64_t row_units = n_dim / fbt_unit<T>;
+    return with_activation(activation, [&](auto constant) {
+        return FBT_LAUNCH((bias_activation_kernel<T, decltype(constant)::value>), fbt_tile::n_blocks(n_rows, row_units),
+                          fbt_tile::block, 0, stream, static_cast<uint4 *>(y), bias, n_rows, row_units);
+    });
 }
 
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
@@ -105,6 +151,28 @@ cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const 
     if (n_rows == 0) {
         return cudaSuccess;
     }
-    return dtype == FBT_BF16 ? launch_typed<__nv_bfloat16>(stream, y, bias, activation, n_rows, n_dim)
-                                           : launch_typed<float>(stream, y, bias, activation, n_rows, n_dim);
+    return dtype == FBT_BF16 ? launch_bias_activation<__nv_bfloat16>(stream, y, bias, activation, n_rows, n_dim)
+                             : launch_bias_activation<float>(stream, y, bias, activation, n_rows, n_dim);
+}
+
+template <typename T>
+static cudaError_t launch_gate(cudaStream_t stream, void *y, const void *x, fbt_activation activation, int64_t n_rows,
+                               int64_t n_dim)
+{
+    const int64_t row_units = n_dim / fbt_unit<T>;
+    return with_activation(activation, [&](auto constant) {
+        return FBT_LAUNCH((gate_kernel<T, decltype(constant)::value>), fbt_tile::n_blocks(n_rows, row_units),
+                          fbt_tile::block, 0, stream, static_cast<uint4 *>(y), static_cast<const uint4 *>(x), n_rows,
+                          row_units);
+    });
+}
+
+cudaError_t fbt_cuda_launch_gate(cudaStream_t stream, void *y, const void *x, fbt_activation activation,
+                                 fbt_dtype dtype, int64_t n_rows, int64_t n_dim)
+{
+    if (n_rows == 0) {
+        return cudaSuccess;
+    }
+    return dtype == FBT_BF16 ? launch_gate<__nv_bfloat16>(stream, y, x, activation, n_rows, n_dim)
+                             : launch_gate<float>(stream, y, x, activation, n_rows, n_dim);
 }

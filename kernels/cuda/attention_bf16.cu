@@ -16,14 +16,16 @@ namespace
 {
 using item = __nv_bfloat16;
 
-constexpr unsigned tile_keys = 64;
-constexpr unsigned group_keys = FBT_ATTENTION_GROUP_KEYS; /* a step of the second product */
+template <unsigned padded> constexpr unsigned tile_keys = padded > 128 ? 32 : 64; /* what shared memory holds */
+constexpr unsigned group_keys = FBT_ATTENTION_GROUP_KEYS;                         /* a step of the second product */
 
-/* What a warp keeps for its 16 queries. */
+/* A warp's values for its 16 rows of queries. */
 template <unsigned padded> struct warp_rows {
     float o[padded / 8][4] = {};
     fbt_softmax_row softmax[2];
 };
+
+using warp_sight = fbt_attention_sight<2>;
 
 /* d += a b with two neighbouring blocks of 8 columns, b as ldmatrix leaves it. */
 __device__ __forceinline__ void multiply_pair(float (&left)[4], float (&right)[4], const uint32_t (&a)[4],
@@ -54,15 +56,19 @@ __device__ __forceinline__ void make_scores(float (&s)[2 * n_groups][4], const i
     }
 }
 
-/* Only the last group of a tile can hold rows past the sequence's end. */
+/* Scores of keys from `first` on that a row does not see. */
 template <unsigned n_groups>
-__device__ __forceinline__ void hide_keys(float (&s)[2 * n_groups][4], unsigned n_keys, unsigned lane)
+__device__ __forceinline__ void hide_keys(float (&s)[2 * n_groups][4], unsigned first, const warp_sight &sight,
+                                          unsigned lane)
 {
+    /* Against the lane's first column, so that what is compared with them are constants. */
+    const unsigned column = first + lane % 4 * 2;
+    const int n_seen[2] = {static_cast<int>(sight.of[0] - column), static_cast<int>(sight.of[1] - column)};
 #pragma unroll
-    for (unsigned block = 2 * n_groups - 2; block < 2 * n_groups; block++) {
+    for (int block = 0; block < static_cast<int>(2 * n_groups); block++) {
 #pragma unroll
-        for (unsigned i = 0; i < 4; i++) {
-            if (!fbt_attention_sees(block * 8 + lane % 4 * 2 + i % 2, n_keys)) {
+        for (int i = 0; i < 4; i++) {
+            if (block * 8 + i % 2 >= n_seen[i / 2]) {
                 s[block][i] = -INFINITY;
             }
         }
@@ -116,31 +122,34 @@ __device__ __forceinline__ void add_values(warp_rows<padded> &rows, const float 
     }
 }
 
-/* The next 16 n_groups keys, of which the first n_keys are the sequence's. */
+/* The 16 n_groups keys from `first` on. */
 template <unsigned padded, unsigned n_groups>
 __device__ __forceinline__ void attend(warp_rows<padded> &rows, const item *shared, unsigned queries, unsigned keys,
-                                       unsigned n_keys, float c, unsigned lane)
+                                       unsigned first, const warp_sight &sight, float c, unsigned lane)
 {
     float s[2 * n_groups][4] = {};
     make_scores<padded, n_groups>(s, shared, queries, keys, lane);
-    if (n_keys < n_groups * group_keys) {
-        hide_keys<n_groups>(s, n_keys, lane);
+    if (sight.least() < first + n_groups * group_keys) {
+        hide_keys<n_groups>(s, first, sight, lane);
     }
     make_probabilities<padded, n_groups>(s, rows, c);
-    add_values<padded, n_groups>(rows, s, shared, keys + tile_keys * padded, lane);
+    add_values<padded, n_groups>(rows, s, shared, keys + tile_keys<padded> * padded, lane);
 }
 
-/* A tile in steps of two groups. A group past the end is left out: it would add zeros. */
+/* A tile, as far as some row sees it, in steps of two groups. A group that none sees is left out: it would add zeros.
+ */
 template <unsigned padded>
 __device__ __forceinline__ void attend_tile(warp_rows<padded> &rows, const item *shared, unsigned queries,
-                                            unsigned keys, unsigned n_keys, float c, unsigned lane)
+                                            unsigned keys, unsigned first, const warp_sight &sight, float c,
+                                            unsigned lane)
 {
+    const unsigned end = min(first + tile_keys<padded>, sight.most());
 #pragma unroll 1
-    for (unsigned first = 0; first < n_keys; first += 2 * group_keys) {
-        if (n_keys - first > group_keys) {
-            attend<padded, 2>(rows, shared, queries, keys + first * padded, n_keys - first, c, lane);
+    for (; first < end; first += 2 * group_keys, keys += 2 * group_keys * padded) {
+        if (end - first > group_keys) {
+            attend<padded, 2>(rows, shared, queries, keys, first, sight, c, lane);
         } else {
-            attend<padded, 1>(rows, shared, queries, keys + first * padded, n_keys - first, c, lane);
+            attend<padded, 1>(rows, shared, queries, keys, first, sight, c, lane);
         }
     }
 }
@@ -149,7 +158,7 @@ __device__ __forceinline__ void attend_tile(warp_rows<padded> &rows, const item 
 template <unsigned padded>
 __device__ __forceinline__ void store_rows(const warp_rows<padded> &rows, item *shared, unsigned queries,
                                            const fbt_attention_work &work, const fbt_cuda_attention_args &args,
-                                           unsigned first_query, unsigned lane)
+                                           const fbt_attention_plan &plan, unsigned first_row, unsigned lane)
 {
     using tile_rows = fbt_tile<item, padded>;
     const unsigned pair = queries + tile_rows::at(lane / 4, 0) + lane % 4 * 2;
@@ -166,56 +175,72 @@ __device__ __forceinline__ void store_rows(const warp_rows<padded> &rows, item *
     __syncwarp();
     const unsigned chunk = lane % tile_rows::n_chunks, column = chunk * tile_rows::chunk_items;
     const unsigned lane_row = lane / tile_rows::n_chunks, place = queries + tile_rows::at(lane_row, chunk);
-    const unsigned width = static_cast<unsigned>(args.n_heads * args.head_dim);
-    item *y = static_cast<item *>(args.y) +
-              fbt_attention_item(work.first_row + first_query + lane_row, width, work.column + column);
+    item *y = static_cast<item *>(args.y) + column;
 #pragma unroll
-    for (unsigned row = 0; row < FBT_ATTENTION_WARP_ROWS; row += FBT_WARP / tile_rows::n_chunks) {
-        if (first_query + lane_row + row < work.n_keys && column < args.head_dim) {
-            fbt_store16(y + fbt_attention_item(row, width, 0), fbt_load16(shared + tile_rows::further(place, row)));
+    for (unsigned i = 0; i < FBT_ATTENTION_WARP_ROWS; i += FBT_WARP / tile_rows::n_chunks) {
+        const unsigned row = first_row + lane_row + i;
+        if (row < work.n_rows && column < args.head_dim) {
+            fbt_store16(y + fbt_attention_query(args, plan, work, row, args.n_heads * args.head_dim),
+                        fbt_load16(shared + tile_rows::further(place, i)));
         }
     }
 }
 
+/* Blocks that get registers to be resident together; before 9.0 shared memory holds one less anyway. */
+constexpr int resident(int n_blocks)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    return n_blocks - 1;
+#else
+    return n_blocks;
+#endif
+}
+
 /* Shared memory: the block's queries, then the stages of keys and values. */
 template <unsigned padded, int max_warps, int min_blocks>
-__global__ void __launch_bounds__(max_warps *FBT_WARP, min_blocks)
-    attention(const fbt_cuda_attention_args args, const unsigned n_parts, const float c)
+__global__ void __launch_bounds__(max_warps *FBT_WARP, resident(min_blocks))
+    attention(const fbt_cuda_attention_args args, const fbt_attention_plan plan)
 {
     const unsigned part_rows = blockDim.x / FBT_WARP * FBT_ATTENTION_WARP_ROWS;
-    const fbt_attention_work work = fbt_attention_take(args, n_parts, part_rows);
-    if (work.first_query >= work.n_keys) {
+    const fbt_attention_work work = fbt_attention_take(args, plan, part_rows);
+    if (work.first_row >= work.n_rows) {
         return;
     }
     item *shared = reinterpret_cast<item *>(fbt_shared());
-    const unsigned n_queries = work.n_keys - work.first_query;
-    fbt_tile<item, padded>::copy(shared, args.q, args.q_stride, work.first_row + work.first_query, work.column,
-                                 n_queries, part_rows, static_cast<unsigned>(args.head_dim));
-    const unsigned lane = threadIdx.x % FBT_WARP, warp_row = fbt_attention_warp() * FBT_ATTENTION_WARP_ROWS;
+    fbt_tile<item, padded>::copy(shared, work.n_rows - work.first_row, part_rows, static_cast<unsigned>(args.head_dim),
+                                 [&](unsigned row) {
+                                     return static_cast<const item *>(args.q.data) +
+                                            fbt_attention_query(args, plan, work, work.first_row + row, args.q.stride);
+                                 });
+    const unsigned lane = threadIdx.x % FBT_WARP, tile_row = fbt_attention_warp() * FBT_ATTENTION_WARP_ROWS;
+    const unsigned warp_row = work.first_row + tile_row;
+    const fbt_attention_chain chain(args, work.sequence);
+    const warp_sight sight(args, plan, work, chain.n_keys, warp_row + lane / 4);
     warp_rows<padded> rows;
-    fbt_key_tiles<item, padded, tile_keys>::for_each(
-        shared, part_rows * padded, work, args, warp_row < n_queries,
-        [&](unsigned keys, unsigned n_keys) { attend_tile(rows, shared, warp_row * padded, keys, n_keys, c, lane); });
-    if (warp_row < n_queries) {
-        store_rows(rows, shared, warp_row * padded, work, args, work.first_query + warp_row, lane);
+    const fbt_key_tiles<item, padded, tile_keys<padded>> tiles = {
+        args, chain, work.kv_head, fbt_attention_sees(args, plan, work, chain.n_keys, work.first_row + part_rows - 1)};
+    tiles.for_each(shared, part_rows * padded, [&](unsigned keys, unsigned first) {
+        if (warp_row < work.n_rows && first < sight.most()) {
+            attend_tile(rows, shared, tile_row * padded, keys, first, sight, plan.c, lane);
+        }
+    });
+    if (warp_row < work.n_rows) {
+        store_rows(rows, shared, tile_row * padded, work, args, plan, warp_row, lane);
     }
 }
 
-template <unsigned padded> int64_t shared_bytes(int n_warps, int64_t max_length)
+template <unsigned padded> int64_t shared_bytes(int64_t n_warps, int64_t max_keys)
 {
     const int64_t n_queries = n_warps * FBT_ATTENTION_WARP_ROWS;
-    const int64_t n_items = n_queries * padded + fbt_key_tiles<item, padded, tile_keys>::n_items(max_length);
-    return n_items * static_cast<int64_t>(sizeof(item));
+    return (n_queries * padded + fbt_key_tiles<item, padded, tile_keys<padded>>::n_items(max_keys)) *
+           static_cast<int64_t>(sizeof(item));
 }
 
 template <unsigned padded, int max_warps, int min_blocks>
 cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
-    const int n_warps = fbt_attention_warps(args->max_length, max_warps);
-    const int64_t part_rows = n_warps * FBT_ATTENTION_WARP_ROWS;
-    return fbt_attention_launch(
-        attention<padded, max_warps, min_blocks>, stream, args, n_warps, (args->max_length + part_rows - 1) / part_rows,
-        shared_bytes<padded>(n_warps, args->max_length), shared_bytes<padded>(max_warps, INT64_MAX));
+    return fbt_attention_launch(attention<padded, max_warps, min_blocks>, stream, args, max_warps,
+                                shared_bytes<padded>);
 }
 } // namespace
 
@@ -223,7 +248,10 @@ cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)
 cudaError_t fbt_attention_bf16(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
     if (args->head_dim <= 32) {
-        return launch<32, 5, 5>(stream, args);
+        return launch<32, 5, 4>(stream, args);
     }
-    return args->head_dim <= 64 ? launch<64, 5, 4>(stream, args) : launch<128, 4, 3>(stream, args);
+    if (args->head_dim <= 64) {
+        return launch<64, 5, 4>(stream, args);
+    }
+    return args->head_dim <= 128 ? launch<128, 4, 3>(stream, args) : launch<256, 4, 2>(stream, args);
 }

@@ -10,11 +10,15 @@
 
 namespace
 {
-constexpr unsigned tile_keys = 32;
-constexpr unsigned lane_keys = tile_keys / 8, lane_rows = FBT_ATTENTION_WARP_ROWS / 4;
+template <unsigned padded> constexpr unsigned tile_keys = padded > 128 ? 16 : 32; /* what shared memory holds */
+template <unsigned padded> constexpr unsigned lane_keys = tile_keys<padded> / 8;
+constexpr unsigned lane_rows = FBT_ATTENTION_WARP_ROWS / 4;
 
 template <unsigned padded> using tile = fbt_tile<float, padded>;
-using probability_tile = fbt_tile<float, tile_keys>; /* of a warp: 16 queries, a tile's keys */
+/* Of a warp: 16 rows of queries, a tile's keys. */
+template <unsigned padded> using probability_tile = fbt_tile<float, tile_keys<padded>>;
+
+using warp_sight = fbt_attention_sight<lane_rows>;
 
 template <unsigned padded> struct lane_state {
     float4 o[lane_rows][padded / 32] = {};
@@ -38,8 +42,8 @@ __device__ __forceinline__ void add4(float4 &sum, float a, float4 b)
 
 /* s = q k^T for the first n_lane_keys of the lane's keys. */
 template <unsigned padded, unsigned n_lane_keys>
-__device__ __forceinline__ void make_scores(float (&s)[lane_rows][lane_keys], const float *shared, unsigned queries,
-                                            unsigned keys, unsigned head_dim, unsigned lane)
+__device__ __forceinline__ void make_scores(float (&s)[lane_rows][lane_keys<padded>], const float *shared,
+                                            unsigned queries, unsigned keys, unsigned head_dim, unsigned lane)
 {
     queries += tile<padded>::at(lane / 8, 0);
     keys += tile<padded>::at(lane % 8, 0);
@@ -61,28 +65,42 @@ __device__ __forceinline__ void make_scores(float (&s)[lane_rows][lane_keys], co
     }
 }
 
+/* Scores of keys from `first` on that a row does not see. */
+template <unsigned padded>
+__device__ __forceinline__ void hide_keys(float (&s)[lane_rows][lane_keys<padded>], unsigned first,
+                                          const warp_sight &sight, unsigned lane)
+{
+#pragma unroll
+    for (unsigned i = 0; i < lane_rows; i++) {
+        const unsigned seen = sight.of[i];
+#pragma unroll
+        for (unsigned j = 0; j < lane_keys<padded>; j++) {
+            s[i][j] = first + lane % 8 + 8 * j < seen ? s[i][j] : -INFINITY;
+        }
+    }
+}
+
 /* Puts 2^(c (s - largest)) into shared memory; o and the sums of earlier tiles follow the new largest score. */
 template <unsigned padded>
 __device__ __forceinline__ void make_probabilities(lane_state<padded> &state, float *shared, unsigned probabilities,
-                                                   float (&s)[lane_rows][lane_keys], unsigned n_keys, float c,
+                                                   const float (&s)[lane_rows][lane_keys<padded>], float c,
                                                    unsigned lane)
 {
-    probabilities += probability_tile::at(lane / 8, lane % 8 / 4);
+    probabilities += probability_tile<padded>::at(lane / 8, lane % 8 / 4);
 #pragma unroll
     for (unsigned i = 0; i < lane_rows; i++) {
         fbt_softmax_row &softmax = state.softmax[i];
-        float largest = -INFINITY;
+        float largest = s[i][0];
 #pragma unroll
-        for (unsigned j = 0; j < lane_keys; j++) {
-            s[i][j] = fbt_attention_sees(lane % 8 + 8 * j, n_keys) ? s[i][j] : -INFINITY;
+        for (unsigned j = 1; j < lane_keys<padded>; j++) {
             largest = fmaxf(largest, s[i][j]);
         }
         const float factor = softmax.raise(fbt_lanes_max<8>(largest), c);
 #pragma unroll
-        for (unsigned j = 0; j < lane_keys; j++) {
+        for (unsigned j = 0; j < lane_keys<padded>; j++) {
             const float p = exp2f((s[i][j] - softmax.largest) * c);
             softmax.sum += p;
-            shared[probability_tile::further((probabilities + lane % 4) ^ 8 * j, 4 * i)] = p;
+            shared[probability_tile<padded>::further((probabilities + lane % 4) ^ 8 * j, 4 * i)] = p;
         }
 #pragma unroll
         for (unsigned x = 0; x < padded / 32; x++) {
@@ -100,7 +118,7 @@ __device__ __forceinline__ void add_four_values(lane_state<padded> &state, const
     float4 p[lane_rows];
 #pragma unroll
     for (unsigned i = 0; i < lane_rows; i++) {
-        p[i] = load4(shared + probability_tile::further(probabilities, 4 * i));
+        p[i] = load4(shared + probability_tile<padded>::further(probabilities, 4 * i));
     }
 #pragma unroll
     for (unsigned x = 0; x < padded / 32; x++) {
@@ -124,7 +142,7 @@ template <unsigned padded>
 __device__ __forceinline__ void add_values(lane_state<padded> &state, const float *shared, unsigned probabilities,
                                            unsigned values, unsigned n_keys, unsigned lane)
 {
-    probabilities += probability_tile::at(lane / 8, 0);
+    probabilities += probability_tile<padded>::at(lane / 8, 0);
     values += tile<padded>::at(0, lane % 8);
 #pragma unroll 1
     for (unsigned key = 0; key < n_keys; key += 8, values += 8 * padded) {
@@ -135,87 +153,96 @@ __device__ __forceinline__ void add_values(lane_state<padded> &state, const floa
 
 template <unsigned padded>
 __device__ __forceinline__ void store_rows(const lane_state<padded> &state, const fbt_attention_work &work,
-                                           const fbt_cuda_attention_args &args, unsigned first_query, unsigned lane)
+                                           const fbt_cuda_attention_args &args, const fbt_attention_plan &plan,
+                                           unsigned first_row, unsigned lane)
 {
-    const unsigned n_rows = work.n_keys - first_query, width = static_cast<unsigned>(args.n_heads * args.head_dim);
 #pragma unroll
     for (unsigned i = 0; i < lane_rows; i++) {
         const float inverse = 1 / fbt_lanes_sum<8>(state.softmax[i].sum);
-        const unsigned row = lane / 8 + 4 * i;
+        const unsigned row = first_row + lane / 8 + 4 * i;
+        float *y =
+            static_cast<float *>(args.y) + fbt_attention_query(args, plan, work, row, args.n_heads * args.head_dim);
 #pragma unroll
         for (unsigned x = 0; x < padded / 32; x++) {
             const unsigned column = (lane % 8 + 8 * x) * 4;
-            if (row < n_rows && column < args.head_dim) {
+            if (row < work.n_rows && column < args.head_dim) {
                 const float4 o = state.o[i][x];
-                float *y = static_cast<float *>(args.y) +
-                           fbt_attention_item(work.first_row + first_query + row, width, work.column + column);
-                *reinterpret_cast<float4 *>(y) =
-                    make_float4(o.x * inverse, o.y * inverse, o.z * inverse, o.w * inverse);
+                fbt_store16(y + column, make_uint4(__float_as_uint(o.x * inverse), __float_as_uint(o.y * inverse),
+                                                   __float_as_uint(o.z * inverse), __float_as_uint(o.w * inverse)));
             }
         }
     }
 }
 
-/* A tile of which n_keys rows are the sequence's. */
+/* A tile, as far as some row sees it. */
 template <unsigned padded>
 __device__ __forceinline__ void attend_tile(lane_state<padded> &state, float *shared, unsigned queries,
-                                            unsigned probabilities, unsigned keys, unsigned n_keys, unsigned head_dim,
-                                            float c, unsigned lane)
+                                            unsigned probabilities, unsigned keys, unsigned first,
+                                            const warp_sight &sight, unsigned head_dim, float c, unsigned lane)
 {
-    float s[lane_rows][lane_keys] = {};
-    if (n_keys > tile_keys / 2) {
-        make_scores<padded, lane_keys>(s, shared, queries, keys, head_dim, lane);
+    const unsigned n_keys = min(sight.most() - first, tile_keys<padded>);
+    float s[lane_rows][lane_keys<padded>] = {};
+    if (n_keys > tile_keys<padded> / 2) {
+        make_scores<padded, lane_keys<padded>>(s, shared, queries, keys, head_dim, lane);
     } else {
-        make_scores<padded, lane_keys / 2>(s, shared, queries, keys, head_dim, lane);
+        make_scores<padded, lane_keys<padded> / 2>(s, shared, queries, keys, head_dim, lane);
     }
-    make_probabilities<padded>(state, shared, probabilities, s, n_keys, c, lane);
+    if (sight.least() < first + tile_keys<padded>) {
+        hide_keys<padded>(s, first, sight, lane);
+    }
+    make_probabilities<padded>(state, shared, probabilities, s, c, lane);
     __syncwarp();
-    add_values<padded>(state, shared, probabilities, keys + tile_keys * padded, n_keys, lane);
+    add_values<padded>(state, shared, probabilities, keys + tile_keys<padded> * padded, n_keys, lane);
 }
 
 /* Shared memory: the block's queries, the warps' probabilities, then the stages of keys and values. */
 template <unsigned padded, int max_warps, int min_blocks>
 __global__ void __launch_bounds__(max_warps *FBT_WARP, min_blocks)
-    attention(const fbt_cuda_attention_args args, const unsigned n_parts, const float c)
+    attention(const fbt_cuda_attention_args args, const fbt_attention_plan plan)
 {
     const unsigned part_rows = blockDim.x / FBT_WARP * FBT_ATTENTION_WARP_ROWS;
-    const fbt_attention_work work = fbt_attention_take(args, n_parts, part_rows);
-    if (work.first_query >= work.n_keys) {
+    const fbt_attention_work work = fbt_attention_take(args, plan, part_rows);
+    if (work.first_row >= work.n_rows) {
         return;
     }
     float *shared = reinterpret_cast<float *>(fbt_shared());
-    const unsigned n_queries = work.n_keys - work.first_query, head_dim = static_cast<unsigned>(args.head_dim);
-    tile<padded>::copy(shared, args.q, args.q_stride, work.first_row + work.first_query, work.column, n_queries,
-                       part_rows, head_dim);
-    const unsigned lane = threadIdx.x % FBT_WARP, warp_row = fbt_attention_warp() * FBT_ATTENTION_WARP_ROWS;
-    const unsigned probabilities = part_rows * padded, stages = probabilities + part_rows * tile_keys;
+    const unsigned head_dim = static_cast<unsigned>(args.head_dim);
+    tile<padded>::copy(shared, work.n_rows - work.first_row, part_rows, head_dim, [&](unsigned row) {
+        return static_cast<const float *>(args.q.data) +
+               fbt_attention_query(args, plan, work, work.first_row + row, args.q.stride);
+    });
+    const unsigned lane = threadIdx.x % FBT_WARP, tile_row = fbt_attention_warp() * FBT_ATTENTION_WARP_ROWS;
+    const unsigned warp_row = work.first_row + tile_row;
+    const unsigned probabilities = part_rows * padded, stages = probabilities + part_rows * tile_keys<padded>;
+    const fbt_attention_chain chain(args, work.sequence);
+    const warp_sight sight(args, plan, work, chain.n_keys, warp_row + lane / 8);
     lane_state<padded> state;
-    fbt_key_tiles<float, padded, tile_keys>::for_each(
-        shared, stages, work, args, warp_row < n_queries, [&](unsigned keys, unsigned n_keys) {
-            attend_tile(state, shared, warp_row * padded, probabilities + warp_row * tile_keys, keys, n_keys, head_dim,
-                        c, lane);
-        });
-    if (warp_row < n_queries) {
-        store_rows(state, work, args, work.first_query + warp_row, lane);
+    const fbt_key_tiles<float, padded, tile_keys<padded>> tiles = {
+        args, chain, work.kv_head, fbt_attention_sees(args, plan, work, chain.n_keys, work.first_row + part_rows - 1)};
+    tiles.for_each(shared, stages, [&](unsigned keys, unsigned first) {
+        if (warp_row < work.n_rows && first < sight.most()) {
+            attend_tile(state, shared, tile_row * padded, probabilities + tile_row * tile_keys<padded>, keys, first,
+                        sight, head_dim, plan.c, lane);
+        }
+    });
+    if (warp_row < work.n_rows) {
+        store_rows(state, work, args, plan, warp_row, lane);
     }
 }
 
-template <unsigned padded> int64_t shared_bytes(int n_warps, int64_t max_length)
+template <unsigned padded> int64_t shared_bytes(int64_t n_warps, int64_t max_keys)
 {
     const int64_t n_queries = n_warps * FBT_ATTENTION_WARP_ROWS;
-    const int64_t n_items =
-        n_queries * (padded + tile_keys) + fbt_key_tiles<float, padded, tile_keys>::n_items(max_length);
-    return n_items * static_cast<int64_t>(sizeof(float));
+    return (n_queries *
+            (padded + tile_keys<padded>)+fbt_key_tiles<float, padded, tile_keys<padded>>::n_items(max_keys)) *
+           static_cast<int64_t>(sizeof(float));
 }
 
 template <unsigned padded, int max_warps, int min_blocks>
 cudaError_t launch(cudaStream_t stream, const fbt_cuda_attention_args *args)
 {
-    const int n_warps = fbt_attention_warps(args->max_length, max_warps);
-    const int64_t part_rows = n_warps * FBT_ATTENTION_WARP_ROWS;
-    return fbt_attention_launch(
-        attention<padded, max_warps, min_blocks>, stream, args, n_warps, (args->max_length + part_rows - 1) / part_rows,
-        shared_bytes<padded>(n_warps, args->max_length), shared_bytes<padded>(max_warps, INT64_MAX));
+    return fbt_attention_launch(attention<padded, max_warps, min_blocks>, stream, args, max_warps,
+                                shared_bytes<padded>);
 }
 } // namespace
 
@@ -225,5 +252,8 @@ cudaError_t fbt_attention_fp32(cudaStream_t stream, const fbt_cuda_attention_arg
     if (args->head_dim <= 32) {
         return launch<32, 5, 3>(stream, args);
     }
-    return args->head_dim <= 64 ? launch<64, 5, 3>(stream, args) : launch<128, 3, 2>(stream, args);
+    if (args->head_dim <= 64) {
+        return launch<64, 5, 3>(stream, args);
+    }
+    return args->head_dim <= 128 ? launch<128, 3, 2>(stream, args) : launch<256, 2, 2>(stream, args);
 }

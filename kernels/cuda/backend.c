@@ -41,7 +41,7 @@ static fbt_status memory_now(fbt_backend_memory *memory)
 }
 
 /* Less what the backend takes beyond buffers, matrices and tables: rounding to slabs (arena.c), trials of algorithms
- * (choose.c), graphs. */
+ * (choose.c), scratch memory (log_probs.c: up to 96 MB a stream), graphs. */
 static fbt_status cuda_memory(fbt_backend *b, fbt_backend_memory *memory)
 {
     const int64_t most_reserved = 512 << 20;
@@ -166,9 +166,15 @@ static const fbt_backend_ops cuda_ops = {
     .linear_norm = fbt_cuda_linear_norm,
     .layernorm = fbt_cuda_layernorm,
     .attention = fbt_cuda_attention,
+    .linear_residual = fbt_cuda_linear_residual,
+    .embed_rows = fbt_cuda_embed_rows,
+    .rotate = fbt_cuda_rotate,
+    .norm_heads = fbt_cuda_norm_heads,
+    .gate = fbt_cuda_gate,
     .gather_rows = fbt_cuda_gather_rows,
     .mean_pool = fbt_cuda_mean_pool,
     .label_logits = fbt_cuda_label_logits,
+    .token_log_probs = fbt_cuda_token_log_probs,
     .loss = fbt_cuda_loss,
     .library_product = fbt_cuda_library_product,
     .library_copy = fbt_cuda_library_copy,
@@ -187,7 +193,10 @@ static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)
                               .can_share = 1,
                               .size_multiple = FBT_CUDA_WIDTH,
                               .max_dim = FBT_CUDA_MAX_DIM,
-                              .max_head_dim = FBT_CUDA_MAX_HEAD_DIM};
+                              .max_head_dim = FBT_CUDA_MAX_HEAD_DIM,
+                              .features = FBT_FEATURE_RMS_NORM | FBT_FEATURE_KV_HEADS | FBT_FEATURE_KEY_ROWS |
+                                          FBT_FEATURE_CAUSAL | FBT_FEATURE_PREFIX | FBT_FEATURE_SILU |
+                                          FBT_FEATURE_LOG_PROBS};
 }
 
 static fbt_status cuda_open(const fbt_backend_options *options, const fbt_types *types, fbt_backend **b)
@@ -216,7 +225,6 @@ done:
 const fbt_backend_driver fbt_cuda_driver = {
     .name = "cuda",
     .summary = "NVIDIA devices from Ampere on: cuBLASLt and own kernels",
-    .priority = 20,
     .types = {"fp32", "tf32", "bf16"},
     .probe = fbt_cuda_probe,
     .open = cuda_open,

@@ -18,7 +18,7 @@ enum { NOMINAL_ROWS = 4096, N_CANDIDATES = 32, LARGEST_TILE = 256, USUAL_TILE = 
 /* Device memory of the check: operands, and the results of all rows and of some. */
 typedef struct trial {
     fbt_cuda_shape shape;
-    int64_t n_rows, item;
+    int64_t n_rows, item, y_item; /* bytes of an element of the operands, and of bias, residual and y */
     void *x, *weight, *bias, *residual, *some_x, *some_y; /* device */
     char *all, *some;                                     /* host: y of all rows, y of some */
 } trial;
@@ -48,21 +48,24 @@ static void close_trial(trial *t)
 static fbt_status open_trial(fbt_cuda *cuda, const fbt_cuda_shape *shape, trial *t)
 {
     fbt_status status = FBT_OK;
-    const fbt_dtype dtype = shape->types->activations;
-    *t = (trial){.shape = *shape, .item = (int64_t)fbt_dtype_bytes(dtype), .n_rows = trial_rows(cuda, shape->n_out)};
+    const fbt_dtype dtype = shape->types->activations, y_dtype = fbt_cuda_result_type(shape);
+    *t = (trial){.shape = *shape,
+                 .item = (int64_t)fbt_dtype_bytes(dtype),
+                 .y_item = (int64_t)fbt_dtype_bytes(y_dtype),
+                 .n_rows = trial_rows(cuda, shape->n_out)};
     const int64_t n_x = t->n_rows * shape->n_in, n_y = t->n_rows * shape->n_out, n_weight = shape->n_out * shape->n_in;
     FBT_TRY(fbt_cuda_malloc(cuda, n_x * t->item, &t->x));
     FBT_TRY(fbt_cuda_malloc(cuda, n_weight * t->item, &t->weight));
-    FBT_TRY(fbt_cuda_malloc(cuda, shape->n_out * t->item, &t->bias));
-    FBT_TRY(fbt_cuda_malloc(cuda, n_y * t->item, &t->residual));
+    FBT_TRY(fbt_cuda_malloc(cuda, shape->n_out * t->y_item, &t->bias));
+    FBT_TRY(fbt_cuda_malloc(cuda, n_y * t->y_item, &t->residual));
     FBT_TRY(fbt_cuda_malloc(cuda, n_x * t->item, &t->some_x));
-    FBT_TRY(fbt_cuda_malloc(cuda, n_y * t->item, &t->some_y));
-    FBT_TRY(fbt_memory_alloc(&t->all, n_y, (size_t)t->item));
-    FBT_TRY(fbt_memory_alloc(&t->some, n_y, (size_t)t->item));
+    FBT_TRY(fbt_cuda_malloc(cuda, n_y * t->y_item, &t->some_y));
+    FBT_TRY(fbt_memory_alloc(&t->all, n_y, (size_t)t->y_item));
+    FBT_TRY(fbt_memory_alloc(&t->some, n_y, (size_t)t->y_item));
     FBT_TRY(fbt_cuda_fill_cancelling(cuda, t->x, dtype, t->n_rows, shape->n_in, 1, 1));
     FBT_TRY(fbt_cuda_fill_cancelling(cuda, t->weight, dtype, shape->n_out, shape->n_in, -1, 2));
-    FBT_TRY(fbt_cuda_fill_random(cuda, t->bias, dtype, shape->n_out, 3));
-    FBT_TRY(fbt_cuda_fill_random(cuda, t->residual, dtype, n_y, 4));
+    FBT_TRY(fbt_cuda_fill_random(cuda, t->bias, y_dtype, shape->n_out, 3));
+    FBT_TRY(fbt_cuda_fill_random(cuda, t->residual, y_dtype, n_y, 4));
 done:
     return status;
 }
@@ -79,7 +82,7 @@ static fbt_status run_rows(fbt_cuda *cuda, const trial *t, const cublasLtMatmulA
 {
     fbt_status status = FBT_OK;
     fbt_cuda_plan plan = {0};
-    const int64_t x_bytes = t->shape.n_in * t->item, y_bytes = t->shape.n_out * t->item;
+    const int64_t x_bytes = t->shape.n_in * t->item, y_bytes = t->shape.n_out * t->y_item;
     const fbt_cuda_product product = {.shape = t->shape,
                                       .y = t->some_y,
                                       .x = t->some_x,
@@ -108,7 +111,7 @@ static fbt_status see_invariance(fbt_cuda *cuda, const trial *t, const cublasLtM
                                  int *is_invariant)
 {
     fbt_status status = FBT_OK;
-    const int64_t y_bytes = t->shape.n_out * t->item;
+    const int64_t y_bytes = t->shape.n_out * t->y_item;
     const int64_t parts[][2] = {{0, 1},    {t->n_rows - 1, 1},     {5, 33},
                                 {77, 129}, {LARGEST_TILE - 1, 17}, {3, t->n_rows / 2 + 1}};
     FBT_TRY(run_rows(cuda, t, algorithm, 0, t->n_rows, t->all, is_invariant));
@@ -138,7 +141,8 @@ static int sums_in_one_piece(const cublasLtMatmulAlgo_t *algorithm)
 
 static const char *epilogue_name(fbt_cuda_epilogue epilogue)
 {
-    static const char *const names[] = {"nothing", "bias", "bias and ReLU", "bias and GELU", "residual"};
+    static const char *const names[] = {
+        "nothing", "bias", "bias and ReLU", "bias and GELU", "residual", "bias and residual", "a float result"};
     return names[epilogue];
 }
 

@@ -21,7 +21,7 @@ enum {
     FBT_CUDA_ALIGNMENT = 256,            /* bytes: of device memory, as cudaMalloc gives and cuBLASLt supposes it    */
     FBT_CUDA_WIDTH = 8,                  /* rows of kernels are multiples of this many elements: kernels.h           */
     FBT_CUDA_MAX_DIM = 8192,             /* of rows that are normalised: rows.cuh                                    */
-    FBT_CUDA_MAX_HEAD_DIM = 128,
+    FBT_CUDA_MAX_HEAD_DIM = 256, /* attention_bf16.cu, attention_fp32.cu, heads.cu                              */
 };
 
 /* One piece of constant memory: the weights, the bias in float, and the bias as products add it. */
@@ -84,7 +84,9 @@ typedef struct fbt_cuda_graph {
 
 typedef struct fbt_cuda_stream {
     cudaStream_t handle;
-    void *workspace;               /* cuBLASLt's, FBT_CUDA_WORKSPACE_BYTES                        */
+    void *workspace; /* cuBLASLt's, FBT_CUDA_WORKSPACE_BYTES                        */
+    void *scratch;   /* operations': scratch_need                                   */
+    int64_t scratch_bytes;
     int32_t *error, *device_error; /* fbt_cuda_error, pinned: the host's and the device's address */
     fbt_cuda_staging staging;
     fbt_cuda_reads reads;
@@ -95,21 +97,36 @@ typedef struct fbt_cuda_stream {
 
 /* ---- Products (choose.c, product.c). */
 
-/* What is done to x W^T before it is stored. */
+/* Operations on x W^T before it is stored. */
 typedef enum fbt_cuda_epilogue {
     FBT_CUDA_PLAIN,
     FBT_CUDA_BIAS,
     FBT_CUDA_BIAS_RELU,
     FBT_CUDA_BIAS_GELU_TANH,
-    FBT_CUDA_RESIDUAL, /* + residual, which may be y itself */
+    FBT_CUDA_RESIDUAL,      /* + residual, which may be y itself */
+    FBT_CUDA_BIAS_RESIDUAL, /* the same for a residual stream: y and residual are of the residual type */
+    FBT_CUDA_LOGITS,        /* y is float whatever the types */
 } fbt_cuda_epilogue;
 
-/* What one algorithm serves, whatever the number of rows. */
+/* Products that one algorithm serves, whatever the number of rows. */
 typedef struct fbt_cuda_shape {
     int64_t n_out, n_in;
     const fbt_types *types;
     fbt_cuda_epilogue epilogue;
 } fbt_cuda_shape;
+
+/* Type of y, of a residual and of a bias. */
+static inline fbt_dtype fbt_cuda_result_type(const fbt_cuda_shape *shape)
+{
+    switch (shape->epilogue) {
+    case FBT_CUDA_BIAS_RESIDUAL:
+        return shape->types->residual;
+    case FBT_CUDA_LOGITS:
+        return FBT_F32;
+    default:
+        return shape->types->activations;
+    }
+}
 
 typedef struct fbt_cuda_choice {
     struct fbt_cuda_choice *next;
@@ -123,7 +140,7 @@ typedef struct fbt_cuda_product {
     void *y;              /* [n_rows, n_out]                          */
     const void *x;        /* [n_rows, n_in]                           */
     const void *weight;   /* [n_out, n_in]                            */
-    const void *bias;     /* [n_out]; unused without a bias           */
+    const void *bias;     /* [n_out] of y's type; unused without one  */
     const void *residual; /* [n_rows, n_out]; unused without residual */
     int64_t n_rows;
 } fbt_cuda_product;
@@ -169,6 +186,28 @@ static inline const fbt_cuda_matrix *fbt_cuda_matrix_of(const fbt_matrix *w)
     return (const fbt_cuda_matrix *)w;
 }
 
+static inline const void *fbt_cuda_data(const fbt_buffer *buffer)
+{
+    return buffer == NULL ? NULL : buffer->data;
+}
+
+static inline fbt_cuda_norm fbt_cuda_norm_of(const fbt_norm *norm)
+{
+    return (fbt_cuda_norm){.gamma = norm->gamma->data, .beta = fbt_cuda_data(norm->beta), .epsilon = norm->epsilon};
+}
+
+static inline fbt_cuda_lookup fbt_cuda_lookup_of(const fbt_table *table)
+{
+    return table == NULL ? (fbt_cuda_lookup){0}
+                         : (fbt_cuda_lookup){.rows = table->rows, .dtype = table->dtype, .n_rows = table->n_rows};
+}
+
+/* Column 0 of head 0. */
+static inline void *fbt_cuda_first_head(const fbt_heads *heads, fbt_dtype dtype)
+{
+    return (char *)heads->buffer->data + heads->column * (int64_t)fbt_dtype_bytes(dtype);
+}
+
 /* FBT_ERR_MEMORY or FBT_ERR_BACKEND with a sentence, unless `code` is success. `what` completes "... could not ...". */
 fbt_status fbt_cuda_status(cudaError_t code, const char *what);
 fbt_status fbt_cuda_blas_status(cublasStatus_t code, const char *what);
@@ -189,6 +228,10 @@ fbt_status fbt_cuda_stream_open(fbt_cuda *cuda, fbt_cuda_stream *stream);
 void fbt_cuda_stream_close(fbt_cuda_stream *stream);
 void fbt_cuda_wait_all(fbt_cuda *cuda);
 fbt_status fbt_cuda_stream_sync(fbt_cuda_stream *stream);
+
+/* At least n_bytes of device memory at the current stream's `scratch`, for one operation at a time. More than ever
+ * before are made anew: that waits, forgets all graphs, and must not be within a recorded one. */
+fbt_status fbt_cuda_scratch_need(fbt_cuda *cuda, int64_t n_bytes);
 
 /* Pinned memory of the stream's ring for up to `wanted` bytes of the next copy to the device; *n_bytes is what there
  * is. Waits where the ring is full. */
@@ -234,7 +277,8 @@ fbt_status fbt_cuda_fill_random(fbt_cuda *cuda, void *device, fbt_dtype dtype, i
 fbt_status fbt_cuda_fill_cancelling(fbt_cuda *cuda, void *device, fbt_dtype dtype, int64_t n_rows, int64_t n_dim,
                                     int sign, uint32_t salt);
 
-/* The operations, by file: graphs.c, events.c, share.c, constants.c, linear.c, operations.c, peaks.c. */
+/* The operations, by file: graphs.c, events.c, share.c, constants.c, linear.c, log_probs.c, operations.c, decoder.c,
+ * peaks.c. */
 fbt_status fbt_cuda_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
 fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status);
 fbt_status fbt_cuda_event_record(fbt_backend *b, int64_t index);
@@ -251,19 +295,30 @@ fbt_status fbt_cuda_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, c
                            fbt_activation activation, int64_t n_rows);
 fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                 const fbt_buffer *residual, const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_cuda_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                    const fbt_buffer *residual, int64_t n_rows);
 fbt_status fbt_cuda_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_perturbation *perturbation,
                             const fbt_buffer *origins, const fbt_buffer *frozen, const fbt_packed *packed);
 fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *embedding, const fbt_packed *packed);
-fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                              int64_t n_dim);
+fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype,
+                              const fbt_norm *norm, int64_t n_rows, int64_t n_dim);
 fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
-fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                                int64_t n_dim);
+fbt_status fbt_cuda_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
+fbt_status fbt_cuda_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                           const fbt_rotary *rotary, int64_t n_rows);
+fbt_status fbt_cuda_norm_heads(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
+                               const fbt_norm *norm, int64_t n_rows);
+fbt_status fbt_cuda_gate(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_activation activation, int64_t n_rows,
+                         int64_t n_dim);
+fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
+                                const fbt_buffer *rows, int64_t n, int64_t n_dim);
 fbt_status fbt_cuda_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                               int64_t n_dim);
 fbt_status fbt_cuda_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,
                                  const fbt_buffer *labels, const fbt_buffer *bias, float scale, int64_t n,
                                  int64_t n_labels, int64_t n_dim);
+fbt_status fbt_cuda_token_log_probs(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x,
+                                    const fbt_vocabulary *vocabulary, const fbt_token_targets *targets, int64_t n_rows);
 fbt_status fbt_cuda_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                          const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 fbt_status fbt_cuda_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,

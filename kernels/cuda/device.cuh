@@ -1,4 +1,4 @@
-/* What kernels are written with: warp sums, 16-byte accesses, tensor core fragments, asynchronous copies, launching.
+/* Vocabulary of the kernels: warp sums, 16-byte accesses, tensor core fragments, asynchronous copies, launching.
  *
  * Everything that plain C++ lacks goes through this header. nvcc compiles it to instructions; with FBT_CUDA_EMULATED a C++
  * compiler takes tests/cuda/emulated/device.h instead, which runs every thread as a fiber on the host. Rules that keep a kernel the
@@ -103,17 +103,29 @@ __device__ __forceinline__ void fbt_copy_wait()
     asm volatile("cp.async.wait_group %0;\n" ::"n"(n) : "memory");
 }
 
+/* threadIdx.x, read where the call stands: what follows from it is then not kept in registers from before a loop on. */
+__device__ __forceinline__ unsigned fbt_thread_here()
+{
+    unsigned thread;
+    asm volatile("mov.u32 %0, %%tid.x;\n" : "=r"(thread));
+    return thread;
+}
+
+/* Stores 16 bytes to global memory at once; the address must be 16-byte aligned. Left to itself the compiler stores words
+ * that lie in registers apart one by one. */
+__device__ __forceinline__ void fbt_store16(void *address, uint4 value)
+{
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};\n" ::"l"(__cvta_generic_to_global(address)), "r"(value.x),
+                 "r"(value.y), "r"(value.z), "r"(value.w)
+                 : "memory");
+}
+
 #endif /* FBT_CUDA_EMULATED */
 
-/* 16 bytes at once; the address must be 16-byte aligned. */
+/* Loads 16 bytes at once; the address must be 16-byte aligned. */
 __device__ __forceinline__ uint4 fbt_load16(const void *address)
 {
     return *static_cast<const uint4 *>(address);
-}
-
-__device__ __forceinline__ void fbt_store16(void *address, uint4 value)
-{
-    *static_cast<uint4 *>(address) = value;
 }
 
 /* Sum and maximum over the warp's 32 values, in every lane, in an order that only the lane numbers decide. */

@@ -1,4 +1,5 @@
-/* Embedding of tokens and prompts, one read of each table row and one write. */
+/* Embedding of tokens and prompts, one read of each table row and one write: of encoders by sequence and mode, of
+ * decoders by lists. */
 #include "kernels/cuda/rows.cuh"
 
 /* The last sequence that starts at or before `row`, found by the whole warp: each step looks at 32 starts at once. */
@@ -16,7 +17,7 @@ static __device__ __forceinline__ int32_t find_sequence(const int32_t *offsets, 
     return first;
 }
 
-/* What a row of a sequence is made of: the CPU backend's describe_row. */
+/* Parts of a row of a sequence: the CPU backend's describe_row. */
 struct embed_row {
     const float *prompt; /* the prompt's row that has to do with it, or NULL */
     bool is_copied;      /* it is the prompt's row as it is                  */
@@ -101,7 +102,7 @@ template <typename Row> static __global__ void __launch_bounds__(Row::block) emb
         if (a.type.rows != nullptr) {
             add_lookup(row, a.type, 0, n_dim);
         }
-        row.normalise(a.gamma, a.beta, a.epsilon, n_dim, reinterpret_cast<float *>(fbt_shared()));
+        row.template normalise<FBT_NORM_LAYER>(a.norm, n_dim, reinterpret_cast<float *>(fbt_shared()));
         if (made_of.is_token && made_of.prompt != nullptr) {
             add_elements<Row, float>(row, made_of.prompt, 0, n_dim);
         }
@@ -123,6 +124,94 @@ cudaError_t fbt_cuda_launch_embed(cudaStream_t stream, const fbt_cuda_embed_args
     if (args->packed.n_rows == 0) {
         return cudaSuccess;
     }
-    return args->dtype == FBT_BF16 ? launch_embed<__nv_bfloat16>(stream, *args)
-                                                 : launch_embed<float>(stream, *args);
+    return args->dtype == FBT_BF16 ? launch_embed<__nv_bfloat16>(stream, *args) : launch_embed<float>(stream, *args);
+}
+
+/* token, prompt: -1: none, but not both. */
+static __device__ __forceinline__ fbt_cuda_error check_lists(const fbt_cuda_embed_rows_args &a, int64_t token,
+                                                             int64_t prompt, int64_t position)
+{
+    if (token < -1 || token >= a.word.n_rows || (token < 0 && prompt < 0)) {
+        return FBT_CUDA_ERROR_TOKEN;
+    }
+    if (prompt < -1 || prompt >= a.prompt.n_rows) {
+        return FBT_CUDA_ERROR_PROMPT;
+    }
+    return a.position.rows != nullptr && (position < 0 || position >= a.position.n_rows) ? FBT_CUDA_ERROR_POSITION
+                                                                                         : FBT_CUDA_ERROR_NONE;
+}
+
+/* v += a unit of the table's row, which begins with a column. */
+template <typename S, int unit>
+static __device__ __forceinline__ void add_unit(float (&v)[unit], const void *rows, int64_t first)
+{
+    float added[unit];
+    fbt_load_floats(added, static_cast<const S *>(rows) + first);
+#pragma unroll
+    for (int j = 0; j < unit; j++) {
+        v[j] += added[j];
+    }
+}
+
+template <int unit>
+static __device__ __forceinline__ void add_unit(float (&v)[unit], const fbt_cuda_lookup &table, int64_t first)
+{
+    switch (table.dtype) {
+    case FBT_BF16:
+        add_unit<__nv_bfloat16>(v, table.rows, first);
+        break;
+    case FBT_F16:
+        add_unit<__half>(v, table.rows, first);
+        break;
+    default:
+        add_unit<float>(v, table.rows, first);
+        break;
+    }
+}
+
+template <typename T>
+static __device__ __forceinline__ void embed_unit(const fbt_cuda_embed_rows_args &a, int64_t r, int64_t column)
+{
+    constexpr int unit = fbt_unit<T>;
+    const int64_t token = a.tokens[r], prompt = a.prompt.rows == nullptr ? -1 : a.prompt_rows[r];
+    const int64_t position = a.position.rows == nullptr ? 0 : a.position_offset + a.positions[r];
+    const fbt_cuda_error error = check_lists(a, token, prompt, position);
+    float v[unit] = {};
+    if (error != FBT_CUDA_ERROR_NONE) {
+        *a.error = error;
+        return;
+    }
+    if (token >= 0) {
+        add_unit(v, a.word, token * a.n_dim + column);
+    }
+    if (prompt >= 0) {
+        add_unit<float>(v, a.prompt.rows, prompt * a.n_dim + column);
+    }
+    if (a.position.rows != nullptr) {
+        add_unit(v, a.position, position * a.n_dim + column);
+    }
+    fbt_store_unit(static_cast<T *>(a.x) + r * a.n_dim + column, v);
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(fbt_tile::block) embed_rows_kernel(const fbt_cuda_embed_rows_args a)
+{
+    const fbt_tile tile(a.n_rows, a.n_dim / fbt_unit<T>);
+#pragma unroll 1
+    for (int i = 0; i < fbt_tile::per_thread; i++) {
+        if (tile.has(i)) {
+            embed_unit<T>(a, tile.row(i), tile.unit * fbt_unit<T>);
+        }
+    }
+}
+
+cudaError_t fbt_cuda_launch_embed_rows(cudaStream_t stream, const fbt_cuda_embed_rows_args *args)
+{
+    const bool is_bf16 = args->dtype == FBT_BF16;
+    const int64_t row_units = args->n_dim / (is_bf16 ? fbt_unit<__nv_bfloat16> : fbt_unit<float>);
+    if (args->n_rows == 0) {
+        return cudaSuccess;
+    }
+    return FBT_LAUNCH((is_bf16 ? embed_rows_kernel<__nv_bfloat16> : embed_rows_kernel<float>),
+                      fbt_tile::n_blocks(args->n_rows, row_units), fbt_tile::block, 0, stream, *args);
 }

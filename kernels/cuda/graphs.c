@@ -79,7 +79,7 @@ done:
     return status;
 }
 
-/* What was recorded, made ready to run; always ends the recording. */
+/* Makes the recorded operations ready to run; always ends the recording. */
 static fbt_status end_recording(fbt_cuda_stream *stream, fbt_status status, cudaGraphExec_t *graph)
 {
     cudaGraph_t recorded = NULL;

@@ -22,12 +22,13 @@
 extern "C" {
 #endif
 
-/* What a kernel may find wrong with its input. Written to *error with a plain store: whichever writes last is reported.
+/* Faults that a kernel may find in its input. Written to *error with a plain store: whichever writes last is reported.
  */
 typedef enum fbt_cuda_error {
     FBT_CUDA_ERROR_NONE,
     FBT_CUDA_ERROR_TOKEN,    /* a token outside the vocabulary    */
     FBT_CUDA_ERROR_POSITION, /* a position outside the table      */
+    FBT_CUDA_ERROR_PROMPT,   /* a row outside the prompts         */
 } fbt_cuda_error;
 
 typedef struct fbt_cuda_lookup {
@@ -42,13 +43,18 @@ typedef struct fbt_cuda_packed {
     int64_t n_sequences, n_rows, max_length;
 } fbt_cuda_packed;
 
+/* fbt_norm. */
+typedef struct fbt_cuda_norm {
+    const float *gamma, *beta; /* beta NULL: RMS norm */
+    float epsilon;
+} fbt_cuda_norm;
+
 typedef struct fbt_cuda_embed_args {
     void *x; /* activation type */
     fbt_dtype dtype;
     fbt_cuda_lookup word, position, type;
     int64_t position_offset;
-    const float *gamma, *beta;
-    float epsilon;
+    fbt_cuda_norm norm; /* with a beta */
     int64_t n_dim;
     fbt_prompt_mode mode;
     int64_t n_prompt_tokens;
@@ -58,32 +64,85 @@ typedef struct fbt_cuda_embed_args {
 } fbt_cuda_embed_args;
 cudaError_t fbt_cuda_launch_embed(cudaStream_t stream, const fbt_cuda_embed_args *args);
 
-/* y = LN(x + bias + residual); bias (float [n_dim]) and residual (activation type) may be NULL; y may be x or residual.
- */
+/* fbt_embed_rows. */
+typedef struct fbt_cuda_embed_rows_args {
+    void *x; /* [n_rows, n_dim] */
+    fbt_dtype dtype;
+    fbt_cuda_lookup word, position, prompt; /* position, prompt: rows NULL where there are none */
+    int64_t position_offset;
+    const int32_t *tokens, *positions, *prompt_rows;
+    int64_t n_rows, n_dim;
+    int32_t *error; /* as above */
+} fbt_cuda_embed_rows_args;
+cudaError_t fbt_cuda_launch_embed_rows(cudaStream_t stream, const fbt_cuda_embed_rows_args *args);
+
+/* y = norm(x + bias + residual); bias (float [n_dim]) and residual (of y's type) may be NULL; y may be residual, or x
+ * where they are of one type. */
 typedef struct fbt_cuda_norm_args {
     void *y;
     const void *x, *residual;
-    const float *bias, *gamma, *beta;
-    float epsilon;
-    fbt_dtype dtype;
+    const float *bias;
+    fbt_cuda_norm norm;
+    fbt_dtype dtype, x_dtype; /* of y; of x: the same, or F32 */
     int64_t n_rows, n_dim;
 } fbt_cuda_norm_args;
 cudaError_t fbt_cuda_launch_norm(cudaStream_t stream, const fbt_cuda_norm_args *args);
+
+/* Heads of a matrix that are changed in place. */
+typedef struct fbt_cuda_rows_of_heads {
+    void *data; /* head 0's first column */
+    int64_t stride;
+    fbt_dtype dtype;
+    int64_t n_rows, n_heads, head_dim;
+} fbt_cuda_rows_of_heads;
+
+/* fbt_norm_heads; head_dim up to 256. */
+cudaError_t fbt_cuda_launch_norm_heads(cudaStream_t stream, const fbt_cuda_rows_of_heads *x, const fbt_cuda_norm *norm);
+
+/* fbt_rotate. */
+typedef struct fbt_cuda_rotary {
+    const float *cosine, *sine; /* [n_positions, n_rotated / 2] */
+    int64_t n_positions, n_rotated;
+    const int32_t *positions; /* [n_rows] */
+    int32_t *error;           /* as above */
+} fbt_cuda_rotary;
+cudaError_t fbt_cuda_launch_rotate(cudaStream_t stream, const fbt_cuda_rows_of_heads *x, const fbt_cuda_rotary *rotary);
 
 /* y = activation(y + bias) in place; bias: float [n_dim] or NULL. */
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
                                             fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
 
-/* Softmax attention. q, k, v point at head 0's first column; strides in elements, multiples of 8. head_dim: a multiple
- * of 8 up to 128 (padded to 32, 64 or 128 in shared memory). */
+/* fbt_gate. */
+cudaError_t fbt_cuda_launch_gate(cudaStream_t stream, void *y, const void *x, fbt_activation activation,
+                                 fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
+
+/* Heads of every row: head 0's first column, and elements from row to row, a multiple of 8 up to INT_MAX. */
+typedef struct fbt_cuda_heads {
+    const void *data;
+    int64_t stride;
+} fbt_cuda_heads;
+
+/* Keys and values that sequences see. */
+typedef struct fbt_cuda_keys {
+    fbt_cuda_heads k, v;
+    const int32_t *offsets; /* row where each sequence of theirs begins, and one more; NULL: there are none */
+    const int32_t *index;   /* of whoever sees them: which sequence; -1: none. Unused for a sequence's own  */
+} fbt_cuda_keys;
+
+enum { FBT_CUDA_KEY_SOURCES = 1 + FBT_MAX_PREFIXES };
+
+/* Softmax attention. head_dim: a multiple of 8 up to 256 (padded to 32, 64, 128 or 256 in shared memory);
+ * max_queries * (n_heads / n_kv_heads)^2 < 2^30. A query's bits depend on its own row and the keys that it sees alone,
+ * also with one_query. */
 typedef struct fbt_cuda_attention_args {
     void *y; /* [n_rows or n_sequences, n_heads * head_dim] */
-    const void *q, *k, *v;
-    int64_t q_stride, k_stride, v_stride;
-    const int32_t *offsets; /* [n_sequences + 1] */
-    int64_t n_sequences, max_length;
-    int one_query;
-    int64_t n_heads, head_dim;
+    fbt_cuda_heads q;
+    const int32_t *offsets;                   /* of queries, [n_sequences + 1]                                 */
+    fbt_cuda_keys keys[FBT_CUDA_KEY_SOURCES]; /* the sequences' own, their prefixes', and the prefixes' prefixes' */
+    int64_t n_sequences;
+    int64_t max_queries, max_keys; /* of a sequence; its prefixes' keys counted in */
+    int one_query, is_causal;
+    int64_t n_heads, n_kv_heads, head_dim;
     float scale;
     fbt_dtype dtype;
 } fbt_cuda_attention_args;
@@ -109,6 +168,38 @@ cudaError_t fbt_cuda_launch_label_logits(cudaStream_t stream, const fbt_cuda_lab
 
 cudaError_t fbt_cuda_launch_loss(cudaStream_t stream, float *losses, int32_t *predictions, const float *logits,
                                  const int32_t *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+
+/* y = x in float. x: n elements, a multiple of 8, of `dtype` (F16 or BF16). */
+cudaError_t fbt_cuda_launch_widen(cudaStream_t stream, float *y, const void *x, fbt_dtype dtype, int64_t n);
+
+enum { FBT_CUDA_BLOCK_WORDS = 8192 };
+
+/* Logits of some rows and some words, without their bias, and what is kept of those rows. Blocks of words come in their
+ * order; one that is not the vocabulary's first goes on with what the one before it left. */
+typedef struct fbt_cuda_logits_block {
+    const float *logits; /* [n_rows, n_words]                                                                     */
+    const float *bias;   /* [n_vocabulary] or NULL                                                                */
+    float *largest;      /* [n_rows]: the largest logit of the words so far, bias added ...                       */
+    float *sum;          /* [n_rows]: ... and the sum of exp(logit - largest)                                     */
+    int64_t first_row, n_rows;
+    int64_t first_word, n_words, n_vocabulary; /* n_words up to FBT_CUDA_BLOCK_WORDS; first_word a multiple of 4  */
+} fbt_cuda_logits_block;
+
+/* Brings largest and sum up to the block's words. */
+cudaError_t fbt_cuda_launch_fold_logits(cudaStream_t stream, const fbt_cuda_logits_block *block);
+
+/* fbt_token_targets. */
+typedef struct fbt_cuda_targets {
+    float *y; /* [n] */
+    const int32_t *rows, *tokens;
+    int64_t n;
+    int32_t *error; /* as above; y is then NaN */
+} fbt_cuda_targets;
+
+/* After fold_logits: y of the targets that lie in the block becomes their logit; with the last block of words, y of the
+ * targets of its rows becomes the log-probability. */
+cudaError_t fbt_cuda_launch_pick_logits(cudaStream_t stream, const fbt_cuda_logits_block *block,
+                                        const fbt_cuda_targets *targets);
 
 cudaError_t fbt_cuda_launch_perturb(cudaStream_t stream, int32_t *tokens, const fbt_perturbation *perturbation,
                                     const fbt_origin *origins, const uint8_t *frozen, const fbt_cuda_packed *packed);

@@ -1,8 +1,8 @@
 /* y = activation(x W^T + bias), and the same with residual and LayerNorm behind it. */
 #include "kernels/cuda/cuda.h"
 
-/* What cuBLASLt does while it stores the product. Its GELU is the tanh formula with hardware's tanh, which bfloat16
- * does not show and float does; erf and tanh it does not have at all. */
+/* Chooses the part that cuBLASLt does while it stores the product. Its GELU is the tanh formula with hardware's tanh,
+ * which bfloat16 does not show and float does; erf and tanh it does not have at all. */
 static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_dtype dtype)
 {
     switch (activation) {
@@ -20,12 +20,14 @@ static fbt_cuda_epilogue epilogue_of(fbt_activation activation, fbt_dtype dtype)
 static fbt_cuda_product describe(const fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                  fbt_cuda_epilogue epilogue, int64_t n_rows)
 {
+    const fbt_cuda_matrix *matrix = fbt_cuda_matrix_of(w);
+    const fbt_cuda_shape shape = {.n_out = w->n_out, .n_in = w->n_in, .types = w->types, .epilogue = epilogue};
     return (fbt_cuda_product){
-        .shape = {.n_out = w->n_out, .n_in = w->n_in, .types = w->types, .epilogue = epilogue},
+        .shape = shape,
         .y = y->data,
         .x = x->data,
-        .weight = fbt_cuda_matrix_of(w)->weight,
-        .bias = fbt_cuda_matrix_of(w)->product_bias,
+        .weight = matrix->weight,
+        .bias = fbt_cuda_result_type(&shape) == FBT_F32 ? matrix->bias : matrix->product_bias,
         .n_rows = n_rows,
     };
 }
@@ -78,13 +80,20 @@ fbt_status fbt_cuda_linear_norm(fbt_backend *b, fbt_buffer *y, const fbt_buffer 
     args = (fbt_cuda_norm_args){.y = y->data,
                                 .x = y->data,
                                 .bias = fbt_cuda_matrix_of(w)->bias,
-                                .gamma = norm->gamma->data,
-                                .beta = norm->beta->data,
-                                .epsilon = norm->epsilon,
+                                .norm = fbt_cuda_norm_of(norm),
                                 .dtype = b->info.types->activations,
+                                .x_dtype = b->info.types->activations,
                                 .n_rows = n_rows,
                                 .n_dim = w->n_out};
     FBT_TRY(fbt_cuda_status(fbt_cuda_launch_norm(cuda->stream->handle, &args), "launch the norm"));
 done:
     return status;
+}
+
+fbt_status fbt_cuda_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
+                                    const fbt_buffer *residual, int64_t n_rows)
+{
+    fbt_cuda_product product = describe(y, x, w, FBT_CUDA_BIAS_RESIDUAL, n_rows);
+    product.residual = residual->data;
+    return multiply(fbt_cuda_of(b), &product, 0);
 }

@@ -1,16 +1,13 @@
 /* Operations that are one kernel each: its arguments, and the launch on the current stream. */
 #include "kernels/cuda/cuda.h"
 
-static const void *data_of(const fbt_buffer *buffer)
-{
-    return buffer == NULL ? NULL : buffer->data;
-}
+#include "kernels/features.h"
 
 static fbt_cuda_packed describe_packed(const fbt_packed *packed)
 {
-    return (fbt_cuda_packed){.tokens = data_of(packed->tokens),
-                             .offsets = data_of(packed->offsets),
-                             .prompt_index = data_of(packed->prompt_index),
+    return (fbt_cuda_packed){.tokens = fbt_cuda_data(packed->tokens),
+                             .offsets = fbt_cuda_data(packed->offsets),
+                             .prompt_index = fbt_cuda_data(packed->prompt_index),
                              .n_sequences = packed->n_sequences,
                              .n_rows = packed->n_rows,
                              .max_length = packed->max_length};
@@ -21,14 +18,8 @@ fbt_status fbt_cuda_perturb(fbt_backend *b, fbt_buffer *tokens, const fbt_pertur
 {
     const fbt_cuda_packed described = describe_packed(packed);
     return fbt_cuda_status(fbt_cuda_launch_perturb(fbt_cuda_of(b)->stream->handle, tokens->data, perturbation,
-                                                   origins->data, data_of(frozen), &described),
+                                                   origins->data, fbt_cuda_data(frozen), &described),
                            "launch the perturbation");
-}
-
-static fbt_cuda_lookup lookup_of(const fbt_table *table)
-{
-    return table == NULL ? (fbt_cuda_lookup){0}
-                         : (fbt_cuda_lookup){.rows = table->rows, .dtype = table->dtype, .n_rows = table->n_rows};
 }
 
 fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e, const fbt_packed *packed)
@@ -36,69 +27,81 @@ fbt_status fbt_cuda_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *e,
     const fbt_cuda_stream *stream = fbt_cuda_of(b)->stream;
     const fbt_cuda_embed_args args = {.x = x->data,
                                       .dtype = b->info.types->activations,
-                                      .word = lookup_of(e->word),
-                                      .position = lookup_of(e->position),
-                                      .type = lookup_of(e->type),
+                                      .word = fbt_cuda_lookup_of(e->word),
+                                      .position = fbt_cuda_lookup_of(e->position),
+                                      .type = fbt_cuda_lookup_of(e->type),
                                       .position_offset = e->position_offset,
-                                      .gamma = e->norm.gamma->data,
-                                      .beta = e->norm.beta->data,
-                                      .epsilon = e->norm.epsilon,
+                                      .norm = fbt_cuda_norm_of(&e->norm),
                                       .n_dim = e->n_dim,
                                       .mode = e->mode,
                                       .n_prompt_tokens = e->n_prompt_tokens,
-                                      .prompts = data_of(e->prompts),
+                                      .prompts = fbt_cuda_data(e->prompts),
                                       .packed = describe_packed(packed),
                                       .error = stream->device_error};
     return fbt_cuda_status(fbt_cuda_launch_embed(stream->handle, &args), "launch the embedding");
 }
 
-fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_norm *norm, int64_t n_rows,
-                              int64_t n_dim)
+fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype,
+                              const fbt_norm *norm, int64_t n_rows, int64_t n_dim)
 {
     const fbt_cuda_norm_args args = {.y = y->data,
                                      .x = x->data,
-                                     .gamma = norm->gamma->data,
-                                     .beta = norm->beta->data,
-                                     .epsilon = norm->epsilon,
+                                     .norm = fbt_cuda_norm_of(norm),
                                      .dtype = b->info.types->activations,
+                                     .x_dtype = x_dtype,
                                      .n_rows = n_rows,
                                      .n_dim = n_dim};
     return fbt_cuda_status(fbt_cuda_launch_norm(fbt_cuda_of(b)->stream->handle, &args), "launch the norm");
 }
 
-static const void *first_head(const fbt_heads *heads, int64_t item)
+static fbt_cuda_heads describe_heads(const fbt_heads *heads, fbt_dtype dtype)
 {
-    return (const char *)heads->buffer->data + heads->column * item;
+    return (fbt_cuda_heads){.data = fbt_cuda_first_head(heads, dtype), .stride = heads->stride};
+}
+
+/* Of the sequences themselves and of the chain of their prefixes. */
+static void describe_keys(fbt_cuda_attention_args *args, const fbt_attention *a)
+{
+    const fbt_packed *own = fbt_attention_keys(a);
+    int i = 1;
+    args->keys[0] = (fbt_cuda_keys){.k = describe_heads(&a->k, args->dtype),
+                                    .v = describe_heads(&a->v, args->dtype),
+                                    .offsets = own->offsets->data};
+    args->max_keys = own->max_length;
+    for (const fbt_prefix *p = a->prefix; p != NULL; p = p->before, i++) {
+        args->keys[i] = (fbt_cuda_keys){.k = describe_heads(&p->k, args->dtype),
+                                        .v = describe_heads(&p->v, args->dtype),
+                                        .offsets = p->packed->offsets->data,
+                                        .index = p->index->data};
+        args->max_keys += p->packed->max_length;
+    }
 }
 
 fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *a)
 {
     const fbt_dtype dtype = b->info.types->activations;
-    const int64_t item = (int64_t)fbt_dtype_bytes(dtype);
-    const fbt_cuda_attention_args args = {.y = y->data,
-                                          .q = first_head(&a->q, item),
-                                          .k = first_head(&a->k, item),
-                                          .v = first_head(&a->v, item),
-                                          .q_stride = a->q.stride,
-                                          .k_stride = a->k.stride,
-                                          .v_stride = a->v.stride,
-                                          .offsets = a->packed->offsets->data,
-                                          .n_sequences = a->packed->n_sequences,
-                                          .max_length = a->packed->max_length,
-                                          .one_query = a->one_query,
-                                          .n_heads = a->n_heads,
-                                          .head_dim = a->head_dim,
-                                          .scale = a->scale,
-                                          .dtype = dtype};
+    fbt_cuda_attention_args args = {.y = y->data,
+                                    .q = describe_heads(&a->q, dtype),
+                                    .offsets = a->packed->offsets->data,
+                                    .n_sequences = a->packed->n_sequences,
+                                    .max_queries = a->one_query ? 1 : a->packed->max_length,
+                                    .one_query = a->one_query,
+                                    .is_causal = a->is_causal,
+                                    .n_heads = a->n_heads,
+                                    .n_kv_heads = fbt_attention_kv_heads(a),
+                                    .head_dim = a->head_dim,
+                                    .scale = a->scale,
+                                    .dtype = dtype};
+    describe_keys(&args, a);
     return fbt_cuda_status(fbt_cuda_launch_attention(fbt_cuda_of(b)->stream->handle, &args), "launch attention");
 }
 
-fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_buffer *rows, int64_t n,
-                                int64_t n_dim)
+fbt_status fbt_cuda_gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
+                                const fbt_buffer *rows, int64_t n, int64_t n_dim)
 {
-    return fbt_cuda_status(fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->stream->handle, y->data, x->data, rows->data,
-                                                       b->info.types->activations, n, n_dim),
-                           "launch the gathering of rows");
+    return fbt_cuda_status(
+        fbt_cuda_launch_gather_rows(fbt_cuda_of(b)->stream->handle, y->data, x->data, rows->data, dtype, n, n_dim),
+        "launch the gathering of rows");
 }
 
 fbt_status fbt_cuda_mean_pool(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
@@ -118,7 +121,7 @@ fbt_status fbt_cuda_label_logits(fbt_backend *b, fbt_buffer *logits, const fbt_b
                                              .x = x->data,
                                              .dtype = dtype,
                                              .labels = labels->data,
-                                             .bias = data_of(bias),
+                                             .bias = fbt_cuda_data(bias),
                                              .scale = scale,
                                              .n = n,
                                              .n_labels = n_labels,

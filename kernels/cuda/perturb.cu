@@ -23,19 +23,21 @@ static __global__ void __launch_bounds__(PERTURB_BLOCK) perturb_kernel(const per
     }
     const fbt_origin origin = a.origins[s];
     const int64_t first = a.offsets[s] + origin.n_placeholders, n_tokens = a.offsets[s + 1] - first;
+    const int64_t n_before = origin.n_placeholders < 0 ? -origin.n_placeholders : 0; /* tokens of others */
     const fbt_rng_stream stream = {a.seed,
                                    FBT_RNG_PERTURB,
                                    static_cast<uint32_t>(origin.round),
                                    static_cast<uint32_t>(origin.client),
                                    0,
                                    static_cast<uint32_t>(origin.sample)};
-    for (int64_t pair = threadIdx.x % FBT_WARP; 2 * pair < n_tokens; pair += FBT_WARP) {
+    for (int64_t pair = n_before / 2 + threadIdx.x % FBT_WARP; 2 * pair < n_tokens; pair += FBT_WARP) {
         uint32_t words[4];
         fbt_rng_block(&stream, static_cast<uint32_t>(pair), words);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            const int64_t row = first + 2 * pair + i;
-            if (2 * pair + i < n_tokens && words[2 * i] < a.threshold && (a.frozen == nullptr || !a.frozen[row])) {
+            const int64_t token = 2 * pair + i, row = first + token;
+            const bool is_own = token >= n_before && token < n_tokens;
+            if (is_own && words[2 * i] < a.threshold && (a.frozen == nullptr || !a.frozen[row])) {
                 a.tokens[row] = static_cast<int32_t>((words[2 * i + 1] * a.vocab_size) >> 32);
             }
         }

@@ -21,6 +21,7 @@ static cublasLtEpilogue_t library_epilogue(fbt_cuda_epilogue epilogue)
 {
     switch (epilogue) {
     case FBT_CUDA_BIAS:
+    case FBT_CUDA_BIAS_RESIDUAL: /* the residual is added before the epilogue */
         return CUBLASLT_EPILOGUE_BIAS;
     case FBT_CUDA_BIAS_RELU:
         return CUBLASLT_EPILOGUE_RELU_BIAS;
@@ -47,6 +48,7 @@ fbt_status fbt_cuda_plan_open(fbt_cuda_plan *plan, const fbt_cuda_product *produ
 {
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cudaDataType_t type = type_of(product->shape.types->activations);
+    const cudaDataType_t result_type = type_of(fbt_cuda_result_type(&product->shape));
     const uint64_t n_out = (uint64_t)product->shape.n_out, n_in = (uint64_t)product->shape.n_in;
     const uint64_t n_rows = (uint64_t)product->n_rows;
     *plan = (fbt_cuda_plan){0};
@@ -66,7 +68,7 @@ fbt_status fbt_cuda_plan_open(fbt_cuda_plan *plan, const fbt_cuda_product *produ
         code = cublasLtMatrixLayoutCreate(&plan->x, type, n_in, n_rows, (int64_t)n_in);
     }
     if (code == CUBLAS_STATUS_SUCCESS) {
-        code = cublasLtMatrixLayoutCreate(&plan->y, type, n_out, n_rows, (int64_t)n_out);
+        code = cublasLtMatrixLayoutCreate(&plan->y, result_type, n_out, n_rows, (int64_t)n_out);
     }
     return fbt_cuda_blas_status(code, "describe a matrix product");
 }
@@ -91,7 +93,8 @@ void fbt_cuda_plan_close(fbt_cuda_plan *plan)
 cublasStatus_t fbt_cuda_plan_run(fbt_cuda *cuda, const fbt_cuda_plan *plan, const fbt_cuda_product *product,
                                  const cublasLtMatmulAlgo_t *algorithm)
 {
-    const int has_residual = product->shape.epilogue == FBT_CUDA_RESIDUAL;
+    const int has_residual =
+        product->shape.epilogue == FBT_CUDA_RESIDUAL || product->shape.epilogue == FBT_CUDA_BIAS_RESIDUAL;
     const float one = 1, beta = has_residual ? 1 : 0;
     return cublasLtMatmul(cuda->blas, plan->product, &one, product->weight, plan->weight, product->x, plan->x, &beta,
                           has_residual ? product->residual : product->y, plan->y, product->y, plan->y, algorithm,

@@ -1,4 +1,4 @@
-/* What is read from the last layer: chosen rows, pooled rows, label logits, losses. */
+/* Readout of the last layer: chosen rows, pooled rows, label logits, losses. */
 #include "kernels/cuda/rows.cuh"
 
 enum {
@@ -127,10 +127,11 @@ cudaError_t fbt_cuda_launch_mean_pool(cudaStream_t stream, float *y, const void 
         return cudaSuccess;
     }
     return dtype == FBT_BF16 ? launch_mean_pool<__nv_bfloat16>(stream, y, x, offsets, n_sequences, n_dim)
-                                           : launch_mean_pool<float>(stream, y, x, offsets, n_sequences, n_dim);
+                             : launch_mean_pool<float>(stream, y, x, offsets, n_sequences, n_dim);
 }
 
-/* A block per row of x, which it keeps in shared memory; a warp per label. */
+/* A block per row of x, which it keeps in shared memory; a warp per label. Columns that are 128 apart are added first,
+ * then those 64 apart, and so on down to neighbours: where terms that are not 0 begin changes no sum of them. */
 template <typename T>
 static __global__ void __launch_bounds__(LOGITS_BLOCK) label_logits_kernel(const fbt_cuda_label_logits_args a)
 {
@@ -159,7 +160,8 @@ static __global__ void __launch_bounds__(LOGITS_BLOCK) label_logits_kernel(const
                 sums[j] += mine[j] * label[j];
             }
         }
-        const float dot = fbt_warp_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+        const float dot =
+            (fbt_warp_sum(sums[0]) + fbt_warp_sum(sums[2])) + (fbt_warp_sum(sums[1]) + fbt_warp_sum(sums[3]));
         if (lane == 0) {
             a.logits[blockIdx.x * a.n_labels + c] = a.scale * (dot + (a.bias == nullptr ? 0 : a.bias[c]));
         }

@@ -225,12 +225,9 @@ template <typename Type, int n_threads, int n_units> struct fbt_row {
         }
     }
 
-    /* Layer normalisation; partial: shared_bytes of shared memory. The variance from differences to the mean does not
-     * cancel where the mean is large. */
-    __device__ __forceinline__ void normalise(const float *gamma, const float *beta, float epsilon, int n_dim,
-                                              float *partial)
+    /* Takes the mean off. */
+    __device__ __forceinline__ void centre(int n_dim, float *partial)
     {
-        clear_beyond(n_dim);
         const float mean = fbt_sum_threads<n_threads>(share_of_sum(false), partial) / static_cast<float>(n_dim);
 #pragma unroll
         for (int k = 0; k < n_units; k++) {
@@ -239,14 +236,27 @@ template <typename Type, int n_threads, int n_units> struct fbt_row {
                 v[k][j] -= column(k) < n_dim ? mean : 0;
             }
         }
+    }
+
+    /* The norm of the row; partial: shared_bytes of shared memory. The variance from differences to the mean does not
+     * cancel where the mean is large. */
+    template <fbt_norm_kind kind>
+    __device__ __forceinline__ void normalise(const fbt_cuda_norm &norm, int n_dim, float *partial)
+    {
+        clear_beyond(n_dim);
+        if constexpr (kind == FBT_NORM_LAYER) {
+            centre(n_dim, partial);
+        }
         const float sum = fbt_sum_threads<n_threads>(share_of_sum(true), partial + n_threads / FBT_WARP);
-        const float factor = 1.0f / sqrtf(sum / static_cast<float>(n_dim) + epsilon);
+        const float factor = 1.0f / sqrtf(sum / static_cast<float>(n_dim) + norm.epsilon);
 #pragma unroll
         for (int k = 0; k < n_units; k++) {
             const int from = column(k) < n_dim ? column(k) : 0;
-            float scale[unit], shift[unit];
-            fbt_load_floats(scale, gamma + from);
-            fbt_load_floats(shift, beta + from);
+            float scale[unit], shift[unit] = {};
+            fbt_load_floats(scale, norm.gamma + from);
+            if constexpr (kind == FBT_NORM_LAYER) {
+                fbt_load_floats(shift, norm.beta + from);
+            }
 #pragma unroll
             for (int j = 0; j < unit; j++) {
                 v[k][j] = v[k][j] * factor * scale[j] + shift[j];

@@ -8,7 +8,7 @@ typedef struct share_slab {
     int64_t n_bytes;
 } share_slab;
 
-/* What fbt_share carries. */
+/* Contents of fbt_share. */
 typedef struct share_contents {
     unsigned char uuid[16]; /* of the device */
     int64_t n_pieces, n_bytes, n_slabs;

@@ -66,6 +66,7 @@ void fbt_cuda_stream_close(fbt_cuda_stream *stream)
     cudaFreeHost(stream->staging.data);
     cudaFreeHost(stream->error);
     cudaFree(stream->workspace);
+    cudaFree(stream->scratch);
     if (stream->handle != NULL) {
         cudaStreamDestroy(stream->handle);
     }
@@ -78,6 +79,23 @@ void fbt_cuda_wait_all(fbt_cuda *cuda)
             cudaGetLastError(); /* whoever waits by sync is told */
         }
     }
+}
+
+fbt_status fbt_cuda_scratch_need(fbt_cuda *cuda, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    fbt_cuda_stream *stream = cuda->stream;
+    if (n_bytes > stream->scratch_bytes) {
+        fbt_cuda_wait_all(cuda);
+        fbt_cuda_forget_graphs(cuda);
+        cudaFree(stream->scratch);
+        stream->scratch = NULL;
+        stream->scratch_bytes = 0;
+        FBT_TRY(fbt_cuda_malloc(cuda, n_bytes, &stream->scratch));
+        stream->scratch_bytes = n_bytes;
+    }
+done:
+    return status;
 }
 
 fbt_status fbt_cuda_stage(fbt_cuda_stream *stream, int64_t wanted, void **staged, int64_t *n_bytes)
@@ -196,6 +214,8 @@ static fbt_status take_kernel_error(fbt_cuda_stream *stream)
         return fbt_fail(FBT_ERR_ARG, "a token of a batch is outside the vocabulary");
     case FBT_CUDA_ERROR_POSITION:
         return fbt_fail(FBT_ERR_ARG, "a sequence of a batch needs more positions than the model has");
+    case FBT_CUDA_ERROR_PROMPT:
+        return fbt_fail(FBT_ERR_ARG, "a row of a batch asks for a prompt's row that is not there");
     default:
         return fbt_fail(FBT_ERR_BACKEND, "a kernel reported error %d, which is none", error);
     }

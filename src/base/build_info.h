@@ -1,4 +1,4 @@
-/* What this program is, for logs and run files. */
+/* Version and build of this program, for logs and run files. */
 #ifndef FBT_BASE_BUILD_INFO_H
 #define FBT_BASE_BUILD_INFO_H
 

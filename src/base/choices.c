@@ -11,13 +11,16 @@ const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_partition_names[] = {FBT_PARTITION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_client_seeds_names[] = {FBT_CLIENT_SEEDS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_cma_covariance_names[] = {FBT_CMA_COVARIANCE_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_cma_decomposition_names[] = {FBT_CMA_DECOMPOSITION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_cma_constants_names[] = {FBT_CMA_CONSTANTS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_perturb_scope_names[] = {FBT_PERTURB_SCOPE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_fitness_names[] = {FBT_FITNESS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_loss_names[] = {FBT_LOSS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_precision_names[] = {FBT_PRECISION_LIST(FBT_CHOICE_NAME) NULL};
-const char *const fbt_backend_names[] = {"cpu", "cuda", NULL};
+const char *const fbt_precision_guard_names[] = {FBT_PRECISION_GUARD_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_backend_names[] = {FBT_BACKEND_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_readout_names[] = {FBT_READOUT_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_label_scoring_names[] = {FBT_LABEL_SCORING_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_metric_names[] = {FBT_METRIC_LIST(FBT_CHOICE_NAME) NULL};
 
 int fbt_choice_find(const char *const *names, const char *text)

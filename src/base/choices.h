@@ -1,4 +1,4 @@
-/* What can be chosen by name, in settings, data sets and files: one list for each enum. The enum, its names and the
+/* Choices by name, in settings, data sets and files: one list for each enum. The enum, its names and the
  * choices of an option follow from the list, in its order.
  *
  * To add a choice, add a line to its list. */
@@ -83,6 +83,15 @@ extern const char *const fbt_client_seeds_names[];
 typedef enum fbt_cma_covariance { FBT_CMA_COVARIANCE_LIST(FBT_CHOICE_VALUE) } fbt_cma_covariance;
 extern const char *const fbt_cma_covariance_names[];
 
+/* The factor of C that candidates are made with.
+ * eigen:    V^T diag(axes^2) V; samples and p_sigma by the symmetric roots of C, as pycma
+ * cholesky: L L^T; samples by L, p_sigma by L^-1 */
+#define FBT_CMA_DECOMPOSITION_LIST(X)                                                                                  \
+    X(FBT_CMA_EIGEN, "eigen")                                                                                          \
+    X(FBT_CMA_CHOLESKY, "cholesky")
+typedef enum fbt_cma_decomposition { FBT_CMA_DECOMPOSITION_LIST(FBT_CHOICE_VALUE) } fbt_cma_decomposition;
+extern const char *const fbt_cma_decomposition_names[];
+
 /* Learning rates as in table 1 of Hansen's tutorial, or as in pycma (optim/cma.h). */
 #define FBT_CMA_CONSTANTS_LIST(X)                                                                                      \
     X(FBT_CMA_CONSTANTS_TUTORIAL, "tutorial")                                                                          \
@@ -111,16 +120,32 @@ extern const char *const fbt_fitness_names[];
 typedef enum fbt_loss { FBT_LOSS_LIST(FBT_CHOICE_VALUE) } fbt_loss;
 extern const char *const fbt_loss_names[];
 
-/* What products and activations are computed in (kernels/backend.h).
- * tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone) */
+/* Types that products and activations are computed in (kernels/backend.h).
+ * tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone)
+ * int8: the layers' products on integers of 8 bits, all else as in bf16, or fp32 where that is slow (cpu alone) */
 #define FBT_PRECISION_LIST(X)                                                                                          \
     X(FBT_PRECISION_FP32, "fp32")                                                                                      \
     X(FBT_PRECISION_TF32, "tf32")                                                                                      \
-    X(FBT_PRECISION_BF16, "bf16")
+    X(FBT_PRECISION_BF16, "bf16")                                                                                      \
+    X(FBT_PRECISION_INT8, "int8")
 typedef enum fbt_precision { FBT_PRECISION_LIST(FBT_CHOICE_VALUE) } fbt_precision;
 extern const char *const fbt_precision_names[];
 
-/* What computes the model; kernels/ opens them by name. */
+/* Answer to a low precision that ranks candidates otherwise than fp32 (run/guard.h).
+ * record:   in the run file alone
+ * warn:     a sentence, too
+ * fallback: the rounds that follow are computed in fp32 */
+#define FBT_PRECISION_GUARD_LIST(X)                                                                                    \
+    X(FBT_PRECISION_GUARD_RECORD, "record")                                                                            \
+    X(FBT_PRECISION_GUARD_WARN, "warn")                                                                                \
+    X(FBT_PRECISION_GUARD_FALLBACK, "fallback")
+typedef enum fbt_precision_guard { FBT_PRECISION_GUARD_LIST(FBT_CHOICE_VALUE) } fbt_precision_guard;
+extern const char *const fbt_precision_guard_names[];
+
+/* Backends, which compute the model; the first column is the backend's driver (kernels/backend.h). */
+#define FBT_BACKEND_LIST(X)                                                                                            \
+    X(fbt_cpu_driver, "cpu")                                                                                           \
+    X(fbt_cuda_driver, "cuda")
 extern const char *const fbt_backend_names[];
 
 /* Where a sequence is read: at its mask, as an embedding, at its last token. */
@@ -130,6 +155,19 @@ extern const char *const fbt_backend_names[];
     X(FBT_READOUT_LAST, "last")
 typedef enum fbt_readout { FBT_READOUT_LIST(FBT_CHOICE_VALUE) } fbt_readout;
 extern const char *const fbt_readout_names[];
+
+/* Scores of labels of several tokens (readout last).
+ * auto:  first where every label is one token; otherwise a choice must be made
+ * first: the logit of its first token
+ * sum:   the log-probability of its tokens, one after another, among all of the vocabulary
+ * mean:  that by the number of its tokens */
+#define FBT_LABEL_SCORING_LIST(X)                                                                                      \
+    X(FBT_LABEL_SCORING_AUTO, "auto")                                                                                  \
+    X(FBT_LABEL_SCORING_FIRST, "first")                                                                                \
+    X(FBT_LABEL_SCORING_SUM, "sum")                                                                                    \
+    X(FBT_LABEL_SCORING_MEAN, "mean")
+typedef enum fbt_label_scoring { FBT_LABEL_SCORING_LIST(FBT_CHOICE_VALUE) } fbt_label_scoring;
+extern const char *const fbt_label_scoring_names[];
 
 /* The metric by which a task is customarily reported. */
 #define FBT_METRIC_LIST(X)                                                                                             \

@@ -1,4 +1,4 @@
-/* How long a run will take that writes its whole file, which grows, after every round. */
+/* How long a run will take that writes what a round gave after every round. */
 #ifndef FBT_BASE_PROGRESS_H
 #define FBT_BASE_PROGRESS_H
 
@@ -9,17 +9,15 @@ typedef struct fbt_progress {
     int64_t n_rounds;
     double rounds_s; /* all of them, without the writing */
     int64_t n_writes;
-    double writes_s, bytes; /* all of them */
-    int64_t first_bytes, last_bytes;
+    double writes_s; /* all of them */
 } fbt_progress;
 
 void fbt_progress_add_round(fbt_progress *progress, double seconds);
 
-/* The file had so many bytes. */
-void fbt_progress_add_write(fbt_progress *progress, double seconds, int64_t n_bytes);
+void fbt_progress_add_write(fbt_progress *progress, double seconds);
 
-/* Seconds that n_rounds more rounds and n_writes more writes will take: rounds as long as those before on average,
- * files that grow as they did, written at the same rate. 0 before the first round. */
+/* Seconds that n_rounds more rounds and n_writes more writes will take, each as long as those before on average. 0
+ * before the first round. */
 double fbt_progress_left_s(const fbt_progress *progress, int64_t n_rounds, int64_t n_writes);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a prompt mode does to the rows of a sequence, for a soft prompt of n_tokens (P) vectors. */
+/* Rows of a sequence under a prompt mode, for a soft prompt of n_tokens (P) vectors. */
 #ifndef FBT_BASE_PROMPT_MODE_H
 #define FBT_BASE_PROMPT_MODE_H
 

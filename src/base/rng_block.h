@@ -23,6 +23,7 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_SERVER,         /* CMA-ES samples that all clients share (synchronous)   */
     FBT_RNG_PERTURB,        /* replaced tokens                                       */
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
+    FBT_RNG_CHECK,          /* which population the precision is checked by          */
 } fbt_rng_purpose;
 
 /* So many values may a member of a stream have: its bits of the counter. */

@@ -35,9 +35,9 @@ typedef enum fbt_status {
 /* Short English text of a code; never NULL. */
 const char *fbt_status_text(fbt_status status);
 
-/* What a failed call of the system is: FBT_ERR_STORAGE where the file system or the machine as a whole is to blame, for
- * all who use it, and may be mended (full, over quota, read-only, lost, out of file handles), FBT_ERR_IO for all other
- * values of errno. */
+/* Status of a failed call of the system: FBT_ERR_STORAGE where the file system or the machine as a whole is to blame,
+ * for all who use it, and may be mended (full, over quota, read-only, lost, out of file handles), FBT_ERR_IO for all
+ * other values of errno. */
 fbt_status fbt_status_of_system(int error);
 
 /* Keeps the formatted sentence as this thread's explanation and returns `status`. A sentence already kept stays: the

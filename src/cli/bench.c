@@ -1,5 +1,6 @@
 /* fedbpt bench */
 #include "base/choices.h"
+#include "cli/bench_cma.h"
 #include "cli/bench_report.h"
 #include "cli/command.h"
 
@@ -10,21 +11,20 @@ enum { MAX_COUNT = 1 << 20 };
 
 typedef struct arguments {
     const char *precision; /* NULL: all that the backend has */
-    const char *readout;   /* NULL: embedding for minilm-l6, else mask */
+    const char *readout;   /* NULL: embedding for minilm-l6, else the model's own */
     const char *mode;
-    bool json;
+    bool cma, json;
     fbt_timing_plan plan; /* all else */
 } arguments;
-
-static const char *const readouts[] = {"mask", "embedding", NULL}; /* of random weights, which have no `last` */
 
 #define COUNT(field, name, key, help) FBT_OPTION_COUNT(plan.field, name, key, "N", help, 1, MAX_COUNT)
 
 static const fbt_cli_option options[] = {
     FBT_OPTION_TEXT(plan.shape, "shape", 's', "NAME",
-                    "random weights: roberta-large (default), roberta-base, bert-base, minilm-l6 or distilbert-base"),
+                    "random weights: roberta-large (default), bert-base, minilm-l6, smollm2-135m, llama-2-7b, ..."),
+    COUNT(layers, "layers", 'L', "of the shape's layers the first so many; default: all"),
     FBT_OPTION_TEXT(plan.backend, "backend", 'b', "NAME", "cpu (default) or cuda"),
-    FBT_OPTION_CHOICE(precision, "precision", 'p', "fp32|tf32|bf16",
+    FBT_OPTION_CHOICE(precision, "precision", 'p', "fp32|tf32|bf16|int8",
                       "default: one after the other, of those that the backend has", fbt_precision_names),
     COUNT(threads, "threads", 't', "default: all processors that this process may use"),
     COUNT(samples, "samples", 'n', "samples of a client (8)"),
@@ -32,32 +32,45 @@ static const fbt_cli_option options[] = {
     COUNT(copies, "copies", 'k', "copies of every sample: 2 (default) with the perturbed one"),
     COUNT(length, "length", 'l', "tokens of a sequence, without the prompt of modes cat and input (71)"),
     FBT_OPTION_CHOICE(mode, "prompt-mode", 'm', "none|add|cat|input", "default: add", fbt_prompt_mode_names),
-    COUNT(prompt_tokens, "prompt-tokens", 'P', "default: 50"),
-    FBT_OPTION_CHOICE(readout, "readout", 'r', "mask|embedding", "default: mask; embedding for minilm-l6", readouts),
+    COUNT(prompt_tokens, "prompt-tokens", 'P', "default: 50; in mode add fewer than --length"),
+    FBT_OPTION_CHOICE(readout, "readout", 'r', "mask|embedding|last",
+                      "default: mask, or last for decoders; embedding for minilm-l6", fbt_readout_names),
     COUNT(repeats, "repeats", 'R', "default: 5"),
+    FBT_OPTION_FLAG(cma, "cma-es", 'C',
+                    "time CMA-ES itself instead, for the population --candidates, or 5 and 20, beside pycma where that "
+                    "is installed"),
     FBT_OPTION_FLAG(json, "json", 'j', "print JSON"),
     {.about = {0}},
 };
 
-static const arguments defaults = {.mode = "add",
-                                   .plan = {.shape = "roberta-large",
-                                            .backend = "cpu",
-                                            .samples = 8,
-                                            .candidates = 5,
-                                            .copies = 2,
-                                            .length = 71,
-                                            .prompt_tokens = 50,
-                                            .repeats = 5}};
+static const arguments defaults = {
+    .mode = "add",
+    .plan = {.shape = "roberta-large", .backend = "cpu", .samples = 8, .copies = 2, .length = 71, .repeats = 5}};
+
+enum { CANDIDATES = 5, PROMPT_TOKENS = 50 };
 
 static void complete(void *given, const struct argp_state *state)
 {
     arguments *a = given;
-    (void)state;
-    if (a->readout == NULL) {
-        a->readout = a->plan.model == NULL && strcmp(a->plan.shape, "minilm-l6") == 0 ? "embedding" : "mask";
+    if (a->cma) {
+        if (a->plan.model != NULL) {
+            argp_error(state, "--cma-es times no model: leave %s out", a->plan.model);
+        }
+        if (a->plan.candidates == 1) {
+            argp_error(state, "--candidates: CMA-ES ranks at least 2");
+        }
+        return;
     }
-    a->plan.readout = strcmp(a->readout, "embedding") == 0 ? FBT_READOUT_EMBEDDING : FBT_READOUT_MASK;
+    a->plan.candidates = a->plan.candidates == 0 ? CANDIDATES : a->plan.candidates;
+    if (a->readout == NULL && a->plan.model == NULL && strcmp(a->plan.shape, "minilm-l6") == 0) {
+        a->readout = "embedding";
+    }
+    a->plan.readout = a->readout != NULL ? fbt_choice_find(fbt_readout_names, a->readout) : -1;
     a->plan.mode = (fbt_prompt_mode)fbt_choice_find(fbt_prompt_mode_names, a->mode);
+    if (a->plan.prompt_tokens == 0) {
+        const bool is_short = a->plan.mode == FBT_PROMPT_ADD && a->plan.length <= PROMPT_TOKENS;
+        a->plan.prompt_tokens = !is_short ? PROMPT_TOKENS : a->plan.length > 1 ? a->plan.length - 1 : 1;
+    }
 }
 
 /* One precision from opening to printing. `results`: where JSON is collected. */
@@ -67,6 +80,7 @@ static fbt_status bench_precision(arguments *a, const char *precision, json_t *r
     fbt_timing_result m = {0};
     a->plan.precision = precision;
     FBT_TRY(fbt_timing_measure(&a->plan, &m));
+    fbt_bench_warn(&m);
     if (a->json) {
         json_array_append_new(results, fbt_bench_describe(&a->plan, &m));
     } else {
@@ -97,13 +111,20 @@ done:
     return status;
 }
 
+static fbt_status bench_cma(const arguments *a, json_t *results)
+{
+    static const int64_t usual[] = {5, 20};
+    const bool given = a->plan.candidates > 0;
+    return fbt_bench_cma(given ? 1 : 2, given ? &a->plan.candidates : usual, a->json ? results : NULL);
+}
+
 static fbt_status bench(void *given, const fbt_comm *world, int *code)
 {
     arguments *a = given;
     json_t *results = json_array();
     (void)world;
     (void)code;
-    const fbt_status status = bench_all(a, results);
+    const fbt_status status = a->cma ? bench_cma(a, results) : bench_all(a, results);
     if (status == FBT_OK && a->json) {
         json_dumpf(results, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         printf("\n");
@@ -128,9 +149,12 @@ const fbt_command fbt_command_bench = {
            "batches. An "
            "operation is bounded by the one or by the other, whichever would take it longer (the roofline); what it "
            "moves is "
-           "counted as if every operand were read once and every result written once."
+           "counted as if every operand were read once and every result written once. A decoder's batch is timed and "
+           "counted without shared prefixes, too. A warning names the products below 80% of the peak.\n"
+           "With --cma-es it times what the optimiser itself takes of a generation, ask and tell without any model."
            "\vExamples:\n"
            "  fedbpt bench --shape roberta-large --precision bf16 --threads 2\n"
            "  fedbpt bench models/all-MiniLM-L6-v2 --readout embedding --length 14\n"
-           "  fedbpt bench --shape roberta-base --json > bench.json",
+           "  fedbpt bench --shape roberta-base --json > bench.json\n"
+           "  fedbpt bench --cma-es",
 };

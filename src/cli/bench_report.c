@@ -1,5 +1,7 @@
-/* What fedbpt bench says. */
+/* Report of `fedbpt bench`. */
 #include "cli/bench_report.h"
+
+#include "base/log.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,6 +37,18 @@ static rates rates_of_operation(const fbt_timing_result *m, int i)
     return rates_of(m, m->profile.seconds[i], m->profile.flops[i], m->profile.bytes[i]);
 }
 
+void fbt_bench_warn(const fbt_timing_result *m)
+{
+    const double enough = 0.8;
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
+        const rates r = rates_of_operation(m, i);
+        if (i != FBT_OP_ATTENTION && r.seconds > 0 && r.bound_by_peak && r.of_peak < enough) {
+            fbt_log_info("bench", "warning: %s: the products of %s reach %.1f%% of the peak, less than %.0f%%",
+                         m->info.types->name, fbt_operation_name((fbt_operation)i), 100 * r.of_peak, 100 * enough);
+        }
+    }
+}
+
 static void print_operation(const char *name, const rates *r, double total_s)
 {
     printf("%-10s %9.5f %5.1f%% %9.1f %8.1f %6.1f%% %6.1f%%  %-6s %6.1f%%\n", name, r->seconds,
@@ -59,6 +73,22 @@ static void print_operations(const fbt_timing_result *m)
            100 * ideal_s / seconds);
 }
 
+static double total_flops(const fbt_timing_result *m)
+{
+    return m->matrix_flops + m->attention_flops;
+}
+
+static void print_whole(const fbt_timing_result *m)
+{
+    if (m->whole.best_s > 0) {
+        printf(
+            "without shared prefixes: %.5f s, %.1f GFLOP; with them: %.5f s, %.1f GFLOP: %.2f times as fast, %.1f%% of "
+            "the operations\n",
+            m->whole.best_s, 1e-9 * m->whole.flops, m->best_s, 1e-9 * total_flops(m), m->whole.best_s / m->best_s,
+            100 * total_flops(m) / m->whole.flops);
+    }
+}
+
 void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m)
 {
     printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
@@ -72,7 +102,8 @@ void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m)
     printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, p->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
     printf("matrix products over the whole time: %.1f GFLOP/s; with attention's: %.1f GFLOP/s\n",
-           1e-9 * m->matrix_flops / m->best_s, 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s);
+           1e-9 * m->matrix_flops / m->best_s, 1e-9 * total_flops(m) / m->best_s);
+    print_whole(m);
     printf("peak: %.1f GFLOP/s, [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64
            "]; copy: %.1f GB/s read and written\n",
            1e-9 * m->peak, m->peak_size[0], m->peak_size[2], m->peak_size[2], m->peak_size[1], 1e-9 * m->copy_rate);
@@ -106,10 +137,11 @@ json_t *fbt_bench_describe(const fbt_timing_plan *p, const fbt_timing_result *m)
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
     return json_pack(
-        "{ss ss so so sf sf sf sf sf sf sf sf sf sf so}", "model", p->model != NULL ? p->model : p->shape, "precision",
-        m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s,
-        "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
-        "all_gflops", 1e-9 * (m->matrix_flops + m->attention_flops) / m->best_s, "peak_gflops", 1e-9 * m->peak,
-        "copy_gbyte_per_s", 1e-9 * m->copy_rate, "fraction_of_peak", m->fraction, "fraction_of_peak_median",
-        m->fraction_median, "profiled_seconds", m->profile_s, "operations", describe_operations(m));
+        "{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf so}", "model", p->model != NULL ? p->model : p->shape,
+        "precision", m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median",
+        m->median_s, "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
+        "all_gflops", 1e-9 * total_flops(m) / m->best_s, "gflop", 1e-9 * total_flops(m), "whole_seconds",
+        m->whole.best_s, "whole_gflop", 1e-9 * m->whole.flops, "peak_gflops", 1e-9 * m->peak, "copy_gbyte_per_s",
+        1e-9 * m->copy_rate, "fraction_of_peak", m->fraction, "fraction_of_peak_median", m->fraction_median,
+        "profiled_seconds", m->profile_s, "operations", describe_operations(m));
 }

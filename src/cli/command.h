@@ -24,7 +24,7 @@ typedef struct fbt_cli_assignments {
     int n;
 } fbt_cli_assignments;
 
-/* What an option does with its field. */
+/* Effect of an option on its field. */
 typedef enum fbt_cli_kind {
     FBT_CLI_FLAG,   /* bool: true                                                    */
     FBT_CLI_TEXT,   /* const char *: the value; one of `choices` where there are any */

@@ -1,4 +1,4 @@
-/* What the engine tells, on standard error; what it asks, answered from signals and the batch job (stop.h). */
+/* Observer on a terminal: news of the engine on standard error; answers from signals and the batch job (stop.h). */
 #ifndef FBT_CLI_CONSOLE_H
 #define FBT_CLI_CONSOLE_H
 

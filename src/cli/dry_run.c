@@ -1,6 +1,7 @@
 #include "cli/dry_run.h"
 
 #include "fed/protocol.h"
+#include "run/labels.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,8 @@ static void describe_clients(const fbt_experiment_view *v)
         printf("%s", c > 0 ? ", " : "");
         print_in_comment(dataset->label_words[c]);
     }
-    printf("), ranks\n");
+    const bool all_take_part = fbt_settings_participants(v->settings) == p->n_clients;
+    printf(all_take_part ? "), ranks\n" : "); participants of a round are dealt out over the ranks\n");
     for (int64_t k = 0; k < p->n_clients; k++) {
         printf("#   client %3lld: %5lld samples (", (long long)k,
                (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
@@ -34,7 +36,11 @@ static void describe_clients(const fbt_experiment_view *v)
         }
         int owner = v->placement->owner[k];
         int size = v->placement->group_size[owner];
-        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+        if (all_take_part) {
+            printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+        } else {
+            printf(")\n");
+        }
     }
 }
 
@@ -42,12 +48,22 @@ static void describe_memory(const fbt_experiment_memory *m)
 {
     const fbt_model_plan *plan = &m->plan;
     const char *plural = m->n_ranks > 1 ? "s" : "";
-    const int64_t all = m->device.constants + m->device.projection + m->device.workspace;
+    const fbt_device_memory *check = &m->check_device;
+    const int64_t all = m->device.constants + m->device.projection + m->device.workspace + check->constants +
+                        check->projection + check->workspace;
     printf("# memory of rank 0 in %s: %.1f MB of weights, %.1f MB of lookup tables%s, %.1f MB of projection, %d x "
            "%.1f MB for batches of at most %lld rows\n",
            m->precision, 1e-6 * (double)plan->weights, 1e-6 * (double)plan->tables,
            plan->reads_tables_in_file && m->n_ranks == 1 ? " (they stay in the file)" : "",
-           1e-6 * (double)plan->projection, plan->n_lanes, 1e-6 * (double)plan->workspace, (long long)m->n_rows);
+           1e-6 * (double)plan->projection, plan->n_streams, 1e-6 * (double)plan->workspace, (long long)m->n_rows);
+    if (m->checks) {
+        plan = &m->check_plan;
+        printf(
+            "# memory of rank 0 for precision checks in fp32: %.1f MB of weights, %.1f MB of lookup tables, %.1f MB of "
+            "projection, %d x %.1f MB for batches\n",
+            1e-6 * (double)plan->weights, 1e-6 * (double)plan->tables, 1e-6 * (double)plan->projection, plan->n_streams,
+            1e-6 * (double)plan->workspace);
+    }
     printf("# memory of its device: %.1f MB for %d rank%s, %.1f MB are free here%s\n", 1e-6 * (double)all, m->n_ranks,
            plural, 1e-6 * (double)m->device.free, all > m->device.free ? ": too little" : "");
 }
@@ -71,22 +87,21 @@ static void describe_idle(const fbt_experiment_view *v)
         printf("# model.embedding_scale: %g has no effect: the data set is not read by embedding\n",
                s->model.embedding_scale);
     }
+    if (fbt_labels_scoring_is_idle(v->dataset, s)) {
+        printf("# model.label_scoring: %s has no effect: no label word is several tokens\n",
+               fbt_label_scoring_names[s->model.label_scoring]);
+    }
     fbt_error_clear(); /* a hint that there is no memory for */
     fbt_settings_clear(&defaults);
 }
 
-static void describe_run(const fbt_experiment_view *v)
+static void describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
 {
     const fbt_settings *s = v->settings;
     const fbt_partition *p = v->partition;
-    double tokens = 0;
-    double copies = s->perturb.rate > 0 ? 2 : 1;
     int64_t bytes_up, bytes_down;
+    char test[FBT_COST_TEXT_BYTES];
     fbt_protocol_bytes(s, &bytes_up, &bytes_down);
-    for (int64_t k = 0; k < s->fed.clients; k++) {
-        tokens += (double)v->work[k];
-    }
-    tokens *= copies * (double)s->cma.population * (double)s->fed.local_generations;
     printf("# Settings in force; this output is a valid configuration.\n%s", v->config_resolved);
     describe_idle(v);
     printf("# data: ");
@@ -96,10 +111,21 @@ static void describe_run(const fbt_experiment_view *v)
     printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
            (long long)p->n_dev, (long long)v->dataset->test.n_samples);
     describe_clients(v);
-    printf("# a round: %lld generations of %lld candidates on %lld clients, %.3g tokens through the model at most, "
-           "%lld bytes up and %lld down per client\n",
-           (long long)s->fed.local_generations, (long long)s->cma.population, (long long)s->fed.clients, tokens,
-           (long long)bytes_up, (long long)bytes_down);
+    printf("# a round: %lld generations of %lld candidates on %lld of %lld clients, %lld bytes up and %lld down for "
+           "each\n",
+           (long long)s->fed.local_generations, (long long)s->cma.population, (long long)fbt_settings_participants(s),
+           (long long)s->fed.clients, (long long)bytes_up, (long long)bytes_down);
+    printf("# tokens through the model: %lld in the largest round, %lld to score one, %lld in all rounds",
+           (long long)cost->largest_round, (long long)cost->scores, (long long)cost->all);
+    if (cost->checks > 0) {
+        printf(", of which %lld check the precision", (long long)cost->checks);
+    }
+    if (cost->most_for_best > 0) {
+        printf(", at most %lld more for test samples where dev samples are best so far",
+               (long long)cost->most_for_best);
+    }
+    fbt_cost_describe_test(s, &cost->shares, test);
+    printf("\n# %s\n", test);
     printf("# %lld rounds, run file ", (long long)s->fed.rounds);
     print_in_comment(s->run.output);
     if (v->finished) {
@@ -115,12 +141,14 @@ fbt_status fbt_cli_describe(fbt_experiment *experiment, const fbt_comm *comm)
     fbt_status status = FBT_OK;
     fbt_experiment_view view;
     fbt_experiment_memory memory;
+    fbt_cost cost;
     const char *devices;
     FBT_TRY(fbt_experiment_list_devices(experiment, &devices));
     FBT_TRY(fbt_experiment_plan_memory(experiment, &memory));
+    FBT_TRY(fbt_comm_agree(comm, fbt_experiment_count_tokens(experiment, &cost)));
     if (fbt_comm_rank(comm) == 0) {
         fbt_experiment_look(experiment, &view);
-        describe_run(&view);
+        describe_run(&view, &cost);
         describe_devices(devices);
         describe_memory(&memory);
     }

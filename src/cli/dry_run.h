@@ -1,4 +1,4 @@
-/* What `fedbpt run --dry-run` prints. */
+/* Output of `fedbpt run --dry-run`. */
 #ifndef FBT_CLI_DRY_RUN_H
 #define FBT_CLI_DRY_RUN_H
 

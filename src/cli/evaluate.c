@@ -27,7 +27,7 @@ static const fbt_cli_option options[] = {
     FBT_OPTION_TEXT(data, "data", 'd', "FILE", "the data set file; default: the run's"),
     FBT_OPTION_TEXT(split, "split", 'p', "NAME",
                     "train, dev or test (default); of a run without --data: the samples that the run itself scored"),
-    FBT_OPTION_TEXT(run, "run", 'r', "RUN.h5", "score a prompt of this run; default: none (z = 0)"),
+    FBT_OPTION_TEXT(run, "run", 'r', "RUN.h5", "score a prompt of this run; default: no prompt"),
     FBT_OPTION_TEXT(round, "round", 'n', "N|best|last",
                     "which round of the run (default: best, chosen on its dev samples)"),
     FBT_OPTION_TEXT(logits, "logits", 'l', "OUT.h5",
@@ -106,7 +106,7 @@ static void print_scores(const arguments *a, const fbt_prompt_scoring *s)
     if (s->round >= 0) {
         printf("prompt: round %lld of %s\n", (long long)s->round, a->run);
     } else {
-        printf("prompt: none (z = 0)\n");
+        printf("prompt: none\n");
     }
     printf("data: %s, %s split, %lld samples\nloss %.6f\naccuracy %.6f\nF1 %.6f\n", s->settings.data.path,
            s->split_name, (long long)s->n, m->loss, m->accuracy, m->f1);
@@ -164,7 +164,6 @@ const fbt_command fbt_command_evaluate = {
            "  fedbpt evaluate --run runs/quickstart.h5\n"
            "  fedbpt evaluate --run runs/quickstart.h5 --round last --split dev\n"
            "  fedbpt evaluate --model models/minilm --data datasets/bbc.h5 --logits s.h5\n\n"
-           "Without a run, z = 0: the untuned model. 'data.test_limit' of the run counts here too; --set "
-           "data.test_limit=0 scores "
-           "all test samples.",
+           "Without a run the texts are scored without any prompt; --run RUN.h5 --round 0 is z = 0, where that run "
+           "started. 'data.test_limit' of the run counts here too; --set data.test_limit=0 scores all test samples.",
 };

@@ -62,7 +62,7 @@ static bool has_package(const char *python)
     return code == 0;
 }
 
-/* What pip installs the package from: of an installed copy, its folder; else the checkout's. */
+/* Folder that pip installs the package from: an installed copy's, else the checkout's. */
 static const char *package_folder(const char *program, char text[PATH_MAX + 64])
 {
     const int n_folder = (int)(strrchr(program, '/') - program);
@@ -170,8 +170,9 @@ const fbt_command fbt_command_export = {
            "template, label words and program version.\n"
            "npz: the same as arrays that numpy.load reads.\n"
            "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
-           "prompt-tuning adapter of the run's model, an encoder with or without its masked-language-model head. Only "
-           "for prompt mode input, the one that PEFT knows: vectors before the text in place of word embeddings.\n\n"
+           "prompt-tuning adapter of the run's model: an encoder with or without its masked-language-model head, or a "
+           "causal language model. Only for prompt mode input (of a causal model also cat), the one that PEFT knows: "
+           "vectors before the text in place of word embeddings.\n\n"
            "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
            "(pip install ./analysis, or PREFIX/share/fedbpt/analysis), looked for in the Python that FEDBPT_PYTHON "
            "names, or else in python3, in .venv of "

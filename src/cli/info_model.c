@@ -18,6 +18,17 @@ static const char *or_unknown(const char *name)
     return name[0] == '\0' ? "unknown" : name;
 }
 
+/* "kv_heads 3, head_dim 64": what the family calls its own. */
+static void print_facts(const fbt_model_shape *shape)
+{
+    fbt_model_fact facts[FBT_FAMILY_FACTS];
+    const int n_facts = shape->family->describe(shape, facts);
+    for (int i = 0; i < n_facts; i++) {
+        printf("%s%s %" PRId64, i == 0 ? "" : ", ", facts[i].name, facts[i].value);
+    }
+    printf("\n");
+}
+
 static void print_text(const fbt_info_model_request *request, const fbt_model_description *about)
 {
     const fbt_model_shape *s = &about->shape;
@@ -25,6 +36,7 @@ static void print_text(const fbt_info_model_request *request, const fbt_model_de
     printf("sizes: %" PRId64 " layers, hidden_size %" PRId64 ", %" PRId64 " heads, intermediate_size %" PRId64
            ", vocab_size %" PRId64 ", sequences of up to %" PRId64 " tokens\n",
            s->n_layers, s->n_hidden, s->n_heads, s->n_intermediate, s->vocab_size, s->n_positions);
+    print_facts(s);
     printf("activation: %s; positions: %s; %s: %g\n", about->activation, s->family->positions, s->family->epsilon_key,
            (double)s->epsilon);
     if (about->has_weights) {
@@ -39,7 +51,7 @@ static void print_text(const fbt_info_model_request *request, const fbt_model_de
         printf("readout %s: ", fbt_readout_names[i]);
         if (refusal[0] != '\0') {
             printf("no: %s\n", refusal);
-        } else if (i == FBT_READOUT_MASK) {
+        } else if (fbt_readout_scores_words((fbt_readout)i)) {
             printf("%s%s\n", about->has_weights ? "yes" : "if the weights have a ",
                    about->has_weights ? "" : s->family->head);
         } else {
@@ -58,12 +70,12 @@ static json_t *list_files(const fbt_model_description *about)
     return list;
 }
 
-/* {"supported": true, "refusal": null}; without weights a mask readout is null, unknown. */
+/* {"supported": true, "refusal": null}; without weights a readout with a head is null, unknown. */
 static json_t *describe_readout(const fbt_model_description *about, int readout)
 {
     const char *refusal = about->refusals[readout];
-    json_t *supported =
-        readout == FBT_READOUT_MASK && !about->has_weights ? json_null() : json_boolean(refusal[0] == '\0');
+    const bool needs_weights = fbt_readout_scores_words((fbt_readout)readout) && refusal[0] == '\0';
+    json_t *supported = needs_weights && !about->has_weights ? json_null() : json_boolean(refusal[0] == '\0');
     return json_pack("{s:o, s:s?}", "supported", supported, "refusal", refusal[0] == '\0' ? NULL : refusal);
 }
 
@@ -94,8 +106,10 @@ static fbt_status print_json(const fbt_info_model_request *request, const fbt_mo
                                                      (json_int_t)about->n_tensors, "bytes", (json_int_t)about->n_bytes,
                                                      "dtype", about->dtype)
                                          : json_null();
-    json_t *kinds = json_pack("{s:o, s:o}", fbt_readout_names[0], describe_readout(about, 0), fbt_readout_names[1],
-                              describe_readout(about, 1));
+    json_t *kinds = json_object();
+    for (int i = 0; i < FBT_DESCRIBE_READOUTS; i++) {
+        json_object_set_new(kinds, fbt_readout_names[i], describe_readout(about, i));
+    }
     json_object_set_new(root, "weights", weights);
     json_object_set_new(root, "readouts", kinds);
     json_object_set_new(root, "pooling", json_string(pooling_name(about)));

@@ -1,4 +1,4 @@
-/* What asks a run to end before its last round: signals, and the end of the batch job. A run asks between two rounds
+/* Requests to end a run before its last round: signals, and the end of the batch job. A run asks between two rounds
  * and agrees with its other ranks; nothing here is collective. */
 #ifndef FBT_CLI_STOP_H
 #define FBT_CLI_STOP_H

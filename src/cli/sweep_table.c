@@ -75,7 +75,7 @@ fbt_status fbt_sweep_print_list(const fbt_sweep *sweep)
         printf("  %12.0f  %s\n", run->evaluations, run->name);
         evaluations += run->evaluations;
     }
-    printf("%lld run%s of sweep %s, %.0f evaluations (a candidate on a client's samples); run files in %s\n",
+    printf("%lld run%s of sweep %s, %.0f evaluations (passes over a client's samples); run files in %s\n",
            (long long)sweep->n_runs, sweep->n_runs > 1 ? "s" : "", sweep->name, evaluations, sweep->output);
 done:
     free(width);

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct fbt_comm {
     MPI_Comm mpi;
     int rank, size;
     int local_rank, local_size;
+    bool is_adopted; /* MPI is the caller's, the communicator a copy of the caller's */
 };
 
 enum {
@@ -63,6 +65,30 @@ static void start_library(int *argc, char ***argv, int *provided)
     }
 }
 
+static bool is_running(void)
+{
+    int is_initialized = 0, is_finalized = 0;
+    MPI_Initialized(&is_initialized);
+    MPI_Finalized(&is_finalized);
+    return is_initialized && !is_finalized;
+}
+
+/* The communicator's own ranks, and those of the node. */
+static void find_ranks(fbt_comm *comm)
+{
+    MPI_Comm_rank(comm->mpi, &comm->rank);
+    MPI_Comm_size(comm->mpi, &comm->size);
+    find_neighbours(comm);
+}
+
+static fbt_status fail_without_threads(void)
+{
+    return fbt_fail(FBT_ERR_UNSUPPORTED,
+                    "the MPI library (%s) does not allow threads; use one built with thread support, and ask "
+                    "MPI_Init_thread for MPI_THREAD_FUNNELED",
+                    fbt_comm_library());
+}
+
 fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
 {
     fbt_status status = FBT_OK;
@@ -70,6 +96,10 @@ fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
     fbt_comm *comm = NULL;
     *world = NULL;
     char limit[64];
+    if (is_running()) {
+        FBT_FAIL(FBT_ERR_ARG,
+                 "MPI runs already, and can be started once only; give its communicator to fbt_comm_adopt");
+    }
     if (!fbt_memory_has_room(START_BYTES, true)) {
         FBT_FAIL(FBT_ERR_MEMORY,
                  "%d MB of address space are needed to begin with, more than %s leaves; raise the limit",
@@ -79,13 +109,38 @@ fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world)
     start_library(argc, argv, &provided);
     if (provided < MPI_THREAD_FUNNELED) {
         MPI_Finalize();
-        FBT_FAIL(FBT_ERR_UNSUPPORTED, "the MPI library (%s) does not allow threads; use one built with thread support",
-                 fbt_comm_library());
+        status = fail_without_threads();
+        goto done;
     }
     comm->mpi = MPI_COMM_WORLD;
-    MPI_Comm_rank(comm->mpi, &comm->rank);
-    MPI_Comm_size(comm->mpi, &comm->size);
-    find_neighbours(comm);
+    find_ranks(comm);
+    *world = comm;
+    comm = NULL;
+done:
+    free(comm);
+    return status;
+}
+
+fbt_status fbt_comm_adopt(int handle, fbt_comm **world)
+{
+    fbt_status status = FBT_OK;
+    int provided = 0;
+    fbt_comm *comm = NULL;
+    *world = NULL;
+    if (!is_running()) {
+        FBT_FAIL(FBT_ERR_ARG, "MPI does not run; call MPI_Init_thread before, or fbt_comm_start instead");
+    }
+    MPI_Query_thread(&provided);
+    if (provided < MPI_THREAD_FUNNELED) {
+        status = fail_without_threads();
+        goto done;
+    }
+    const fbt_comm theirs = {.mpi = MPI_Comm_f2c(handle)};
+    FBT_TRY(fbt_comm_agree(&theirs, fbt_memory_alloc(&comm, 1, sizeof *comm)));
+    comm->is_adopted = true;
+    MPI_Comm_dup(theirs.mpi, &comm->mpi);
+    MPI_Comm_set_errhandler(comm->mpi, MPI_ERRORS_ARE_FATAL);
+    find_ranks(comm);
     *world = comm;
     comm = NULL;
 done:
@@ -95,12 +150,17 @@ done:
 
 void fbt_comm_stop(fbt_comm *world)
 {
-    if (world != NULL) {
+    if (world == NULL) {
+        return;
+    }
+    if (world->is_adopted) {
+        MPI_Comm_free(&world->mpi);
+    } else {
         fbt_leaks_pause();
         MPI_Finalize();
         fbt_leaks_resume();
-        free(world);
     }
+    free(world);
 }
 
 int fbt_comm_rank(const fbt_comm *comm)
@@ -215,7 +275,7 @@ done:
     return status;
 }
 
-/* What split and split_node have in common: the part's own facts, and its parent's. */
+/* Fills in the part's own facts, and its parent's, for split and split_node. */
 static void describe_part(const fbt_comm *comm, fbt_comm *part)
 {
     MPI_Comm_rank(part->mpi, &part->rank);

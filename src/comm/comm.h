@@ -17,10 +17,17 @@ typedef struct fbt_comm fbt_comm;
 
 /* Starts MPI (funneled: threads may exist, the main one calls) and makes the world communicator. Without a launcher the
  * job is this process alone. Collective over the job. Release *world with fbt_comm_stop. Errors: FBT_ERR_MEMORY;
- * FBT_ERR_UNSUPPORTED (the library allows no threads), the same on all ranks. */
+ * FBT_ERR_UNSUPPORTED (the library allows no threads), FBT_ERR_ARG (MPI runs already), the same on all ranks. */
 fbt_status fbt_comm_start(int *argc, char ***argv, fbt_comm **world);
 
-/* Ends MPI and frees. Collective over the job. NULL is fine. */
+/* For programs that run MPI themselves: takes the ranks of a communicator for the whole job. handle: what MPI_Comm_c2f
+ * makes of it (in Python: py2f()). The communicator is copied; it must be of one group of processes, in a program that
+ * has asked MPI_Init_thread for MPI_THREAD_FUNNELED at least. Collective over it. Release *world with fbt_comm_stop
+ * before MPI_Finalize. Errors: FBT_ERR_ARG (MPI does not run), FBT_ERR_UNSUPPORTED (it allows no threads),
+ * FBT_ERR_MEMORY, agreed. */
+fbt_status fbt_comm_adopt(int handle, fbt_comm **world);
+
+/* Frees, and ends MPI if fbt_comm_start has started it. Collective over world. NULL is fine. */
 void fbt_comm_stop(fbt_comm *world);
 
 int fbt_comm_rank(const fbt_comm *comm);

@@ -57,6 +57,9 @@ static const fbt_option table[] = {
     TEXT("model.path", model.path, NULL, "Hugging Face folder of the model", DECIDES(INPUT)),
     REAL("model.embedding_scale", model.embedding_scale, "20", 0, 1e6, true,
          "embedding readout: logit = scale * cosine"),
+    CHOICE("model.label_scoring", model.label_scoring, "auto", fbt_label_scoring_names,
+           "labels of several tokens (readout last): by the first token's logit, or by the sum or mean of all tokens' "
+           "log-probabilities; auto: first where every label is one token, otherwise choose"),
     TEXT("data.path", data.path, NULL, "data set file, made by jobs/prepare_data.py", DECIDES(INPUT)),
     INT("data.shots", data.shots, "40", 0, INT32_MAX, "training samples per class over all clients; 0: all"),
     INT("data.dev_shots", data.dev_shots, "40", 0, INT32_MAX, "dev samples per class; 0: none"),
@@ -100,6 +103,14 @@ static const fbt_option table[] = {
     REAL("cma.alpha", cma.alpha, "1", 0, 1e6, true, "scale of the projection"),
     CHOICE("cma.covariance", cma.covariance, "full", fbt_cma_covariance_names,
            "covariance matrix of the search distribution"),
+    {.key = "cma.decomposition",
+     .kind = FBT_OPTION_CHOICE,
+     AT(cma.decomposition),
+     .default_text = "cholesky",
+     .earlier_text = "eigen",
+     .choices = fbt_cma_decomposition_names,
+     .meaning = "of a full covariance matrix: eigen samples by its symmetric root, as pycma; cholesky by a triangular "
+                "one, 20 times as fast"},
     BOOL("cma.active", cma.active, "true", "negative weights for the worst candidates (active CMA-ES)"),
     CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
            "learning rates as in pycma or in Hansen's tutorial"),
@@ -111,10 +122,24 @@ static const fbt_option table[] = {
            "loss over perturbed loss: of the mean losses, or summed over samples"),
     CHOICE("objective.loss", objective.loss, "ce", fbt_loss_names, "loss over the label words"),
     INT("eval.every", eval.every, "1", 1, INT32_MAX, "score train, dev and test every so many rounds"),
+    INT("eval.test_every", eval.test_every, "0", 0, INT32_MAX,
+        "of these, score test every so many, where dev is best so far, and in the last; 0: every one, or as few as "
+        "take no more tokens than the search",
+        .earlier_text = "1", .auto_text = "0", DECIDES(CONTENT)),
     WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
-         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda)",
+         "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda); "
+         "int8: layers' products on quantised weights and activations (cpu)",
          DECIDES(OUTCOME)),
+    INT("backend.precision_check_every", backend.precision_check_every, "25", 0, INT32_MAX,
+        "below fp32: score one client's population in fp32 too, in the first round and every so many, and record how "
+        "far the rankings agree; 0: never",
+        .earlier_text = "0"),
+    CHOICE("backend.precision_guard", backend.precision_guard, "warn", fbt_precision_guard_names,
+           "if such a check finds Kendall's tau below precision_guard_tau: record it, warn too, or fall back to fp32 "
+           "for the rounds that follow"),
+    REAL("backend.precision_guard_tau", backend.precision_guard_tau, "0.5", -1, 1, false,
+         "Kendall's tau-b of the two rankings below which the guard acts"),
     INT("backend.threads", backend.threads, "0", 0, 4096,
         "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them",
         DECIDES(NOTHING)),
@@ -329,7 +354,7 @@ static fbt_status set_text(const char *text, char **value)
     return status;
 }
 
-/* What holds for a value of every kind. */
+/* Checks what holds for a value of every kind. */
 static fbt_status check_input(const fbt_option *option, const fbt_option_input *input)
 {
     bool null = !input->quoted && (strcmp(input->text, "~") == 0 || strcmp(input->text, "null") == 0);

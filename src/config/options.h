@@ -20,7 +20,7 @@ typedef enum fbt_option_kind {
     FBT_OPTION_CHOICE, /* int: index in `choices`, that is an enumerator  */
 } fbt_option_kind;
 
-/* What a setting decides, for whoever goes on with a run or compares two (ARCHITECTURE.md, "Promises"). Run files name
+/* Effect of a setting, for whoever goes on with a run or compares two (ARCHITECTURE.md, "Promises"). Run files name
  * it, and fedbpt_analysis reads it there.
  * numbers: a result; runs with other values are other runs
  * nothing: where results go, when to stop, how the work is cut
@@ -45,6 +45,8 @@ typedef struct fbt_option {
     const char *default_text; /* NULL: the user must give it                                */
     const char *earlier_text; /* what run files mean that do not name it, having been made before there was such a
                                  setting; NULL: default_text */
+    const char *auto_text; /* what stands for a value that is found and recorded when a run begins, which then goes on
+                              with that; NULL: nothing does */
     const char *meaning;
     fbt_decides decides;        /* numbers, unless the table says otherwise                     */
     int64_t int_min, int_max;   /* INT: both bounds included                                  */

@@ -115,3 +115,20 @@ int64_t fbt_settings_participants(const fbt_settings *settings)
 {
     return (int64_t)(settings->fed.participation * (double)settings->fed.clients + 0.5);
 }
+
+bool fbt_settings_checks_round(const fbt_settings *settings, int64_t round)
+{
+    const int64_t every = settings->backend.precision_check_every;
+    return every > 0 && round >= 1 && (round - 1) % every == 0;
+}
+
+bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round)
+{
+    return round % settings->eval.every == 0 || round == settings->fed.rounds;
+}
+
+bool fbt_settings_scores_test(const fbt_settings *settings, int64_t round)
+{
+    const int64_t n = settings->eval.test_every > 0 ? settings->eval.test_every : 1;
+    return round % (n * settings->eval.every) == 0 || round == settings->fed.rounds;
+}

@@ -28,6 +28,7 @@ typedef struct fbt_settings {
     struct {
         char *path;             /* Hugging Face folder                                        */
         double embedding_scale; /* embedding readout: logit = scale * cosine               */
+        int label_scoring;      /* fbt_label_scoring                                       */
     } model;
     struct {
         char *path;         /* data set file                                              */
@@ -59,6 +60,7 @@ typedef struct fbt_settings {
         int64_t dimension;   /* d                                                          */
         double alpha;        /* scale of the projection                                    */
         int covariance;      /* fbt_cma_covariance: full, separable, isotropic             */
+        int decomposition;   /* fbt_cma_decomposition: eigen, cholesky                     */
         bool active;         /* negative weights                                           */
         int constants;       /* fbt_cma_constants: tutorial, pycma                         */
     } cma;
@@ -71,13 +73,17 @@ typedef struct fbt_settings {
         int loss; /* fbt_loss                                                   */
     } objective;
     struct {
-        int64_t every; /* score train, dev and test every so many rounds (and the first and last) */
+        int64_t every;      /* score train, dev and test every so many rounds (and the first and last) */
+        int64_t test_every; /* of these, score test every so many (fbt_settings_scores_test); 0: not found yet */
     } eval;
     struct {
         char *name;
-        char *precision;      /* auto, fp32, tf32, bf16                                     */
-        int64_t threads;      /* per rank; 0: the processors available, shared among the ranks of a node */
-        int64_t batch_tokens; /* rows of one forward pass at most; never changes a result  */
+        char *precision;               /* auto, fp32, tf32, bf16, int8                                  */
+        int64_t precision_check_every; /* rounds from one precision check to the next; 0: none        */
+        int precision_guard;           /* fbt_precision_guard                                         */
+        double precision_guard_tau;    /* Kendall's tau below which the guard acts                    */
+        int64_t threads;               /* per rank; 0: the processors available, shared among the ranks of a node */
+        int64_t batch_tokens;          /* rows of one forward pass at most; never changes a result  */
     } backend;
 } fbt_settings;
 
@@ -104,12 +110,23 @@ fbt_status fbt_settings_defaults_before(fbt_settings *settings, const char *reco
 /* One "section.key=value" of the command line. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
 
-/* What no single key can tell: required keys (model.path, data.path) and combinations (somebody takes part in a round,
- * ...). Call once all has been read. Errors: FBT_ERR_CONFIG. */
+/* Checks what no single key can tell: required keys (model.path, data.path) and combinations (somebody takes part in a
+ * round, ...). Call once all has been read. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_check(const fbt_settings *settings);
 
 /* Clients that take part in a round: participation * clients, rounded to the nearest, halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
+
+/* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind
+ * the last. */
+bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round);
+
+/* Whether test samples are scored with it, however good the round is on dev samples: before the first round, every
+ * eval.every * eval.test_every rounds and behind the last. */
+bool fbt_settings_scores_test(const fbt_settings *settings, int64_t round);
+
+/* Whether a low precision is checked in a round: in the first, and in every precision_check_every-th behind it. */
+bool fbt_settings_checks_round(const fbt_settings *settings, int64_t round);
 
 /* The settings as YAML that fbt_settings_read_text reads back to the same values. Release *text with free(). */
 fbt_status fbt_settings_print(const fbt_settings *settings, char **text);
@@ -132,7 +149,7 @@ const char *fbt_settings_idle(const fbt_settings *settings, const char *key);
 /* A comment line for each option of which that is so, and whose value is not the default. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream);
 
-/* What the settings decide, for run files: a line "key: word" for each of which the word (FBT_DECIDES_LIST in
+/* Effects of the settings, for run files: a line "key: word" for each of which the word (FBT_DECIDES_LIST in
  * options.h) is not "numbers". */
 enum { FBT_SETTINGS_DECIDES_BYTES = 1024 };
 void fbt_settings_list_decides(char text[FBT_SETTINGS_DECIDES_BYTES]);

@@ -14,6 +14,11 @@ static bool scale_by_sigma(const fbt_settings *s)
     return s->cma.sigma == 1;
 }
 
+static bool decomposition(const fbt_settings *s)
+{
+    return s->cma.covariance != FBT_CMA_FULL;
+}
+
 static bool active(const fbt_settings *s)
 {
     return s->cma.covariance == FBT_CMA_ISOTROPIC;
@@ -42,6 +47,16 @@ static bool perturbation(const fbt_settings *s)
     return s->perturb.rate == 0;
 }
 
+static bool precision_check(const fbt_settings *s)
+{
+    return strcmp(s->backend.precision, fbt_precision_names[FBT_PRECISION_FP32]) == 0;
+}
+
+static bool precision_guard(const fbt_settings *s)
+{
+    return precision_check(s) || s->backend.precision_check_every == 0;
+}
+
 static const struct {
     const char *key;
     bool (*is_idle)(const fbt_settings *settings);
@@ -51,6 +66,7 @@ static const struct {
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},
     {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1"},
+    {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
     {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is iid, or there is one client"},
     {"fed.partition", partition, "there is one client"},
@@ -58,6 +74,9 @@ static const struct {
      "all clients score the same candidates under this protocol, or there is one client"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
+    {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},
+    {"backend.precision_guard", precision_guard, "no precision is checked"},
+    {"backend.precision_guard_tau", precision_guard, "no precision is checked"},
 };
 
 const char *fbt_settings_idle(const fbt_settings *settings, const char *key)

@@ -93,7 +93,7 @@ fbt_option_input fbt_yaml_input(const char *where, const yaml_node_t *value)
                               .quoted = value->data.scalar.style != YAML_PLAIN_SCALAR_STYLE};
 }
 
-/* What libyaml found wrong, as one sentence. Its reader knows the byte, its scanner and parser the line. */
+/* Reports the fault that libyaml found, as one sentence. Its reader knows the byte, its scanner and parser the line. */
 static fbt_status yaml_failure(const yaml_parser_t *parser, const char *name, const char *kind)
 {
     const char *problem = parser->problem == NULL ? "the text cannot be read" : parser->problem;

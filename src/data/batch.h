@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* What is appended to a batch. Borrowed. */
+/* Sequence to append to a batch. Borrowed. */
 typedef struct fbt_sequence {
     const int32_t *tokens; /* [n_tokens]                                                            */
     const uint8_t *frozen; /* [n_tokens]: 1: not a token of the text; NULL: none is. Matters where  */

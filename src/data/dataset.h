@@ -37,9 +37,11 @@ typedef struct fbt_dataset {
     char source_sha256[FBT_DIGEST_TEXT_BYTES];
     int64_t n_labels;
     char **label_words;                              /* [n_labels]                                            */
-    int32_t *label_token_ids;                        /* [n_labels]; -1 where the readout is by embedding      */
-    int32_t *label_tokens;                           /* embedding readout: the label texts' tokens, CSR        */
-    int64_t *label_offsets;                          /* [n_labels + 1]; NULL otherwise                        */
+    int32_t *label_token_ids;                        /* [n_labels]: the words' tokens, of several the first; -1
+                                                      * where the readout is by embedding                     */
+    int32_t *label_tokens;                           /* readout by embedding: the label texts' tokens, CSR;   */
+    int64_t *label_offsets;                          /*   by the last token: the words'. [n_labels + 1]; NULL
+                                                      *   otherwise                                           */
     int32_t bos_id, eos_id, mask_id, pad_id, unk_id; /* -1: the tokenizer has none      */
     fbt_split train, dev, test;                      /* n_samples = 0: absent                                */
 } fbt_dataset;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a row of a split is used for. */
+/* Uses of a row of a split. */
 enum { UNUSED = 0, TRAINING, DEV };
 
 /* How the shots of one split are drawn. */

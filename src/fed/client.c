@@ -133,7 +133,7 @@ fbt_status fbt_scoring_start(fbt_scoring *scoring)
     for (int64_t p = 0, row = 0; p < s->n_populations; row += s->populations[p].n_candidates, p++) {
         memcpy(z + row * s->d, s->populations[p].z, (size_t)(s->populations[p].n_candidates * s->d) * sizeof *z);
     }
-    fbt_evaluator_start(s->evaluator, s->lane,
+    fbt_evaluator_start(s->evaluator, s->stream,
                         &(fbt_evaluation){.items = s->items,
                                           .n_items = n_items,
                                           .z = z,
@@ -149,7 +149,7 @@ done:
 fbt_status fbt_scoring_finish(fbt_scoring *scoring)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_evaluator_finish(scoring->evaluator, scoring->lane));
+    FBT_TRY(fbt_evaluator_finish(scoring->evaluator, scoring->stream));
     FBT_TRY(reduce_all(scoring));
 done:
     return status;
@@ -158,7 +158,7 @@ done:
 void fbt_scoring_clear(fbt_scoring *scoring)
 {
     if (scoring->items != NULL) {
-        fbt_evaluator_abandon(scoring->evaluator, scoring->lane);
+        fbt_evaluator_abandon(scoring->evaluator, scoring->stream);
     }
     free(scoring->items);
     free(scoring->losses);

@@ -37,11 +37,11 @@ typedef struct fbt_population {
     fbt_fitness *fitness; /* out: [n_candidates] */
 } fbt_population;
 
-/* Populations scored in one packed pass: one generation of clients that this rank hosts. The caller fills in the
+/* Populations scored in one packed batch: one generation of clients that this rank hosts. The caller fills in the
  * request, what it points to is borrowed until finish, and clears at last. */
 typedef struct fbt_scoring {
     fbt_evaluator *evaluator;
-    int lane;
+    int stream;
     const fbt_population *populations;
     int64_t n_populations;
     int64_t d;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An evaluation on its lane, and what the model writes for this rank's items, first .. end - 1. */
-typedef struct lane {
+/* An evaluation on its stream, and what the model writes for this rank's items, first .. end - 1. */
+typedef struct stream {
     fbt_evaluation evaluation;
     bool is_busy;
     fbt_status status; /* of its start */
@@ -19,20 +19,22 @@ typedef struct lane {
     int32_t *predictions; /* [capacity]           */
     float *logits;        /* [capacity, n_labels], where logits are wanted */
     int64_t capacity, logits_capacity;
-} lane;
+} stream;
 
 struct fbt_evaluator {
     fbt_model *model;
     fbt_loss loss;
     int64_t batch_tokens;
-    int64_t n_placeholders; /* prompt rows in front of every sequence */
+    int64_t n_placeholders; /* prompt rows in front of every sequence, */
+    int64_t n_shared;       /*   and how many of them sequences of one candidate share in a batch */
+    int64_t n_behind;       /* rows of labels behind every sequence */
     int64_t n_labels;
     int64_t n_tokens;
     fbt_batch batch;
     int64_t *work; /* rows per item, for the sharing */
     int64_t work_capacity;
-    lane *lanes; /* [n_lanes] */
-    int n_lanes;
+    stream *streams; /* [n_streams] */
+    int n_streams;
 };
 
 fbt_item fbt_item_of(const fbt_split *split, int64_t row)
@@ -57,9 +59,11 @@ fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_toke
     e->loss = loss;
     e->batch_tokens = batch_tokens;
     e->n_placeholders = fbt_prompt_rows_in_front(options->prompt_mode, options->n_prompt_tokens);
+    e->n_shared = fbt_model_shared_rows(fbt_model_get_shape(model), options);
+    e->n_behind = fbt_model_label_rows(model);
     e->n_labels = options->n_labels;
-    FBT_TRY(fbt_memory_alloc(&e->lanes, fbt_model_n_lanes(model), sizeof *e->lanes));
-    e->n_lanes = fbt_model_n_lanes(model);
+    FBT_TRY(fbt_memory_alloc(&e->streams, fbt_model_n_streams(model), sizeof *e->streams));
+    e->n_streams = fbt_model_n_streams(model);
 done:
     return status;
 }
@@ -69,54 +73,63 @@ void fbt_evaluator_free(fbt_evaluator *evaluator)
     if (evaluator == NULL) {
         return;
     }
-    for (int i = 0; i < evaluator->n_lanes; i++) {
+    for (int i = 0; i < evaluator->n_streams; i++) {
         fbt_evaluator_abandon(evaluator, i);
-        free(evaluator->lanes[i].losses);
-        free(evaluator->lanes[i].predictions);
-        free(evaluator->lanes[i].logits);
+        free(evaluator->streams[i].losses);
+        free(evaluator->streams[i].predictions);
+        free(evaluator->streams[i].logits);
     }
     fbt_batch_clear(&evaluator->batch);
-    free(evaluator->lanes);
+    free(evaluator->streams);
     free(evaluator->work);
     free(evaluator);
 }
 
-int fbt_evaluator_n_lanes(const fbt_evaluator *evaluator)
+int fbt_evaluator_n_streams(const fbt_evaluator *evaluator)
 {
-    return evaluator->n_lanes;
+    return evaluator->n_streams;
 }
 
-static fbt_status reserve_results(lane *l, int64_t n, int64_t n_labels)
+static fbt_status reserve_results(stream *s, int64_t n, int64_t n_labels)
 {
     fbt_status status = FBT_OK;
-    if (n > l->capacity) {
-        free(l->losses);
-        free(l->predictions);
-        l->losses = NULL;
-        l->predictions = NULL;
-        l->capacity = 0;
-        FBT_TRY(fbt_memory_alloc(&l->losses, n, sizeof *l->losses));
-        FBT_TRY(fbt_memory_alloc(&l->predictions, n, sizeof *l->predictions));
-        l->capacity = n;
+    if (n > s->capacity) {
+        free(s->losses);
+        free(s->predictions);
+        s->losses = NULL;
+        s->predictions = NULL;
+        s->capacity = 0;
+        FBT_TRY(fbt_memory_alloc(&s->losses, n, sizeof *s->losses));
+        FBT_TRY(fbt_memory_alloc(&s->predictions, n, sizeof *s->predictions));
+        s->capacity = n;
     }
-    if (l->evaluation.scores.logits != NULL && n > l->logits_capacity) {
-        free(l->logits);
-        l->logits = NULL;
-        l->logits_capacity = 0;
-        FBT_TRY(fbt_memory_alloc(&l->logits, n * n_labels, sizeof *l->logits));
-        l->logits_capacity = n;
+    if (s->evaluation.scores.logits != NULL && n > s->logits_capacity) {
+        free(s->logits);
+        s->logits = NULL;
+        s->logits_capacity = 0;
+        FBT_TRY(fbt_memory_alloc(&s->logits, n * n_labels, sizeof *s->logits));
+        s->logits_capacity = n;
     }
 done:
     return status;
 }
 
+/* Rows by which item i makes the forward pass of a batch that begins with item `first` longer, at most. */
+static int64_t rows_of(const fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t i)
+{
+    const bool shares = i > first && items[i].candidate == items[i - 1].candidate;
+    return e->n_placeholders - (shares ? e->n_shared : 0) + items[i].sequence.n_tokens + e->n_behind;
+}
+
 /* Packs items from `first` until the batch is full or `end` is reached; *next is the first item left out. */
 static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t end, int64_t *next)
 {
+    int64_t n_rows = 0;
     fbt_batch_reset(&e->batch);
     for (*next = first; *next < end; ++*next) {
         const fbt_item *item = &items[*next];
-        if (*next > first && e->batch.n_rows + item->sequence.n_tokens + e->n_placeholders > e->batch_tokens) {
+        n_rows += rows_of(e, items, first, *next);
+        if (*next > first && n_rows > e->batch_tokens) {
             break;
         }
         fbt_status status =
@@ -129,20 +142,20 @@ static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, i
 }
 
 /* Queues the batch of items first .. next - 1: the prompts of its candidates, then the forward pass. */
-static fbt_status submit(fbt_evaluator *e, const lane *l, int64_t first, int64_t next)
+static fbt_status submit(fbt_evaluator *e, const stream *s, int64_t first, int64_t next)
 {
     fbt_status status = FBT_OK;
-    const fbt_evaluation *job = &l->evaluation;
-    int64_t candidate = job->items[first].candidate, at = first - l->first;
+    const fbt_evaluation *job = &s->evaluation;
+    int64_t candidate = job->items[first].candidate, at = first - s->first;
     if (fbt_model_get_options(e->model)->prompt_mode != FBT_PROMPT_NONE) {
         FBT_TRY(fbt_model_set_prompts(e->model, job->z + candidate * job->d,
                                       job->items[next - 1].candidate - candidate + 1));
     }
-    const fbt_model_result result = {.losses = l->losses + at,
-                                     .predictions = l->predictions + at,
-                                     .logits = job->scores.logits == NULL ? NULL : l->logits + at * e->n_labels};
+    const fbt_model_result result = {.losses = s->losses + at,
+                                     .predictions = s->predictions + at,
+                                     .logits = job->scores.logits == NULL ? NULL : s->logits + at * e->n_labels};
     FBT_TRY(fbt_model_submit(e->model, &e->batch, e->loss, &result));
-    e->n_tokens += e->batch.n_rows;
+    e->n_tokens += e->batch.n_rows + e->batch.n_sequences * e->n_behind;
 done:
     return status;
 }
@@ -164,39 +177,39 @@ static fbt_status find_share(fbt_evaluator *e, const fbt_evaluation *job, int64_
         e->work_capacity = job->n_items;
     }
     for (int64_t i = 0; i < job->n_items; i++) {
-        e->work[i] = job->items[i].sequence.n_tokens + e->n_placeholders;
+        e->work[i] = rows_of(e, job->items, 0, i);
     }
     fbt_placement_share(job->n_items, e->work, fbt_comm_size(job->share), fbt_comm_rank(job->share), first, end);
 done:
     return status;
 }
 
-static fbt_status queue_batches(fbt_evaluator *e, lane *l)
+static fbt_status queue_batches(fbt_evaluator *e, stream *s)
 {
     fbt_status status = FBT_OK;
-    const fbt_evaluation *job = &l->evaluation;
+    const fbt_evaluation *job = &s->evaluation;
     int64_t next;
     if (job->n_items > 0 && job->items[job->n_items - 1].candidate >= job->n_candidates) {
         FBT_FAIL(FBT_ERR_ARG, "an item refers to candidate %d of %lld", job->items[job->n_items - 1].candidate,
                  (long long)job->n_candidates);
     }
-    FBT_TRY(find_share(e, job, &l->first, &l->end));
-    FBT_TRY(reserve_results(l, l->end - l->first, e->n_labels));
-    for (int64_t first = l->first; first < l->end; first = next) {
-        FBT_TRY(pack(e, job->items, first, l->end, &next));
-        FBT_TRY(submit(e, l, first, next));
+    FBT_TRY(find_share(e, job, &s->first, &s->end));
+    FBT_TRY(reserve_results(s, s->end - s->first, e->n_labels));
+    for (int64_t first = s->first; first < s->end; first = next) {
+        FBT_TRY(pack(e, job->items, first, s->end, &next));
+        FBT_TRY(submit(e, s, first, next));
     }
 done:
     return status;
 }
 
-void fbt_evaluator_start(fbt_evaluator *evaluator, int lane_index, const fbt_evaluation *evaluation)
+void fbt_evaluator_start(fbt_evaluator *evaluator, int stream_index, const fbt_evaluation *evaluation)
 {
-    lane *l = &evaluator->lanes[lane_index];
-    const fbt_status selected = fbt_model_select_lane(evaluator->model, lane_index);
-    l->evaluation = *evaluation;
-    l->is_busy = true;
-    l->status = selected != FBT_OK ? selected : queue_batches(evaluator, l);
+    stream *s = &evaluator->streams[stream_index];
+    const fbt_status selected = fbt_model_select_stream(evaluator->model, stream_index);
+    s->evaluation = *evaluation;
+    s->is_busy = true;
+    s->status = selected != FBT_OK ? selected : queue_batches(evaluator, s);
 }
 
 static fbt_status check_finite(const double *losses, int64_t n_items)
@@ -238,44 +251,44 @@ static void zero_scores(const fbt_scores *scores, int64_t n_items, int64_t n_lab
     }
 }
 
-static void store(const lane *l, int64_t n_labels)
+static void store(const stream *s, int64_t n_labels)
 {
-    const fbt_scores *scores = &l->evaluation.scores;
-    for (int64_t i = l->first; i < l->end; i++) {
-        const int64_t at = i - l->first;
+    const fbt_scores *scores = &s->evaluation.scores;
+    for (int64_t i = s->first; i < s->end; i++) {
+        const int64_t at = i - s->first;
         if (scores->losses != NULL) {
-            scores->losses[i] = l->losses[at];
+            scores->losses[i] = s->losses[at];
         }
         if (scores->predictions != NULL) {
-            scores->predictions[i] = l->predictions[at];
+            scores->predictions[i] = s->predictions[at];
         }
         for (int64_t c = 0; scores->logits != NULL && c < n_labels; c++) {
-            scores->logits[i * n_labels + c] = l->logits[at * n_labels + c];
+            scores->logits[i * n_labels + c] = s->logits[at * n_labels + c];
         }
     }
 }
 
 /* After a failed start too, so that nothing is written to the results any more. */
-static fbt_status wait_for(fbt_evaluator *e, int lane_index)
+static fbt_status wait_for(fbt_evaluator *e, int stream_index)
 {
-    lane *l = &e->lanes[lane_index];
-    fbt_status status = fbt_model_select_lane(e->model, lane_index);
+    stream *s = &e->streams[stream_index];
+    fbt_status status = fbt_model_select_stream(e->model, stream_index);
     status = status != FBT_OK ? status : fbt_model_wait(e->model);
-    l->is_busy = false;
-    return l->status != FBT_OK ? l->status : status;
+    s->is_busy = false;
+    return s->status != FBT_OK ? s->status : status;
 }
 
-fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int lane_index)
+fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int stream_index)
 {
-    fbt_status status = wait_for(evaluator, lane_index);
-    const lane *l = &evaluator->lanes[lane_index];
-    const fbt_evaluation *job = &l->evaluation;
+    fbt_status status = wait_for(evaluator, stream_index);
+    const stream *s = &evaluator->streams[stream_index];
+    const fbt_evaluation *job = &s->evaluation;
     if (job->share != NULL) {
         status = fbt_comm_agree(job->share, status);
     }
     FBT_TRY(status);
     zero_scores(&job->scores, job->n_items, evaluator->n_labels);
-    store(l, evaluator->n_labels);
+    store(s, evaluator->n_labels);
     if (job->share != NULL) {
         sum_scores(job->share, &job->scores, job->n_items, evaluator->n_labels);
     }
@@ -286,10 +299,10 @@ done:
     return status;
 }
 
-void fbt_evaluator_abandon(fbt_evaluator *evaluator, int lane_index)
+void fbt_evaluator_abandon(fbt_evaluator *evaluator, int stream_index)
 {
-    if (evaluator->lanes[lane_index].is_busy) {
-        wait_for(evaluator, lane_index);
+    if (evaluator->streams[stream_index].is_busy) {
+        wait_for(evaluator, stream_index);
     }
 }
 
@@ -309,13 +322,23 @@ static int64_t largest(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+void fbt_evaluation_size_add(fbt_evaluation_size *size, int64_t n_rows)
+{
+    size->shortest = size->n_sequences == 0 ? n_rows : least(n_rows, size->shortest);
+    size->longest = largest(n_rows, size->longest);
+    size->n_rows += n_rows;
+    size->n_sequences++;
+}
+
 void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens, fbt_model_limits *limits)
 {
-    const int64_t n_rows = largest(least(batch_tokens, size->n_rows), size->longest);
-    const int64_t n_sequences = least(size->n_sequences, size->shortest > 0 ? n_rows / size->shortest : 0);
+    const int64_t n_shared = size->n_shared, n_again = largest(size->n_sequences - size->n_candidates, 0);
+    const int64_t n_rows = largest(least(batch_tokens, size->n_rows - n_again * n_shared), size->longest);
+    const int64_t n_alone = size->shortest > 0 ? n_rows / size->shortest : 0; /* each of another candidate */
+    const int64_t n_beside = size->shortest > 0 ? (n_rows - n_shared) / (size->shortest - n_shared) : 0;
     limits->n_rows = largest(limits->n_rows, n_rows);
-    limits->n_sequences = largest(limits->n_sequences, n_sequences);
-    limits->n_prompts = largest(limits->n_prompts, least(size->n_candidates, n_sequences));
+    limits->n_sequences = largest(limits->n_sequences, least(size->n_sequences, n_beside));
+    limits->n_prompts = largest(limits->n_prompts, least(size->n_candidates, n_alone));
 }
 
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator)

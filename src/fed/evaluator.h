@@ -45,36 +45,42 @@ typedef struct fbt_evaluation {
 
 typedef struct fbt_evaluator fbt_evaluator;
 
-/* `model` is borrowed. batch_tokens: rows of one forward pass at most (a longer sequence goes alone). */
+/* `model` is borrowed. batch_tokens: rows of one forward pass at most, shared ones once and those of labels with them
+ * (a sequence that has more goes alone). */
 fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_tokens, fbt_evaluator **evaluator);
 void fbt_evaluator_free(fbt_evaluator *evaluator);
 
-/* Evaluations on different lanes run side by side. */
-int fbt_evaluator_n_lanes(const fbt_evaluator *evaluator);
+/* Evaluations on different streams run side by side. */
+int fbt_evaluator_n_streams(const fbt_evaluator *evaluator);
 
-/* Queues an evaluation on a lane on which none is under way. Not collective; what fails here, finish tells. */
-void fbt_evaluator_start(fbt_evaluator *evaluator, int lane, const fbt_evaluation *evaluation);
+/* Queues an evaluation on a stream on which none is under way. Not collective; what fails here, finish tells. */
+void fbt_evaluator_start(fbt_evaluator *evaluator, int stream, const fbt_evaluation *evaluation);
 
-/* Waits for the lane's evaluation and fills in its scores, which do not depend on the cut. Collective over its `share`.
- * Errors: FBT_ERR_NUMERIC (a loss is not finite), FBT_ERR_ARG (an item's candidate), the model's. */
-fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int lane);
+/* Waits for the stream's evaluation and fills in its scores, which do not depend on the cut. Collective over its
+ * `share`. Errors: FBT_ERR_NUMERIC (a loss is not finite), FBT_ERR_ARG (an item's candidate), the model's. */
+fbt_status fbt_evaluator_finish(fbt_evaluator *evaluator, int stream);
 
-/* Waits for the lane's evaluation, if there is one, and forgets it. Not collective. */
-void fbt_evaluator_abandon(fbt_evaluator *evaluator, int lane);
+/* Waits for the stream's evaluation, if there is one, and forgets it. Not collective. */
+void fbt_evaluator_abandon(fbt_evaluator *evaluator, int stream);
 
-/* Start and finish, on lane 0. */
+/* Start and finish, on stream 0. */
 fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_evaluation *evaluation);
 
-/* Sequences of an evaluation, rows with those of prompts in front. */
+/* Sequences of an evaluation, rows with those of prompts in front and of labels behind each. Zero-initialise. */
 typedef struct fbt_evaluation_size {
     int64_t n_rows, n_sequences, n_candidates;
     int64_t shortest, longest; /* rows of a sequence */
+    int64_t n_shared;          /* of these, rows that sequences of one candidate share (fbt_model_shared_rows) */
 } fbt_evaluation_size;
+
+/* Adds one more sequence of n_rows. */
+void fbt_evaluation_size_add(fbt_evaluation_size *size, int64_t n_rows);
 
 /* Widens limits to the largest batch that an evaluation of this size may be cut into. */
 void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens, fbt_model_limits *limits);
 
-/* Tokens and prompt rows that this rank has put through the model since the evaluator was made. */
+/* Rows of tokens, prompts and labels that this rank has put through the model since the evaluator was made: those of
+ * every sequence, whether shared or not, so that no cut changes the number. */
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator);
 
 #ifdef __cplusplus

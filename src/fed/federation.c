@@ -4,11 +4,14 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "fed/best_round.h"
 #include "fed/evaluator.h"
+#include "fed/participants.h"
+#include "fed/placement.h"
+#include "fed/precision_check.h"
 #include "fed/protocol.h"
 #include "fed/scorer.h"
 
-#include <gsl/gsl_randist.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +22,7 @@ const char *const fbt_phase_names[FBT_N_PHASES] = {
 #undef FBT_PHASE_NAME
 };
 
-/* What a row of the run file points to; [K] or [K, .] with NaN or 0 where a client did not take part. */
+/* Arrays that a row of the run file points to; [K] or [K, .] with NaN or 0 where a client did not take part. */
 typedef struct row_arrays {
     uint8_t *participants;
     double *fitness, *loss, *loss_perturbed, *condition;
@@ -31,12 +34,15 @@ typedef struct row_arrays {
 struct fbt_federation {
     fbt_federation_parts parts;
     const fbt_protocol *protocol;
-    fbt_comm *group; /* ranks of this rank's group; its size is 1 unless ranks outnumber clients */
+    fbt_placement placement; /* of the participants' slots: all of one round, or of every round */
+    fbt_comm *group;         /* ranks of this rank's group; NULL unless ranks outnumber participants */
     fbt_evaluator *evaluator;
+    fbt_precision_check *check; /* NULL: there is no reference */
     fbt_scorer *scorer;
-    fbt_client *clients;
-    int64_t n_clients; /* hosted here */
+    fbt_client *clients; /* [n_clients]: participants that are hosted here, in the order of their slots */
+    int64_t n_clients;
     fbt_server server;
+    fbt_best_round best; /* on dev, of all rounds so far */
     fbt_messages up, down;
     gsl_rng *rng;
     int64_t n_participants;
@@ -44,6 +50,7 @@ struct fbt_federation {
     int64_t *all_clients;                 /* [K]: 0 .. K-1 */
     int64_t *slot_of;                     /* [K] */
     double *n_samples;                    /* [n_participants] */
+    int64_t *work;                        /* [n_participants] */
     double phase_s[FBT_N_PHASES];         /* of the last row */
     double pending_phase_s[FBT_N_PHASES]; /* for the next    */
     int64_t n_tokens_reported, n_resets_reported;
@@ -51,11 +58,6 @@ struct fbt_federation {
     row_arrays row;
     fbt_array_list checkpoint;
 };
-
-static bool perturbs(const fbt_settings *settings)
-{
-    return settings->perturb.rate > 0;
-}
 
 static fbt_status new_server(fbt_federation *f)
 {
@@ -78,31 +80,39 @@ done:
     return status;
 }
 
-static fbt_status new_clients(fbt_federation *f)
+static fbt_status set_perturbation(const fbt_federation *f, fbt_model *model)
+{
+    const fbt_settings *settings = f->parts.settings;
+    return fbt_model_set_perturbation(model,
+                                      &(fbt_perturbation){.seed = (uint64_t)settings->run.seed,
+                                                          .rate = settings->perturb.rate,
+                                                          .text_only = settings->perturb.scope == FBT_PERTURB_TEXT,
+                                                          .vocab_size = f->parts.dataset->vocab_size});
+}
+
+/* Evaluators of both models. */
+static fbt_status new_evaluators(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
-    const fbt_placement *placement = f->parts.placement;
-    int rank = fbt_comm_rank(f->parts.world);
-    const int64_t *ids = placement->client_index + placement->client_offsets[rank];
-    int64_t n = placement->client_offsets[rank + 1] - placement->client_offsets[rank];
-    FBT_TRY(fbt_memory_alloc(&f->clients, n, sizeof *f->clients));
-    f->n_clients = n;
-    for (int64_t i = 0; i < n; i++) {
-        FBT_TRY(fbt_client_init(&f->clients[i], ids[i], &f->parts.dataset->train, f->parts.partition,
-                                perturbs(f->parts.settings)));
+    const fbt_settings *settings = f->parts.settings;
+    FBT_TRY(set_perturbation(f, f->parts.model));
+    FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
+                              &f->evaluator));
+    if (f->parts.reference != NULL) {
+        FBT_TRY(set_perturbation(f, f->parts.reference));
+        FBT_TRY(fbt_precision_check_new(settings, f->parts.reference, &f->check));
     }
 done:
     return status;
 }
 
-static fbt_status set_perturbation(const fbt_federation *f)
+static void free_evaluators(fbt_federation *f)
 {
-    const fbt_settings *settings = f->parts.settings;
-    return fbt_model_set_perturbation(f->parts.model,
-                                      &(fbt_perturbation){.seed = (uint64_t)settings->run.seed,
-                                                          .rate = settings->perturb.rate,
-                                                          .text_only = settings->perturb.scope == FBT_PERTURB_TEXT,
-                                                          .vocab_size = f->parts.dataset->vocab_size});
+    fbt_evaluator_free(f->evaluator);
+    fbt_precision_check_free(f->check);
+    f->evaluator = NULL;
+    f->check = NULL;
+    f->n_tokens_reported = 0;
 }
 
 static fbt_status new_row(fbt_federation *f)
@@ -132,6 +142,7 @@ static fbt_status new_participants(fbt_federation *f)
     int64_t k = settings->fed.clients;
     FBT_TRY(fbt_memory_alloc(&f->participants, f->n_participants, sizeof *f->participants));
     FBT_TRY(fbt_memory_alloc(&f->n_samples, f->n_participants, sizeof *f->n_samples));
+    FBT_TRY(fbt_memory_alloc(&f->work, f->n_participants, sizeof *f->work));
     FBT_TRY(fbt_memory_alloc(&f->all_clients, k, sizeof *f->all_clients));
     FBT_TRY(fbt_memory_alloc(&f->slot_of, k, sizeof *f->slot_of));
     for (int64_t i = 0; i < k; i++) {
@@ -147,15 +158,13 @@ static fbt_status new_rank_local(fbt_federation *f)
     const fbt_settings *settings = f->parts.settings;
     f->protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
     f->n_participants = fbt_settings_participants(settings);
+    f->best = FBT_NO_BEST_ROUND;
     FBT_TRY(fbt_rng_new(&f->rng));
     FBT_TRY(new_participants(f));
     FBT_TRY(new_messages(f));
     FBT_TRY(new_server(f));
-    FBT_TRY(new_clients(f));
-    FBT_TRY(set_perturbation(f));
     FBT_TRY(new_row(f));
-    FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
-                              &f->evaluator));
+    FBT_TRY(new_evaluators(f));
     FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings->data.test_limit, &f->scorer));
 done:
     return status;
@@ -169,10 +178,20 @@ fbt_status fbt_federation_new(const fbt_federation_parts *parts, fbt_federation 
         f->parts = *parts;
         status = new_rank_local(f);
     }
-    FBT_TRY(fbt_comm_agree(parts->world, status));
-    FBT_TRY(fbt_comm_split(parts->world, parts->placement->group[fbt_comm_rank(parts->world)], &f->group));
-done:
-    return status;
+    return fbt_comm_agree(parts->world, status);
+}
+
+static void clear_clients(fbt_federation *f)
+{
+    for (int64_t i = 0; i < f->n_clients; i++) {
+        fbt_client_clear(&f->clients[i]);
+    }
+    free(f->clients);
+    f->clients = NULL;
+    f->n_clients = 0;
+    fbt_comm_free(f->group);
+    f->group = NULL;
+    fbt_placement_clear(&f->placement);
 }
 
 static void free_row(row_arrays *row)
@@ -193,19 +212,16 @@ void fbt_federation_free(fbt_federation *federation)
     if (f == NULL) {
         return;
     }
-    for (int64_t i = 0; i < f->n_clients; i++) {
-        fbt_client_clear(&f->clients[i]);
-    }
-    free(f->clients);
+    clear_clients(f);
     fbt_server_clear(&f->server);
     fbt_messages_clear(&f->up);
     fbt_messages_clear(&f->down);
-    fbt_evaluator_free(f->evaluator);
+    free_evaluators(f);
     fbt_scorer_free(f->scorer);
-    fbt_comm_free(f->group);
     gsl_rng_free(f->rng);
     free(f->participants);
     free(f->n_samples);
+    free(f->work);
     free(f->all_clients);
     free(f->slot_of);
     free_row(&f->row);
@@ -217,10 +233,7 @@ static void choose_participants(fbt_federation *f, uint32_t round)
 {
     const fbt_settings *settings = f->parts.settings;
     const int64_t *offsets = f->parts.partition->sample_offsets;
-    fbt_rng_seek(f->rng, &(fbt_rng_stream){
-                             .seed = (uint64_t)settings->run.seed, .purpose = FBT_RNG_PARTICIPATION, .round = round});
-    gsl_ran_choose(f->rng, f->participants, (size_t)f->n_participants, f->all_clients, (size_t)settings->fed.clients,
-                   sizeof *f->participants);
+    fbt_participants_draw(settings, round, f->rng, f->all_clients, f->participants);
     for (int64_t k = 0; k < settings->fed.clients; k++) {
         f->slot_of[k] = -1;
     }
@@ -228,14 +241,42 @@ static void choose_participants(fbt_federation *f, uint32_t round)
         int64_t k = f->participants[i];
         f->slot_of[k] = i;
         f->n_samples[i] = (double)(offsets[k + 1] - offsets[k]);
+        f->work[i] = f->parts.work[k];
     }
 }
 
-/* Evaluations of one participant in a round: forward passes over its samples. */
-static int64_t evaluations_per_client(const fbt_federation *f)
+/* The participants that this rank hosts. */
+static fbt_status new_clients(fbt_federation *f)
 {
-    const int64_t n = f->protocol->clients->n_evaluations(f->parts.settings);
-    return perturbs(f->parts.settings) ? 2 * n : n;
+    fbt_status status = FBT_OK;
+    const fbt_comm *world = f->parts.world;
+    FBT_TRY(fbt_placement_make(f->n_participants, f->work, fbt_comm_size(world), &f->placement));
+    const int64_t *offsets = f->placement.client_offsets + fbt_comm_rank(world);
+    FBT_TRY(fbt_memory_alloc(&f->clients, offsets[1] - offsets[0], sizeof *f->clients));
+    for (int64_t i = offsets[0]; i < offsets[1]; i++) {
+        FBT_TRY(fbt_client_init(&f->clients[f->n_clients++], f->participants[f->placement.client_index[i]],
+                                &f->parts.dataset->train, f->parts.partition, f->parts.settings->perturb.rate > 0));
+    }
+done:
+    return status;
+}
+
+/* Deals the participants of a round out over the ranks: no client keeps anything from round to round. Where all take
+ * part, once. Collective. */
+static fbt_status place_participants(fbt_federation *f)
+{
+    fbt_status status = FBT_OK;
+    const fbt_comm *world = f->parts.world;
+    if (f->n_clients > 0 && f->n_participants == f->parts.settings->fed.clients) {
+        goto done;
+    }
+    clear_clients(f);
+    FBT_TRY(fbt_comm_agree(world, new_clients(f)));
+    if (fbt_comm_size(world) > f->n_participants) {
+        FBT_TRY(fbt_comm_split(world, f->placement.group[fbt_comm_rank(world)], &f->group));
+    }
+done:
+    return status;
 }
 
 static void empty_row(fbt_federation *f)
@@ -271,7 +312,7 @@ static void fill_row(fbt_federation *f)
         const int64_t k = f->participants[i];
         const double *step_size = fbt_messages_at(&f->up, "step_size", i);
         f->row.participants[k] = 1;
-        f->row.evaluations[k] = evaluations_per_client(f);
+        f->row.evaluations[k] = fbt_protocol_evaluations(settings);
         f->row.fitness[k] = *values_of(f, "fitness", i, &none);
         f->row.loss[k] = *values_of(f, "loss", i, &none);
         f->row.loss_perturbed[k] = *values_of(f, "loss_perturbed", i, &none);
@@ -286,13 +327,21 @@ static void fill_row(fbt_federation *f)
     }
 }
 
+/* Tokens that this rank has put through the models and not yet told. */
+static int64_t take_n_tokens(fbt_federation *f)
+{
+    const int64_t n_checked = f->check == NULL ? 0 : fbt_precision_check_n_tokens(f->check);
+    const int64_t n = fbt_evaluator_n_tokens(f->evaluator) + n_checked - f->n_tokens_reported;
+    f->n_tokens_reported += n;
+    return n;
+}
+
 /* The server's part of a row, and what only all ranks together know. Collective. */
 static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 {
     fbt_optimiser_health health;
-    int64_t n_tokens = fbt_evaluator_n_tokens(f->evaluator) - f->n_tokens_reported;
+    int64_t n_tokens = take_n_tokens(f);
     double peak_bytes = (double)fbt_memory_peak_bytes();
-    f->n_tokens_reported += n_tokens;
     fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
@@ -304,6 +353,9 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .condition_number = health.condition,
                            .axis_ratio = health.axis_ratio,
                            .path_sigma_norm = health.path_length,
+                           .precision_tau = NAN,
+                           .precision_overlap = NAN,
+                           .precision_loss_error = NAN,
                            .participants = f->row.participants,
                            .client_fitness = f->row.fitness,
                            .client_loss = f->row.loss,
@@ -339,16 +391,28 @@ static int64_t count_resets(fbt_federation *f, uint32_t round)
     return n;
 }
 
-static fbt_status score(fbt_federation *f, bool scored, fbt_split_scores *scores)
+static fbt_status score_part(fbt_federation *f, fbt_scored_part what, fbt_split_scores *scores)
 {
-    double start_s = fbt_timer_now_s();
+    return fbt_scorer_run(f->scorer, f->evaluator, fbt_optimiser_mean(f->server.optimiser),
+                          f->parts.settings->cma.dimension, what, f->parts.world, scores);
+}
+
+/* Test samples are scored where it is their turn, and where dev samples are better than ever: that round's test scores
+ * are the run's result. Collective. */
+static fbt_status score(fbt_federation *f, int64_t round, bool scored, fbt_split_scores *scores)
+{
     fbt_status status = FBT_OK;
-    fbt_metrics none = {NAN, NAN, NAN};
+    const double start_s = fbt_timer_now_s();
+    const fbt_metrics none = {NAN, NAN, NAN};
+    const bool with_test = fbt_settings_scores_test(f->parts.settings, round);
     *scores = (fbt_split_scores){none, none, none};
-    if (scored) {
-        status = fbt_scorer_run(f->scorer, f->evaluator, fbt_optimiser_mean(f->server.optimiser),
-                                f->parts.settings->cma.dimension, f->parts.world, scores);
+    if (!scored) {
+        goto done;
     }
+    FBT_TRY(score_part(f, with_test ? FBT_SCORE_ALL : FBT_SCORE_TRAIN_AND_DEV, scores));
+    const bool is_best = fbt_best_round_update(&f->best, round, scores->dev.accuracy, scores->dev.loss);
+    FBT_TRY(is_best && !with_test ? score_part(f, FBT_SCORE_TEST, scores) : FBT_OK);
+done:
     f->phase_s[FBT_PHASE_SCORE] += fbt_timer_now_s() - start_s;
     return status;
 }
@@ -377,21 +441,22 @@ fbt_status fbt_federation_start(fbt_federation *federation, fbt_round_row *row)
     fbt_split_scores scores;
     begin_phases(federation);
     empty_row(federation);
-    FBT_TRY(score(federation, true, &scores));
+    FBT_TRY(score(federation, 0, true, &scores));
     fill_server(federation, 0, row);
     set_scores(&scores, row);
 done:
     return status;
 }
 
-static fbt_status protocol_round(fbt_federation *f, uint32_t round)
+/* check: of this round, or NULL. */
+static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precision_check *check)
 {
-    int rank = fbt_comm_rank(f->parts.world);
-    bool shares = fbt_comm_size(f->group) > 1;
+    const int rank = fbt_comm_rank(f->parts.world);
+    const bool shares = f->placement.group_size[rank] > 1;
     fbt_round context = {.settings = f->parts.settings,
                          .world = f->parts.world,
                          .group = shares ? f->group : NULL,
-                         .fills_slots = f->parts.placement->member[rank] == 0,
+                         .fills_slots = f->placement.member[rank] == 0,
                          .evaluator = f->evaluator,
                          .clients = f->clients,
                          .n_clients = f->n_clients,
@@ -402,10 +467,42 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round)
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,
+                         .check = check,
                          .server = &f->server,
                          .up = &f->up,
                          .down = &f->down};
     return fbt_comm_agree(f->parts.world, fbt_protocol_round(f->protocol, &context));
+}
+
+/* The check of a round, NULL where it has none. */
+static fbt_precision_check *begin_check(fbt_federation *f, uint32_t round)
+{
+    if (f->check == NULL || !fbt_settings_checks_round(f->parts.settings, round)) {
+        return NULL;
+    }
+    fbt_precision_check_begin(f->check, round, f->n_participants);
+    return f->check;
+}
+
+/* check NULL: finds nothing. */
+static fbt_status finish_check(fbt_federation *f, fbt_precision_check *check, fbt_precision_result *result)
+{
+    const double start_s = fbt_timer_now_s();
+    *result = (fbt_precision_result){NAN, NAN, NAN};
+    if (check == NULL) {
+        return FBT_OK;
+    }
+    const fbt_status status = fbt_precision_check_finish(check, f->participants, &f->parts.dataset->train,
+                                                         f->parts.partition, f->parts.world, result);
+    f->phase_s[FBT_PHASE_CHECK] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+static void set_check(const fbt_precision_result *check, fbt_round_row *row)
+{
+    row->precision_tau = check->tau;
+    row->precision_overlap = check->overlap;
+    row->precision_loss_error = check->loss_error;
 }
 
 fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row)
@@ -413,20 +510,33 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
     fbt_split_scores scores;
+    fbt_precision_result checked;
     begin_phases(f);
     choose_participants(f, round);
-    FBT_TRY(protocol_round(f, round));
-    FBT_TRY(score(f, scored, &scores));
+    FBT_TRY(place_participants(f));
+    fbt_precision_check *check = begin_check(f, round);
+    FBT_TRY(protocol_round(f, round, check));
+    FBT_TRY(finish_check(f, check, &checked));
+    FBT_TRY(score(f, round, scored, &scores));
     empty_row(f);
     fill_row(f);
     fill_server(f, round, row);
     set_scores(&scores, row);
+    set_check(&checked, row);
     row->n_resets = count_resets(f, round);
     row->bytes_up = f->up.n_bytes;
     fbt_comm_sum_int(f->parts.world, &row->bytes_up, 1);
     row->bytes_down = f->down.n_bytes;
 done:
     return status;
+}
+
+fbt_status fbt_federation_use_model(fbt_federation *federation, fbt_model *model)
+{
+    free_evaluators(federation);
+    federation->parts.model = model;
+    federation->parts.reference = NULL;
+    return new_evaluators(federation);
 }
 
 void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, double seconds)
@@ -441,7 +551,11 @@ fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array
     return status;
 }
 
-fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint)
+fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint, const fbt_best_round *best)
 {
+    if (fbt_comm_rank(federation->parts.world) == 0) {
+        federation->best = *best;
+    }
+    fbt_comm_broadcast(federation->parts.world, &federation->best, sizeof federation->best);
     return fbt_server_import(&federation->server, federation->parts.world, checkpoint);
 }

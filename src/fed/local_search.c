@@ -19,7 +19,7 @@ typedef struct search {
     int64_t slot;        /* among the participants */
 } search;
 
-/* The searches of one lane: while they are scored, those of another lane may tell and ask. */
+/* The searches of one stream: while they are scored, those of another stream may tell and ask. */
 typedef struct search_part {
     search *items;               /* [n], borrowed from the list */
     fbt_population *populations; /* [n]                         */
@@ -49,6 +49,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                 .dimension = settings->cma.dimension,
                                 .population = settings->cma.population,
                                 .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
+                                        .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,
                                         .active = settings->cma.active,
                                         .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
@@ -136,8 +137,8 @@ done:
     return status;
 }
 
-/* What the clients make of the server's message. A shape that cannot be used once it is rounded ends the search that it
- * comes from, like one that cannot be decomposed any more: both sides begin anew from the mean. */
+/* Makes the clients' search from the server's message. A shape that cannot be used once it is rounded ends the search
+ * that it comes from, like one that cannot be decomposed any more: both sides begin anew from the mean. */
 static fbt_status receive(fbt_round *round, fbt_optimiser **received)
 {
     fbt_status status = FBT_OK;
@@ -185,29 +186,29 @@ done:
     return status;
 }
 
-/* Cuts the list into parts of about equal numbers of tokens, one for each lane. */
+/* Cuts the list into parts of about equal numbers of tokens, one for each stream. */
 static fbt_status init_parts(search_list *list, const fbt_round *round)
 {
     fbt_status status = FBT_OK;
     int64_t *work = NULL;
-    const int n_lanes = fbt_evaluator_n_lanes(round->evaluator);
+    const int n_streams = fbt_evaluator_n_streams(round->evaluator);
     FBT_TRY(fbt_memory_alloc(&work, list->n, sizeof *work));
-    FBT_TRY(fbt_memory_alloc(&list->parts, n_lanes, sizeof *list->parts));
+    FBT_TRY(fbt_memory_alloc(&list->parts, n_streams, sizeof *list->parts));
     for (int64_t i = 0; i < list->n; i++) {
         const fbt_client *client = list->items[i].client;
         for (int64_t k = 0; k < client->n_samples; k++) {
             work[i] += client->items[k].sequence.n_tokens;
         }
     }
-    list->n_parts = n_lanes;
-    for (int lane = 0; lane < n_lanes; lane++) {
-        search_part *part = &list->parts[lane];
+    list->n_parts = n_streams;
+    for (int stream = 0; stream < n_streams; stream++) {
+        search_part *part = &list->parts[stream];
         int64_t first, end;
-        fbt_placement_share(list->n, work, n_lanes, lane, &first, &end);
+        fbt_placement_share(list->n, work, n_streams, stream, &first, &end);
         *part = (search_part){.items = list->items + first,
                               .populations = list->populations + first,
                               .n = end - first,
-                              .scoring = {.evaluator = round->evaluator, .lane = lane}};
+                              .scoring = {.evaluator = round->evaluator, .stream = stream}};
     }
 done:
     free(work);
@@ -225,13 +226,10 @@ static fbt_status begin(fbt_round *round, void **state)
     FBT_TRY(fbt_memory_alloc(&list->items, round->n_clients, sizeof *list->items));
     FBT_TRY(fbt_memory_alloc(&list->populations, round->n_clients, sizeof *list->populations));
     for (int64_t i = 0; i < round->n_clients; i++) {
-        const fbt_client *client = &round->clients[i];
-        if (round->slot_of[client->id] >= 0) {
-            search *s = &list->items[list->n++];
-            s->client = client;
-            s->slot = round->slot_of[client->id];
-            FBT_TRY(init_search(s, round, from));
-        }
+        search *s = &list->items[list->n++];
+        s->client = &round->clients[i];
+        s->slot = round->slot_of[s->client->id];
+        FBT_TRY(init_search(s, round, from));
     }
     FBT_TRY(init_parts(list, round));
 done:
@@ -241,22 +239,18 @@ done:
 static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t generation)
 {
     const fbt_settings *settings = round->settings;
-    int64_t d = settings->cma.dimension;
     bool shared = settings->fed.client_seeds == FBT_CLIENT_SEEDS_SHARED;
     for (int64_t i = 0; i < list->n; i++) {
         search *s = &list->items[i];
         fbt_messages_at(round->up, "step_size", s->slot)[generation] = fbt_optimiser_step_size(s->optimiser);
-        for (int64_t c = 0; c < settings->cma.population; c++) {
-            fbt_rng_seek(round->rng, &(fbt_rng_stream){.seed = (uint64_t)settings->run.seed,
-                                                       .purpose = FBT_RNG_SEARCH,
-                                                       .round = round->number,
-                                                       .client = shared ? 0 : (uint32_t)s->client->id,
-                                                       .generation = (uint32_t)generation,
-                                                       .candidate = (uint32_t)c});
-            fbt_status status = fbt_optimiser_ask(s->optimiser, c, round->rng, s->x + c * d);
-            if (status != FBT_OK) {
-                return status;
-            }
+        const fbt_rng_stream stream = {.seed = (uint64_t)settings->run.seed,
+                                       .purpose = FBT_RNG_SEARCH,
+                                       .round = round->number,
+                                       .client = shared ? 0 : (uint32_t)s->client->id,
+                                       .generation = (uint32_t)generation};
+        const fbt_status status = fbt_optimiser_ask(s->optimiser, round->rng, &stream, s->x);
+        if (status != FBT_OK) {
+            return status;
         }
     }
     return FBT_OK;
@@ -310,7 +304,7 @@ static fbt_status finish_part(search_part *part, const fbt_round *round)
     return status;
 }
 
-/* What this rank does by itself between two evaluations: tells generation - 1, asks for generation. */
+/* Does this rank's own part between two evaluations: tells generation - 1, asks for generation. */
 static fbt_status advance(const search_part *part, fbt_round *round, int64_t generation)
 {
     fbt_status status = FBT_OK;
@@ -332,12 +326,21 @@ static fbt_status agree_in_group(const fbt_round *round, fbt_status status)
     return round->group == NULL ? status : fbt_comm_agree(round->group, status);
 }
 
+static void show_populations(const search_part *part, const fbt_round *round, int64_t generation)
+{
+    for (int64_t i = 0; i < part->n; i++) {
+        const search *s = &part->items[i];
+        fbt_round_show_population(round, s->slot, generation, s->x, s->scores);
+    }
+}
+
 /* One step of a part: to the next generation, or, behind the last, to the final means. */
 static fbt_status step_part(search_part *part, fbt_round *round, int64_t generation)
 {
     fbt_status status = FBT_OK;
     if (generation > 0) {
         FBT_TRY(finish_part(part, round));
+        show_populations(part, round, generation - 1);
     }
     FBT_TRY(agree_in_group(round, advance(part, round, generation)));
     FBT_TRY(start_part(part, round, generation == round->settings->fed.local_generations));

@@ -1,4 +1,4 @@
-/* What clients and server send each other: a schema of named fields, and one encoder.
+/* Messages between clients and server: a schema of named fields, and one encoder.
  *
  * Everything that travels passes fbt_messages_send, in both directions:
  *

@@ -1,5 +1,5 @@
-/* Which rank works for which client. A pure function of its inputs: every rank computes the same, and no result of a
- * run depends on it.
+/* Which rank works for which client, of those that take part in a round. A pure function of its inputs: every rank
+ * computes the same, and no result of a run depends on it.
  *
  * As many clients as ranks, or more: whole clients are dealt out, the largest first, each to the rank with the least
  * work so far (longest processing time first; Graham 1969). Fewer clients than ranks: every rank belongs to the group

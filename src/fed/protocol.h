@@ -12,6 +12,7 @@
 #include "config/settings.h"
 #include "fed/client.h"
 #include "fed/message.h"
+#include "fed/precision_check.h"
 #include "fed/round_row.h"
 #include "fed/server.h"
 
@@ -19,10 +20,10 @@
 typedef struct fbt_round {
     const fbt_settings *settings;
     const fbt_comm *world;
-    const fbt_comm *group; /* ranks that share this rank's one client; NULL when it hosts whole clients */
+    const fbt_comm *group; /* ranks that share this rank's one participant; NULL when it hosts whole ones */
     bool fills_slots;      /* this rank speaks for its clients (of a sharing group only one does)       */
     fbt_evaluator *evaluator;
-    fbt_client *clients; /* hosted by this rank */
+    fbt_client *clients; /* participants hosted by this rank, rising */
     int64_t n_clients;
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
@@ -30,7 +31,8 @@ typedef struct fbt_round {
     const int64_t *slot_of;  /* [K]: a client's place among the participants, or -1 */
     uint32_t number;
     gsl_rng *rng;
-    double *phase_s; /* [FBT_N_PHASES], added to */
+    double *phase_s;            /* [FBT_N_PHASES], added to */
+    fbt_precision_check *check; /* of this round; NULL: none */
 
     fbt_server *server;
     fbt_messages *up;   /* of m senders, in the participants' order; after an exchange every rank has all of them */
@@ -38,7 +40,7 @@ typedef struct fbt_round {
     double *population; /* [lambda, d]: the server's candidates, where the clients score them                     */
 } fbt_round;
 
-/* What clients do with what the server sends. A round is n_exchanges of: `step`, the exchange of `up`, the protocol's
+/* Clients' work on the server's message. A round is n_exchanges of: `step`, the exchange of `up`, the protocol's
  * `aggregate`. state: what `begin` made. */
 typedef struct fbt_client_work {
     int64_t (*n_exchanges)(const fbt_settings *settings);
@@ -60,7 +62,7 @@ typedef struct fbt_client_work {
 typedef struct fbt_protocol {
     const fbt_client_work *clients;
 
-    /* What no table of settings can tell. NULL: any will do. Errors: FBT_ERR_CONFIG. */
+    /* Checks what no table of settings can tell. NULL: any will do. Errors: FBT_ERR_CONFIG. */
     fbt_status (*check_settings)(const fbt_settings *settings);
 
     /* The server's optimiser for m participants a round. */
@@ -86,6 +88,9 @@ fbt_status fbt_protocol_check(const fbt_settings *settings);
 /* Schemas of the two messages. */
 void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *settings, fbt_schema *up, fbt_schema *down);
 
+/* Passes of one participant over its samples in a round, those over perturbed copies counted, too. */
+int64_t fbt_protocol_evaluations(const fbt_settings *settings);
+
 /* Bytes that one participant sends and receives in a round. */
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down);
 
@@ -95,5 +100,10 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round);
 
 /* For `begin` and `aggregate`: sends `down` to all participants; its values become what they decode. */
 fbt_status fbt_round_send_down(fbt_round *round);
+
+/* For `step`: shows the scored population of a participant hosted here in a generation, one of the round's
+ * local_generations, to the round's precision check. z: [lambda, d]; scores: [lambda]. */
+void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
+                               const fbt_fitness *scores);
 
 #endif

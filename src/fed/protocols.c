@@ -23,6 +23,12 @@ void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *sett
     protocol->clients->down(settings, down);
 }
 
+int64_t fbt_protocol_evaluations(const fbt_settings *settings)
+{
+    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
+    return protocol->clients->n_evaluations(settings) * (settings->perturb.rate > 0 ? 2 : 1);
+}
+
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down)
 {
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);

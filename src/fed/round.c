@@ -85,6 +85,14 @@ fbt_status fbt_round_send_down(fbt_round *round)
     return status;
 }
 
+void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
+                               const fbt_fitness *scores)
+{
+    if (round->check != NULL && round->fills_slots) {
+        fbt_precision_check_keep(round->check, slot, generation, z, scores);
+    }
+}
+
 /* Adds the time of something that this rank does by itself. */
 static fbt_status timed(fbt_round *round, double start_s, fbt_status status)
 {

@@ -14,7 +14,8 @@ extern "C" {
     X(FBT_PHASE_OPTIMISE, "optimise") /* CMA-ES of clients and server                    */                            \
     X(FBT_PHASE_EXCHANGE, "exchange") /* waiting for other ranks and the sum of uploads  */                            \
     X(FBT_PHASE_SCORE, "score")       /* train, dev and test scores of the server's mean */                            \
-    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */
+    X(FBT_PHASE_RECORD, "record")     /* writing of the run file after the round before this one */                    \
+    X(FBT_PHASE_CHECK, "check")       /* precision checks; last, as runs without any have no such phase */
 
 typedef enum fbt_phase {
 #define FBT_PHASE_ENUM(name, text) name,
@@ -32,8 +33,10 @@ typedef struct fbt_round_row {
     double step_size;       /* the server's */
     double step_size_local; /* with which clients start the next round */
     double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
-    double condition_number, axis_ratio, path_sigma_norm;               /* of the server's covariance and |p_sigma| */
-    const uint8_t *participants;                                        /* [K] 0 or 1 */
+    double condition_number, axis_ratio, path_sigma_norm;          /* of the server's covariance and |p_sigma| */
+    double precision_tau, precision_overlap, precision_loss_error; /* fed/precision_check.h; NaN: not checked */
+    int64_t precision_fell_back; /* 1: the rounds after this one are computed in the reference precision */
+    const uint8_t *participants; /* [K] 0 or 1 */
     const double *client_fitness, *client_loss, *client_loss_perturbed; /* [K] */
     const double *client_step_size;                                     /* [K, I] */
     const double *client_mean;                                          /* [K, d] or NULL */

@@ -76,21 +76,28 @@ static fbt_metrics part(const fbt_scorer *s, int64_t first, int64_t n)
 }
 
 fbt_status fbt_scorer_run(fbt_scorer *scorer, fbt_evaluator *evaluator, const double *z, int64_t d,
-                          const fbt_comm *world, fbt_split_scores *scores)
+                          fbt_scored_part what, const fbt_comm *world, fbt_split_scores *scores)
 {
     fbt_status status = FBT_OK;
     fbt_scorer *s = scorer;
-    FBT_TRY(fbt_evaluator_run(evaluator,
-                              &(fbt_evaluation){.items = s->items,
-                                                .n_items = s->n_train + s->n_dev + s->n_test,
-                                                .z = z,
-                                                .n_candidates = 1,
-                                                .d = d,
-                                                .share = world,
-                                                .scores = {.losses = s->losses, .predictions = s->predictions}}));
-    scores->train = part(s, 0, s->n_train);
-    scores->dev = part(s, s->n_train, s->n_dev);
-    scores->test = part(s, s->n_train + s->n_dev, s->n_test);
+    const int64_t n_others = s->n_train + s->n_dev;
+    const int64_t first = what == FBT_SCORE_TEST ? n_others : 0;
+    const int64_t end = what == FBT_SCORE_TRAIN_AND_DEV ? n_others : n_others + s->n_test;
+    FBT_TRY(fbt_evaluator_run(
+        evaluator, &(fbt_evaluation){.items = s->items + first,
+                                     .n_items = end - first,
+                                     .z = z,
+                                     .n_candidates = 1,
+                                     .d = d,
+                                     .share = world,
+                                     .scores = {.losses = s->losses + first, .predictions = s->predictions + first}}));
+    if (what != FBT_SCORE_TEST) {
+        scores->train = part(s, 0, s->n_train);
+        scores->dev = part(s, s->n_train, s->n_dev);
+    }
+    if (what != FBT_SCORE_TRAIN_AND_DEV) {
+        scores->test = part(s, n_others, s->n_test);
+    }
 done:
     return status;
 }

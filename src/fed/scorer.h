@@ -17,8 +17,10 @@ fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *parti
                           fbt_scorer **scorer);
 void fbt_scorer_free(fbt_scorer *scorer);
 
-/* z: [d]. Collective over world. */
+typedef enum fbt_scored_part { FBT_SCORE_ALL, FBT_SCORE_TRAIN_AND_DEV, FBT_SCORE_TEST } fbt_scored_part;
+
+/* z: [d]. Fills in what is scored, and leaves the other members of *scores alone. Collective over world. */
 fbt_status fbt_scorer_run(fbt_scorer *scorer, fbt_evaluator *evaluator, const double *z, int64_t d,
-                          const fbt_comm *world, fbt_split_scores *scores);
+                          fbt_scored_part what, const fbt_comm *world, fbt_split_scores *scores);
 
 #endif

@@ -78,7 +78,7 @@ done:
     return status;
 }
 
-/* What every rank does with the arrays by itself. */
+/* Does every rank's own part with the arrays. */
 static fbt_status import(fbt_server *server, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;

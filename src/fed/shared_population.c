@@ -53,14 +53,10 @@ static fbt_status begin(fbt_round *round, void **state)
     FBT_TRY(fbt_memory_alloc(&s->scores, round->n_clients * lambda, sizeof *s->scores));
     FBT_TRY(fbt_memory_alloc(&s->populations, round->n_clients, sizeof *s->populations));
     for (int64_t i = 0; i < round->n_clients; i++) {
-        if (round->slot_of[round->clients[i].id] >= 0) {
-            s->populations[s->n_populations] = (fbt_population){.client = &round->clients[i],
-                                                                .z = s->x,
-                                                                .n_candidates = lambda,
-                                                                .fitness = s->scores + s->n_populations * lambda};
-            s->n_populations++;
-        }
+        s->populations[i] = (fbt_population){
+            .client = &round->clients[i], .z = s->x, .n_candidates = lambda, .fitness = s->scores + i * lambda};
     }
+    s->n_populations = round->n_clients;
     round->population = s->x;
 done:
     return status;
@@ -69,21 +65,16 @@ done:
 /* The generation's candidates, and the step size with which they are made. */
 static fbt_status ask(fbt_round *round, double *x, int64_t generation)
 {
-    fbt_status status = FBT_OK;
     const double start_s = fbt_timer_now_s();
     fbt_optimiser *optimiser = round->server->optimiser;
     for (int64_t slot = 0; slot < round->n_participants; slot++) {
         fbt_messages_at(round->up, "step_size", slot)[generation] = fbt_optimiser_step_size(optimiser);
     }
-    for (int64_t c = 0; c < round->settings->cma.population; c++) {
-        fbt_rng_seek(round->rng, &(fbt_rng_stream){.seed = (uint64_t)round->settings->run.seed,
-                                                   .purpose = FBT_RNG_SERVER,
-                                                   .round = round->number,
-                                                   .generation = (uint32_t)generation,
-                                                   .candidate = (uint32_t)c});
-        FBT_TRY(fbt_optimiser_ask(optimiser, c, round->rng, x + c * round->settings->cma.dimension));
-    }
-done:
+    const fbt_rng_stream stream = {.seed = (uint64_t)round->settings->run.seed,
+                                   .purpose = FBT_RNG_SERVER,
+                                   .round = round->number,
+                                   .generation = (uint32_t)generation};
+    const fbt_status status = fbt_optimiser_ask(optimiser, round->rng, &stream, x);
     round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
     return status;
 }
@@ -137,6 +128,10 @@ static fbt_status step(fbt_round *round, void *state, int64_t exchange)
     FBT_TRY(status);
     FBT_TRY(score(round, s));
     fill_messages(round, s);
+    for (int64_t i = 0; i < s->n_populations; i++) {
+        const fbt_population *p = &s->populations[i];
+        fbt_round_show_population(round, round->slot_of[p->client->id], exchange, p->z, p->fitness);
+    }
 done:
     return status;
 }

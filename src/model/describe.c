@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a list of the caller's holds first, or a string; "" for anything else. */
+/* Copies a string, or the first one of a list; "" for anything else. */
 static void copy_name(const json_t *value, char name[FBT_DESCRIBE_NAME_BYTES])
 {
     const char *text = json_string_value(json_is_array(value) ? json_array_get(value, 0) : value);
@@ -70,10 +70,10 @@ fbt_status fbt_model_describe(const char *folder, bool with_weights, fbt_model_d
         FBT_TRY(fbt_safetensors_open(folder, &files));
         FBT_TRY(list_weights(files, about));
     }
-    note_refusal(about, FBT_READOUT_EMBEDDING, fbt_model_read_pooling(folder, &about->shape));
-    for (fbt_readout r = FBT_READOUT_MASK; with_weights && r <= FBT_READOUT_EMBEDDING; r++) {
+    for (fbt_readout r = FBT_READOUT_MASK; r <= FBT_READOUT_LAST; r++) {
         note_refusal(about, r, fbt_model_check_readout(&about->shape, r));
-        note_refusal(about, r, fbt_weights_check(files, &about->shape, r));
+        note_refusal(about, r, r == FBT_READOUT_EMBEDDING ? fbt_model_read_pooling(folder, &about->shape) : FBT_OK);
+        note_refusal(about, r, with_weights ? fbt_weights_check(files, &about->shape, r) : FBT_OK);
     }
 done:
     fbt_safetensors_close(files);
@@ -89,18 +89,30 @@ void fbt_model_description_clear(fbt_model_description *about)
     *about = (fbt_model_description){0};
 }
 
-fbt_status fbt_model_description_require(const fbt_model_description *about, const char *readout)
+/* Of those that the family has, the last one's sentence: a mask readout fails for want of a head as a rule, which says
+ * less. */
+static fbt_status require_any(const fbt_model_description *about)
 {
     const char *sentence = "";
-    if (readout == NULL) { /* A mask readout fails for want of a head as a rule, which says less. */
-        sentence = about->refusals[FBT_READOUT_MASK][0] == '\0' ? "" : about->refusals[FBT_READOUT_EMBEDDING];
-        return sentence[0] == '\0' ? FBT_OK : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
+    for (int i = 0; i < FBT_DESCRIBE_READOUTS; i++) {
+        if (about->refusals[i][0] == '\0') {
+            return FBT_OK;
+        }
+        sentence = about->shape.family->readout_bits >> i & 1 ? about->refusals[i] : sentence;
+    }
+    return fbt_fail(FBT_ERR_MODEL, "%s", sentence);
+}
+
+fbt_status fbt_model_description_require(const fbt_model_description *about, const char *readout)
+{
+    if (readout == NULL) {
+        return require_any(about);
     }
     const int i = fbt_choice_find(fbt_readout_names, readout);
     if (i < 0) {
         return fbt_fail(FBT_ERR_ARG, "there is no readout called '%s'; mask, embedding and last are known", readout);
     }
     fbt_status status = fbt_model_check_readout(&about->shape, (fbt_readout)i);
-    sentence = i < FBT_DESCRIBE_READOUTS ? about->refusals[i] : "";
+    const char *sentence = about->refusals[i];
     return status != FBT_OK || sentence[0] == '\0' ? status : fbt_fail(FBT_ERR_MODEL, "%s", sentence);
 }

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FBT_DESCRIBE_NAME_BYTES = 80, FBT_DESCRIBE_SENTENCE_BYTES = 1024, FBT_DESCRIBE_READOUTS = 2 };
+enum { FBT_DESCRIBE_NAME_BYTES = 80, FBT_DESCRIBE_SENTENCE_BYTES = 1024, FBT_DESCRIBE_READOUTS = 3 };
 
 /* Names are as config.json has them, "" where it has none. */
 typedef struct fbt_model_description {
@@ -20,8 +20,8 @@ typedef struct fbt_model_description {
     bool has_weights;                    /* false: they were not looked at, and the next four are empty */
     char **files;                        /* [n_files]: names of the weight files */
     int64_t n_files, n_tensors, n_bytes; /* n_bytes: of all tensors */
-    /* By fbt_readout, mask and embedding: "": supported; else the sentence that a run would end with. Without weights
-     * nothing is known of a mask readout's head. */
+    /* By fbt_readout: "": supported; else the sentence that a run would end with. Without weights nothing is known of
+     * the head that label words are read with. */
     char refusals[FBT_DESCRIBE_READOUTS][FBT_DESCRIBE_SENTENCE_BYTES];
 } fbt_model_description;
 

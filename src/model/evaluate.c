@@ -1,4 +1,4 @@
-/* Evaluation: prompts, a batch's forward pass, logits, losses, all queued on the current lane. */
+/* Evaluation: prompts, a batch's forward pass, logits, losses, all queued on the current stream. */
 #include "base/memory.h"
 #include "model/model_internal.h"
 
@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What makes two passes of one lane the same. Bytes that no member has are zero. */
-typedef struct pass_key {
+/* Key of a graph: equal where two graphs of one stream are the same. Bytes that no member has are zero. */
+typedef struct graph_key {
     uint64_t model;
-    int64_t n_rows, n_sequences, max_length, n_perturbations;
+    int64_t n_perturbations;
+    struct {
+        int64_t n_rows, n_sequences, max_length;
+    } levels[FBT_MAX_LEVELS]; /* encoders: the first is the batch; what is not there is 0 */
     int32_t wants_losses, loss, is_perturbed;
-} pass_key;
+} graph_key;
 
 static fbt_status reserve_z(fbt_model *model, int64_t n)
 {
@@ -38,17 +41,17 @@ fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
         FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompts cannot be made%s", n,
                  model->projection == NULL ? " before the projection is set" : "");
     }
-    model->lane->n_prompts = 0;
+    model->stream->n_prompts = 0;
     FBT_TRY(reserve_z(model, n_items));
     for (int64_t i = 0; i < n_items; i++) {
         model->z[i] = (float)z[i];
     }
-    FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){.n_prompts = n}));
+    FBT_TRY(fbt_model_reserve_stream(model, &(fbt_model_limits){.n_prompts = n}));
     FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_Z), model->z,
                              n_items * (int64_t)sizeof *model->z));
     FBT_TRY(fbt_linear(model->b, fbt_model_buffer(model, FBT_BUFFER_PROMPTS), fbt_model_buffer(model, FBT_BUFFER_Z),
                        model->projection, FBT_ACT_NONE, n));
-    model->lane->n_prompts = n;
+    model->stream->n_prompts = n;
 done:
     return status;
 }
@@ -58,8 +61,8 @@ fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p)
     fbt_status status = FBT_OK;
     float *all = NULL;
     int64_t n_items = fbt_model_prompt_items(model);
-    if (index < 0 || index >= model->lane->n_prompts) {
-        FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->lane->n_prompts);
+    if (index < 0 || index >= model->stream->n_prompts) {
+        FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->stream->n_prompts);
     }
     FBT_TRY(fbt_memory_alloc(&all, (index + 1) * n_items, sizeof *all));
     FBT_TRY(fbt_buffer_read(model->b, all, fbt_model_buffer(model, FBT_BUFFER_PROMPTS),
@@ -71,8 +74,8 @@ done:
     return status;
 }
 
-/* The operations, which the backend may repeat as one pass. */
-static fbt_status run_pass(fbt_model *model, fbt_forward *forward, const pass_key *key)
+/* The operations, which the backend may repeat as one graph. */
+static fbt_status run_operations(fbt_model *model, fbt_forward *forward, const graph_key *key)
 {
     fbt_status status = FBT_OK;
     const fbt_label_rows *labels = &model->weights.head.labels;
@@ -81,7 +84,7 @@ static fbt_status run_pass(fbt_model *model, fbt_forward *forward, const pass_ke
     fbt_features features;
     FBT_TRY(fbt_forward_features(forward, &features));
     FBT_TRY(fbt_label_logits(model->b, logits, features.buffer, features.dtype, labels->rows, labels->bias,
-                             features.scale, n, n_labels, model->shape.n_hidden));
+                             features.scale, n, n_labels, features.n_dim));
     if (key->wants_losses) {
         FBT_TRY(fbt_losses(model->b, fbt_model_buffer(model, FBT_BUFFER_LOSSES),
                            fbt_model_buffer(model, FBT_BUFFER_PREDICTIONS), logits,
@@ -91,13 +94,13 @@ done:
     return status;
 }
 
-static fbt_status queue_pass(fbt_model *model, fbt_forward *forward, const pass_key *key)
+static fbt_status queue_graph(fbt_model *model, fbt_forward *forward, const graph_key *key)
 {
     fbt_status status = FBT_OK;
     int is_known;
     FBT_TRY(fbt_graph_begin(model->b, key, sizeof *key, &is_known));
     if (!is_known) {
-        FBT_TRY(fbt_graph_end(model->b, run_pass(model, forward, key)));
+        FBT_TRY(fbt_graph_end(model->b, run_operations(model, forward, key)));
     }
 done:
     return status;
@@ -125,18 +128,22 @@ done:
     return status;
 }
 
-static pass_key key_of(const fbt_model *model, const fbt_batch *batch, fbt_loss loss, bool wants_losses)
+static graph_key key_of(const fbt_model *model, const fbt_forward *forward, fbt_loss loss, bool wants_losses)
 {
-    pass_key key;
+    const fbt_levels *levels = &forward->levels;
+    graph_key key;
     memset(&key, 0, sizeof key);
     key.model = (uint64_t)(uintptr_t)model;
-    key.n_rows = batch->n_rows;
-    key.n_sequences = batch->n_sequences;
-    key.max_length = batch->max_length;
     key.n_perturbations = model->n_perturbations;
     key.wants_losses = wants_losses;
     key.loss = wants_losses ? (int32_t)loss : 0;
-    key.is_perturbed = batch->n_perturbed > 0;
+    key.is_perturbed = forward->perturbation != NULL;
+    for (int i = 0; i == 0 || i < levels->n_levels; i++) {
+        const fbt_packed *packed = levels->n_levels > 0 ? &levels->level[i].packed : &forward->packed;
+        key.levels[i].n_rows = packed->n_rows;
+        key.levels[i].n_sequences = packed->n_sequences;
+        key.levels[i].max_length = packed->max_length;
+    }
     return key;
 }
 
@@ -144,20 +151,20 @@ fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss l
 {
     fbt_status status = FBT_OK;
     const bool wants_losses = result->losses != NULL || result->predictions != NULL;
-    const pass_key key = key_of(model, batch, loss, wants_losses);
     fbt_forward forward;
+    graph_key key;
     if (batch->n_sequences == 0) {
         goto done;
     }
     FBT_TRY(fbt_model_check_batch(model, batch, model->options.prompt_mode));
     FBT_TRY(wants_losses ? fbt_model_check_labels(model, batch) : FBT_OK);
-    FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch->n_rows, batch->n_sequences, 0}));
     FBT_TRY(fbt_model_stage(model, batch, model->options.prompt_mode, &forward));
     if (wants_losses) {
         FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_LABELS), batch->labels,
                                  batch->n_sequences * (int64_t)sizeof *batch->labels));
     }
-    FBT_TRY(queue_pass(model, &forward, &key));
+    key = key_of(model, &forward, loss, wants_losses);
+    FBT_TRY(queue_graph(model, &forward, &key));
     FBT_TRY(queue_reads(model, batch->n_sequences, result));
 done:
     return status;

@@ -1,17 +1,28 @@
 /* The list of families, and what is looked up in it. */
 #include "model/family.h"
 
-#include <stdio.h>
+#include "base/choices.h"
+
 #include <string.h>
 
 extern const fbt_model_family fbt_family_bert, fbt_family_roberta, fbt_family_distilbert;
+extern const fbt_model_family fbt_family_llama, fbt_family_mistral, fbt_family_qwen2, fbt_family_qwen3;
+extern const fbt_model_family fbt_family_gpt2, fbt_family_opt, fbt_family_gpt_neox;
 
 const fbt_model_family *const fbt_model_families[] = {
     &fbt_family_bert,
     &fbt_family_roberta,
     &fbt_family_distilbert,
+    &fbt_family_llama,
+    &fbt_family_mistral,
+    &fbt_family_qwen2,
+    &fbt_family_qwen3,
+    &fbt_family_gpt2,
+    &fbt_family_opt,
+    &fbt_family_gpt_neox,
     NULL,
 };
+enum { N_FAMILIES = sizeof fbt_model_families / sizeof fbt_model_families[0] - 1 };
 
 const fbt_model_family *fbt_family_of_type(const char *model_type)
 {
@@ -25,32 +36,17 @@ const fbt_model_family *fbt_family_of_type(const char *model_type)
     return NULL;
 }
 
-/* Appends to a sentence's list; what does not fit is left out. */
-static void append(char *text, size_t n_bytes, const char *name)
-{
-    const size_t n = strlen(text);
-    snprintf(text + n, n_bytes - n, "%s%s", n == 0 ? "" : ", ", name);
-}
-
-/* "a, b, c" to "a, b and c"; three bytes longer. */
-static void end_list(char *text)
-{
-    char *comma = strrchr(text, ',');
-    if (comma != NULL) {
-        memmove(comma + 4, comma + 1, strlen(comma));
-        memcpy(comma, " and", 4); /* NOLINT(bugprone-not-null-terminated-result): the rest follows */
-    }
-}
-
 const char *fbt_family_all_types(char *text, size_t n_bytes)
 {
-    text[0] = '\0';
-    for (int i = 0; fbt_model_families[i] != NULL; i++) {
+    const char *types[N_FAMILIES * FBT_FAMILY_TYPES + 1];
+    int n = 0;
+    for (int i = 0; i < N_FAMILIES; i++) {
         for (int k = 0; k < FBT_FAMILY_TYPES && fbt_model_families[i]->types[k] != NULL; k++) {
-            append(text, n_bytes - 4, fbt_model_families[i]->types[k]);
+            types[n++] = fbt_model_families[i]->types[k];
         }
     }
-    end_list(text);
+    types[n] = NULL;
+    fbt_choice_list(types, text, n_bytes);
     return text;
 }
 
@@ -77,17 +73,20 @@ const char *fbt_model_family_name(const fbt_model_shape *shape)
 
 fbt_status fbt_model_named_shape(const char *name, fbt_model_shape *shape)
 {
-    char known[512] = "";
-    for (int i = 0; fbt_model_families[i] != NULL; i++) {
+    const char *known[N_FAMILIES * FBT_FAMILY_NAMED + 1];
+    char list[512];
+    int n_known = 0;
+    for (int i = 0; i < N_FAMILIES; i++) {
         for (const fbt_named_shape *n = fbt_model_families[i]->named; n->name != NULL; n++) {
             if (strcmp(name, n->name) == 0) {
                 *shape = n->shape;
                 shape->family = fbt_model_families[i];
                 return FBT_OK;
             }
-            append(known, sizeof known - 4, n->name);
+            known[n_known++] = n->name;
         }
     }
-    end_list(known);
-    return fbt_fail(FBT_ERR_ARG, "there is no shape called '%s'; %s are known", name, known);
+    known[n_known] = NULL;
+    fbt_choice_list(known, list, sizeof list);
+    return fbt_fail(FBT_ERR_ARG, "there is no shape called '%s'; choose %s", name, list);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,20 @@ fbt_status fbt_json_file_count(const fbt_json_file *file, const char *key, int64
     }
 done:
     return status;
+}
+
+fbt_status fbt_json_file_number(const fbt_json_file *file, const char *key, double low, double high, double fallback,
+                                double *value)
+{
+    const json_t *item = fbt_json_file_find(file, key);
+    *value = item == NULL ? fallback : json_number_value(item);
+    if (item == NULL && isnan(fallback)) {
+        return fbt_fail(FBT_ERR_MODEL, "%s: '%s' is missing", file->path, key);
+    }
+    if (item != NULL && (!json_is_number(item) || !(*value >= low && *value <= high))) {
+        return fbt_fail(FBT_ERR_MODEL, "%s: '%s' is not a number from %g to %g", file->path, key, low, high);
+    }
+    return FBT_OK;
 }
 
 fbt_status fbt_json_file_text(const fbt_json_file *file, const char *key, const char *fallback, const char **value)

@@ -26,10 +26,13 @@ fbt_status fbt_json_file_path(const char *folder, const char *name, char **path)
 /* Values of the file's object by their key. null is as good as no value. All: FBT_ERR_MODEL for another type.
  * count: a whole number within [low, high]; without one `fallback`, which must not be given as less than low: then the
  *   key is required.
+ * number: any number within [low, high]; without one `fallback`, which may be NAN: then the key is required.
  * text: borrowed from the file; without one `fallback`; NULL: the key is required.
  * flag: true or false; without one `fallback`. */
 fbt_status fbt_json_file_count(const fbt_json_file *file, const char *key, int64_t low, int64_t high, int64_t fallback,
                                int64_t *value);
+fbt_status fbt_json_file_number(const fbt_json_file *file, const char *key, double low, double high, double fallback,
+                                double *value);
 fbt_status fbt_json_file_text(const fbt_json_file *file, const char *key, const char *fallback, const char **value);
 fbt_status fbt_json_file_flag(const fbt_json_file *file, const char *key, bool fallback, bool *value);
 

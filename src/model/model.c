@@ -23,6 +23,29 @@ done:
     return status;
 }
 
+static fbt_status check_label_tokens(const fbt_model_shape *shape, const fbt_model_options *options)
+{
+    fbt_status status = FBT_OK;
+    if (options->readout != FBT_READOUT_LAST || options->label_tokens == NULL || options->label_offsets == NULL) {
+        FBT_FAIL(FBT_ERR_ARG,
+                 "labels are scored by all of their tokens where the last token is read and they are there");
+    }
+    for (int64_t i = 0; i < options->n_labels; i++) {
+        const int64_t first = options->label_offsets[i], end = options->label_offsets[i + 1];
+        if (end <= first) {
+            FBT_FAIL(FBT_ERR_ARG, "label %" PRId64 " has no tokens", i);
+        }
+        for (int64_t t = first; t < end; t++) {
+            if (options->label_tokens[t] < 0 || options->label_tokens[t] >= shape->vocab_size) {
+                FBT_FAIL(FBT_ERR_ARG, "label %" PRId64 " has token %d, outside the model's vocabulary of %" PRId64, i,
+                         options->label_tokens[t], shape->vocab_size);
+            }
+        }
+    }
+done:
+    return status;
+}
+
 /* The texts' tokens are checked with the batch that they become. */
 static fbt_status check_label_texts(const fbt_model_options *options)
 {
@@ -54,7 +77,7 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
     if (options->prompt_mode == FBT_PROMPT_NONE ? n_prompt != 0 : n_prompt < 1) {
         FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompt tokens do not fit the prompt mode", n_prompt);
     }
-    if (options->prompt_mode != FBT_PROMPT_CAT && n_prompt >= shape->n_positions) {
+    if (n_prompt - fbt_model_rows_without_position(shape, options->prompt_mode, n_prompt) >= shape->n_positions) {
         FBT_FAIL(FBT_ERR_ARG,
                  "a prompt of %" PRId64 " tokens leaves no room for text in a model of %" PRId64 " positions", n_prompt,
                  shape->n_positions);
@@ -63,6 +86,7 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
         FBT_FAIL(FBT_ERR_ARG, "a prompt of %" PRId64 " tokens is too long", n_prompt);
     }
     FBT_TRY(fbt_readout_scores_words(options->readout) ? check_label_ids(shape, options) : check_label_texts(options));
+    FBT_TRY(fbt_model_scores_tokens(options) ? check_label_tokens(shape, options) : FBT_OK);
 done:
     return status;
 }
@@ -86,7 +110,6 @@ static fbt_status embed_labels(fbt_model *model, const fbt_model_options *option
     }
     FBT_TRY(fbt_model_check_batch(model, &batch, FBT_PROMPT_NONE));
     FBT_TRY(fbt_memory_alloc(&rows, n_items, sizeof *rows));
-    FBT_TRY(fbt_model_reserve_lane(model, &(fbt_model_limits){batch.n_rows, batch.n_sequences, 0}));
     FBT_TRY(fbt_model_stage(model, &batch, FBT_PROMPT_NONE, &forward));
     FBT_TRY(fbt_forward_features(&forward, &features));
     FBT_TRY(fbt_buffer_read(model->b, rows, features.buffer, n_bytes));
@@ -99,14 +122,37 @@ done:
     return status;
 }
 
-static fbt_status new_lanes(fbt_model *model)
+/* A label's score is the sum or mean of its tokens' log-probabilities: their product with factors. */
+static fbt_status give_factors(fbt_model *model)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n = model->label_words.n_labels * model->label_words.sizes.n_targets;
+    fbt_buffer **rows = &model->weights.head.labels.rows;
+    float *factors = NULL;
+    FBT_TRY(fbt_memory_alloc(&factors, n, sizeof *factors));
+    fbt_label_words_factors(&model->label_words, model->options.label_scoring, factors);
+    FBT_TRY(fbt_buffer_new(model->b, n * (int64_t)sizeof *factors, rows));
+    FBT_TRY(fbt_buffer_write(model->b, *rows, factors, n * (int64_t)sizeof *factors));
+done:
+    free(factors);
+    return status;
+}
+
+static fbt_status copy_labels(fbt_model *model, const fbt_model_options *options)
+{
+    fbt_backend_info info;
+    fbt_backend_get_info(model->b, &info);
+    return fbt_label_words_copy(options, info.size_multiple, &model->label_words);
+}
+
+static fbt_status new_streams(fbt_model *model)
 {
     fbt_status status = FBT_OK;
     fbt_backend_info info;
     fbt_backend_get_info(model->b, &info);
-    FBT_TRY(fbt_memory_alloc(&model->lanes, info.n_streams, sizeof *model->lanes));
-    model->n_lanes = info.n_streams;
-    FBT_TRY(fbt_model_select_lane(model, 0));
+    FBT_TRY(fbt_memory_alloc(&model->streams, info.n_streams, sizeof *model->streams));
+    model->n_streams = info.n_streams;
+    FBT_TRY(fbt_model_select_stream(model, 0));
 done:
     return status;
 }
@@ -118,6 +164,7 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     fbt_status status = FBT_OK;
     *model = NULL;
     FBT_TRY(fbt_model_check_shape(b, shape));
+    FBT_TRY(fbt_model_check_scoring(b, options));
     FBT_TRY(check_options(shape, options));
     FBT_TRY(fbt_memory_alloc(model, 1, sizeof **model));
     (*model)->b = b;
@@ -126,10 +173,12 @@ static fbt_status open_model(fbt_backend *b, const char *folder, const fbt_model
     (*model)->options.label_token_ids = NULL;
     (*model)->options.label_tokens = NULL;
     (*model)->options.label_offsets = NULL;
-    FBT_TRY(new_lanes(*model));
+    FBT_TRY(new_streams(*model));
+    FBT_TRY(copy_labels(*model, options));
     FBT_TRY(fbt_weights_load(b, folder, seed, &(*model)->shape, options, &(*model)->weights));
     FBT_TRY(fbt_readout_scores_words(options->readout) ? FBT_OK : embed_labels(*model, options));
-    FBT_TRY(fbt_stream_sync(b)); /* what was written on this lane is there for all of them */
+    FBT_TRY(fbt_model_scores_tokens(options) ? give_factors(*model) : FBT_OK);
+    FBT_TRY(fbt_stream_sync(b)); /* what was written on this stream is there for all of them */
 done:
     if (status != FBT_OK) {
         fbt_model_close(*model);
@@ -161,13 +210,15 @@ void fbt_model_close(fbt_model *model)
     if (model == NULL) {
         return;
     }
-    for (int i = 0; i < model->n_lanes; i++) {
-        fbt_workspace_clear(model->b, &model->lanes[i].workspace);
+    for (int i = 0; i < model->n_streams; i++) {
+        fbt_workspace_clear(model->b, &model->streams[i].workspace);
     }
     fbt_matrix_free(model->b, model->projection);
     fbt_weights_clear(model->b, &model->weights);
+    fbt_label_words_clear(&model->label_words);
+    fbt_level_lists_clear(&model->lists);
     free(model->units);
-    free(model->lanes);
+    free(model->streams);
     free(model->z);
     free(model);
 }
@@ -182,6 +233,11 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model)
     return &model->options;
 }
 
+int64_t fbt_model_label_rows(const fbt_model *model)
+{
+    return model->label_words.sizes.n_rows;
+}
+
 double fbt_model_embedding_std(const fbt_model *model)
 {
     return model->weights.embedding_std;
@@ -192,16 +248,21 @@ int64_t fbt_model_n_parameters(const fbt_model *model)
     return model->weights.n_parameters;
 }
 
-int fbt_model_n_lanes(const fbt_model *model)
+void fbt_model_set_full_sequences(fbt_model *model, int full_sequences)
 {
-    return model->n_lanes;
+    model->options.full_sequences = full_sequences;
 }
 
-fbt_status fbt_model_select_lane(fbt_model *model, int lane)
+int fbt_model_n_streams(const fbt_model *model)
+{
+    return model->n_streams;
+}
+
+fbt_status fbt_model_select_stream(fbt_model *model, int stream)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_stream_select(model->b, lane));
-    model->lane = &model->lanes[lane];
+    FBT_TRY(fbt_stream_select(model->b, stream));
+    model->stream = &model->streams[stream];
 done:
     return status;
 }
@@ -216,8 +277,8 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
     }
     fbt_matrix_free(b, model->projection);
     model->projection = NULL;
-    for (int i = 0; i < model->n_lanes; i++) {
-        model->lanes[i].n_prompts = 0;
+    for (int i = 0; i < model->n_streams; i++) {
+        model->streams[i].n_prompts = 0;
     }
     FBT_TRY(fbt_matrix_new(b,
                            &(fbt_matrix_spec){.weight = a,
@@ -246,23 +307,24 @@ fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *
     return FBT_OK;
 }
 
-fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limits)
+fbt_status fbt_model_reserve_stream(fbt_model *model, const fbt_model_limits *limits)
 {
     int64_t bytes[FBT_N_BUFFERS];
     const fbt_workspace_request request = {.options = &model->options,
-                                           .activations = fbt_backend_types(model->b)->activations,
+                                           .types = fbt_backend_types(model->b),
                                            .n_search = model->n_search,
+                                           .labels = model->label_words.sizes,
                                            .limits = *limits};
     fbt_workspace_plan(&model->shape, &request, bytes);
-    return fbt_workspace_reserve(model->b, &model->lane->workspace, bytes);
+    return fbt_workspace_reserve(model->b, &model->stream->workspace, bytes);
 }
 
 fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits)
 {
     fbt_status status = FBT_OK;
-    for (int lane = model->n_lanes - 1; lane >= 0; lane--) {
-        FBT_TRY(fbt_model_select_lane(model, lane));
-        FBT_TRY(fbt_model_reserve_lane(model, limits));
+    for (int stream = model->n_streams - 1; stream >= 0; stream--) {
+        FBT_TRY(fbt_model_select_stream(model, stream));
+        FBT_TRY(fbt_model_reserve_stream(model, limits));
     }
 done:
     return status;

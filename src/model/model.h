@@ -14,20 +14,54 @@
 extern "C" {
 #endif
 
-/* What the embedding readout makes a sequence's one row of. */
+/* Rows that the embedding readout makes a sequence's one row of. */
 typedef enum fbt_pooling {
     FBT_POOLING_MEAN, /* the mean of all rows, the prompt's too             */
     FBT_POOLING_CLS,  /* the row of the text's first token, that is [CLS]   */
 } fbt_pooling;
 
-/* What encoders alone have. */
+/* Members of encoders alone. */
 typedef struct fbt_encoder_shape {
     int64_t
         position_offset; /* row of the position table that a sequence's first token has: pad_token_id + 1 for RoBERTa */
     int64_t n_types;     /* token types; 0: none are added                                                      */
 } fbt_encoder_shape;
 
-/* What config.json says: first what all families have, under the field's names, then the family's own. */
+/* Rules by which the frequencies of rotary positions follow from theta; Hugging Face's names (rope_type): default,
+ * linear, dynamic, llama3, yarn. */
+typedef enum fbt_rotary_kind {
+    FBT_ROTARY_DEFAULT, /* as Su et al. 2021, arXiv 2104.09864; and dynamic, which differs from it only in sequences
+                         * longer than n_positions                                                                  */
+    FBT_ROTARY_LINEAR,  /* divided by factor                                                                        */
+    FBT_ROTARY_LLAMA3,  /* those of long waves divided by factor                                                    */
+    FBT_ROTARY_YARN,    /* Peng et al. 2023, arXiv 2309.00071                                                       */
+} fbt_rotary_kind;
+
+typedef struct fbt_rotary_shape {
+    int64_t n_rotated; /* leading elements of a head that are turned; 0: none, positions are learned or absent      */
+    fbt_rotary_kind kind;
+    double theta, factor;
+    double low_frequency, high_frequency; /* llama3: waves that fit so often into original_positions are long, short */
+    double beta_fast, beta_slow;          /* yarn: likewise, turns within original_positions                        */
+    int is_truncated;                     /* yarn: the bounds between which it blends are whole numbers             */
+    double attention_factor;              /* of cosines and sines                                                   */
+    double original_positions;            /* llama3, yarn: of the training                                          */
+} fbt_rotary_shape;
+
+/* Members of decoders alone. */
+typedef struct fbt_decoder_shape {
+    fbt_norm_kind norm;
+    int64_t n_kv_heads;
+    int64_t position_offset; /* learned positions: rows of the table in front of the first (OPT: 2)                 */
+    int64_t window;          /* rows that a row sees, itself included, where some layer limits them; 0: all         */
+    int has_gate;            /* 1: the MLP is down(activation(gate(x)) * up(x)); 0: down(activation(up(x)))         */
+    int is_parallel;         /* 1: attention and MLP both see the layer's input (GPT-NeoX); 0: one behind the other */
+    int has_qkv_bias, has_output_bias, has_mlp_bias;
+    int has_head_norms; /* RMS norms of each head of queries and keys (Qwen3)                                       */
+    fbt_rotary_shape rotary;
+} fbt_decoder_shape;
+
+/* Contents of config.json: first what all families have, under the field's names, then the family's own. */
 typedef struct fbt_model_shape {
     const struct fbt_model_family *family; /* model/family.h                                                        */
     int64_t n_layers, n_hidden, n_heads, head_dim, n_intermediate, vocab_size;
@@ -38,6 +72,7 @@ typedef struct fbt_model_shape {
     int is_untied;       /* 1: the output head has its own matrix; 0: it may be the word embeddings'                */
     fbt_pooling pooling; /* not in config.json: fbt_model_read_pooling                                              */
     fbt_encoder_shape encoder;
+    fbt_decoder_shape decoder;
 } fbt_model_shape;
 
 typedef struct fbt_model_options {
@@ -45,19 +80,23 @@ typedef struct fbt_model_options {
     fbt_prompt_mode prompt_mode;
     int64_t n_prompt_tokens; /* P                                                                          */
     int64_t n_labels;
-    const int32_t *label_token_ids; /* mask readout: [n_labels], borrowed during open                             */
-    const int32_t *label_tokens;    /* embedding readout: label texts, CSR with label_offsets [n_labels + 1],     */
-    const int64_t *label_offsets;   /*   borrowed during open                                                     */
-    float embedding_scale;          /* embedding readout: logit = scale * cosine; 20 is customary                 */
-    int is_imported;                /* 1: the backend has the matrices from another process (share_import), and   */
-                                    /*   they are not read here                                                   */
-    int full_last_layer;            /* where one row is read: 1 computes every row of the last layer, to check    */
-                                    /*   that leaving out those that nobody reads (0) changes nothing             */
+    const int32_t *label_token_ids;  /* mask and last: [n_labels], first tokens; borrowed during open              */
+    const int32_t *label_tokens;     /* embedding: label texts; last, where all tokens are scored: label words;    */
+    const int64_t *label_offsets;    /*   CSR with label_offsets [n_labels + 1]; borrowed during open              */
+    float embedding_scale;           /* embedding readout: logit = scale * cosine; 20 is customary                 */
+    int is_imported;                 /* 1: the backend has the matrices from another process (share_import), and   */
+                                     /*   they are not read here                                                   */
+    int full_last_layer;             /* where one row is read: 1 computes every row of the last layer, to check    */
+                                     /*   that leaving out those that nobody reads (0) changes nothing             */
+    int full_sequences;              /* 1 computes every sequence of a decoder whole, to check that computing      */
+                                     /*   once what several begin with (0) changes nothing                         */
+    fbt_label_scoring label_scoring; /* readout by the last token; auto is first here                            */
 } fbt_model_options;
 
 typedef struct fbt_model fbt_model;
 
-/* The largest batch that will come: its rows, sequences and prompts, each at most. */
+/* The largest batch that will come: its rows, those of labels behind its sequences included (fbt_model_label_rows),
+ * sequences and prompts, each at most. */
 typedef struct fbt_model_limits {
     int64_t n_rows, n_sequences, n_prompts;
 } fbt_model_limits;
@@ -67,8 +106,8 @@ typedef struct fbt_model_plan {
     int64_t weights;    /* matrices and vectors                                                                     */
     int64_t tables;     /* lookup tables, if the file has floats                                                    */
     int64_t projection; /* A                                                                                        */
-    int64_t workspace;  /* of one lane                                                                              */
-    int n_lanes;
+    int64_t workspace;  /* of one stream                                                                            */
+    int n_streams;
     int reads_tables_in_file; /* 1: unless they are shared, tables take no memory but the file's pages */
 } fbt_model_plan;
 
@@ -96,11 +135,37 @@ static inline bool fbt_readout_scores_words(fbt_readout readout)
     return readout != FBT_READOUT_EMBEDDING;
 }
 
+/* Whether labels are scored by the log-probabilities of all of their tokens. */
+static inline bool fbt_scoring_takes_tokens(fbt_label_scoring scoring)
+{
+    return scoring == FBT_LABEL_SCORING_SUM || scoring == FBT_LABEL_SCORING_MEAN;
+}
+
+static inline bool fbt_model_scores_tokens(const fbt_model_options *options)
+{
+    return fbt_scoring_takes_tokens(options->label_scoring);
+}
+
 /* Whether one row of each sequence is all that is read of the last layer. */
 static inline bool fbt_model_reads_one_row(const fbt_model_shape *shape, fbt_readout readout)
 {
     return fbt_readout_scores_words(readout) || shape->pooling == FBT_POOLING_CLS;
 }
+
+/* Rows in front of a sequence that take none of the model's positions, for a prompt of n_tokens vectors: encoders see
+ * the prompt of mode cat as it is, decoders count positions from its first row. */
+int64_t fbt_model_rows_without_position(const fbt_model_shape *shape, fbt_prompt_mode mode, int64_t n_tokens);
+
+/* Most rows that a sequence may have, label words behind it included, those without position not; *what: of what the
+ * model has so many, for sentences. */
+int64_t fbt_model_max_length(const fbt_model_shape *shape, const char **what);
+
+/* Whether rows see those in front of them alone, so that what several sequences begin with can be computed once. */
+bool fbt_model_is_causal(const fbt_model_shape *shape);
+
+/* Rows in front of every sequence that are computed once for those of one prompt in a batch: decoders' prompts. What
+ * else such sequences begin with alike is computed once too, but cannot be told in advance. */
+int64_t fbt_model_shared_rows(const fbt_model_shape *shape, const fbt_model_options *options);
 
 /* Reads and checks config.json alone; pooling is left at the mean. */
 fbt_status fbt_model_read_shape(const char *folder, fbt_model_shape *shape);
@@ -119,8 +184,14 @@ fbt_status fbt_model_read_pooling(const char *folder, fbt_model_shape *shape);
 /* Whether the backend computes a model of such sizes. Errors: FBT_ERR_UNSUPPORTED, with what fits. */
 fbt_status fbt_model_check_shape(const fbt_backend *b, const fbt_model_shape *shape);
 
+/* How the model's family is read where nothing else is asked for: at a mask, else at the last token. */
+fbt_readout fbt_model_default_readout(const fbt_model_shape *shape);
+
 /* Whether the model's family is read so. Errors: FBT_ERR_UNSUPPORTED. */
 fbt_status fbt_model_check_readout(const fbt_model_shape *shape, fbt_readout readout);
+
+/* Whether the backend scores labels so. Errors: FBT_ERR_UNSUPPORTED. */
+fbt_status fbt_model_check_scoring(const fbt_backend *b, const fbt_model_options *options);
 
 /* Named shapes for benchmarks, which the families list: "roberta-large", "bert-base", ... Errors: FBT_ERR_ARG
  * (unknown).
@@ -129,6 +200,9 @@ fbt_status fbt_model_named_shape(const char *name, fbt_model_shape *shape);
 
 const fbt_model_shape *fbt_model_get_shape(const fbt_model *model);
 const fbt_model_options *fbt_model_get_options(const fbt_model *model);
+
+/* Rows of labels that are computed behind every sequence of a batch: none unless all of their tokens are scored. */
+int64_t fbt_model_label_rows(const fbt_model *model);
 
 /* Population standard deviation of all entries of the word embedding matrix (sets the scale of the projection). */
 double fbt_model_embedding_std(const fbt_model *model);
@@ -140,18 +214,21 @@ int64_t fbt_model_n_parameters(const fbt_model *model);
  * NULL. Copied. Must be called before fbt_model_set_prompts unless the prompt mode is none. */
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d);
 
+/* Sets options.full_sequences of an open model: to time and to test both ways. */
+void fbt_model_set_full_sequences(fbt_model *model, int full_sequences);
+
 /* How sequences with an origin are perturbed; copied. Must be called before a batch has such. Errors: FBT_ERR_ARG (a
  * rate outside 0 to 1, a vocabulary larger than the model's). */
 fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *perturbation);
 
-/* Takes the memory of batches within `limits` on every lane, after the projection was set; larger ones take more when
+/* Takes the memory of batches within `limits` on every stream, after the projection was set; larger ones take more when
  * they come. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits);
 
-/* Lanes: what is queued on two runs side by side (backend.h). What follows happens on the lane last selected, 0 at
+/* Streams: what is queued on two runs side by side (backend.h). What follows happens on the stream last selected, 0 at
  * first; each has prompts of its own. */
-int fbt_model_n_lanes(const fbt_model *model);
-fbt_status fbt_model_select_lane(fbt_model *model, int lane);
+int fbt_model_n_streams(const fbt_model *model);
+fbt_status fbt_model_select_stream(fbt_model *model, int stream);
 
 /* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float, and
  * free again at return. Batches submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
@@ -161,7 +238,7 @@ fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n);
 /* Reads back prompt `index` of those last set: p: [P, n_hidden]. Waits. */
 fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p);
 
-/* What one evaluation returns, per sequence; NULL members are not wanted. Caller's memory, written by fbt_model_wait.
+/* Results of one evaluation, per sequence; NULL members are not wanted. Caller's memory, written by fbt_model_wait.
  */
 typedef struct fbt_model_result {
     float *losses;        /* [n_sequences]            */
@@ -176,7 +253,7 @@ typedef struct fbt_model_result {
  * errors. */
 fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss loss, const fbt_model_result *result);
 
-/* Waits until all that was queued on the lane is done. After an error too nothing writes to results any more. */
+/* Waits until all that was queued on the stream is done. After an error too nothing writes to results any more. */
 fbt_status fbt_model_wait(fbt_model *model);
 
 /* Submits and waits. */

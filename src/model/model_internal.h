@@ -3,15 +3,17 @@
 #define FBT_MODEL_INTERNAL_H
 
 #include "model/forward.h"
+#include "model/label_words.h"
+#include "model/levels.h"
 #include "model/model.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 
-/* What is under way on one lane of the backend. */
-typedef struct fbt_model_lane {
+/* Work under way on one stream of the backend. */
+typedef struct fbt_model_stream {
     fbt_workspace workspace;
     int64_t n_prompts; /* of the last set_prompts */
-} fbt_model_lane;
+} fbt_model_stream;
 
 struct fbt_model {
     fbt_backend *b;
@@ -21,14 +23,16 @@ struct fbt_model {
     fbt_matrix *projection; /* NULL: not set                                                          */
     int64_t n_search;       /* d; 0 before the projection                                             */
     fbt_perturbation perturbation;
-    int64_t n_perturbations; /* how often the perturbation was set: passes made before are of another  */
+    int64_t n_perturbations; /* how often the perturbation was set: graphs made before are of another  */
     float *z;                /* [z_capacity]: search points as floats, until they are written          */
     int64_t z_capacity;
     int32_t *units; /* [n_units]: 0, 1, 2, ...: offsets of sequences of one row               */
     int64_t n_units;
-    fbt_model_lane *lanes; /* [n_lanes] */
-    int n_lanes;
-    fbt_model_lane *lane; /* the current one */
+    fbt_label_words label_words; /* empty where labels are scored by their first tokens */
+    fbt_level_lists lists;       /* of the batch last staged, of decoders                                 */
+    fbt_model_stream *streams;   /* [n_streams] */
+    int n_streams;
+    fbt_model_stream *stream; /* the current one */
 };
 
 /* Elements of one soft prompt. */
@@ -37,21 +41,21 @@ static inline int64_t fbt_model_prompt_items(const fbt_model *model)
     return model->options.n_prompt_tokens * model->shape.n_hidden;
 }
 
-/* A buffer of the current lane. */
+/* A buffer of the current stream. */
 static inline fbt_buffer *fbt_model_buffer(const fbt_model *model, fbt_workspace_buffer buffer)
 {
-    return model->lane->workspace.buffers[buffer];
+    return model->stream->workspace.buffers[buffer];
 }
 
 /* Checks what no backend could make sense of. Errors: FBT_ERR_ARG. */
 fbt_status fbt_model_check_batch(const fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode);
 fbt_status fbt_model_check_labels(const fbt_model *model, const fbt_batch *batch);
 
-/* fbt_model_reserve for the current lane. */
-fbt_status fbt_model_reserve_lane(fbt_model *model, const fbt_model_limits *limits);
+/* fbt_model_reserve for the current stream. */
+fbt_status fbt_model_reserve_stream(fbt_model *model, const fbt_model_limits *limits);
 
-/* Writes what the forward pass reads into the current lane's workspace, which must be large enough. The batch must have
- * been checked and not be empty; *forward is valid while the batch is. */
+/* Makes the current stream's workspace large enough for the batch and writes what the forward pass reads. The batch
+ * must have been checked and not be empty; *forward is valid while the batch is, until the next one is staged. */
 fbt_status fbt_model_stage(fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode, fbt_forward *forward);
 
 #endif

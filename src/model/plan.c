@@ -1,8 +1,16 @@
 /* How much memory a model takes, by its sizes. */
 #include "model/family.h"
 
+/* Bytes of a matrix; a quantised one has two words for each row beside it. */
+static int64_t matrix_bytes(const fbt_tensor_walk *walk, const fbt_types *own)
+{
+    const fbt_types *types = fbt_tensor_walk_types(walk, own);
+    return walk->rows *
+           (walk->columns * (int64_t)fbt_dtype_bytes(types->weights) + (types->compute == FBT_COMPUTE_I8 ? 8 : 0));
+}
+
 /* Bytes of what goes to the backend: matrices in its type, vectors as floats; *tables: if the file has floats. */
-static int64_t weight_bytes(const fbt_model_shape *shape, const fbt_model_options *options, int64_t item,
+static int64_t weight_bytes(const fbt_model_shape *shape, const fbt_model_options *options, const fbt_types *types,
                             int64_t *tables)
 {
     const int64_t word = sizeof(float);
@@ -11,8 +19,11 @@ static int64_t weight_bytes(const fbt_model_shape *shape, const fbt_model_option
     *tables = 0;
     while (fbt_tensor_walk_next(&walk)) {
         const fbt_tensor_items items = fbt_tensor_walk_items(&walk, options->n_labels);
-        n_bytes += items.matrix * item + items.vector * word;
+        n_bytes += (items.matrix > 0 ? matrix_bytes(&walk, types) : 0) + (items.vector + items.computed) * word;
         *tables += items.table * word;
+    }
+    if (fbt_model_scores_tokens(options) && shape->is_untied) {
+        *tables += shape->vocab_size * shape->n_hidden * word;
     }
     return n_bytes + (walk.has_head ? 0 : options->n_labels * (shape->n_hidden + 1) * word);
 }
@@ -23,13 +34,16 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     int64_t bytes[FBT_N_BUFFERS];
     fbt_backend_info info;
     fbt_backend_get_info(b, &info);
-    *plan = (fbt_model_plan){.n_lanes = info.n_streams, .reads_tables_in_file = info.device_id[0] == '\0'};
-    plan->weights = weight_bytes(shape, options, (int64_t)fbt_dtype_bytes(info.types->weights), &plan->tables);
+    *plan = (fbt_model_plan){.n_streams = info.n_streams, .reads_tables_in_file = info.device_id[0] == '\0'};
+    plan->weights = weight_bytes(shape, options, info.types, &plan->tables);
     if (options->prompt_mode != FBT_PROMPT_NONE) {
         plan->projection = options->n_prompt_tokens * shape->n_hidden * d * (int64_t)sizeof(float);
     }
-    const fbt_workspace_request request = {
-        .options = options, .activations = info.types->activations, .n_search = d, .limits = *limits};
+    const fbt_workspace_request request = {.options = options,
+                                           .types = info.types,
+                                           .n_search = d,
+                                           .labels = fbt_label_sizes_of(options, info.size_multiple),
+                                           .limits = *limits};
     fbt_workspace_plan(shape, &request, bytes);
     for (int i = 0; i < FBT_N_BUFFERS; i++) {
         plan->workspace += bytes[i];

@@ -1,4 +1,4 @@
-/* What a sentence encoder's folder says beside config.json, as sentence-transformers lays it out: modules.json lists
+/* Files of a sentence encoder beside config.json, as sentence-transformers lays them out: modules.json lists
  * what a text passes through, each module's settings are in a folder of its own. Computed are a Transformer, a Pooling
  * by mean or [CLS], and Normalize modules, which change no cosine. Everything else is refused by its name. */
 #include "model/json_file.h"

@@ -15,7 +15,7 @@ static fbt_status find_family(const fbt_json_file *config, fbt_model_shape *shap
     FBT_TRY(fbt_json_file_text(config, "model_type", NULL, &type));
     shape->family = fbt_family_of_type(type);
     if (shape->family == NULL) {
-        FBT_FAIL(FBT_ERR_MODEL, "%s: model_type is '%s'; this program runs %s", config->path, type,
+        FBT_FAIL(FBT_ERR_MODEL, "%s: model_type is '%s'; it must be %s", config->path, type,
                  fbt_family_all_types(known, sizeof known));
     }
 done:
@@ -28,10 +28,8 @@ static fbt_status read_activation(const fbt_json_file *config, fbt_model_shape *
         const char *name;
         fbt_activation activation;
     } known[] = {
-        {"gelu", FBT_ACT_GELU_ERF},
-        {"gelu_new", FBT_ACT_GELU_TANH},
-        {"gelu_pytorch_tanh", FBT_ACT_GELU_TANH},
-        {"relu", FBT_ACT_RELU},
+        {"gelu", FBT_ACT_GELU_ERF},       {"gelu_new", FBT_ACT_GELU_TANH}, {"gelu_pytorch_tanh", FBT_ACT_GELU_TANH},
+        {"gelu_fast", FBT_ACT_GELU_TANH}, {"relu", FBT_ACT_RELU},          {"silu", FBT_ACT_SILU},
     };
     fbt_status status = FBT_OK;
     const char *key = shape->family->keys.activation, *name;
@@ -42,7 +40,8 @@ static fbt_status read_activation(const fbt_json_file *config, fbt_model_shape *
             goto done;
         }
     }
-    FBT_FAIL(FBT_ERR_MODEL, "%s: %s is '%s'; this program knows gelu, gelu_new, gelu_pytorch_tanh and relu",
+    FBT_FAIL(FBT_ERR_MODEL,
+             "%s: %s is '%s'; this program knows gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu and silu",
              config->path, key, name);
 done:
     return status;
@@ -88,12 +87,12 @@ fbt_status fbt_config_read_epsilon(const fbt_json_file *config, double fallback,
     return FBT_OK;
 }
 
-/* A size under the family's key. transformers takes it under the `common` one as well, which must not say otherwise. */
-static fbt_status read_size(const fbt_json_file *config, const char *key, const char *common, int64_t most, int64_t *n)
+fbt_status fbt_config_read_size(const fbt_json_file *config, const char *key, const char *common, int64_t most,
+                                int64_t fallback, int64_t *n)
 {
     fbt_status status = FBT_OK;
     int64_t other;
-    FBT_TRY(fbt_json_file_count(config, key, 1, most, -1, n));
+    FBT_TRY(fbt_json_file_count(config, key, 1, most, fallback, n));
     FBT_TRY(fbt_json_file_count(config, common, 1, most, *n, &other));
     if (other != *n) {
         FBT_FAIL(FBT_ERR_MODEL, "%s: %s is %" PRId64 ", but %s, which means the same, is %" PRId64, config->path, key,
@@ -107,13 +106,24 @@ static fbt_status read_sizes(const fbt_json_file *config, fbt_model_shape *shape
 {
     fbt_status status = FBT_OK;
     const fbt_config_keys *keys = &shape->family->keys;
+    const struct {
+        const char *key, *common;
+        int64_t most;
+        int64_t *n;
+    } sizes[] = {
+        {keys->n_layers, "num_hidden_layers", MAX_LAYERS, &shape->n_layers},
+        {keys->n_hidden, "hidden_size", FBT_CONFIG_MAX_SIZE, &shape->n_hidden},
+        {keys->n_heads, "num_attention_heads", FBT_CONFIG_MAX_SIZE, &shape->n_heads},
+    };
     bool is_tied;
-    FBT_TRY(read_size(config, keys->n_layers, "num_hidden_layers", MAX_LAYERS, &shape->n_layers));
-    FBT_TRY(read_size(config, keys->n_hidden, "hidden_size", FBT_CONFIG_MAX_SIZE, &shape->n_hidden));
-    FBT_TRY(read_size(config, keys->n_heads, "num_attention_heads", FBT_CONFIG_MAX_SIZE, &shape->n_heads));
-    FBT_TRY(read_size(config, keys->n_intermediate, "intermediate_size", FBT_CONFIG_MAX_SIZE, &shape->n_intermediate));
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        FBT_TRY(fbt_config_read_size(config, sizes[i].key, sizes[i].common, sizes[i].most, -1, sizes[i].n));
+    }
+    const int64_t wide = keys->default_widening > 0 ? keys->default_widening * shape->n_hidden : -1;
+    FBT_TRY(fbt_config_read_size(config, keys->n_intermediate, "intermediate_size", FBT_CONFIG_MAX_SIZE, wide,
+                                 &shape->n_intermediate));
     FBT_TRY(fbt_json_file_count(config, "vocab_size", 1, MAX_VOCABULARY, -1, &shape->vocab_size));
-    FBT_TRY(fbt_json_file_flag(config, "tie_word_embeddings", true, &is_tied));
+    FBT_TRY(fbt_json_file_flag(config, "tie_word_embeddings", !keys->is_untied_by_default, &is_tied));
     shape->is_untied = !is_tied;
 done:
     return status;

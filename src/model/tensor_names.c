@@ -41,11 +41,21 @@ static fbt_status require(const fbt_tensor_source *source, const fbt_tensor_walk
                           const char *suffix, int64_t n_columns, const fbt_tensor **tensor)
 {
     char name[NAME_BYTES];
+    const int64_t n_rows = fbt_shape_size(walk->shape, rule->rows) * (rule->n_slices > 0 ? rule->n_slices : 1);
+    const bool is_transposed = rule->layout == FBT_LAYOUT_COLUMNS && n_columns > 0;
     *tensor = find(source, walk, rule, suffix, name);
     if (*tensor == NULL) {
         return fbt_fail(FBT_ERR_MODEL, "%s: tensor '%s' is missing", fbt_safetensors_path(source->files), name);
     }
-    return check_tensor(*tensor, walk->rows, n_columns);
+    return is_transposed ? check_tensor(*tensor, n_columns, n_rows) : check_tensor(*tensor, n_rows, n_columns);
+}
+
+/* As require, where the shape says that there is such a vector. */
+static fbt_status require_bias(const fbt_tensor_source *source, const fbt_tensor_walk *walk,
+                               const fbt_tensor_rule *rule, const char *suffix, const fbt_tensor **tensor)
+{
+    *tensor = NULL;
+    return walk->has_bias ? require(source, walk, rule, suffix, 0, tensor) : FBT_OK;
 }
 
 /* A matrix and its bias. A head is told by its matrix. */
@@ -60,7 +70,7 @@ static fbt_status find_dense(const fbt_tensor_source *source, const fbt_tensor_w
                  walk->shape->family->head_remedy);
     }
     FBT_TRY(require(source, walk, rule, ".weight", walk->columns, weight));
-    FBT_TRY(require(source, walk, rule, ".bias", 0, bias));
+    FBT_TRY(require_bias(source, walk, rule, ".bias", bias));
 done:
     return status;
 }
@@ -78,7 +88,7 @@ static fbt_status find_norm(const fbt_tensor_source *source, const fbt_tensor_wa
                  fbt_safetensors_path(source->files), name, old_name);
     }
     FBT_TRY(require(source, walk, rule, has_old ? ".gamma" : ".weight", 0, gamma));
-    FBT_TRY(require(source, walk, rule, has_old ? ".beta" : ".bias", 0, beta));
+    FBT_TRY(require_bias(source, walk, rule, has_old ? ".beta" : ".bias", beta));
 done:
     return status;
 }
@@ -88,14 +98,20 @@ done:
 static fbt_status find_output(const fbt_tensor_source *source, const fbt_tensor_walk *walk, const fbt_tensor_rule *rule,
                               const fbt_tensor **output)
 {
-    char name[NAME_BYTES], word_name[NAME_BYTES];
+    char name[NAME_BYTES], other_name[NAME_BYTES];
+    const fbt_tensor_rule other = {.part = rule->part, .name = rule->other_name};
     *output = find(source, walk, rule, ".weight", name);
+    if (*output == NULL && rule->other_name != NULL) {
+        *output = find(source, walk, &other, ".weight", other_name);
+    }
     if (*output == NULL && walk->shape->is_untied) {
-        return fbt_fail(FBT_ERR_MODEL, "%s: tensor '%s' is missing, and tie_word_embeddings is false in config.json",
-                        fbt_safetensors_path(source->files), name);
+        return fbt_fail(FBT_ERR_MODEL,
+                        "%s: tensor '%s' is missing, and tie_word_embeddings is false: the word embeddings are not the "
+                        "output matrix; %s",
+                        fbt_safetensors_path(source->files), name, walk->shape->family->head_remedy);
     }
     if (*output == NULL) {
-        *output = find(source, walk, &walk->shape->family->tensors->rules[0], ".weight", word_name);
+        *output = find(source, walk, &walk->shape->family->tensors->rules[0], ".weight", other_name);
     }
     return check_tensor(*output, walk->rows, walk->columns);
 }
@@ -107,11 +123,11 @@ static fbt_status find_labels(const fbt_tensor_source *source, const fbt_tensor_
 {
     fbt_status status = FBT_OK;
     char name[NAME_BYTES];
-    const fbt_tensor_rule other = {.part = rule->part, .name = rule->other_bias};
-    if (find(source, walk, rule, ".bias", name) == NULL && rule->other_bias != NULL) {
-        FBT_TRY(require(source, walk, &other, "", 0, bias));
+    const fbt_tensor_rule other = {.part = rule->part, .name = rule->other_bias, .rows = rule->rows};
+    if (rule->other_bias != NULL && find(source, walk, rule, ".bias", name) == NULL) {
+        FBT_TRY(require_bias(source, walk, &other, "", bias));
     } else {
-        FBT_TRY(require(source, walk, rule, ".bias", 0, bias));
+        FBT_TRY(require_bias(source, walk, rule, ".bias", bias));
     }
     FBT_TRY(find_output(source, walk, rule, output));
 done:
@@ -122,7 +138,7 @@ fbt_status fbt_tensor_source_find(const fbt_tensor_source *source, const fbt_ten
                                   const fbt_tensor **first, const fbt_tensor **second)
 {
     const fbt_tensor_rule *rule = &walk->rules[i];
-    *second = NULL;
+    *first = *second = NULL;
     switch (rule->kind) {
     case FBT_TENSOR_TABLE:
         return require(source, walk, rule, ".weight", walk->columns, first);
@@ -132,6 +148,8 @@ fbt_status fbt_tensor_source_find(const fbt_tensor_source *source, const fbt_ten
         return find_norm(source, walk, rule, first, second);
     case FBT_TENSOR_LABELS:
         return find_labels(source, walk, rule, first, second);
+    case FBT_TENSOR_COMPUTED:
+        return FBT_OK;
     }
     return fbt_fail(FBT_ERR_MODEL, "there is no kind %d of tensors", (int)rule->kind);
 }

@@ -19,8 +19,8 @@ fbt_status fbt_tensor_source_open(const fbt_safetensors *files, const fbt_model_
 /* The word embeddings, by either name; NULL: they are missing. */
 const fbt_tensor *fbt_tensor_word_embeddings(const fbt_safetensors *files, const fbt_model_shape *shape);
 
-/* The two tensors of rule number i of a step; of a table the first alone, *second is NULL then. Errors: FBT_ERR_MODEL
- * (missing, of another shape or type, there under two names). */
+/* The two tensors of rule number i of a step, NULL for what it does not have: a table, and what the shape gives no
+ * bias, has the first alone. Errors: FBT_ERR_MODEL (missing, of another shape or type, there under two names). */
 fbt_status fbt_tensor_source_find(const fbt_tensor_source *source, const fbt_tensor_walk *walk, int64_t i,
                                   const fbt_tensor **first, const fbt_tensor **second);
 

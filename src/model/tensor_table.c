@@ -46,6 +46,12 @@ static void repeat_layers(fbt_tensor_walk *walk, const fbt_tensor_table *table)
     walk->layer++;
 }
 
+/* Whether a rule belongs to the step that `first` begins. */
+static bool is_of_step(const fbt_tensor_walk *walk, const fbt_tensor_rule *first, const fbt_tensor_rule *rule)
+{
+    return rule->part == first->part && place_of(walk, rule) == walk->to && !is_left_out(walk, rule);
+}
+
 bool fbt_tensor_walk_next(fbt_tensor_walk *walk)
 {
     const fbt_tensor_table *table = walk->shape->family->tensors;
@@ -59,29 +65,41 @@ bool fbt_tensor_walk_next(fbt_tensor_walk *walk)
     }
     const fbt_tensor_rule *rule = walk->rules = &table->rules[walk->next];
     walk->to = place_of(walk, rule);
-    walk->rows = fbt_shape_size(walk->shape, rule->rows);
     walk->columns = columns_of(walk->shape, rule);
-    walk->n_rules = 0;
+    walk->has_bias = fbt_shape_size(walk->shape, rule->bias) != 0;
+    walk->rows = walk->n_rules = 0;
     do {
+        walk->rows += fbt_tensor_walk_rows(walk, walk->n_rules);
         walk->n_rules++;
         walk->next++;
-    } while (walk->next < table->n_rules && rule[walk->n_rules].part == rule->part &&
-             place_of(walk, &rule[walk->n_rules]) == walk->to);
+    } while (walk->next < table->n_rules && is_of_step(walk, rule, &rule[walk->n_rules]));
     return true;
+}
+
+int64_t fbt_tensor_walk_rows(const fbt_tensor_walk *walk, int64_t i)
+{
+    return fbt_shape_size(walk->shape, walk->rules[i].rows);
+}
+
+const fbt_types *fbt_tensor_walk_types(const fbt_tensor_walk *walk, const fbt_types *types)
+{
+    return walk->rules->part == FBT_PART_HEAD ? fbt_types_unquantised(types) : types;
 }
 
 fbt_tensor_items fbt_tensor_walk_items(const fbt_tensor_walk *walk, int64_t n_labels)
 {
-    const int64_t rows = walk->n_rules * walk->rows;
+    const int64_t n_biases = walk->has_bias ? 1 : 0;
     switch (walk->rules->kind) {
     case FBT_TENSOR_TABLE:
-        return (fbt_tensor_items){.table = rows * walk->columns};
+        return (fbt_tensor_items){.table = walk->rows * walk->columns};
+    case FBT_TENSOR_COMPUTED:
+        return (fbt_tensor_items){.computed = walk->rows * walk->columns};
     case FBT_TENSOR_DENSE:
-        return (fbt_tensor_items){.matrix = rows * walk->columns, .vector = rows};
+        return (fbt_tensor_items){.matrix = walk->rows * walk->columns, .vector = n_biases * walk->rows};
     case FBT_TENSOR_NORM:
-        return (fbt_tensor_items){.vector = 2 * rows};
+        return (fbt_tensor_items){.vector = (1 + n_biases) * walk->rows};
     case FBT_TENSOR_LABELS:
-        return (fbt_tensor_items){.vector = n_labels * (walk->columns + 1)};
+        return (fbt_tensor_items){.vector = n_labels * (walk->columns + n_biases)};
     }
     return (fbt_tensor_items){0};
 }

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "model/family.h"
 #include "model/tensor_names.h"
+#include "model/tensor_read.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,14 +16,16 @@ typedef struct loader {
     bool has_files;
     fbt_tensor_source source;
     uint64_t seed;
-    uint32_t n_drawn;     /* random tensors so far */
-    float *weight, *bias; /* memory for the largest matrix */
+    uint32_t n_drawn; /* random tensors so far */
+    fbt_dtype dtype;  /* of `weight`: that in which the backend stores matrices, so that no wider copy is made */
+    void *weight;     /* memory for the largest matrix */
+    float *bias;      /*   and its bias */
     fbt_weights *weights;
     fbt_tensor_walk walk;
 } loader;
 
-/* Uniform numbers of mean `centre` and standard deviation 0.02, as models are initialised. */
-static void draw(loader *l, float centre, int64_t n, float *values)
+/* Uniform numbers of mean `centre` and standard deviation 0.02, as models are initialised; dtype: F32 or BF16. */
+static void draw(loader *l, float centre, int64_t n, fbt_dtype dtype, void *values)
 {
     const float half_width = 0.02f * 1.7320508f;
     fbt_rng_stream stream = {.seed = l->seed, .purpose = FBT_RNG_SYNTHETIC, .round = l->n_drawn++};
@@ -31,7 +34,8 @@ static void draw(loader *l, float centre, int64_t n, float *values)
         uint32_t words[4];
         fbt_rng_block(&stream, (uint32_t)block, words);
         for (int64_t i = 4 * block; i < n && i < 4 * block + 4; i++) {
-            values[i] = centre + half_width * ((float)(words[i % 4] >> 8) * 0x1p-23f - 1.0f);
+            const float unit = (float)(words[i % 4] >> 8) * 0x1p-23f - 1.0f;
+            fbt_tensor_store(dtype, values, i, centre + half_width * unit);
         }
     }
 }
@@ -56,19 +60,19 @@ done:
     return status;
 }
 
-/* What another process has handed over already is not read again. */
-static fbt_status read_matrix(loader *l, int64_t i, float *weight, float *bias)
+/* Reads rule number i of the step; nothing again that another process has handed over already. */
+static fbt_status read_matrix(loader *l, int64_t i, void *weight, float *bias)
 {
     fbt_status status = FBT_OK;
     const fbt_tensor *tensors[2];
-    const fbt_tensor_walk *w = &l->walk;
+    const fbt_tensor_slice slice = fbt_tensor_slice_of(&l->walk, i);
     if (!l->has_files) {
-        draw(l, 0, w->rows * w->columns, weight);
-        draw(l, 0, w->rows, bias);
+        draw(l, 0, slice.rows * slice.columns, l->dtype, weight);
+        draw(l, 0, slice.rows, FBT_F32, bias);
     } else if (!l->options->is_imported) {
-        FBT_TRY(fbt_tensor_source_find(&l->source, w, i, &tensors[0], &tensors[1]));
-        FBT_TRY(read_all(tensors[0], weight));
-        FBT_TRY(read_all(tensors[1], bias));
+        FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, i, &tensors[0], &tensors[1]));
+        FBT_TRY(fbt_tensor_read_matrix(tensors[0], &slice, l->dtype, weight));
+        FBT_TRY(tensors[1] != NULL ? fbt_tensor_read_bias(tensors[1], &slice, bias) : FBT_OK);
     }
 done:
     return status;
@@ -79,21 +83,24 @@ static fbt_status load_dense(loader *l, fbt_matrix **matrix)
 {
     fbt_status status = FBT_OK;
     const fbt_tensor_walk *w = &l->walk;
-    for (int64_t i = 0; i < w->n_rules; i++) {
-        FBT_TRY(read_matrix(l, i, l->weight + i * w->rows * w->columns, l->bias + i * w->rows));
+    const int64_t row_bytes = w->columns * (int64_t)fbt_dtype_bytes(l->dtype);
+    for (int64_t i = 0, row = 0; i < w->n_rules; row += fbt_tensor_walk_rows(w, i), i++) {
+        FBT_TRY(read_matrix(l, i, (char *)l->weight + row * row_bytes, l->bias + row));
     }
     FBT_TRY(fbt_matrix_new(l->b,
                            &(fbt_matrix_spec){.weight = l->weight,
-                                              .dtype = FBT_F32,
-                                              .bias = l->bias,
-                                              .n_out = w->n_rules * w->rows,
+                                              .dtype = l->dtype,
+                                              .bias = w->has_bias ? l->bias : NULL,
+                                              .n_out = w->rows,
                                               .n_in = w->columns,
+                                              .types = fbt_tensor_walk_types(w, fbt_backend_types(l->b)),
                                               .operation = w->rules->operation},
                            matrix));
 done:
     return status;
 }
 
+/* A norm without second vector is an RMS norm. */
 static fbt_status load_norm(loader *l, fbt_norm *norm)
 {
     fbt_status status = FBT_OK;
@@ -103,16 +110,19 @@ static fbt_status load_norm(loader *l, fbt_norm *norm)
     if (l->has_files) {
         FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &tensors[0], &tensors[1]));
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (l->walk.has_bias ? 2 : 1); i++) {
         if (tensors[i] != NULL) {
             FBT_TRY(read_all(tensors[i], l->bias));
         } else {
-            draw(l, i == 0 ? 1 : 0, n, l->bias);
+            draw(l, i == 0 ? 1 : 0, n, FBT_F32, l->bias);
         }
         FBT_TRY(give_buffer(l, l->bias, n, &vectors[i]));
     }
 done:
-    *norm = (fbt_norm){.gamma = vectors[0], .beta = vectors[1], .epsilon = l->walk.shape->epsilon};
+    *norm = (fbt_norm){.gamma = vectors[0],
+                       .beta = vectors[1],
+                       .epsilon = l->walk.shape->epsilon,
+                       .kind = l->walk.has_bias ? FBT_NORM_LAYER : FBT_NORM_RMS};
     return status;
 }
 
@@ -137,11 +147,22 @@ static fbt_status load_table(loader *l, fbt_lookup *lookup)
         if (tensor != NULL) {
             FBT_TRY(read_all(tensor, lookup->copy));
         } else {
-            draw(l, 0, n_rows * n_columns, lookup->copy);
+            draw(l, 0, n_rows * n_columns, FBT_F32, lookup->copy);
         }
         rows = lookup->copy;
     }
     FBT_TRY(fbt_table_new(l->b, rows, dtype, n_rows, n_columns, &lookup->table));
+done:
+    return status;
+}
+
+static fbt_status load_computed(loader *l, fbt_lookup *lookup)
+{
+    fbt_status status = FBT_OK;
+    const fbt_tensor_walk *w = &l->walk;
+    FBT_TRY(fbt_memory_alloc(&lookup->copy, w->rows * w->columns, sizeof *lookup->copy));
+    w->rules->compute(w->shape, lookup->copy);
+    FBT_TRY(fbt_table_new(l->b, lookup->copy, FBT_F32, w->rows, w->columns, &lookup->table));
 done:
     return status;
 }
@@ -188,8 +209,37 @@ static fbt_status read_label_rows(loader *l, float *rows, float *bias)
     for (int64_t i = 0; i < l->options->n_labels; i++) {
         const int64_t id = l->options->label_token_ids[i];
         FBT_TRY(fbt_tensor_floats(output, id * n_columns, n_columns, rows + i * n_columns));
-        FBT_TRY(fbt_tensor_floats(offsets, id, 1, bias + i));
+        FBT_TRY(offsets != NULL ? fbt_tensor_floats(offsets, id, 1, bias + i) : FBT_OK);
     }
+done:
+    return status;
+}
+
+/* Whether the output matrix is that of the word embeddings. */
+static fbt_status is_output_tied(const loader *l, bool *is_tied)
+{
+    fbt_status status = FBT_OK;
+    const fbt_tensor *output, *none;
+    *is_tied = !l->walk.shape->is_untied;
+    if (l->has_files) {
+        FBT_TRY(fbt_tensor_source_find(&l->source, &l->walk, 0, &output, &none));
+        *is_tied = output == fbt_tensor_word_embeddings(l->weights->files, l->walk.shape);
+    }
+done:
+    return status;
+}
+
+/* All words' rows, as a table: it is read where the file has it, and takes no memory where it is there already. */
+static fbt_status load_output(loader *l, fbt_head_weights *head)
+{
+    fbt_status status = FBT_OK;
+    bool is_tied;
+    if (l->walk.has_bias) {
+        FBT_FAIL(FBT_ERR_UNSUPPORTED, "the model's output matrix has a bias, with which labels are scored by their "
+                                      "first tokens alone: set model.label_scoring to first");
+    }
+    FBT_TRY(is_output_tied(l, &is_tied));
+    FBT_TRY(is_tied ? FBT_OK : load_table(l, &head->output));
 done:
     return status;
 }
@@ -203,10 +253,10 @@ static fbt_status load_labels(loader *l, fbt_label_rows *labels)
     if (l->has_files) {
         FBT_TRY(read_label_rows(l, rows, rows + n_items));
     } else {
-        draw(l, 0, n_items + n_labels, rows);
+        draw(l, 0, n_items + n_labels, FBT_F32, rows);
     }
     FBT_TRY(give_buffer(l, rows, n_items, &labels->rows));
-    FBT_TRY(give_buffer(l, rows + n_items, n_labels, &labels->bias));
+    FBT_TRY(l->walk.has_bias ? give_buffer(l, rows + n_items, n_labels, &labels->bias) : FBT_OK);
 done:
     free(rows);
     return status;
@@ -226,12 +276,14 @@ static fbt_status load_step(loader *l)
     switch (l->walk.rules->kind) {
     case FBT_TENSOR_TABLE:
         return load_table(l, place);
+    case FBT_TENSOR_COMPUTED:
+        return load_computed(l, place);
     case FBT_TENSOR_DENSE:
         return load_dense(l, place);
     case FBT_TENSOR_NORM:
         return load_norm(l, place);
     case FBT_TENSOR_LABELS:
-        return load_labels(l, place);
+        return fbt_model_scores_tokens(l->options) ? load_output(l, &l->weights->head) : load_labels(l, place);
     }
     return FBT_OK;
 }
@@ -257,12 +309,13 @@ static fbt_status new_scratch(loader *l)
     fbt_status status = FBT_OK;
     int64_t n_weights = 1, n_bias = 1;
     for (fbt_tensor_walk w = l->walk; fbt_tensor_walk_next(&w);) {
-        const int64_t rows = w.n_rules * w.rows, n = w.rules->kind == FBT_TENSOR_DENSE ? rows * w.columns : 0;
-        const int64_t n_row = w.rules->kind == FBT_TENSOR_TABLE ? w.columns : rows;
+        const bool is_vector = w.rules->kind == FBT_TENSOR_DENSE || w.rules->kind == FBT_TENSOR_NORM;
+        const int64_t n = w.rules->kind == FBT_TENSOR_DENSE ? w.rows * w.columns : 0;
+        const int64_t n_row = is_vector ? w.rows : w.columns;
         n_weights = n > n_weights ? n : n_weights;
-        n_bias = w.rules->kind != FBT_TENSOR_LABELS && n_row > n_bias ? n_row : n_bias;
+        n_bias = n_row > n_bias ? n_row : n_bias;
     }
-    FBT_TRY(fbt_memory_alloc(&l->weight, n_weights, sizeof *l->weight));
+    FBT_TRY(fbt_memory_alloc(&l->weight, n_weights, fbt_dtype_bytes(l->dtype)));
     FBT_TRY(fbt_memory_alloc(&l->bias, n_bias, sizeof *l->bias));
 done:
     return status;
@@ -293,7 +346,13 @@ fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, c
 {
     fbt_status status = FBT_OK;
     const bool is_split = fbt_model_splits_last_layer(shape, options);
-    loader l = {.b = b, .options = options, .has_files = folder != NULL, .seed = seed, .weights = weights};
+    const bool is_bf16 = fbt_backend_types(b)->weights == FBT_BF16;
+    loader l = {.b = b,
+                .options = options,
+                .has_files = folder != NULL,
+                .seed = seed,
+                .dtype = is_bf16 ? FBT_BF16 : FBT_F32,
+                .weights = weights};
     *weights = (fbt_weights){.shape = shape, .readout = options->readout, .splits_last_layer = is_split};
     l.walk = fbt_tensor_walk_begin(shape, options->readout, is_split);
     if (folder != NULL) {
@@ -325,6 +384,7 @@ static void free_step(fbt_backend *b, const fbt_tensor_rule *rule, void *place)
 {
     switch (rule->kind) {
     case FBT_TENSOR_TABLE:
+    case FBT_TENSOR_COMPUTED:
         fbt_table_free(b, ((fbt_lookup *)place)->table);
         free(((fbt_lookup *)place)->copy);
         break;
@@ -348,6 +408,8 @@ void fbt_weights_clear(fbt_backend *b, fbt_weights *weights)
             free_step(b, walk.rules, place_of(weights, &walk));
         }
     }
+    fbt_table_free(b, weights->head.output.table);
+    free(weights->head.output.copy);
     fbt_buffer_free(b, weights->head.labels.rows);
     fbt_buffer_free(b, weights->head.labels.bias);
     free(weights->layers);

@@ -20,11 +20,13 @@ typedef struct fbt_lookup {
 typedef struct fbt_layer {
     fbt_matrix *qkv;
     fbt_matrix *query, *key_value;
-    fbt_matrix *output, *up, *down;
-    fbt_norm output_norm, down_norm; /* behind the products of their names, with the residual */
+    fbt_matrix *output, *up, *down;  /* up: where the MLP has a gate, the gate's matrix and then the other */
+    fbt_norm output_norm, down_norm; /* encoders: behind the products of their names, with the residual */
+    fbt_norm input_norm, up_norm;    /* decoders: in front of queries, keys and values, and of up */
+    fbt_norm query_norm, key_norm;   /* of each head; without gamma: none */
 } fbt_layer;
 
-/* What features are compared with: label words' rows of the output matrix, or label texts' embeddings. */
+/* Counterparts of the features: label words' rows of the output matrix, or label texts' embeddings. */
 typedef struct fbt_label_rows {
     fbt_buffer *rows; /* float [n_labels, n_hidden]; of label texts: made by the model's owner */
     fbt_buffer *bias; /* float [n_labels]; NULL: none                                         */
@@ -35,6 +37,7 @@ typedef struct fbt_head_weights {
     fbt_matrix *dense;
     fbt_norm norm;
     fbt_label_rows labels;
+    fbt_lookup output; /* the whole output matrix, where all tokens of labels are scored and it is not `word` */
 } fbt_head_weights;
 
 /* Zero-initialise before loading. */
@@ -42,6 +45,8 @@ typedef struct fbt_weights {
     const fbt_model_shape *shape; /* borrowed */
     fbt_lookup word, position, type;
     fbt_norm embedding_norm;
+    fbt_lookup cosine, sine; /* of rotary positions */
+    fbt_norm final_norm;
     fbt_layer *layers; /* [n_layers] */
     fbt_head_weights head;
     fbt_readout readout;

@@ -10,15 +10,29 @@ void fbt_workspace_plan(const fbt_model_shape *shape, const fbt_workspace_reques
     const fbt_model_options *options = request->options;
     const int64_t word = sizeof(float), h = shape->n_hidden;
     const int64_t n = request->limits.n_rows, s = request->limits.n_sequences;
+    const fbt_label_sizes *labels = &request->labels;
+    const int64_t n_read = fbt_workspace_rows_read(labels, s), n_targets = s * labels->n_targets;
     const int64_t n_pooled = fbt_readout_scores_words(options->readout) ? 0 : s;
     const int64_t n_prompts =
         options->prompt_mode == FBT_PROMPT_NONE || request->n_search == 0 ? 0 : request->limits.n_prompts;
+    const bool is_causal = shape->family->is_causal;
     const bool has_units = n_pooled > 0 && fbt_model_reads_one_row(shape, options->readout);
     const int64_t shared[FBT_N_BUFFERS] = {
         [FBT_BUFFER_TOKENS] = n * word,
         [FBT_BUFFER_OFFSETS] = (s + 1) * word,
-        [FBT_BUFFER_PROMPT_INDEX] = s * word,
-        [FBT_BUFFER_READOUT] = s * word,
+        [FBT_BUFFER_PROMPT_INDEX] = is_causal ? 0 : s * word,
+        [FBT_BUFFER_POSITIONS] = is_causal ? n * word : 0,
+        [FBT_BUFFER_READ_POSITIONS] = is_causal ? n_read * word : 0,
+        [FBT_BUFFER_PROMPT_ROWS] = is_causal && options->prompt_mode != FBT_PROMPT_NONE ? n * word : 0,
+        [FBT_BUFFER_PREFIX_OFFSETS] = is_causal ? (s + 1) * word : 0,
+        [FBT_BUFFER_PREFIX_INDEX] = is_causal ? s * word : 0,
+        [FBT_BUFFER_READOUT] = n_read * word,
+        [FBT_BUFFER_LABEL_OFFSETS] = labels->n_long > 0 ? (s * labels->n_long + 1) * word : 0,
+        [FBT_BUFFER_LABEL_READS] = labels->n_long > 0 ? (s * labels->n_long + 1) * word : 0,
+        [FBT_BUFFER_LABEL_INDEX] = s * labels->n_long * word,
+        [FBT_BUFFER_TARGET_ROWS] = n_targets * word,
+        [FBT_BUFFER_TARGET_TOKENS] = n_targets * word,
+        [FBT_BUFFER_LOG_PROBS] = n_targets * word,
         [FBT_BUFFER_LABELS] = s * word,
         [FBT_BUFFER_ORIGINS] = s * (int64_t)sizeof(fbt_origin),
         [FBT_BUFFER_FROZEN] = n,

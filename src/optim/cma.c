@@ -61,6 +61,8 @@ static fbt_status allocate(fbt_cma *cma)
     for (int k = 0; k < N_SCRATCH; k++) {
         FBT_TRY(fbt_memory_alloc(&cma->scratch[k], d, sizeof *cma->scratch[k]));
     }
+    FBT_TRY(fbt_memory_alloc(&cma->lengths, n, sizeof *cma->lengths));
+    FBT_TRY(fbt_memory_alloc(&cma->work, fbt_covariance_scratch(cma->options.covariance, d), sizeof *cma->work));
     FBT_TRY(new_start(cma, &cma->base));
 
 done:
@@ -74,7 +76,7 @@ fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, doubl
     FBT_TRY(fbt_cma_options_check(options));
     FBT_TRY(check_mean(mean, options->dimension));
     FBT_TRY(fbt_cma_check_step_size(step_size));
-    if (options->covariance == FBT_CMA_FULL) {
+    if (options->covariance == FBT_CMA_FULL && options->decomposition == FBT_CMA_EIGEN) {
         FBT_TRY(fbt_lapack_open()); /* what it lacks shall show now, not in the round that decomposes first */
     }
     FBT_TRY(fbt_memory_alloc(&c, 1, sizeof *c));
@@ -100,6 +102,7 @@ void fbt_cma_free(fbt_cma *cma)
     }
     fbt_covariance_release(cma->base);
     fbt_covariance_release(cma->current);
+    fbt_covariance_release(cma->spare);
     fbt_deferred_free(&cma->deferred);
     for (int k = 0; k < N_SCRATCH; k++) {
         free(cma->scratch[k]);
@@ -111,6 +114,8 @@ void fbt_cma_free(fbt_cma *cma)
     free(cma->mirror);
     free(cma->steps);
     free(cma->order);
+    free(cma->lengths);
+    free(cma->work);
     free(cma);
 }
 
@@ -127,11 +132,16 @@ static fbt_status check_kind(const fbt_cma_options *options, fbt_covariance_kind
     return FBT_OK;
 }
 
-/* A share of `source` in the form that the optimiser keeps. */
+/* A share of `source`, which has its factor, in the form that the optimiser keeps. */
 static fbt_status take(const fbt_cma *cma, fbt_covariance *source, fbt_covariance **taken)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_kind(&cma->options, source->kind));
+    if (source->kind == FBT_COVARIANCE_DENSE && source->decomposition != cma->options.decomposition) {
+        FBT_FAIL(FBT_ERR_ARG, "CMA-ES: a search with decomposition %s cannot restart from one with %s",
+                 fbt_cma_decomposition_names[cma->options.decomposition],
+                 fbt_cma_decomposition_names[source->decomposition]);
+    }
     if (cma->options.covariance != FBT_CMA_SEPARABLE || source->kind == FBT_COVARIANCE_DIAGONAL) {
         *taken = fbt_covariance_share(source);
         return FBT_OK;
@@ -165,7 +175,7 @@ fbt_status fbt_cma_settle(fbt_cma *cma)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(fbt_cma_apply_deferred(cma));
-    status = fbt_covariance_factor(fbt_cma_newest(cma), &cma->statistics);
+    status = fbt_covariance_factor(fbt_cma_newest(cma), cma->options.decomposition, &cma->statistics);
     if (status == FBT_ERR_NUMERIC) {
         status = fbt_cma_reset(cma);
     }
@@ -209,9 +219,9 @@ static void draw_normal(gsl_rng *rng, int64_t d, double *n)
 static void ask_mirror(fbt_cma *cma, gsl_rng *rng, double *x)
 {
     const int64_t d = cma->options.dimension;
-    double factor = 1;
-    const double length =
-        fbt_covariance_length(cma->base, cma->mirror, cma->scratch[0], &cma->statistics) / cma->step_size;
+    double factor = 1, length;
+    fbt_covariance_lengths(cma->base, 1, cma->mirror, &length, cma->work, &cma->statistics);
+    length /= cma->step_size;
     if (length > sqrt((double)d)) {
         draw_normal(rng, d, cma->scratch[0]);
         factor = fbt_vector_norm(cma->scratch[0], d) / length;
@@ -221,10 +231,21 @@ static void ask_mirror(fbt_cma *cma, gsl_rng *rng, double *x)
     }
 }
 
+/* y = root(C) z, x = m + sigma y: [H] eq. 38 to 40. x: [n, d], z before and x after. */
+static void place(fbt_cma *cma, int64_t n, double *x)
+{
+    const int64_t d = cma->options.dimension;
+    fbt_covariance_root(cma->base, n, x, x, cma->work, &cma->statistics);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < d; k++) {
+            x[i * d + k] = cma->mean[k] + cma->step_size * x[i * d + k];
+        }
+    }
+}
+
 fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
 {
     fbt_status status = FBT_OK;
-    const int64_t d = cma->options.dimension;
     if (candidate < 0 || candidate >= cma->options.population) {
         FBT_FAIL(FBT_ERR_ARG, "CMA-ES: candidate %lld of a population of %lld", (long long)candidate,
                  (long long)cma->options.population);
@@ -234,12 +255,30 @@ fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
         ask_mirror(cma, rng, x);
         return FBT_OK;
     }
-    double *step = cma->scratch[0]; /* z ~ N(0, I), y = C^(1/2) z, x = m + sigma y: [H] eq. 38 to 40 */
-    draw_normal(rng, d, step);
-    fbt_covariance_root(cma->base, step, step, cma->scratch[1], &cma->statistics);
-    for (int64_t i = 0; i < d; i++) {
-        x[i] = cma->mean[i] + cma->step_size * step[i];
+    draw_normal(rng, cma->options.dimension, x);
+    place(cma, 1, x);
+
+done:
+    return status;
+}
+
+fbt_status fbt_cma_ask_all(fbt_cma *cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = cma->options.dimension, n = cma->options.population;
+    fbt_rng_stream own = *stream;
+    FBT_TRY(fbt_cma_refresh(cma, false));
+    const int64_t n_mirrors = cma->has_mirror ? 1 : 0;
+    for (int64_t i = 0; i < n; i++) {
+        own.candidate = (uint32_t)i;
+        fbt_rng_seek(rng, &own);
+        if (i < n_mirrors) {
+            ask_mirror(cma, rng, x);
+        } else {
+            draw_normal(rng, d, x + i * d);
+        }
     }
+    place(cma, n - n_mirrors, x + n_mirrors * d);
 
 done:
     return status;
@@ -263,6 +302,24 @@ fbt_status fbt_cma_set_step_size(fbt_cma *cma, double step_size)
     return status;
 }
 
+/* Of a diagonal matrix. */
+static void set_variance(fbt_covariance *c, int64_t i, double variance)
+{
+    c->values[i] = variance;
+    c->axes[i] = variance > 0 ? sqrt(variance) : 0;
+}
+
+/* Takes *c unless it cannot be factored. */
+static fbt_status factor_and_adopt(fbt_cma *cma, fbt_covariance **c)
+{
+    const fbt_status status = fbt_covariance_factor(*c, cma->options.decomposition, &cma->statistics);
+    if (status == FBT_OK) {
+        fbt_cma_adopt(cma, *c);
+        *c = NULL;
+    }
+    return status;
+}
+
 fbt_status fbt_cma_set_covariance(fbt_cma *cma, const double *covariance)
 {
     fbt_status status = FBT_OK;
@@ -278,13 +335,10 @@ fbt_status fbt_cma_set_covariance(fbt_cma *cma, const double *covariance)
         if (kind == FBT_COVARIANCE_DENSE) {
             memcpy(c->values + i * d, covariance + i * d, (size_t)(i + 1) * sizeof *covariance);
         } else if (kind == FBT_COVARIANCE_DIAGONAL) {
-            c->values[i] = covariance[i * d + i];
-            c->axes[i] = c->values[i] > 0 ? sqrt(c->values[i]) : 0;
+            set_variance(c, i, covariance[i * d + i]);
         }
     }
-    FBT_TRY(fbt_covariance_factor(c, &cma->statistics));
-    fbt_cma_adopt(cma, c);
-    c = NULL;
+    FBT_TRY(factor_and_adopt(cma, &c));
 
 done:
     fbt_covariance_release(c);
@@ -299,12 +353,9 @@ fbt_status fbt_cma_set_variances(fbt_cma *cma, const double *variances)
     FBT_TRY(check_kind(&cma->options, FBT_COVARIANCE_DIAGONAL));
     FBT_TRY(fbt_covariance_new(FBT_COVARIANCE_DIAGONAL, d, &c));
     for (int64_t i = 0; i < d; i++) {
-        c->values[i] = variances[i];
-        c->axes[i] = c->values[i] > 0 ? sqrt(c->values[i]) : 0;
+        set_variance(c, i, variances[i]);
     }
-    FBT_TRY(fbt_covariance_factor(c, &cma->statistics));
-    fbt_cma_adopt(cma, c);
-    c = NULL;
+    FBT_TRY(factor_and_adopt(cma, &c));
 
 done:
     fbt_covariance_release(c);
@@ -380,9 +431,10 @@ done:
 void fbt_cma_health_get(const fbt_cma *cma, fbt_cma_health *health)
 {
     const double length = fbt_vector_norm(cma->path_sigma, cma->options.dimension);
+    const double condition = fbt_covariance_condition(cma->base, cma->work);
     *health = (fbt_cma_health){
-        .condition = cma->base->condition,
-        .axis_ratio = sqrt(cma->base->condition),
+        .condition = condition,
+        .axis_ratio = sqrt(condition),
         .path_sigma_length = length,
         .path_sigma_ratio = length / cma->parameters.chi,
         .generation = cma->generation,

@@ -3,25 +3,34 @@
  * Minimises a black box f: R^d -> R by sampling candidates x ~ N(m, sigma^2 C) and adapting m, sigma and C to their
  * ranking.  Sources: [H] Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; [C] pycma 4.4 (its
  * defaults are the preset FBT_CMA_CONSTANTS_PYCMA); [I] Hansen 2011, "Injecting external solutions into CMA-ES", arXiv
- * 1110.4181; [S] Ros and Hansen 2008, "A simple modification in CMA-ES achieving linear time and space complexity".
+ * 1110.4181; [S] Ros and Hansen 2008, "A simple modification in CMA-ES achieving linear time and space complexity"; [K]
+ * Krause, Arbones, Igel 2016, "CMA-ES with optimal covariance update and storage complexity", NeurIPS.
  *
  * One generation is
  *
- *     for i in 0 .. population-1:  (seek rng to the stream of candidate i);  fbt_cma_ask(cma, i, rng, x + i * d)
+ *     fbt_cma_ask_all(cma, rng, stream, x)
  *     fitness[i] = f(x_i)
  *     fbt_cma_tell(cma, population, x, fitness)
  *
  * Candidates may be asked for in any order, again, or not at all: asking changes no number that is ever returned, so
  * ranks that share out a population agree bit for bit as long as each of them tells all of it.
  *
- * Laziness.  C changes by rank-one terms; its eigendecomposition, O(d^3), is due every 1/(10 d (c1 + c_mu))
- * generations. Until then a tell only keeps the terms, O(population d); they are added up when C is read or decomposed,
- * in the order in which they came, so when that happens changes no bit.  While the decomposed C is the identity or
- * diagonal, no matrix-vector products are made.  fbt_cma_statistics counts the work.
+ * Decomposition.  `eigen` is pycma's way: C^(1/2) and C^(-1/2) from the eigenvectors, about 20 d^3 operations by
+ * LAPACK. `cholesky` takes a triangular root in their place, as [K] do, d^3 / 3 operations. The distribution of the
+ * candidates is the same, and so is every length |C^(-1/2) y|; p_sigma lives in other coordinates, which turn as L
+ * changes. [K] keep L by rank-one updates alone; here C is kept, too, and decomposed where it is due: that costs no
+ * more, needs no downdates for negative weights, which may fail where C is positive definite, and adds up no rounding
+ * errors.
  *
- * Determinism.  All sums are this module's own loops in a fixed order on the calling thread.  LAPACK's dsyevd is the
- * one library call; where the library is OpenBLAS it gets one thread, because its results depend on their number
- * (lapack.c).  Numbers then depend on the processor type alone.
+ * Laziness.  C changes by rank-one terms; its decomposition, O(d^3), is due every 1/(10 d (c1 + c_mu)) generations.
+ * Until then a tell only keeps the terms, O(population d); they are added up when C is read or decomposed, in the order
+ * in which they came, so when that happens changes no bit.  While the decomposed C is the identity or diagonal, no
+ * matrix-vector products are made.  fbt_cma_statistics counts the work.
+ *
+ * Determinism.  All sums are this module's own loops in a fixed order on the calling thread, the same on every
+ * instruction set (products.h).  LAPACK's dsyevd, for `eigen`, is the one library call; where the library is OpenBLAS
+ * it gets one thread, because its results depend on their number (lapack.c).  Numbers then depend on the processor type
+ * alone, and with `cholesky` not on that either.
  *
  * Threads: different optimisers may be used at the same time; one optimiser by one thread at a time (a server counts as
  * used while a local search restarts from it).
@@ -29,7 +38,8 @@
 #ifndef FBT_OPTIM_CMA_H
 #define FBT_OPTIM_CMA_H
 
-#include "base/choices.h" /* fbt_cma_covariance, fbt_cma_constants */
+#include "base/choices.h" /* fbt_cma_covariance, fbt_cma_decomposition, fbt_cma_constants */
+#include "base/rng.h"
 #include "base/status.h"
 
 #include <gsl/gsl_rng.h>
@@ -43,6 +53,7 @@ typedef struct fbt_cma_options {
      * w_i ~ ln((2 mu+1)/2) - ln i, i = 1..2 mu, as pycma's CMA_mu: with mu = lambda all weights are positive. */
     int64_t n_parents;
     fbt_cma_covariance covariance;
+    fbt_cma_decomposition decomposition; /* of a full one */
     fbt_cma_constants constants;
     bool active; /* the worse half updates C with negative weights; ignored when isotropic */
     /* pycma's selective mirroring, on by default there when lambda < 6 (so in the official FedBPT clients): the first
@@ -97,10 +108,14 @@ fbt_status fbt_cma_reset(fbt_cma *cma);
  * All ranks that hold the same server must do so together. Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_cma_settle(fbt_cma *cma);
 
-/* x = m + sigma C^(1/2) n with the symmetric root and n: d draws of gsl_ran_gaussian_ziggurat from rng, which the
- * caller has placed; candidate: 0 .. population-1 (it matters for mirroring only). x: [d]. Errors: FBT_ERR_ARG
- * (candidate out of range), FBT_ERR_MEMORY (only when a decomposition is due). */
+/* x = m + sigma R n with the root R of C = R R^T (symmetric, or triangular for `cholesky`) and n: d draws of
+ * gsl_ran_gaussian_ziggurat from rng, which the caller has placed; candidate: 0 .. population-1 (it matters for
+ * mirroring only). x: [d]. Errors: FBT_ERR_ARG (candidate out of range), FBT_ERR_MEMORY (only when a decomposition is
+ * due). */
 fbt_status fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
+/* All candidates, in the same bits and much less time: candidate i from the stream with that member `candidate`. x:
+ * [population, d]. */
+fbt_status fbt_cma_ask_all(fbt_cma *cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 
 /* One update from the n = population candidates that were asked for. x: [n, d] in the order of their candidate numbers,
  * fitness: [n], smaller is better; equal fitness ranks by index; +infinity is a legal worst. Errors: FBT_ERR_ARG (n is
@@ -141,7 +156,8 @@ fbt_status fbt_cma_covariance_diagonal(fbt_cma *cma, double *diagonal);
 #define FBT_CMA_CONDITION_LIMIT 1e14
 #define FBT_CMA_STEP_SIZE_MIN 1e-100
 
-/* Health, from the factor in use (no decomposition is made for it): a search whose C was never decomposed has 1. */
+/* Health, from the factor in use (no decomposition is made for it): a search whose C was never decomposed has 1. For
+ * `cholesky` the condition number is estimated when it is first asked for, within about 1% and never too large. */
 typedef struct fbt_cma_health {
     double condition;         /* largest / smallest eigenvalue of C                                              */
     double axis_ratio;        /* its square root                                                                 */
@@ -156,7 +172,7 @@ void fbt_cma_health_get(const fbt_cma *cma, fbt_cma_health *health);
 /* Work done by this optimiser since fbt_cma_new (restarts do not clear it). */
 typedef struct fbt_cma_statistics {
     int64_t n_decompositions; /* O(d^3)                                               */
-    int64_t n_matrix_vector;  /* O(d^2): products with the eigenvectors               */
+    int64_t n_matrix_vector;  /* O(d^2): products with the eigenvectors or a triangle */
     int64_t n_rank_one;       /* O(d^2): terms added to a dense C                     */
     int64_t n_matrix_copies;  /* O(d^2): dense C copied because someone else holds it */
 } fbt_cma_statistics;

@@ -12,8 +12,9 @@ typedef struct fbt_deferred {
     double *decay;      /* [n_updates]                                    */
     int64_t *first_row; /* [n_updates + 1]: rows of update u start here   */
     int64_t n_rows, max_rows;
-    double *weight; /* [n_rows]    */
-    double *rows;   /* [n_rows, d] */
+    double *weight;                /* [n_rows]                                        */
+    double *rows;                  /* [n_rows, d]                                     */
+    double *final_weight, *scaled; /* [max_rows], [max_rows, d]: scratch of adding up */
 } fbt_deferred;
 
 struct fbt_cma {
@@ -28,6 +29,7 @@ struct fbt_cma {
     /* base is what the factor in use decomposes. Deferred updates come on top of it; current (full covariance only, or
      * NULL: same as base) is base with the first n_applied of them. */
     fbt_covariance *base, *current;
+    fbt_covariance *spare; /* a former base that nobody uses any more, for its memory; or NULL */
     int64_t n_applied;
     fbt_deferred deferred;
 
@@ -37,7 +39,9 @@ struct fbt_cma {
     fbt_cma_statistics statistics;
     double *steps;      /* (x - m) / sigma of a tell [population, d] */
     int64_t *order;     /* its indices, best first [population]      */
-    double *scratch[4]; /* [d] each                                  */
+    double *scratch[3]; /* [d] each                                  */
+    double *lengths;    /* [population]                              */
+    double *work;       /* [fbt_covariance_scratch]                  */
 };
 
 /* Adds up what is deferred, so that fbt_cma_newest is C. Errors: FBT_ERR_MEMORY. */

@@ -30,6 +30,9 @@ fbt_status fbt_cma_options_check(const fbt_cma_options *options)
     if (fbt_choice_name(fbt_cma_covariance_names, (int)options->covariance) == NULL) {
         return fbt_fail(FBT_ERR_CONFIG, "CMA-ES: covariance model %d does not exist", (int)options->covariance);
     }
+    if (fbt_choice_name(fbt_cma_decomposition_names, (int)options->decomposition) == NULL) {
+        return fbt_fail(FBT_ERR_CONFIG, "CMA-ES: decomposition %d does not exist", (int)options->decomposition);
+    }
     if (fbt_choice_name(fbt_cma_constants_names, (int)options->constants) == NULL) {
         return fbt_fail(FBT_ERR_CONFIG, "CMA-ES: set of constants %d does not exist", (int)options->constants);
     }

@@ -1,8 +1,9 @@
-/* Covariance matrices: sharing, eigendecomposition and products with their roots. */
+/* Covariance matrices: sharing, decomposition and products with their roots. */
 #include "optim/covariance.h"
 
 #include "base/memory.h"
 #include "optim/lapack.h"
+#include "optim/products.h"
 
 #include <float.h>
 #include <math.h>
@@ -67,6 +68,7 @@ void fbt_covariance_release(fbt_covariance *covariance)
         free(covariance->values);
         free(covariance->axes);
         free(covariance->vectors);
+        free(covariance->triangle);
         free(covariance);
     }
 }
@@ -80,12 +82,16 @@ fbt_status fbt_covariance_densify(const fbt_covariance *source, fbt_covariance *
 {
     fbt_status status = FBT_OK;
     const int64_t d = source->d;
-    FBT_TRY(fbt_covariance_new(FBT_COVARIANCE_DENSE, d, copy));
+    if (*copy == NULL) {
+        FBT_TRY(fbt_covariance_new(FBT_COVARIANCE_DENSE, d, copy));
+    }
+    (*copy)->factored = false;
     for (int64_t i = 0; i < d; i++) {
         double *row = (*copy)->values + i * d;
         if (source->kind == FBT_COVARIANCE_DENSE) {
             memcpy(row, source->values + i * d, (size_t)(i + 1) * sizeof *row);
         } else {
+            memset(row, 0, (size_t)i * sizeof *row);
             row[i] = source->kind == FBT_COVARIANCE_DIAGONAL ? source->values[i] : 1;
         }
     }
@@ -108,40 +114,15 @@ fbt_covariance_kind fbt_covariance_kind_of(const double *matrix, int64_t d)
     return identity ? FBT_COVARIANCE_IDENTITY : FBT_COVARIANCE_DIAGONAL;
 }
 
-bool fbt_covariance_is_sound(const fbt_covariance *covariance)
+static fbt_status not_positive_definite(void)
 {
-    double least = INFINITY, largest = 0;
-    for (int64_t i = 0; i < covariance->d; i++) {
-        if (!(covariance->axes[i] > 0) || !isfinite(covariance->axes[i])) {
-            return false;
-        }
-        least = fmin(least, covariance->axes[i]);
-        largest = fmax(largest, covariance->axes[i]);
-    }
-    return largest / least * (largest / least) <= FBT_CMA_CONDITION_LIMIT;
+    return fbt_fail(FBT_ERR_NUMERIC,
+                    "CMA-ES: the covariance matrix is not positive definite; the fitness may be constant or noise, or "
+                    "the step size out of any sensible range; restart with covariance isotropic or separable");
 }
 
-/* `condition` from the axes, held against the limit. */
-static fbt_status check_condition(fbt_covariance *covariance)
+static fbt_status hold_to_limit(double condition)
 {
-    if (covariance->kind == FBT_COVARIANCE_IDENTITY) {
-        return FBT_OK;
-    }
-    double least = INFINITY, largest = 0;
-    for (int64_t i = 0; i < covariance->d; i++) {
-        if (!(covariance->axes[i] > 0) || !isfinite(covariance->axes[i])) {
-            return fbt_fail(
-                FBT_ERR_NUMERIC,
-                "CMA-ES: the covariance matrix is not positive definite; the fitness may be constant or noise, or "
-                "the step size out of any sensible range; restart with covariance isotropic or separable");
-        }
-        least = fmin(least, covariance->axes[i]);
-        largest = fmax(largest, covariance->axes[i]);
-    }
-    const double condition = largest / least * (largest / least);
-    if (condition != covariance->condition) { /* another thread may be reading it */
-        covariance->condition = condition;
-    }
     if (condition > FBT_CMA_CONDITION_LIMIT) {
         return fbt_fail(FBT_ERR_NUMERIC,
                         "CMA-ES: the covariance matrix has condition number %.3g, beyond the limit %.0e of double "
@@ -151,107 +132,216 @@ static fbt_status check_condition(fbt_covariance *covariance)
     return FBT_OK;
 }
 
-fbt_status fbt_covariance_factor(fbt_covariance *covariance, fbt_cma_statistics *statistics)
+/* Largest square over the smallest; 0: one of them is not positive, or not finite. */
+static double ratio_of_squares(int64_t n, const double *x)
+{
+    double least = INFINITY, largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!(x[i] > 0) || !isfinite(x[i])) {
+            return 0;
+        }
+        least = fmin(least, x[i]);
+        largest = fmax(largest, x[i]);
+    }
+    return largest / least * (largest / least);
+}
+
+bool fbt_covariance_is_sound(const fbt_covariance *covariance)
+{
+    const double condition = ratio_of_squares(covariance->d, covariance->axes);
+    return condition > 0 && condition <= FBT_CMA_CONDITION_LIMIT;
+}
+
+/* `condition` from the axes, held against the limit. */
+static fbt_status check_condition(fbt_covariance *covariance)
+{
+    if (covariance->kind == FBT_COVARIANCE_IDENTITY) {
+        return FBT_OK;
+    }
+    const double condition = ratio_of_squares(covariance->d, covariance->axes);
+    if (condition == 0) {
+        return not_positive_definite();
+    }
+    covariance->condition = condition;
+    return hold_to_limit(condition);
+}
+
+static fbt_status check_finite(const fbt_covariance *covariance)
+{
+    for (int64_t i = 0; i < covariance->d; i++) {
+        for (int64_t j = 0; j <= i; j++) {
+            if (!isfinite(covariance->values[i * covariance->d + j])) {
+                return fbt_fail(FBT_ERR_NUMERIC, "CMA-ES: element (%lld, %lld) of the covariance matrix is not finite",
+                                (long long)i, (long long)j);
+            }
+        }
+    }
+    return FBT_OK;
+}
+
+static fbt_status factor_eigen(fbt_covariance *c, fbt_cma_statistics *statistics)
 {
     fbt_status status = FBT_OK;
-    const int64_t d = covariance->d;
+    const int64_t d = c->d;
+    FBT_TRY(check_finite(c)); /* LAPACK may not come back from what is not */
+    if (c->vectors == NULL) {
+        FBT_TRY(fbt_memory_alloc(&c->vectors, d * d, sizeof(double)));
+    }
+    for (int64_t i = 0; i < d; i++) {
+        memcpy(c->vectors + i * d, c->values + i * d, (size_t)(i + 1) * sizeof(double));
+    }
+    statistics->n_decompositions++;
+    FBT_TRY(fbt_lapack_eigen(d, c->vectors, c->axes));
+    for (int64_t i = 0; i < d; i++) {
+        c->axes[i] = c->axes[i] > 0 ? sqrt(c->axes[i]) : 0;
+    }
+    FBT_TRY(check_condition(c));
+done:
+    return status;
+}
+
+/* Where the squares of L's diagonal, which lie within the eigenvalues, are further apart than this, the condition
+ * number itself is held against the limit; it takes several times as long as the factor. */
+static const double LOOK_AT_CONDITION = 1e8;
+
+static fbt_status factor_cholesky(fbt_covariance *c, fbt_cma_statistics *statistics)
+{
+    fbt_status status = FBT_OK;
+    double *scratch = NULL;
+    if (c->triangle == NULL) {
+        FBT_TRY(fbt_memory_alloc(&c->triangle, fbt_triangle_size(c->d), sizeof(double)));
+    }
+    statistics->n_decompositions++;
+    if (!fbt_products_get()->factor(c->d, c->values, c->triangle)) {
+        return not_positive_definite();
+    }
+    c->condition = 0;
+    if (ratio_of_squares(c->d, c->triangle + fbt_panel_start(fbt_n_panels(c->d))) > LOOK_AT_CONDITION) {
+        FBT_TRY(fbt_memory_alloc(&scratch, fbt_covariance_scratch(FBT_CMA_FULL, c->d), sizeof *scratch));
+        FBT_TRY(hold_to_limit(fbt_covariance_condition(c, scratch)));
+    }
+done:
+    free(scratch);
+    return status;
+}
+
+fbt_status fbt_covariance_factor(fbt_covariance *covariance, fbt_cma_decomposition decomposition,
+                                 fbt_cma_statistics *statistics)
+{
+    fbt_status status = FBT_OK;
     if (covariance->kind != FBT_COVARIANCE_DENSE) {
         return check_condition(covariance);
     }
     if (covariance->factored) {
         return FBT_OK;
     }
-    if (covariance->vectors == NULL) {
-        FBT_TRY(fbt_memory_alloc(&covariance->vectors, d * d, sizeof(double)));
-    }
-    for (int64_t i = 0; i < d; i++) {
-        for (int64_t j = 0; j <= i; j++) {
-            const double c_ij = covariance->values[i * d + j];
-            if (!isfinite(c_ij)) {
-                FBT_FAIL(FBT_ERR_NUMERIC, "CMA-ES: element (%lld, %lld) of the covariance matrix is not finite",
-                         (long long)i, (long long)j);
-            }
-            covariance->vectors[i * d + j] = c_ij;
-        }
-    }
-    statistics->n_decompositions++;
-    FBT_TRY(fbt_lapack_eigen(d, covariance->vectors, covariance->axes));
-    for (int64_t i = 0; i < d; i++) {
-        covariance->axes[i] = covariance->axes[i] > 0 ? sqrt(covariance->axes[i]) : 0;
-    }
-    FBT_TRY(check_condition(covariance));
+    FBT_TRY(decomposition == FBT_CMA_CHOLESKY ? factor_cholesky(covariance, statistics)
+                                              : factor_eigen(covariance, statistics));
+    covariance->decomposition = decomposition;
     covariance->factored = true;
 
 done:
     return status;
 }
 
-/* out = V v, components along the eigenvectors; in eigenvector order. */
-static void to_eigenbasis(const fbt_covariance *c, const double *v, double *out)
+int64_t fbt_covariance_scratch(fbt_cma_covariance covariance, int64_t d)
 {
-    for (int64_t k = 0; k < c->d; k++) {
-        out[k] = fbt_vector_dot(c->vectors + k * c->d, v, c->d);
-    }
+    return covariance == FBT_CMA_FULL ? 2 * fbt_products_scratch(d) : d;
 }
 
-/* out = V^T u. */
-static void from_eigenbasis(const fbt_covariance *c, const double *u, double *restrict out)
+double fbt_covariance_condition(fbt_covariance *c, double *scratch)
 {
-    memset(out, 0, (size_t)c->d * sizeof *out);
-    for (int64_t k = 0; k < c->d; k++) {
-        const double *restrict vector = c->vectors + k * c->d;
+    double condition = c->condition;
+    if (condition == 0) {
+        condition = fbt_triangle_condition(c->d, c->triangle, scratch);
+        c->condition = condition; /* whoever else asks now finds the same */
+    }
+    return condition;
+}
+
+/* n vectors of d by their axes, or times them. */
+static void scale_by_axes(const fbt_covariance *c, bool inverse, int64_t n, const double *v, double *out)
+{
+    for (int64_t k = 0; k < n; k++) {
         for (int64_t i = 0; i < c->d; i++) {
-            out[i] += u[k] * vector[i];
+            out[k * c->d + i] = inverse ? v[k * c->d + i] / c->axes[i] : v[k * c->d + i] * c->axes[i];
         }
     }
 }
 
-static void apply_root(const fbt_covariance *c, bool inverse, const double *v, double *out, double *scratch,
+/* Of a dense matrix; n <= FBT_PRODUCTS_MANY. */
+static void apply_dense_root(const fbt_covariance *c, bool inverse, int64_t n, const double *v, double *out,
+                             double *scratch)
+{
+    const fbt_products *products = fbt_products_get();
+    if (c->decomposition == FBT_CMA_CHOLESKY) {
+        (inverse ? products->solve : products->times)(c->d, c->triangle, n, v, out, scratch);
+        return;
+    }
+    products->to_basis(c->d, c->vectors, n, v, scratch);
+    scale_by_axes(c, inverse, n, scratch, scratch);
+    products->from_basis(c->d, c->vectors, n, scratch, out);
+}
+
+static void apply_root(const fbt_covariance *c, bool inverse, int64_t n, const double *v, double *out, double *scratch,
                        fbt_cma_statistics *statistics)
 {
     if (c->kind == FBT_COVARIANCE_IDENTITY) {
-        memmove(out, v, (size_t)c->d * sizeof *out);
+        memmove(out, v, (size_t)(n * c->d) * sizeof *out);
         return;
     }
-    const bool dense = c->kind == FBT_COVARIANCE_DENSE;
-    double *u = dense ? scratch : out;
-    if (dense) {
-        to_eigenbasis(c, v, scratch);
-        v = scratch;
+    if (c->kind == FBT_COVARIANCE_DIAGONAL) {
+        scale_by_axes(c, inverse, n, v, out);
+        return;
     }
-    for (int64_t i = 0; i < c->d; i++) {
-        u[i] = inverse ? v[i] / c->axes[i] : v[i] * c->axes[i];
+    for (int64_t k = 0; k < n; k += FBT_PRODUCTS_MANY) {
+        const int64_t n_now = n - k < FBT_PRODUCTS_MANY ? n - k : FBT_PRODUCTS_MANY;
+        apply_dense_root(c, inverse, n_now, v + k * c->d, out + k * c->d, scratch);
     }
-    if (dense) {
-        from_eigenbasis(c, scratch, out);
-        statistics->n_matrix_vector += 2;
-    }
+    statistics->n_matrix_vector += c->decomposition == FBT_CMA_CHOLESKY ? n : 2 * n;
 }
 
-void fbt_covariance_root(const fbt_covariance *c, const double *v, double *out, double *scratch,
+void fbt_covariance_root(const fbt_covariance *c, int64_t n, const double *v, double *out, double *scratch,
                          fbt_cma_statistics *statistics)
 {
-    apply_root(c, false, v, out, scratch, statistics);
+    apply_root(c, false, n, v, out, scratch, statistics);
 }
 
-void fbt_covariance_inverse_root(const fbt_covariance *c, const double *v, double *out, double *scratch,
+void fbt_covariance_inverse_root(const fbt_covariance *c, int64_t n, const double *v, double *out, double *scratch,
                                  fbt_cma_statistics *statistics)
 {
-    apply_root(c, true, v, out, scratch, statistics);
+    apply_root(c, true, n, v, out, scratch, statistics);
 }
 
-double fbt_covariance_length(const fbt_covariance *c, const double *v, double *scratch, fbt_cma_statistics *statistics)
+/* Vectors of the same lengths as C^(-1/2) v_i: in the eigenbasis that costs one product. Dense; n <= FBT_PRODUCTS_MANY.
+ */
+static void whiten(const fbt_covariance *c, int64_t n, const double *v, double *out, double *scratch)
 {
-    if (c->kind == FBT_COVARIANCE_IDENTITY) {
-        return fbt_vector_norm(v, c->d);
+    if (c->decomposition == FBT_CMA_CHOLESKY) {
+        fbt_products_get()->solve(c->d, c->triangle, n, v, out, scratch);
+    } else {
+        fbt_products_get()->to_basis(c->d, c->vectors, n, v, out);
+        scale_by_axes(c, true, n, out, out);
     }
-    if (c->kind == FBT_COVARIANCE_DENSE) {
-        to_eigenbasis(c, v, scratch);
-        statistics->n_matrix_vector++;
-        v = scratch;
+}
+
+void fbt_covariance_lengths(const fbt_covariance *c, int64_t n, const double *v, double *lengths, double *scratch,
+                            fbt_cma_statistics *statistics)
+{
+    const bool dense = c->kind == FBT_COVARIANCE_DENSE;
+    const int64_t d = c->d, most = dense ? FBT_PRODUCTS_MANY : 1;
+    double *white = dense ? scratch + fbt_products_scratch(d) : scratch;
+    for (int64_t k = 0; k < n; k += most) {
+        const int64_t n_now = n - k < most ? n - k : most;
+        const double *now = v + k * d;
+        if (dense) {
+            whiten(c, n_now, now, white, scratch);
+        } else if (c->kind == FBT_COVARIANCE_DIAGONAL) {
+            scale_by_axes(c, true, 1, now, white);
+        }
+        for (int64_t i = 0; i < n_now; i++) {
+            lengths[k + i] = fbt_vector_norm((c->kind == FBT_COVARIANCE_IDENTITY ? now : white) + i * d, d);
+        }
     }
-    for (int64_t i = 0; i < c->d; i++) {
-        scratch[i] = v[i] / c->axes[i];
-    }
-    return fbt_vector_norm(scratch, c->d);
+    statistics->n_matrix_vector += dense ? n : 0;
 }

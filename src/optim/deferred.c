@@ -2,6 +2,7 @@
 #include "optim/cma_internal.h"
 
 #include "base/memory.h"
+#include "optim/products.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,6 +38,8 @@ fbt_status fbt_deferred_reserve(fbt_deferred *deferred, int64_t n_rows, int64_t 
         const int64_t max = 2 * deferred->max_rows + n_rows;
         FBT_TRY(grow(&deferred->weight, deferred->n_rows, max, sizeof *deferred->weight));
         FBT_TRY(grow(&deferred->rows, deferred->n_rows * d, max * d, sizeof *deferred->rows));
+        FBT_TRY(grow(&deferred->final_weight, 0, max, sizeof *deferred->final_weight));
+        FBT_TRY(grow(&deferred->scaled, 0, max * d, sizeof *deferred->scaled));
         deferred->max_rows = max;
     }
 
@@ -71,6 +74,8 @@ void fbt_deferred_free(fbt_deferred *deferred)
     free(deferred->first_row);
     free(deferred->weight);
     free(deferred->rows);
+    free(deferred->final_weight);
+    free(deferred->scaled);
 }
 
 fbt_covariance *fbt_cma_newest(const fbt_cma *cma)
@@ -78,35 +83,27 @@ fbt_covariance *fbt_cma_newest(const fbt_cma *cma)
     return cma->current != NULL ? cma->current : cma->base;
 }
 
-/* C <- decay C + sum_r w_r y_r y_r^T on the lower triangle. Each element sees its terms in the order of the rows. */
-static void add_update(double *values, int64_t d, double decay, int64_t n_rows, const double *w, const double *y)
-{
-    for (int64_t i = 0; i < d; i++) {
-        double *restrict row = values + i * d;
-        for (int64_t j = 0; j <= i; j++) {
-            row[j] *= decay;
-        }
-        for (int64_t r = 0; r < n_rows; r++) {
-            const double *restrict y_r = y + r * d;
-            const double factor = w[r] * y_r[i];
-            for (int64_t j = 0; j <= i; j++) {
-                row[j] += factor * y_r[j];
-            }
-        }
-    }
-}
-
-/* Weights of one update's rows as they enter C: negative ones times d / |C^(-1/2) y|^2, where C is the base that y was
- * ranked under, so a long y cannot make C indefinite [H] eq. 46. pycma's 1e-9 keeps a zero y harmless. */
-static void final_weights(fbt_cma *cma, int64_t first, int64_t end, double *w)
+/* Weights of the rows first .. end-1 as they enter C: negative ones times d / |C^(-1/2) y|^2, where C is the base that
+ * y was ranked under, so a long y cannot make C indefinite [H] eq. 46. pycma's 1e-9 keeps a zero y harmless. */
+static void final_weights(fbt_cma *cma, int64_t first, int64_t end)
 {
     const int64_t d = cma->options.dimension;
-    for (int64_t r = first; r < end; r++) {
-        w[r - first] = cma->deferred.weight[r];
-        if (w[r - first] < 0) {
-            const double *y = cma->deferred.rows + r * d;
-            const double length = fbt_covariance_length(cma->base, y, cma->scratch[0], &cma->statistics) + 1e-9;
-            w[r - first] *= (double)d / (length * length);
+    const fbt_deferred *deferred = &cma->deferred;
+    double *w = deferred->final_weight;
+    int64_t r = first;
+    while (r < end) {
+        int64_t next = r; /* behind the negative weights from r on, of which lengths are made at once */
+        while (next < end && deferred->weight[next] < 0) {
+            next++;
+        }
+        fbt_covariance_lengths(cma->base, next - r, deferred->rows + r * d, w + r, cma->work, &cma->statistics);
+        for (; r < next; r++) {
+            const double length = w[r] + 1e-9;
+            w[r] = deferred->weight[r] * ((double)d / (length * length));
+        }
+        if (r < end) {
+            w[r] = deferred->weight[r];
+            r++;
         }
     }
 }
@@ -115,30 +112,32 @@ fbt_status fbt_cma_apply_deferred(fbt_cma *cma)
 {
     fbt_status status = FBT_OK;
     const fbt_deferred *deferred = &cma->deferred;
-    const int64_t d = cma->options.dimension;
-    double *w = NULL;
-    if (cma->n_applied == deferred->n_updates) {
+    const int64_t from = cma->n_applied;
+    if (from == deferred->n_updates) {
         return FBT_OK;
     }
-    FBT_TRY(fbt_memory_alloc(&w, cma->options.population + 1, sizeof *w));
     /* Once factored, `current` may be the start of local searches and goes with its factor. */
     if (cma->current == NULL || cma->current->factored) {
-        fbt_covariance *copy;
-        FBT_TRY(fbt_covariance_densify(fbt_cma_newest(cma), &copy));
+        FBT_TRY(fbt_covariance_densify(fbt_cma_newest(cma), &cma->spare));
         cma->statistics.n_matrix_copies += fbt_cma_newest(cma)->kind == FBT_COVARIANCE_DENSE;
         fbt_covariance_release(cma->current);
-        cma->current = copy;
+        cma->current = cma->spare;
+        cma->spare = NULL;
     }
-    for (; cma->n_applied < deferred->n_updates; cma->n_applied++) {
-        const int64_t first = deferred->first_row[cma->n_applied], end = deferred->first_row[cma->n_applied + 1];
-        final_weights(cma, first, end, w);
-        add_update(cma->current->values, d, deferred->decay[cma->n_applied], end - first, w,
-                   deferred->rows + first * d);
-        cma->statistics.n_rank_one += end - first;
-    }
+    final_weights(cma, deferred->first_row[from], deferred->n_rows);
+    const fbt_terms terms = {.n_updates = deferred->n_updates - from,
+                             .decay = deferred->decay + from,
+                             .first_row = deferred->first_row + from,
+                             .w = deferred->final_weight,
+                             .y = deferred->rows,
+                             .scaled = deferred->scaled};
+    const fbt_products *products = fbt_products_get();
+    (cma->options.decomposition == FBT_CMA_CHOLESKY ? products->add_terms_fused : products->add_terms)(
+        cma->options.dimension, &terms, cma->current->values);
+    cma->statistics.n_rank_one += deferred->n_rows - deferred->first_row[from];
+    cma->n_applied = deferred->n_updates;
 
 done:
-    free(w);
     return status;
 }
 
@@ -150,13 +149,17 @@ fbt_status fbt_cma_refresh(fbt_cma *cma, bool always)
         return FBT_OK;
     }
     FBT_TRY(fbt_cma_apply_deferred(cma));
-    status = fbt_covariance_factor(cma->current, &cma->statistics);
+    status = fbt_covariance_factor(cma->current, cma->options.decomposition, &cma->statistics);
     if (status == FBT_ERR_NUMERIC) {
         return fbt_cma_reset(cma);
     }
     FBT_TRY(status);
     fbt_covariance *newest = cma->current;
     cma->current = NULL;
+    if (cma->base->kind == FBT_COVARIANCE_DENSE && fbt_covariance_is_mine(cma->base)) {
+        fbt_covariance_release(cma->spare);
+        cma->spare = fbt_covariance_share(cma->base); /* its last user, once it is not the base any more */
+    }
     fbt_cma_adopt(cma, newest);
 
 done:

@@ -77,8 +77,8 @@ static fbt_status no_room(void)
 {
     char text[64];
     return fbt_fail(FBT_ERR_MEMORY,
-                    "cma.covariance full: the eigensolver needs %d MB of address space, more than %s leaves; raise the "
-                    "limit, or use cma.covariance separable or isotropic",
+                    "cma.decomposition eigen: the eigensolver needs %d MB of address space, more than %s leaves; raise "
+                    "the limit, or use cma.decomposition cholesky",
                     BUFFER_BYTES >> 20, fbt_memory_limit_text(text));
 }
 
@@ -90,10 +90,11 @@ fbt_status fbt_lapack_open(void)
     case NO_ROOM:
         return no_room();
     case NO_LIBRARY:
-        return fbt_fail(FBT_ERR_UNSUPPORTED,
-                        "cma.covariance full: the eigensolver's library %s cannot be loaded (%s); install it, or use "
-                        "cma.covariance separable or isotropic",
-                        FBT_LAPACKE_NAME, reason[0] == '\0' ? "it has no LAPACKE_dsyevd_work" : reason);
+        return fbt_fail(
+            FBT_ERR_UNSUPPORTED,
+            "cma.decomposition eigen: the eigensolver's library %s cannot be loaded (%s); install it, or use "
+            "cma.decomposition cholesky",
+            FBT_LAPACKE_NAME, reason[0] == '\0' ? "it has no LAPACKE_dsyevd_work" : reason);
     case OPENED:
         break;
     }

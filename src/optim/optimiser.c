@@ -69,9 +69,9 @@ fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser)
     return optimiser->type->reset(optimiser->self);
 }
 
-fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, int64_t candidate, gsl_rng *rng, double *x)
+fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x)
 {
-    return optimiser->type->ask(optimiser->self, candidate, rng, x);
+    return optimiser->type->ask(optimiser->self, rng, stream, x);
 }
 
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness)

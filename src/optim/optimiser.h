@@ -6,6 +6,7 @@
 #define FBT_OPTIM_OPTIMISER_H
 
 #include "base/choices.h"
+#include "base/rng.h"
 #include "base/status.h"
 #include "base/typed_array.h"
 #include "optim/cma.h"
@@ -14,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What an optimiser is made from. `cma` is of CMA-ES alone; others have members of their own beside it. */
+/* Options of an optimiser. `cma` is of CMA-ES alone; others have members of their own beside it. */
 typedef struct fbt_optimiser_options {
     fbt_optimiser_kind kind;
     int64_t dimension;  /* d                                                    */
@@ -22,6 +23,7 @@ typedef struct fbt_optimiser_options {
     int64_t n_parents;  /* of a tell; 0: as many as the optimiser itself chooses */
     struct {
         fbt_cma_covariance covariance;
+        fbt_cma_decomposition decomposition;
         fbt_cma_constants constants;
         bool active, mirrored;
     } cma;
@@ -48,7 +50,7 @@ typedef struct fbt_optimiser_type {
     fbt_status (*settle)(void *self);
     fbt_status (*reset)(void *self);
 
-    fbt_status (*ask)(void *self, int64_t candidate, gsl_rng *rng, double *x);
+    fbt_status (*ask)(void *self, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
     fbt_status (*tell)(void *self, int64_t n, const double *x, const double *fitness);
     fbt_status (*tell_foreign)(void *self, int64_t n, const double *x, const double *fitness);
 
@@ -89,8 +91,9 @@ fbt_status fbt_optimiser_settle(fbt_optimiser *optimiser);
 /* Begins anew from the mean, with the last step size and the first shape; counted in health. */
 fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser);
 
-/* x: [d], made from `rng`, which the caller has placed: asking changes no number that is ever returned. */
-fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, int64_t candidate, gsl_rng *rng, double *x);
+/* The candidates of a generation, x: [population, d]: number i from the stream with that member `candidate`. Asking
+ * changes no number that is ever returned. */
+fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 /* One update from a population that was asked for. x: [n, d]; fitness: [n], smaller is better. */
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
 /* One update from solutions that others have found, such as the means of clients. */
@@ -119,7 +122,7 @@ const fbt_optimiser_type *fbt_optimiser_type_of(const fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_export(const fbt_optimiser *optimiser, const char *prefix, fbt_array_list *arrays);
 fbt_status fbt_optimiser_import(fbt_optimiser *optimiser, const char *prefix, const fbt_array *arrays);
 
-/* What the type's `new` made; NULL: the optimiser is of another type. */
+/* The value that the type's `new` made; NULL: the optimiser is of another type. */
 void *fbt_optimiser_self(const fbt_optimiser *optimiser, const fbt_optimiser_type *type);
 
 /* CMA-ES as the optimiser keeps it, to look into; NULL: it is of another type. */

@@ -15,6 +15,7 @@ void fbt_optimiser_cma_options(const fbt_optimiser_options *options, fbt_cma_opt
                              .population = options->population,
                              .n_parents = options->n_parents,
                              .covariance = options->cma.covariance,
+                             .decomposition = options->cma.decomposition,
                              .constants = options->cma.constants,
                              .active = options->cma.active,
                              .mirrored = options->cma.mirrored};
@@ -52,9 +53,9 @@ static fbt_status reset(void *self)
     return fbt_cma_reset(self);
 }
 
-static fbt_status ask(void *self, int64_t candidate, gsl_rng *rng, double *x)
+static fbt_status ask(void *self, gsl_rng *rng, const fbt_rng_stream *stream, double *x)
 {
-    return fbt_cma_ask(self, candidate, rng, x);
+    return fbt_cma_ask_all(self, rng, stream, x);
 }
 
 static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)

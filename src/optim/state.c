@@ -1,11 +1,11 @@
 /* CMA-ES: the state that a checkpoint keeps.
  *
- * integers: version; the options (dimension, population, parents, covariance, constants, active, mirrored); generation,
- *           evaluations, has_mirror, kind of the base matrix, n_updates, n_rows; first_row [n_updates + 1].
- * reals:    step size; mean, path_sigma, path_c, mirror [d each]; the base matrix (identity: nothing; diagonal:
- * variances and axes, which cannot be had from each other without rounding; dense: lower triangle, row by row); decay
- *           [n_updates]; weight [n_rows]; rows [n_rows, d].
- * The base's factor is made again on import: the same matrix has the same factor. */
+ * integers: version, by the decomposition (1: eigen, 2: cholesky); the options (dimension, population, parents,
+ * covariance, constants, active, mirrored); generation, evaluations, has_mirror, kind of the base matrix, n_updates,
+ * n_rows; first_row [n_updates + 1]. reals:    step size; mean, path_sigma, path_c, mirror [d each]; the base matrix
+ * (identity: nothing; diagonal: variances and axes, which cannot be had from each other without rounding; dense: lower
+ * triangle, row by row); decay [n_updates]; weight [n_rows]; rows [n_rows, d]. The base's factor is made again on
+ * import: the same matrix has the same factor. */
 #include "optim/cma_internal.h"
 
 #include "base/memory.h"
@@ -14,12 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATE_VERSION = 1, N_OPTIONS = 8, N_HEADER = 14 };
+enum { STATE_EIGEN = 1, STATE_CHOLESKY = 2, N_OPTIONS = 8, N_HEADER = 14 };
 
 static void options_to_integers(const fbt_cma_options *o, int64_t *to)
 {
-    const int64_t values[N_OPTIONS] = {STATE_VERSION, o->dimension, o->population, o->n_parents,
-                                       o->covariance, o->constants, o->active,     o->mirrored};
+    const int64_t values[N_OPTIONS] = {o->decomposition == FBT_CMA_CHOLESKY ? STATE_CHOLESKY : STATE_EIGEN,
+                                       o->dimension,
+                                       o->population,
+                                       o->n_parents,
+                                       o->covariance,
+                                       o->constants,
+                                       o->active,
+                                       o->mirrored};
     memcpy(to, values, sizeof values);
 }
 
@@ -117,14 +123,14 @@ static fbt_status check_state(const fbt_cma *cma, const fbt_cma_state *state)
     int64_t expected[N_OPTIONS];
     const int64_t *in = state->integers, *counters = in + N_OPTIONS;
     options_to_integers(&cma->options, expected);
-    if (state->n_integers < N_HEADER + 1 || in[0] != STATE_VERSION) {
+    if (state->n_integers < N_HEADER + 1 || (in[0] != STATE_EIGEN && in[0] != STATE_CHOLESKY)) {
         return fbt_fail(FBT_ERR_DATA,
                         "CMA-ES: the checkpoint is damaged or was written by another version of this program");
     }
     if (memcmp(in, expected, sizeof expected) != 0) {
         return fbt_fail(FBT_ERR_DATA,
                         "CMA-ES: the checkpoint was written with other settings of dimension, population, "
-                        "parents, covariance, constants, active or mirrored");
+                        "parents, covariance, decomposition, constants, active or mirrored");
     }
     const int64_t kind = counters[3], n_updates = counters[4], n_rows = counters[5];
     bool sound =
@@ -175,7 +181,7 @@ fbt_status fbt_cma_state_import(fbt_cma *cma, const fbt_cma_state *state)
     FBT_TRY(fbt_covariance_new((fbt_covariance_kind)counters[3], d, &base));
     walker w = {state->reals + 1 + 4 * d, false};
     walk_base(&w, base);
-    FBT_TRY(fbt_covariance_factor(base, &cma->statistics));
+    FBT_TRY(fbt_covariance_factor(base, cma->options.decomposition, &cma->statistics));
     FBT_TRY(shape_deferred(&deferred, counters[4], state->integers + N_HEADER, d));
     walk_deferred(&w, &deferred, d);
 

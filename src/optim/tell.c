@@ -57,15 +57,18 @@ static void make_steps(fbt_cma *cma, const double *x, bool has_foreign, const bo
     const int64_t d = cma->options.dimension;
     const double limit = sqrt((double)d) + 2 * (double)d / ((double)d + 2);
     for (int64_t i = 0; i < cma->options.population; i++) {
-        double *step = cma->steps + i * d;
         for (int64_t k = 0; k < d; k++) {
-            step[k] = (x[i * d + k] - cma->mean[k]) / cma->step_size;
+            cma->steps[i * d + k] = (x[i * d + k] - cma->mean[k]) / cma->step_size;
         }
-        if (has_foreign && (is_foreign == NULL || is_foreign[i])) {
-            const double length = fbt_covariance_length(cma->base, step, cma->scratch[0], &cma->statistics);
-            for (int64_t k = 0; length > limit && k < d; k++) {
-                step[k] *= limit / length;
-            }
+    }
+    if (!has_foreign) {
+        return;
+    }
+    fbt_covariance_lengths(cma->base, cma->options.population, cma->steps, cma->lengths, cma->work, &cma->statistics);
+    for (int64_t i = 0; i < cma->options.population; i++) {
+        const double length = is_foreign == NULL || is_foreign[i] ? cma->lengths[i] : 0;
+        for (int64_t k = 0; length > limit && k < d; k++) {
+            cma->steps[i * d + k] *= limit / length;
         }
     }
 }
@@ -126,7 +129,7 @@ static void update_diagonal(fbt_cma *cma, double c_1a, int64_t mirror_index)
     const int64_t d = cma->options.dimension, n = cma->options.population;
     const bool pycma = cma->options.constants == FBT_CMA_CONSTANTS_PYCMA;
     fbt_covariance *c = cma->base;
-    double *restrict squares = cma->scratch[1];
+    double *restrict squares = cma->scratch[0];
     double sum = c_1a;
     for (int64_t k = 0; k < d; k++) {
         squares[k] = (pycma ? c_1a : cma->parameters.c_1) * cma->path_c[k] * cma->path_c[k];
@@ -136,7 +139,9 @@ static void update_diagonal(fbt_cma *cma, double c_1a, int64_t mirror_index)
         const double *step = cma->steps + cma->order[i] * d;
         sum += w;
         if (w < 0 && !pycma) {
-            const double length = fbt_covariance_length(c, step, cma->scratch[0], &cma->statistics) + 1e-9;
+            double length;
+            fbt_covariance_lengths(c, 1, step, &length, cma->work, &cma->statistics);
+            length += 1e-9;
             w *= (double)d / (length * length);
         }
         for (int64_t k = 0; k < d; k++) {
@@ -177,16 +182,17 @@ static void update_covariance(fbt_cma *cma, const double *dm, bool short_path, i
     }
 }
 
-/* p_sigma <- (1 - c_sigma) p_sigma + sqrt(c_sigma (2 - c_sigma) mu_eff) C^(-1/2) <y>_w [H] eq. 43, and
- * sigma <- sigma exp(c_sigma / d_sigma (|p_sigma| / chi - 1)) [H] eq. 44, into new_path [d] and *new_step_size. A step
- * size that overflows is an error: long before, candidates are beyond any model's numbers. */
+/* p_sigma <- (1 - c_sigma) p_sigma + sqrt(c_sigma (2 - c_sigma) mu_eff) C^(-1/2) <y>_w [H] eq. 43 (of a triangle L^-1
+ * in place of C^(-1/2): [K] algorithm 2), and sigma <- sigma exp(c_sigma / d_sigma (|p_sigma| / chi - 1)) [H] eq. 44,
+ * into new_path [d] and *new_step_size. A step size that overflows is an error: long before, candidates are beyond any
+ * model's numbers. */
 static fbt_status adapt_step_size(fbt_cma *cma, const double *dm, double *new_path, double *length,
                                   double *new_step_size)
 {
     const fbt_cma_parameters *p = &cma->parameters;
     const int64_t d = cma->options.dimension;
     const double gain = sqrt(p->c_sigma * (2 - p->c_sigma) * p->mu_eff);
-    fbt_covariance_inverse_root(cma->base, dm, new_path, cma->scratch[0], &cma->statistics);
+    fbt_covariance_inverse_root(cma->base, 1, dm, new_path, cma->work, &cma->statistics);
     for (int64_t k = 0; k < d; k++) {
         new_path[k] = (1 - p->c_sigma) * cma->path_sigma[k] + gain * new_path[k];
     }
@@ -201,7 +207,7 @@ static fbt_status adapt_step_size(fbt_cma *cma, const double *dm, double *new_pa
     return FBT_OK;
 }
 
-/* What has to be had before anything changes: a factor, room for the update, a diagonal that is not shared. */
+/* Gets all that can fail before anything changes: a factor, room for the update, a diagonal that is not shared. */
 static fbt_status prepare(fbt_cma *cma)
 {
     fbt_status status = FBT_OK;
@@ -217,7 +223,7 @@ static fbt_status prepare(fbt_cma *cma)
             memcpy(copy->axes, cma->base->axes, (size_t)d * sizeof *copy->axes);
             fbt_cma_adopt(cma, copy);
         }
-        FBT_TRY(fbt_covariance_factor(cma->base, &cma->statistics));
+        FBT_TRY(fbt_covariance_factor(cma->base, cma->options.decomposition, &cma->statistics));
     }
 
 done:
@@ -248,7 +254,7 @@ static fbt_status tell(fbt_cma *cma, int64_t n, const double *x, const double *f
 {
     fbt_status status = FBT_OK;
     const int64_t d = cma->options.dimension;
-    double *dm = cma->scratch[2], *new_path = cma->scratch[3];
+    double *dm = cma->scratch[1], *new_path = cma->scratch[2];
     double length, new_step_size;
     FBT_TRY(check_solutions(cma, n, x, fitness));
     FBT_TRY(prepare(cma));

@@ -218,7 +218,7 @@ static int64_t time_now_ns(const char *lock)
     return (int64_t)now.tv_sec * second_ns + now.tv_nsec;
 }
 
-/* What this process has seen of a claim. */
+/* Observations of a claim by this process. */
 typedef struct sighting {
     char identity[FBT_CLAIM_IDENTITY_BYTES];
     int64_t beat_ns;

@@ -78,31 +78,51 @@ done:
     return status;
 }
 
+static bool is_same_word(const fbt_dataset *dataset, int64_t b, int64_t c)
+{
+    const int64_t *offsets = dataset->label_offsets;
+    if (offsets == NULL) {
+        return dataset->label_token_ids[b] == dataset->label_token_ids[c];
+    }
+    const int64_t n = offsets[b + 1] - offsets[b];
+    return n == offsets[c + 1] - offsets[c] &&
+           memcmp(dataset->label_tokens + offsets[b], dataset->label_tokens + offsets[c],
+                  (size_t)n * sizeof *dataset->label_tokens) == 0;
+}
+
+static fbt_status check_label(const char *path, const fbt_dataset *dataset, int64_t c)
+{
+    fbt_status status = FBT_OK;
+    const bool by_embedding = dataset->readout == FBT_READOUT_EMBEDDING;
+    const int32_t id = dataset->label_token_ids[c];
+    FBT_TRY(check_text(path, "label_words: label", c, dataset->label_words[c]));
+    if (dataset->label_words[c][0] == '\0') {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " has an empty label word", path, c);
+    }
+    if (by_embedding ? id != -1 : id < 0 || id >= dataset->vocab_size) {
+        FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " ('%.64s') has token id %d; expected %s", path, c,
+                 dataset->label_words[c], (int)id, by_embedding ? "-1 (embedding readout)" : "one of the vocabulary");
+    }
+    for (int64_t b = 0; !by_embedding && b < c; b++) {
+        if (is_same_word(dataset, b, c)) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: labels %" PRId64 " and %" PRId64 " %s %d%s; give them different words",
+                     path, b, c,
+                     dataset->label_offsets == NULL ? "have the same token id" : "are the same tokens, from", (int)id,
+                     dataset->label_offsets == NULL ? "" : " on");
+        }
+    }
+done:
+    return status;
+}
+
 static fbt_status check_labels(const char *path, const fbt_dataset *dataset)
 {
     fbt_status status = FBT_OK;
-    bool by_embedding = dataset->readout == FBT_READOUT_EMBEDDING;
+    const int64_t n_tokens = dataset->label_offsets != NULL ? dataset->label_offsets[dataset->n_labels] : 0;
     for (int64_t c = 0; c < dataset->n_labels; c++) {
-        int32_t id = dataset->label_token_ids[c];
-        FBT_TRY(check_text(path, "label_words: label", c, dataset->label_words[c]));
-        if (dataset->label_words[c][0] == '\0') {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " has an empty label word", path, c);
-        }
-        if (by_embedding ? id != -1 : id < 0 || id >= dataset->vocab_size) {
-            FBT_FAIL(FBT_ERR_DATA, "%.300s: label %" PRId64 " ('%.64s') has token id %d; expected %s", path, c,
-                     dataset->label_words[c], (int)id,
-                     by_embedding ? "-1 (embedding readout)" : "one of the vocabulary");
-        }
-        for (int64_t b = 0; !by_embedding && b < c; b++) {
-            if (dataset->label_token_ids[b] == id) {
-                FBT_FAIL(FBT_ERR_DATA,
-                         "%.300s: labels %" PRId64 " and %" PRId64
-                         " have the same token id %d; give them different words",
-                         path, b, c, (int)id);
-            }
-        }
+        FBT_TRY(check_label(path, dataset, c));
     }
-    for (int64_t i = 0; by_embedding && i < dataset->label_offsets[dataset->n_labels]; i++) {
+    for (int64_t i = 0; i < n_tokens; i++) {
         int32_t token = dataset->label_tokens[i];
         if (token < 0 || token >= dataset->vocab_size) {
             FBT_FAIL(FBT_ERR_DATA,

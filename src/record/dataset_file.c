@@ -21,7 +21,7 @@ typedef struct reader {
     fbt_dataset *dataset;
 } reader;
 
-/* What an attribute that is missing most likely means. */
+/* Explains an attribute that is missing by its likeliest cause. */
 static fbt_status made_by(const reader *r, fbt_status status)
 {
     if (status == FBT_ERR_DATA) {
@@ -254,7 +254,7 @@ done:
     return status;
 }
 
-static fbt_status read_labels(const reader *r)
+static fbt_status read_label_ids(const reader *r)
 {
     fbt_status status = FBT_OK;
     fbt_dataset *dataset = r->dataset;
@@ -273,18 +273,72 @@ static fbt_status read_labels(const reader *r)
                           "one per label word"));
     FBT_TRY(fbt_memory_alloc(&dataset->label_token_ids, dataset->n_labels, sizeof *dataset->label_token_ids));
     FBT_HDF5(H5Aread(attribute, H5T_NATIVE_INT32, dataset->label_token_ids), "%.300s: label_token_ids", r->path);
-    if (dataset->readout == FBT_READOUT_EMBEDDING) {
-        int64_t n_tokens, n;
-        FBT_TRY(read_int32(r, "labels/tokens", &dataset->label_tokens, &n_tokens));
-        FBT_TRY(read_wide(r, "labels/offsets", &dataset->label_offsets, &n));
-        FBT_TRY(expect_length(r, "labels/offsets", n, dataset->n_labels + 1, "one more than label words"));
-        FBT_TRY(
-            fbt_dataset_check_offsets(r->path, "labels", "label", dataset->label_offsets, dataset->n_labels, n_tokens));
-    }
 done:
     fbt_hdf5_close(type);
     fbt_hdf5_close(space);
     fbt_hdf5_close(attribute);
+    return status;
+}
+
+static fbt_status read_label_tokens(const reader *r)
+{
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    int64_t n_tokens, n;
+    FBT_TRY(read_int32(r, "labels/tokens", &dataset->label_tokens, &n_tokens));
+    FBT_TRY(read_wide(r, "labels/offsets", &dataset->label_offsets, &n));
+    FBT_TRY(expect_length(r, "labels/offsets", n, dataset->n_labels + 1, "one more than label words"));
+    FBT_TRY(fbt_dataset_check_offsets(r->path, "labels", "label", dataset->label_offsets, dataset->n_labels, n_tokens));
+done:
+    return status;
+}
+
+/* Files from before labels could be several tokens have none but the words' ids. */
+static fbt_status make_label_tokens(const reader *r)
+{
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    FBT_TRY(fbt_memory_alloc(&dataset->label_tokens, dataset->n_labels, sizeof *dataset->label_tokens));
+    FBT_TRY(fbt_memory_alloc(&dataset->label_offsets, dataset->n_labels + 1, sizeof *dataset->label_offsets));
+    for (int64_t c = 0; c < dataset->n_labels; c++) {
+        dataset->label_tokens[c] = dataset->label_token_ids[c];
+        dataset->label_offsets[c + 1] = c + 1;
+    }
+done:
+    return status;
+}
+
+/* The file has the id of a word that is one token, and -1 for others, so that programs that know no others stop. */
+static fbt_status take_first_tokens(const reader *r)
+{
+    fbt_dataset *dataset = r->dataset;
+    for (int64_t c = 0; c < dataset->n_labels; c++) {
+        const int64_t n = dataset->label_offsets[c + 1] - dataset->label_offsets[c];
+        const int32_t first = dataset->label_tokens[dataset->label_offsets[c]];
+        if (dataset->label_token_ids[c] != (n == 1 ? first : -1)) {
+            return fbt_fail(FBT_ERR_DATA,
+                            "%.300s: label %" PRId64 " ('%.64s') has token id %d, but labels/tokens says %" PRId64
+                            " tokens that begin with %d",
+                            r->path, c, dataset->label_words[c], dataset->label_token_ids[c], n, first);
+        }
+        dataset->label_token_ids[c] = first;
+    }
+    return FBT_OK;
+}
+
+static fbt_status read_labels(const reader *r)
+{
+    fbt_status status = FBT_OK;
+    const fbt_readout readout = r->dataset->readout;
+    const bool has_tokens =
+        readout == FBT_READOUT_EMBEDDING || (readout == FBT_READOUT_LAST && fbt_hdf5_has(r->file, "labels"));
+    FBT_TRY(read_label_ids(r));
+    FBT_TRY(has_tokens ? read_label_tokens(r) : FBT_OK);
+    if (readout == FBT_READOUT_LAST) {
+        FBT_TRY(has_tokens ? FBT_OK : make_label_tokens(r));
+        FBT_TRY(take_first_tokens(r));
+    }
+done:
     return status;
 }
 

@@ -149,7 +149,7 @@ done:
     return status;
 }
 
-static fbt_status copy_all(hid_t from, hid_t to)
+fbt_status fbt_hdf5_copy(hid_t from, hid_t to)
 {
     fbt_status status = FBT_OK;
     char name[256];
@@ -168,19 +168,6 @@ static fbt_status copy_all(hid_t from, hid_t to)
         FBT_HDF5(H5Ocopy(from, name, to, name, H5P_DEFAULT, H5P_DEFAULT), "%s cannot be read", name);
     }
 done:
-    return status;
-}
-
-fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file)
-{
-    fbt_status status = FBT_OK;
-    FBT_TRY(fbt_hdf5_new_in_memory(file));
-    FBT_TRY(copy_all(from, *file));
-done:
-    if (status != FBT_OK) {
-        fbt_hdf5_close(*file);
-        *file = -1;
-    }
     return status;
 }
 

@@ -36,10 +36,12 @@ void fbt_hdf5_close(hid_t id);
  * told apart. Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
 fbt_status fbt_hdf5_open(const char *path, hid_t *file);
 
-/* A file that lives in memory alone, with room for a seal: empty, or with all that the file `from` has (attributes of
- * its root must be texts or numbers), but without the holes that rewriting has left there. */
+/* A file that lives in memory alone, with room for a seal. */
 fbt_status fbt_hdf5_new_in_memory(hid_t *file);
-fbt_status fbt_hdf5_copy_in_memory(hid_t from, hid_t *file);
+
+/* Copies all that the file `from` has (attributes of its root must be texts or numbers) to an empty one, but not the
+ * holes that rewriting has left there. */
+fbt_status fbt_hdf5_copy(hid_t from, hid_t to);
 
 /* The bytes that a file would have on disk, sealed. Zero-initialise; keep it for the next image of a growing file,
  * whose memory is then used again; release `bytes` with free(). */

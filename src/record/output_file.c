@@ -3,15 +3,14 @@
 #include "base/memory.h"
 #include "record/claim.h"
 #include "record/claim_file.h"
+#include "record/disk.h"
 #include "record/real_path.h"
-#include "record/seal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,22 +125,6 @@ done:
     return status;
 }
 
-static bool write_all(int descriptor, const char *bytes, int64_t n_bytes)
-{
-    while (n_bytes > 0) {
-        ssize_t n = write(descriptor, bytes, (size_t)n_bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return false;
-        }
-        bytes += n;
-        n_bytes -= n;
-    }
-    return true;
-}
-
 /* Network file systems may report a full disk as late as on close. */
 static bool write_partial(const fbt_output_file *file, const void *bytes, int64_t n_bytes)
 {
@@ -149,23 +132,13 @@ static bool write_partial(const fbt_output_file *file, const void *bytes, int64_
     if (descriptor < 0) {
         return false;
     }
-    bool ok = write_all(descriptor, bytes, n_bytes) && fsync(descriptor) == 0;
+    bool ok = fbt_disk_write(descriptor, bytes, n_bytes) && fsync(descriptor) == 0;
     int error = errno;
     if (close(descriptor) != 0 && ok) {
         return false;
     }
     errno = error;
     return ok;
-}
-
-/* Best effort: the rename itself has succeeded, and some file systems cannot sync a folder. */
-static void sync_folder(const fbt_output_file *file)
-{
-    int descriptor = open(file->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor >= 0) {
-        fsync(descriptor);
-        close(descriptor);
-    }
 }
 
 /* Whether this run still owns the path is looked up as late as can be. *error: of the system, 0 where it is not to
@@ -189,21 +162,117 @@ done:
 
 fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    struct sigaction before;
     int error;
-    /* A file size limit (ulimit -f) shall be an error here, not the end of the process. */
-    sigaction(SIGXFSZ, &ignore, &before);
+    fbt_disk_begin(&before);
     fbt_status status = put_in_place(file, bytes, n_bytes, &error);
-    sigaction(SIGXFSZ, &before, NULL);
+    fbt_disk_end(&before);
     if (status == FBT_OK) {
-        sync_folder(file);
+        fbt_disk_sync_folder(file->folder);
         return FBT_OK;
     }
-    unlink(file->partial);
+    fbt_output_file_drop(file);
     return error == 0 ? status
                       : fbt_fail(fbt_status_of_system(error),
                                  "%.400s cannot be written (%" PRId64 " bytes): %s; what was saved before is kept",
                                  file->shown, n_bytes, strerror(error));
+}
+
+static fbt_status fail_to_write(const fbt_output_file *file, int error)
+{
+    return fbt_fail(fbt_status_of_system(error), "%.400s cannot be written: %s; what was saved before is kept",
+                    file->shown, strerror(error));
+}
+
+/* HDF5 does not survive a full disk in good order: the room that it will need is taken beforehand. */
+static fbt_status make_copy(fbt_output_file *file, int64_t n_more_bytes, int from, int to)
+{
+    fbt_status status = FBT_OK;
+    struct stat info;
+    FBT_TRY(fbt_seal_check_copy(file->shown, from, to));
+    if (fstat(to, &info) != 0) {
+        FBT_TRY(fail_to_write(file, errno));
+    }
+    const int error = posix_fallocate(to, info.st_size, n_more_bytes);
+    if (error != 0) {
+        status = fail_to_write(file, error);
+    }
+done:
+    return status;
+}
+
+fbt_status fbt_output_file_begin(fbt_output_file *file, int64_t n_more_bytes, const char **temporary)
+{
+    fbt_status status = FBT_OK;
+    int to = -1;
+    const int from = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (from < 0) {
+        return fbt_fail(fbt_status_of_system(errno), "%.400s cannot be opened: %s", file->shown, strerror(errno));
+    }
+    to = open(file->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (to < 0) {
+        FBT_TRY(fail_to_write(file, errno));
+    }
+    FBT_TRY(make_copy(file, n_more_bytes, from, to));
+    *temporary = file->partial;
+done:
+    if (to >= 0) {
+        close(to);
+    }
+    close(from);
+    if (status != FBT_OK) {
+        fbt_output_file_drop(file);
+    }
+    return status;
+}
+
+static fbt_status seal_partial(const fbt_output_file *file, char block[FBT_SEAL_BYTES], int64_t *n_bytes)
+{
+    fbt_status status = FBT_OK;
+    const int descriptor = open(file->partial, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) {
+        return fail_to_write(file, errno);
+    }
+    FBT_TRY(fbt_seal_write(file->shown, descriptor, block, n_bytes));
+    if (fsync(descriptor) != 0) {
+        status = fail_to_write(file, errno);
+    }
+done:
+    if (close(descriptor) != 0 && status == FBT_OK) {
+        status = fail_to_write(file, errno);
+    }
+    return status;
+}
+
+fbt_status fbt_output_file_end(fbt_output_file *file, char block[FBT_SEAL_BYTES], int64_t *n_bytes)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(seal_partial(file, block, n_bytes));
+    FBT_TRY(fbt_claim_check(file->claim));
+    if (rename(file->partial, file->path) != 0) {
+        FBT_TRY(fail_to_write(file, errno));
+    }
+    fbt_disk_sync_folder(file->folder);
+done:
+    if (status != FBT_OK) {
+        fbt_output_file_drop(file);
+    }
+    return status;
+}
+
+void fbt_output_file_drop(fbt_output_file *file)
+{
+    unlink(file->partial);
+}
+
+fbt_status fbt_output_file_check(const fbt_output_file *file)
+{
+    return fbt_claim_check(file->claim);
+}
+
+const char *fbt_output_file_path(const fbt_output_file *file)
+{
+    return file->path;
 }
 
 const char *fbt_output_file_shown(const fbt_output_file *file)

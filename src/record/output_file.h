@@ -4,6 +4,7 @@
 #define FBT_RECORD_OUTPUT_FILE_H
 
 #include "base/status.h"
+#include "record/seal.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +21,21 @@ fbt_status fbt_output_file_open(const char *path, bool overwrite, fbt_output_fil
  * failure (full disk, quota, the claim is lost) what was there before is untouched and the temporary file is gone.
  * Errors: FBT_ERR_IO, FBT_ERR_STORAGE (fbt_status_of_system). */
 fbt_status fbt_output_file_replace(fbt_output_file *file, const void *bytes, int64_t n_bytes);
+
+/* Replaces in two steps, for a file that is too large for memory. fbt_output_file_begin makes the temporary file a
+ * copy of the file that is there, whose seal it compares on the way, and makes sure of room for n_more_bytes; what
+ * the caller then changes is a file with room for a seal, at *temporary (borrowed). fbt_output_file_end seals it as it
+ * is then, syncs it and renames it over the path. block: the seal. Failures and fbt_output_file_drop remove the
+ * temporary file. Errors: FBT_ERR_IO, FBT_ERR_STORAGE. */
+fbt_status fbt_output_file_begin(fbt_output_file *file, int64_t n_more_bytes, const char **temporary);
+fbt_status fbt_output_file_end(fbt_output_file *file, char block[FBT_SEAL_BYTES], int64_t *n_bytes);
+void fbt_output_file_drop(fbt_output_file *file);
+
+/* Fails where another process has taken the path over (fbt_claim_check). */
+fbt_status fbt_output_file_check(const fbt_output_file *file);
+
+/* The path with its symbolic links followed. */
+const char *fbt_output_file_path(const fbt_output_file *file);
 
 /* The path as it was given, for messages. */
 const char *fbt_output_file_shown(const fbt_output_file *file);

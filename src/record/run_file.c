@@ -108,6 +108,20 @@ done:
     return status;
 }
 
+/* Rows of a chunk. */
+static int64_t chunk_rows(const fbt_run_column *column, int64_t n_row_bytes)
+{
+    const int64_t n_rows = n_row_bytes > 0 ? CHUNK_BYTES / n_row_bytes : 1;
+    return column->deflate || n_rows < 1 ? 1 : n_rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : n_rows;
+}
+
+int64_t fbt_run_file_growth(const fbt_run_column *column, const int64_t row_dims[2], int64_t n_rows, int64_t n_added)
+{
+    const int64_t n_row_bytes = (int64_t)type_bytes(column->type) * row_dims[0] * row_dims[1];
+    const int64_t n_chunk = chunk_rows(column, n_row_bytes);
+    return ((n_rows + n_added + n_chunk - 1) / n_chunk - (n_rows + n_chunk - 1) / n_chunk) * n_chunk * n_row_bytes;
+}
+
 fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header,
                                     hid_t *dataset)
 {
@@ -120,13 +134,11 @@ fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, 
         dims[1 + i] = (hsize_t)sizes[i];
         n_row_bytes *= sizes[i];
     }
-    int64_t n_rows = n_row_bytes > 0 ? CHUNK_BYTES / n_row_bytes : 1;
-    n_rows = n_rows < 1 ? 1 : n_rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : n_rows;
     fbt_hdf5_array array = {.name = column->name,
                             .type = fbt_run_file_type(column->type),
                             .rank = 1 + n_dims,
                             .dims = dims,
-                            .chunk_rows = column->deflate ? 1 : (hsize_t)n_rows,
+                            .chunk_rows = (hsize_t)chunk_rows(column, n_row_bytes),
                             .deflate = column->deflate,
                             .long_name = column->long_name,
                             .unit = column->unit};
@@ -144,17 +156,17 @@ static fbt_status make_rounds(fbt_run_file *file, const fbt_run_header *header)
     hid_t rounds = -1, client = -1, cost = -1;
     int64_t n;
     const fbt_run_column *columns = fbt_run_columns(&n);
-    FBT_TRY(fbt_run_file_group(file->file, "rounds", &rounds));
+    FBT_TRY(fbt_run_file_group(file->draft.file, "rounds", &rounds));
     FBT_TRY(fbt_run_file_group(rounds, "client", &client));
     FBT_TRY(fbt_run_file_group(rounds, "cost", &cost));
     FBT_TRY(fbt_run_ledger_write(cost, header->value_bytes));
     for (int64_t i = 0; i < n; i++) {
-        if (columns[i].shape == FBT_RUN_CLIENTS_DIMENSION && !header->client_means) {
+        if (!fbt_run_column_is_kept(&columns[i], header)) {
             continue;
         }
-        FBT_TRY(fbt_run_file_make_column(rounds, &columns[i], header, &file->columns[i]));
+        FBT_TRY(fbt_run_file_make_column(rounds, &columns[i], header, &file->draft.columns[i]));
         if (columns[i].shape == FBT_RUN_PHASES) {
-            FBT_TRY(fbt_hdf5_write_texts(file->columns[i], "phases", header->phases, header->n_phases));
+            FBT_TRY(fbt_hdf5_write_texts(file->draft.columns[i], "phases", header->phases, header->n_phases));
         }
     }
 done:
@@ -178,11 +190,13 @@ static fbt_status check_header(const fbt_run_header *header)
 static fbt_status fill_new(fbt_run_file *file, const fbt_run_header *header)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_hdf5_new_in_memory(&file->file));
-    FBT_TRY(write_root(file->file));
+    hid_t *made = &file->draft.file;
+    file->draft.in_memory = true;
+    FBT_TRY(fbt_hdf5_new_in_memory(made));
+    FBT_TRY(write_root(*made));
     FBT_TRY(fbt_run_file_begin_session(file, header, 0));
-    FBT_TRY(write_inputs(file->file, header));
-    FBT_TRY(write_partition(file->file, header));
+    FBT_TRY(write_inputs(*made, header));
+    FBT_TRY(write_partition(*made, header));
     FBT_TRY(make_rounds(file, header));
 done:
     return status;
@@ -202,22 +216,32 @@ fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **fil
     *file = NULL;
     fbt_hdf5_silence();
     FBT_TRY(fbt_memory_alloc(file, 1, sizeof **file));
-    (*file)->file = -1;
+    fbt_run_draft_init(&(*file)->draft);
     (*file)->last_index = -1;
-    for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
-        (*file)->columns[i] = -1;
-    }
-    status = fbt_output_file_open(path, overwrite, &(*file)->output);
+    FBT_TRY(fbt_output_file_open(path, overwrite, &(*file)->output));
+    status = fbt_journal_new(fbt_output_file_path((*file)->output), path, &(*file)->journal);
 done:
     return status;
 }
 
 void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header)
 {
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
     file->start_s = fbt_timer_now_s();
     file->dimension = header->dimension;
     memcpy(file->n_prompt_values, header->n_prompt_values, sizeof file->n_prompt_values);
     file->value_bytes[0] = file->value_bytes[1] = header->value_bytes;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t *dims = file->row_dims[i];
+        const int n_dims = fbt_run_shape_dims(columns[i].shape, header, dims);
+        for (int k = n_dims; k < 2; k++) {
+            dims[k] = 1;
+        }
+        if (!fbt_run_column_is_kept(&columns[i], header)) {
+            dims[0] = 0;
+        }
+    }
 }
 
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file)
@@ -243,21 +267,23 @@ static const void *column_values(const fbt_run_column *column, const fbt_round_r
     return column->shape == FBT_RUN_SCALAR ? (const void *)member : *(const void *const *)member;
 }
 
-static fbt_status append_columns(fbt_run_file *file, const fbt_round_row *round)
+static fbt_status add_columns(fbt_run_file *file, const fbt_round_row *round)
 {
     fbt_status status = FBT_OK;
     int64_t n;
+    char path[FBT_RUN_COLUMN_PATH_BYTES];
     const fbt_run_column *columns = fbt_run_columns(&n);
     for (int64_t i = 0; i < n; i++) {
         const void *values = column_values(&columns[i], round);
-        if (file->columns[i] < 0) {
+        if (file->row_dims[i][0] == 0) {
             continue;
         }
+        fbt_run_column_path(&columns[i], path);
         if (values == NULL) {
-            FBT_FAIL(FBT_ERR_ARG, "round %" PRId64 " has no values for rounds/%s/%s", round->index, columns[i].group,
-                     columns[i].name);
+            FBT_FAIL(FBT_ERR_ARG, "round %" PRId64 " has no values for %s", round->index, path);
         }
-        FBT_TRY(fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds + 1, values));
+        FBT_TRY(fbt_run_changes_add(&file->pending, path, NULL, (fbt_run_change_type)columns[i].type, 2,
+                                    file->row_dims[i], values));
     }
 done:
     return status;
@@ -265,166 +291,83 @@ done:
 
 fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round)
 {
-    fbt_hdf5_silence();
     if (round->index <= file->last_index) {
         return fbt_fail(FBT_ERR_ARG, "round %" PRId64 " cannot follow round %" PRId64 " in the run file", round->index,
                         file->last_index);
     }
+    const int64_t n_bytes = file->pending.n_bytes;
     fbt_round_row row = *round;
     row.bytes_up = fbt_run_ledger_convert(row.bytes_up, file->value_bytes[0], file->value_bytes[1]);
     row.bytes_down = fbt_run_ledger_convert(row.bytes_down, file->value_bytes[0], file->value_bytes[1]);
-    fbt_status status = append_columns(file, &row);
+    fbt_status status = add_columns(file, &row);
     if (status != FBT_OK) {
-        /* Half a round must never be written: take back what was added. */
-        for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
-            if (file->columns[i] >= 0 && fbt_hdf5_append(file->columns[i], (hsize_t)file->n_rounds, NULL) != FBT_OK) {
-                file->incomplete = true;
-            }
-        }
+        file->pending.n_bytes = n_bytes; /* half a round must never be written */
         return status;
     }
-    file->n_rounds++;
     file->last_index = round->index;
+    file->n_added++;
     return FBT_OK;
 }
 
-/* Whether a one- or two-dimensional data set has the array's type and size. */
-static bool is_like(hid_t space, hid_t own_type, const fbt_hdf5_array *array)
+static fbt_status add_integers(fbt_run_file *file, const char *path, int64_t first, int64_t second)
 {
-    hsize_t dims[4] = {0};
-    return H5Sget_simple_extent_ndims(space) == array->rank && H5Sget_simple_extent_dims(space, dims, NULL) >= 0 &&
-           memcmp(dims, array->dims, (size_t)array->rank * sizeof *dims) == 0 && H5Tequal(own_type, array->type) > 0;
-}
-
-/* Writes a data set that may be there from an earlier call: in place when its type and size are the same, anew
- * otherwise. */
-static fbt_status put_array(hid_t group, const fbt_hdf5_array *array, const void *values)
-{
-    fbt_status status = FBT_OK;
-    hid_t dataset = -1, space = -1, own_type = -1;
-    if (!fbt_hdf5_has(group, array->name)) {
-        return fbt_hdf5_create(group, array, values, NULL);
-    }
-    FBT_HDF5(dataset = H5Dopen2(group, array->name, H5P_DEFAULT), "data set %s cannot be opened", array->name);
-    FBT_HDF5(space = H5Dget_space(dataset), "data set %s cannot be opened", array->name);
-    FBT_HDF5(own_type = H5Dget_type(dataset), "data set %s cannot be opened", array->name);
-    if (is_like(space, own_type, array)) {
-        FBT_HDF5(H5Dwrite(dataset, array->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "data set %s cannot be written",
-                 array->name);
-    } else {
-        FBT_HDF5(H5Ldelete(group, array->name, H5P_DEFAULT), "data set %s cannot be replaced", array->name);
-        FBT_TRY(fbt_hdf5_create(group, array, values, NULL));
-    }
-done:
-    fbt_hdf5_close(own_type);
-    fbt_hdf5_close(space);
-    fbt_hdf5_close(dataset);
-    return status;
-}
-
-/* Removes the data sets of an earlier checkpoint that the new one does not have. */
-static fbt_status remove_others(hid_t group, const fbt_array *arrays)
-{
-    fbt_status status = FBT_OK;
-    char name[256];
-    H5G_info_t info;
-    FBT_HDF5(H5Gget_info(group, &info), "group checkpoint cannot be read");
-    for (hsize_t i = info.nlinks; i-- > 0;) {
-        FBT_HDF5(H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT),
-                 "group checkpoint cannot be read");
-        if (fbt_array_find(arrays, name) == NULL) {
-            FBT_HDF5(H5Ldelete(group, name, H5P_DEFAULT), "data set checkpoint/%s cannot be removed", name);
-        }
-    }
-done:
-    return status;
+    return fbt_run_changes_add(&file->pending, path, NULL, FBT_RUN_CHANGE_INTEGER, 1, &(int64_t){2},
+                               (int64_t[]){first, second});
 }
 
 fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;
-    hid_t group = -1;
-    fbt_hdf5_silence();
-    FBT_TRY(fbt_run_file_group(file->file, "checkpoint", &group));
-    FBT_TRY(remove_others(group, arrays));
-    for (const fbt_array *a = arrays; a->name != NULL; a++) {
-        /* Contiguous: a covariance is written anew each round, and compressing it would take ten times longer. */
-        fbt_hdf5_array array = {.name = a->name,
-                                .type = a->type == FBT_ARRAY_INT64 ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE,
-                                .rank = 1,
-                                .dims = &(hsize_t){(hsize_t)a->n_values},
-                                .long_name = a->long_name == NULL ? a->name : a->long_name};
-        FBT_TRY(put_array(group, &array, a->n_values == 0 ? NULL : a->values));
+    const int64_t n_bytes = file->pending.n_bytes;
+    char path[sizeof((fbt_run_change *)NULL)->path];
+    int64_t n = 0;
+    while (arrays[n].name != NULL) {
+        n++;
     }
-    FBT_TRY(fbt_hdf5_write_int(group, "round", file->last_index));
+    FBT_TRY(add_integers(file, "checkpoint", file->last_index, n));
+    for (const fbt_array *a = arrays; a->name != NULL; a++) {
+        snprintf(path, sizeof path, "checkpoint/%s", a->name);
+        FBT_TRY(fbt_run_changes_add(&file->pending, path, a->long_name,
+                                    a->type == FBT_ARRAY_INT64 ? FBT_RUN_CHANGE_INTEGER : FBT_RUN_CHANGE_REAL, 1,
+                                    &a->n_values, a->values));
+    }
 done:
-    file->incomplete = file->incomplete || status != FBT_OK;
-    fbt_hdf5_close(group);
+    file->pending.n_bytes = status == FBT_OK ? file->pending.n_bytes : n_bytes;
     return status;
 }
 
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result)
 {
     fbt_status status = FBT_OK;
-    hid_t group = -1;
-    const hsize_t z_dims[] = {(hsize_t)file->dimension};
-    const hsize_t prompt_dims[] = {(hsize_t)file->n_prompt_values[0], (hsize_t)file->n_prompt_values[1]};
+    const int64_t n_bytes = file->pending.n_bytes;
     const struct {
-        const char *name;
+        const char *path;
         const void *values;
         bool is_prompt;
         const char *long_name;
     } arrays[] = {
-        {"best_z", result->best_z, false, "z of the round that is best on the dev samples"},
-        {"last_z", result->last_z, false, "z of the last round"},
-        {"best_prompt", result->best_prompt, true, "soft prompt of the round that is best on the dev samples"},
-        {"last_prompt", result->last_prompt, true, "soft prompt of the last round"},
+        {"result/best_z", result->best_z, false, "z of the round that is best on the dev samples"},
+        {"result/last_z", result->last_z, false, "z of the last round"},
+        {"result/best_prompt", result->best_prompt, true, "soft prompt of the round that is best on the dev samples"},
+        {"result/last_prompt", result->last_prompt, true, "soft prompt of the last round"},
     };
-    fbt_hdf5_silence();
-    FBT_TRY(fbt_run_file_group(file->file, "result", &group));
-    FBT_TRY(fbt_hdf5_write_int(group, "best_round", result->best_round));
-    FBT_TRY(fbt_hdf5_write_int(group, "last_round", result->last_round));
+    FBT_TRY(add_integers(file, "result", result->best_round, result->last_round));
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
-        fbt_hdf5_array array = {.name = arrays[i].name,
-                                .type = arrays[i].is_prompt ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE,
-                                .rank = arrays[i].is_prompt ? 2 : 1,
-                                .dims = arrays[i].is_prompt ? prompt_dims : z_dims,
-                                .long_name = arrays[i].long_name};
+        const bool is_prompt = arrays[i].is_prompt;
         if (arrays[i].values != NULL) {
-            FBT_TRY(put_array(group, &array, arrays[i].values));
+            FBT_TRY(fbt_run_changes_add(&file->pending, arrays[i].path, arrays[i].long_name,
+                                        is_prompt ? FBT_RUN_CHANGE_FLOAT32 : FBT_RUN_CHANGE_REAL, is_prompt ? 2 : 1,
+                                        is_prompt ? file->n_prompt_values : &file->dimension, arrays[i].values));
         }
     }
 done:
-    file->incomplete = file->incomplete || status != FBT_OK;
-    fbt_hdf5_close(group);
-    return status;
-}
-
-fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status)
-{
-    fbt_status status = FBT_OK;
-    fbt_hdf5_silence();
-    if (file->incomplete) {
-        FBT_FAIL(FBT_ERR_IO,
-                 "the run file is not written: an earlier change of it failed half way; what was saved before "
-                 "is kept");
-    }
-    if (!file->has_status || file->run_status != run_status) {
-        FBT_TRY(fbt_hdf5_write_text(file->file, "status", fbt_run_status_name(run_status)));
-        file->has_status = true;
-        file->run_status = run_status;
-    }
-    FBT_TRY(
-        fbt_hdf5_write_real(file->file, "wall_time_s", file->wall_time_before_s + fbt_timer_now_s() - file->start_s));
-    FBT_TRY(fbt_hdf5_image(file->file, &file->image));
-    status = fbt_output_file_replace(file->output, file->image.bytes, file->image.n_bytes);
-done:
+    file->pending.n_bytes = status == FBT_OK ? file->pending.n_bytes : n_bytes;
     return status;
 }
 
 int64_t fbt_run_file_bytes(const fbt_run_file *file)
 {
-    return file->image.n_bytes;
+    return file->n_bytes;
 }
 
 void fbt_run_file_free(fbt_run_file *file)
@@ -432,11 +375,13 @@ void fbt_run_file_free(fbt_run_file *file)
     if (file == NULL) {
         return;
     }
-    for (int i = 0; i < FBT_RUN_COLUMNS_MAX; i++) {
-        fbt_hdf5_close(file->columns[i]);
+    const bool drops = file->draft.file >= 0 && !file->draft.in_memory;
+    fbt_run_draft_close(&file->draft);
+    if (drops) {
+        fbt_output_file_drop(file->output);
     }
-    fbt_hdf5_close(file->file);
+    fbt_journal_free(file->journal);
     fbt_output_file_close(file->output);
-    free(file->image.bytes);
+    free(file->pending.bytes);
     free(file);
 }

@@ -1,8 +1,10 @@
 /* The run file: everything a run was and did, in one HDF5 file that is only ever replaced as a whole.
  *
- * The file is kept in memory (HDF5's core driver). After each round its image is written beside the run file, synced
- * and renamed over it: whoever opens it with plain h5py, at any instant, live or after a kill, sees a complete file of
- * whole rounds. Layout: docs/run-file.md. Used by rank 0 alone; nothing here is collective.
+ * A round is appended to a journal beside it (journal.h), and now and then the run file is made anew with all rounds of
+ * the journal, synced and renamed over the old one: whoever opens it with plain h5py, at any instant, live or after a
+ * kill, sees a complete file of whole rounds, and what a round costs does not grow with the run. No more than a round
+ * is kept in memory. Layout, and the states that a kill can leave: docs/run-file.md. Used by rank 0 alone; nothing here
+ * is collective.
  */
 #ifndef FBT_RECORD_RUN_FILE_H
 #define FBT_RECORD_RUN_FILE_H
@@ -10,8 +12,8 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "base/typed_array.h"
+#include "fed/best_round.h"
 #include "fed/round_row.h"
-#include "record/best_round.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,7 +32,7 @@ typedef struct fbt_run_text {
     const char *value;
 } fbt_run_text;
 
-/* What is known before the first round. Borrowed during fbt_run_file_create and fbt_run_file_continue. */
+/* Facts known before the first round. Borrowed during fbt_run_file_create and fbt_run_file_continue. */
 typedef struct fbt_run_header {
     const char *config_given;        /* the file as given, and the command line's settings as comments at its end */
     const char *config_resolved;     /* all settings                                                             */
@@ -45,6 +47,7 @@ typedef struct fbt_run_header {
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
     bool client_means;              /* keep /rounds/client/mean */
+    bool precision_checks;          /* keep /rounds/precision_... */
     const char *const *phases;      /* names of the timed phases, which do not overlap: a round's time is their sum */
     int64_t n_phases;
     const int64_t *sample_offsets; /* [K + 1]: the training samples of each client ...      */
@@ -74,7 +77,7 @@ fbt_status fbt_run_file_check(const char *path, bool overwrite);
  * that killed runs of that name left behind are removed. Errors: FBT_ERR_IO with what to do. */
 fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_header *header, fbt_run_file **file);
 
-/* What made the rounds from first_round on: one start of the program. "" where the file does not tell. */
+/* Maker of the rounds from first_round on: one start of the program. "" where the file does not tell. */
 typedef struct fbt_run_maker {
     int64_t first_round;
     char *program_version, *git_commit, *compiler;
@@ -85,6 +88,7 @@ typedef struct fbt_run_maker {
 typedef struct fbt_run_restored {
     fbt_run_status run_status; /* running: it was killed, or is under way */
     int64_t last_round;
+    bool fell_back;      /* later rounds are computed in the reference precision (round_row.h) */
     fbt_best_round best; /* on dev */
     char *config_resolved;
     char *model_sha256, *data_sha256;           /* of /inputs                       */
@@ -100,10 +104,10 @@ void fbt_run_restored_clear(fbt_run_restored *restored);
  * one that lacks something). */
 fbt_status fbt_run_restored_read(const char *path, fbt_run_restored *restored);
 
-/* Opens the run file at `path` to go on with it: claims it, as fbt_run_file_create does, loads all of it and tells
- * where it stands. The file on the disk stays as it is until the first commit. No file at `path`: FBT_OK with *file
- * NULL. Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run writes it), FBT_ERR_DATA (not a
- * run file, or one that lacks something). */
+/* Opens the run file at `path` to go on with it: claims it, as fbt_run_file_create does, and tells where it stands. The
+ * file on the disk stays as it is until the first commit, unless there is a journal, whose rounds it then takes up. No
+ * file at `path`: FBT_OK with *file NULL. Errors: FBT_ERR_IO (not readable, truncated, folder not writable, another run
+ * writes it, the journal is damaged), FBT_ERR_DATA (not a run file, or one that lacks something), FBT_ERR_STORAGE. */
 fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_restored *restored);
 
 /* Takes up an opened file: checks that its arrays have the header's shapes and its partition the header's samples, and
@@ -120,12 +124,13 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round
 fbt_status fbt_run_file_set_checkpoint(fbt_run_file *file, const fbt_array *arrays);
 fbt_status fbt_run_file_set_result(fbt_run_file *file, const fbt_run_result *result);
 
-/* Writes the whole file with this status: temporary file in the same folder, fsync, rename, fsync of the folder. On
- * failure (full disk, quota) the file of the previous commit is untouched and the temporary one is removed. FBT_ERR_IO,
+/* Saves what was added: with status running in the journal, or, from time to time, in the run file; with any other
+ * status always in the run file, and the journal is gone. Synced. On failure (full disk, quota) what was committed
+ * before is untouched, temporary files are removed, and what was not is kept for the next commit. FBT_ERR_IO,
  * FBT_ERR_STORAGE. */
 fbt_status fbt_run_file_commit(fbt_run_file *file, fbt_run_status run_status);
 
-/* Size of the file that was committed last; 0 before. */
+/* Size of the run file as it was written last; 0 before. */
 int64_t fbt_run_file_bytes(const fbt_run_file *file);
 
 /* Frees; does not write. NULL is fine. */

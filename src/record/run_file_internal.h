@@ -4,35 +4,48 @@
 #define FBT_RECORD_RUN_FILE_INTERNAL_H
 
 #include "record/hdf5_util.h"
+#include "record/journal.h"
 #include "record/output_file.h"
+#include "record/run_changes.h"
+#include "record/run_draft.h"
 #include "record/run_file.h"
 #include "record/run_layout.h"
 
 #include <hdf5.h>
 
-enum { FBT_RUN_COLUMNS_MAX = 64 };
-
 struct fbt_run_file {
     fbt_output_file *output;
-    hid_t file;
-    hid_t columns[FBT_RUN_COLUMNS_MAX]; /* data sets of run_layout.c's table; -1: not kept */
-    int64_t n_rounds;                   /* rows in every column                            */
-    int64_t last_index;                 /* index of the last row                           */
+    fbt_journal *journal;
+    fbt_run_draft draft;     /* of a new run until its first commit, in memory; of one that goes on, on the disk */
+    fbt_run_changes pending; /* not committed yet */
+    int64_t last_index;      /* index of the last row */
+    int64_t row_dims[FBT_RUN_COLUMNS_MAX][2]; /* of a row of each column, 1 where there are fewer; 0: not kept */
     int64_t dimension, n_prompt_values[2];
     int64_t value_bytes[2]; /* of a number in the rounds to come, in the file (run_ledger.h) */
     fbt_run_status run_status;
-    bool has_status;      /* the status attribute has been written           */
-    bool incomplete;      /* a failed change could not be undone             */
-    fbt_hdf5_bytes image; /* of the last commit; its memory is used again    */
+    bool has_status; /* the status attribute has been written  */
+    bool incomplete; /* a failed change could not be undone    */
     double start_s;
     double wall_time_before_s; /* of the sessions before this one */
+    int64_t n_rows;            /* of the run file as it was written last, and since */
+    int64_t n_added;
+    int64_t n_bytes;  /* of the run file as it was written last ... */
+    double written_s; /* ... when that was done ...                 */
+    double write_s;   /* ... and how long it took                   */
 };
 
 /* A writer that holds the lock of `path` and no HDF5 file yet. Free it with fbt_run_file_free, after a failure too. */
 fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **file);
 
-/* What both beginnings have in common: sizes from the header, and the clock. */
+/* Sets what both beginnings share: sizes from the header, and the clock. */
 void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header);
+
+/* Makes the draft a copy of the run file on the disk, with all that its journal has, and room for n_more_bytes of
+ * changes besides. packs: without the holes that rewriting has left. */
+fbt_status fbt_run_file_begin_draft(fbt_run_file *file, int64_t n_more_bytes, bool packs);
+
+/* The draft takes the run file's place, and the journal is void. After a failure a draft on the disk is gone. */
+fbt_status fbt_run_file_end_draft(fbt_run_file *file);
 
 /* Opens the group `name` of `parent`, making it when it is not there. */
 fbt_status fbt_run_file_group(hid_t parent, const char *name, hid_t *group);
@@ -40,6 +53,9 @@ fbt_status fbt_run_file_group(hid_t parent, const char *name, hid_t *group);
 /* Makes the data set of a column, without rows, in the group /rounds. */
 fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header,
                                     hid_t *dataset);
+
+/* Bytes by which a column of n_rows rows grows with n_added more. row_dims: as in fbt_run_file. */
+int64_t fbt_run_file_growth(const fbt_run_column *column, const int64_t row_dims[2], int64_t n_rows, int64_t n_added);
 
 /* On disk, and in memory. */
 hid_t fbt_run_file_type(fbt_run_type type);

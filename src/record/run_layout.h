@@ -19,6 +19,14 @@ typedef enum fbt_run_shape {
     FBT_RUN_PHASES,              /* [R, number of phases] */
 } fbt_run_shape;
 
+/* Files that have a column. */
+typedef enum fbt_run_presence {
+    FBT_RUN_ALWAYS,
+    FBT_RUN_LATER,       /* those of earlier versions lack it */
+    FBT_RUN_WITH_MEANS,  /* of runs that keep the clients' means */
+    FBT_RUN_WITH_CHECKS, /* of runs whose precision is checked   */
+} fbt_run_presence;
+
 typedef enum fbt_run_type { FBT_RUN_REAL, FBT_RUN_INTEGER, FBT_RUN_BYTE } fbt_run_type;
 
 typedef struct fbt_run_column {
@@ -30,7 +38,7 @@ typedef struct fbt_run_column {
     bool deflate;
     const char *long_name;
     const char *unit;
-    bool optional; /* files of earlier versions lack it */
+    fbt_run_presence presence;
 } fbt_run_column;
 
 /* The table; *n is its length. */
@@ -39,6 +47,12 @@ const fbt_run_column *fbt_run_columns(int64_t *n);
 /* Where a column is in the file: "rounds/client/loss". */
 enum { FBT_RUN_COLUMN_PATH_BYTES = 128 };
 void fbt_run_column_path(const fbt_run_column *column, char path[FBT_RUN_COLUMN_PATH_BYTES]);
+
+/* Number of the column with this path in the table; -1: there is none. */
+int64_t fbt_run_column_find(const char *path);
+
+/* Whether the run's file keeps the column. */
+bool fbt_run_column_is_kept(const fbt_run_column *column, const fbt_run_header *header);
 
 /* Members of a round's shape. dims: [2]; returns how many are used (0 for a scalar). */
 int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2]);

@@ -20,7 +20,7 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream);
 /* The same as one JSON object. */
 fbt_status fbt_run_reader_show_json(const char *path, FILE *stream);
 
-/* What evaluate needs: the resolved settings (free()), and z [*dimension] (free()) of a round. `which` is "best",
+/* Reads the resolved settings (free()), and z [*dimension] (free()) of a round. `which` is "best",
  * "last" or a round number. *round is the round's index. */
 fbt_status fbt_run_reader_load_z(const char *path, const char *which, char **config_resolved, double **z,
                                  int64_t *dimension, int64_t *round);

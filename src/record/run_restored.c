@@ -53,7 +53,9 @@ static fbt_status read_rounds(hid_t file, fbt_run_restored *restored)
         FBT_FAIL(FBT_ERR_DATA, "it has no rounds");
     }
     const double *index = fbt_run_rounds_scalar(&rounds, "", "index");
+    const double *fell_back = fbt_run_rounds_scalar(&rounds, "", "precision_fell_back");
     restored->last_round = rounds.last_round;
+    restored->fell_back = fell_back != NULL && fell_back[rounds.n_rounds - 1] != 0;
     restored->best = FBT_NO_BEST_ROUND;
     for (int64_t r = 0; r < rounds.n_rounds; r++) {
         if ((int64_t)index[r] == rounds.best_round) {

@@ -95,13 +95,52 @@ static fbt_status load(const char *path, fbt_run_file *file, fbt_run_restored *r
     fbt_status status = FBT_OK;
     hid_t on_disk = -1;
     FBT_TRY(fbt_run_rounds_open(path, &on_disk));
-    FBT_TRY(fbt_hdf5_copy_in_memory(on_disk, &file->file));
-    FBT_TRY(fbt_run_restored_of(file->file, restored));
-    FBT_TRY(read_checkpoint(file->file, restored));
-    FBT_TRY(fbt_hdf5_read_real(file->file, "wall_time_s", &file->wall_time_before_s));
+    FBT_TRY(fbt_run_restored_of(on_disk, restored));
+    FBT_TRY(read_checkpoint(on_disk, restored));
+    FBT_TRY(fbt_hdf5_read_real(on_disk, "wall_time_s", &file->wall_time_before_s));
     file->last_index = restored->last_round;
 done:
     fbt_hdf5_close(on_disk);
+    return fbt_hdf5_name_file(path, status);
+}
+
+/* Notes the rows of a journal's record, so that the room for them is known. */
+static fbt_status measure(void *user, const char *bytes, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    fbt_run_file *file = user;
+    int64_t place = 0;
+    const fbt_run_change *change;
+    const void *values;
+    for (;;) {
+        FBT_TRY(fbt_run_changes_next(bytes, n_bytes, &place, &change, &values));
+        if (change == NULL) {
+            return FBT_OK;
+        }
+        const int64_t i = fbt_run_column_find(change->path);
+        if (i >= 0 && change->rank == 2) {
+            memcpy(file->row_dims[i], change->dims, sizeof change->dims);
+        }
+        if (strcmp(change->path, "rounds/index") == 0 && change->type == FBT_RUN_CHANGE_INTEGER) {
+            file->n_rows = file->n_added++ == 0 ? *(const int64_t *)values : file->n_rows; /* rounds count from 0 */
+        }
+    }
+done:
+    return status;
+}
+
+/* The rounds that a killed run left in its journal. */
+static fbt_status take_journal(const char *path, fbt_run_file *file)
+{
+    fbt_status status = FBT_OK;
+    int64_t n_bytes;
+    FBT_TRY(fbt_journal_find(file->journal, &n_bytes));
+    if (n_bytes > 0) {
+        FBT_TRY(fbt_journal_read(file->journal, measure, file));
+        FBT_TRY(fbt_run_file_begin_draft(file, 0, false));
+        status = fbt_run_file_end_draft(file);
+    }
+done:
     return fbt_hdf5_name_file(path, status);
 }
 
@@ -115,6 +154,7 @@ fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_rest
         return FBT_OK;
     }
     FBT_TRY(fbt_run_file_new(path, true, &made));
+    FBT_TRY(take_journal(path, made));
     FBT_TRY(load(path, made, restored));
     *file = made;
     made = NULL;
@@ -134,43 +174,42 @@ static fbt_status add_column(fbt_run_file *file, const fbt_run_column *column, c
 {
     fbt_status status = FBT_OK;
     hid_t rounds = -1;
-    FBT_HDF5(rounds = H5Gopen2(file->file, "rounds", H5P_DEFAULT), "group rounds is missing");
+    FBT_HDF5(rounds = H5Gopen2(file->draft.file, "rounds", H5P_DEFAULT), "group rounds is missing");
     FBT_TRY(fbt_run_file_make_column(rounds, column, header, dataset));
-    FBT_TRY(fbt_hdf5_append(*dataset, (hsize_t)file->n_rounds, NULL));
+    FBT_TRY(fbt_hdf5_append(*dataset, (hsize_t)file->draft.n_rows, NULL));
 done:
     fbt_hdf5_close(rounds);
     return status;
 }
 
-static fbt_status open_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
-                              hid_t *dataset)
+static fbt_status check_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
+                               hid_t *dataset)
 {
     fbt_status status = FBT_OK;
     char path[FBT_RUN_COLUMN_PATH_BYTES];
     int64_t sizes[2];
-    hsize_t dims[3] = {(hsize_t)file->n_rounds};
+    hsize_t dims[3] = {(hsize_t)file->draft.n_rows};
     int n_dims = fbt_run_shape_dims(column->shape, header, sizes);
     for (int i = 0; i < n_dims; i++) {
         dims[1 + i] = (hsize_t)sizes[i];
     }
-    fbt_run_column_path(column, path);
-    if (column->optional && !fbt_hdf5_has(file->file, path)) {
+    if (*dataset < 0 && column->presence == FBT_RUN_LATER) {
         return add_column(file, column, header, dataset);
     }
-    FBT_HDF5(*dataset = H5Dopen2(file->file, path, H5P_DEFAULT), "%s is missing", path);
+    fbt_run_column_path(column, path);
+    FBT_HDF5(*dataset, "%s is missing", path);
     FBT_TRY(check_dataset(*dataset, path, fbt_run_file_type(column->type), 1 + n_dims, dims));
 done:
     return status;
 }
 
-static fbt_status open_columns(fbt_run_file *file, const fbt_run_header *header)
+static fbt_status check_columns(fbt_run_file *file, const fbt_run_header *header)
 {
     fbt_status status = FBT_OK;
     int64_t n;
     const fbt_run_column *columns = fbt_run_columns(&n);
     fbt_run_rounds rounds = {0};
-    FBT_TRY(fbt_run_rounds_read(file->file, &rounds));
-    file->n_rounds = rounds.n_rounds;
+    FBT_TRY(fbt_run_rounds_read(file->draft.file, &rounds));
     bool same = rounds.n_phases == header->n_phases;
     for (int64_t i = 0; same && i < rounds.n_phases; i++) {
         same = strcmp(rounds.phases[i], header->phases[i]) == 0;
@@ -180,8 +219,8 @@ static fbt_status open_columns(fbt_run_file *file, const fbt_run_header *header)
                  "rounds/cost/seconds has other phases: the file is from another version of this program");
     }
     for (int64_t i = 0; i < n; i++) {
-        if (columns[i].shape != FBT_RUN_CLIENTS_DIMENSION || header->client_means) {
-            FBT_TRY(open_column(file, &columns[i], header, &file->columns[i]));
+        if (fbt_run_column_is_kept(&columns[i], header)) {
+            FBT_TRY(check_column(file, &columns[i], header, &file->draft.columns[i]));
         }
     }
 done:
@@ -218,16 +257,18 @@ done:
 
 fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *header)
 {
+    enum { A_SESSION = 1 << 16 };
     fbt_status status = FBT_OK;
     fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS];
     fbt_hdf5_silence();
+    FBT_TRY(fbt_run_file_begin_draft(file, A_SESSION, true));
     fbt_run_file_partition(header, arrays);
     for (int i = 0; i < FBT_RUN_PARTITION_ARRAYS; i++) {
-        FBT_TRY(check_partition_array(file->file, &arrays[i]));
+        FBT_TRY(check_partition_array(file->draft.file, &arrays[i]));
     }
-    FBT_TRY(open_columns(file, header));
+    FBT_TRY(check_columns(file, header));
     fbt_run_file_set_header(file, header);
-    FBT_TRY(fbt_run_ledger_read(file->file, &file->value_bytes[1]));
+    FBT_TRY(fbt_run_ledger_read(file->draft.file, &file->value_bytes[1]));
     FBT_TRY(fbt_run_file_begin_session(file, header, file->last_index + 1));
 done:
     return fbt_hdf5_name_file(fbt_output_file_shown(file->output), status);

@@ -88,7 +88,7 @@ static fbt_status read_scalars(hid_t file, fbt_run_rounds *rounds)
     for (int64_t i = 0; i < rounds->n_columns; i++) {
         if (columns[i].shape == FBT_RUN_SCALAR) {
             fbt_run_column_path(&columns[i], path);
-            if (columns[i].optional && !fbt_hdf5_has(file, path)) {
+            if (columns[i].presence != FBT_RUN_ALWAYS && !fbt_hdf5_has(file, path)) {
                 continue;
             }
             FBT_TRY(read_column(file, path, rounds->n_rounds, &rounds->scalars[i]));

@@ -1,4 +1,4 @@
-/* What a run file says about its rounds, in memory, for the readers of this folder. */
+/* Rounds of a run file, in memory, for the readers of this folder. */
 #ifndef FBT_RECORD_RUN_ROUNDS_H
 #define FBT_RECORD_RUN_ROUNDS_H
 

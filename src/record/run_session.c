@@ -77,8 +77,8 @@ fbt_status fbt_run_file_begin_session(fbt_run_file *file, const fbt_run_header *
 {
     fbt_status status = FBT_OK;
     hid_t group = -1;
-    FBT_TRY(write_config(file->file, header));
-    FBT_TRY(fbt_run_file_group(file->file, "environment", &group));
+    FBT_TRY(write_config(file->draft.file, header));
+    FBT_TRY(fbt_run_file_group(file->draft.file, "environment", &group));
     FBT_TRY(remove_attributes(group));
     FBT_TRY(write_environment(group, header->environment));
     FBT_TRY(add_session(group, header, first_round));

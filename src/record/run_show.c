@@ -2,6 +2,8 @@
 #include "record/run_reader.h"
 
 #include "record/hdf5_util.h"
+#include "record/journal.h"
+#include "record/real_path.h"
 #include "record/run_rounds.h"
 
 #include <inttypes.h>
@@ -183,6 +185,47 @@ static void show_resets(FILE *stream, const fbt_run_rounds *rounds)
     }
 }
 
+/* Findings of the checks of a low precision. */
+static void show_checks(FILE *stream, const fbt_run_rounds *rounds)
+{
+    const double *tau = fbt_run_rounds_scalar(rounds, "", "precision_tau"),
+                 *fell_back = fbt_run_rounds_scalar(rounds, "", "precision_fell_back"),
+                 *index = fbt_run_rounds_scalar(rounds, "", "index");
+    int64_t n = 0, lowest = 0, first = -1;
+    for (int64_t r = 0; tau != NULL && fell_back != NULL && r < rounds->n_rounds; r++) {
+        lowest = !isnan(tau[r]) && (n == 0 || tau[r] < tau[lowest]) ? r : lowest;
+        n += !isnan(tau[r]);
+        first = first < 0 && fell_back[r] != 0 ? r : first;
+    }
+    if (n > 0) {
+        fprintf(stream, "  %" PRId64 " check%s of the ranking against fp32, the lowest tau %.3f in round %.0f\n", n,
+                n == 1 ? "" : "s", tau[lowest], index[lowest]);
+    }
+    if (first >= 0) {
+        fprintf(stream, "  fell back to fp32 after round %.0f\n", index[first]);
+    }
+}
+
+/* Rounds that are not in the run file yet. Whatever keeps the journal from being read: whoever goes on with it is told.
+ */
+static void show_journal(const char *path, FILE *stream)
+{
+    fbt_journal *journal = NULL;
+    char *folder = NULL, *file = NULL;
+    int64_t n_bytes = 0;
+    if (fbt_real_path(path, &folder, &file) == FBT_OK && fbt_journal_new(file, path, &journal) == FBT_OK &&
+        fbt_journal_find(journal, &n_bytes) == FBT_OK && n_bytes > 0) {
+        fprintf(stream,
+                "  %" PRId64 " more in %s.journal: this file takes them up while the run goes on, or with "
+                "fedbpt run --resume\n",
+                fbt_journal_records(journal), path);
+    }
+    fbt_error_clear();
+    fbt_journal_free(journal);
+    free(folder);
+    free(file);
+}
+
 fbt_status fbt_run_reader_show(const char *path, FILE *stream)
 {
     fbt_status status = FBT_OK;
@@ -200,6 +243,8 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream)
     FBT_TRY(fbt_run_rounds_visit_sessions(file, show_session, &(sessions){file, stream}));
     show_rounds(stream, &rounds);
     show_resets(stream, &rounds);
+    show_checks(stream, &rounds);
+    show_journal(path, stream);
 done:
     fbt_run_rounds_clear(&rounds);
     fbt_hdf5_close(file);

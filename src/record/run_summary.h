@@ -1,4 +1,4 @@
-/* What a run file says in a line: how far the run is and how good it has become. */
+/* Summary of a run file in a line: how far the run is and how good it has become. */
 #ifndef FBT_RECORD_RUN_SUMMARY_H
 #define FBT_RECORD_RUN_SUMMARY_H
 

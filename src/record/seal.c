@@ -1,6 +1,7 @@
 #include "record/seal.h"
 
 #include "base/digest.h"
+#include "record/disk.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -45,8 +46,24 @@ static void read_piece(int descriptor, char *bytes, size_t n, ssize_t *n_read)
     *n_read = (ssize_t)n_there;
 }
 
-/* Digest and number of the bytes that are left. */
-static fbt_status digest_rest(const char *path, int descriptor, char text[FBT_DIGEST_TEXT_BYTES], int64_t *n_bytes)
+/* Where the bytes go that are read. */
+typedef struct sink {
+    const char *shown;
+    int descriptor; /* -1: nowhere */
+} sink;
+
+static fbt_status put(const sink *to, const void *bytes, int64_t n_bytes)
+{
+    if (to->descriptor >= 0 && !fbt_disk_write(to->descriptor, bytes, n_bytes)) {
+        return fbt_fail(fbt_status_of_system(errno), "%.400s cannot be written: %s; what was saved before is kept",
+                        to->shown, strerror(errno));
+    }
+    return FBT_OK;
+}
+
+/* Digest and number of the bytes that are left, which go to the sink, too. */
+static fbt_status digest_rest(const char *path, int descriptor, const sink *to, char text[FBT_DIGEST_TEXT_BYTES],
+                              int64_t *n_bytes)
 {
     fbt_status status = FBT_OK;
     fbt_digest *digest = NULL;
@@ -60,6 +77,7 @@ static fbt_status digest_rest(const char *path, int descriptor, char text[FBT_DI
             FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be read: %s", path, strerror(errno));
         }
         FBT_TRY(fbt_digest_add(digest, piece, (size_t)n));
+        FBT_TRY(put(to, piece, n));
         *n_bytes += n;
     } while (n > 0);
     status = fbt_digest_end(digest, text);
@@ -93,8 +111,9 @@ static fbt_status explain(const char *path, const char *found, int64_t n_bytes)
         path, advice);
 }
 
-fbt_status fbt_seal_check(const char *path, int descriptor)
+static fbt_status check(const char *path, int descriptor, const sink *to)
 {
+    static const char room[FBT_SEAL_BYTES];
     fbt_status status = FBT_OK;
     char found[FBT_SEAL_BYTES] = {0}, expected[FBT_SEAL_BYTES], digest[FBT_DIGEST_TEXT_BYTES];
     ssize_t n;
@@ -103,17 +122,48 @@ fbt_status fbt_seal_check(const char *path, int descriptor)
     if (n < 0) {
         FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be read: %s", path, strerror(errno));
     }
+    FBT_TRY(put(to, room, sizeof room));
     if (memcmp(found, FBT_HDF5_SIGNATURE, FBT_HDF5_SIGNATURE_BYTES) == 0) {
-        return FBT_OK;
+        FBT_TRY(put(to, found, n));
+        return to->descriptor < 0 ? FBT_OK : digest_rest(path, descriptor, to, digest, &n_bytes);
     }
     if (memcmp(found, FBT_SEAL_MAGIC, strlen(FBT_SEAL_MAGIC)) != 0) {
         FBT_FAIL(FBT_ERR_IO, "%.400s is not an HDF5 file, or its beginning is damaged", path);
     }
-    FBT_TRY(digest_rest(path, descriptor, digest, &n_bytes));
+    FBT_TRY(digest_rest(path, descriptor, to, digest, &n_bytes));
     write_block(digest, n_bytes, expected);
     if (memcmp(found, expected, sizeof found) != 0) {
         status = explain(path, found, n_bytes);
     }
+done:
+    return status;
+}
+
+fbt_status fbt_seal_check(const char *path, int descriptor)
+{
+    return check(path, descriptor, &(sink){.descriptor = -1});
+}
+
+fbt_status fbt_seal_check_copy(const char *path, int descriptor, int copy)
+{
+    return check(path, descriptor, &(sink){path, copy});
+}
+
+fbt_status fbt_seal_write(const char *path, int descriptor, char block[FBT_SEAL_BYTES], int64_t *n_bytes)
+{
+    fbt_status status = FBT_OK;
+    char digest[FBT_DIGEST_TEXT_BYTES];
+    int64_t n_rest;
+    if (lseek(descriptor, FBT_SEAL_BYTES, SEEK_SET) < 0) {
+        FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be written: %s", path, strerror(errno));
+    }
+    FBT_TRY(digest_rest(path, descriptor, &(sink){.descriptor = -1}, digest, &n_rest));
+    write_block(digest, n_rest, block);
+    *n_bytes = FBT_SEAL_BYTES + n_rest;
+    if (lseek(descriptor, 0, SEEK_SET) < 0) {
+        FBT_FAIL(fbt_status_of_system(errno), "%.400s cannot be written: %s", path, strerror(errno));
+    }
+    FBT_TRY(put(&(sink){path, descriptor}, block, FBT_SEAL_BYTES));
 done:
     return status;
 }

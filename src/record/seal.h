@@ -24,4 +24,12 @@ fbt_status fbt_seal_make(const void *rest, int64_t n_bytes, char block[FBT_SEAL_
  * for messages. Errors: FBT_ERR_IO (not an HDF5 file, truncated, changed), FBT_ERR_STORAGE. */
 fbt_status fbt_seal_check(const char *path, int descriptor);
 
+/* The same, and writes a copy to the descriptor `copy` as it reads: with room for a seal, which is not made. Errors:
+ * also those of writing, which name `path`, too: the copy is to take its place. */
+fbt_status fbt_seal_check_copy(const char *path, int descriptor, int copy);
+
+/* Seals a file that has room for a seal, as it is now, and gives the block. path: for messages. Errors: FBT_ERR_IO,
+ * FBT_ERR_STORAGE. */
+fbt_status fbt_seal_write(const char *path, int descriptor, char block[FBT_SEAL_BYTES], int64_t *n_bytes);
+
 #endif

@@ -72,7 +72,7 @@ fbt_status fbt_device_sum_memory(const fbt_comm *ranks, fbt_backend *b, const fb
     FBT_TRY(fbt_comm_agree(ranks, status));
     const bool tables_count = !plan->reads_tables_in_file || fbt_comm_size(ranks) > 1;
     const int64_t constants = plan->weights + (tables_count ? plan->tables : 0);
-    int64_t sums[] = {info.can_share && !first ? 0 : constants, plan->projection, plan->workspace * plan->n_lanes,
+    int64_t sums[] = {info.can_share && !first ? 0 : constants, plan->projection, plan->workspace * plan->n_streams,
                       device.free};
     fbt_comm_sum_int(ranks, sums, 4);
     *memory = (fbt_device_memory){.constants = sums[0], .projection = sums[1], .workspace = sums[2], .free = sums[3]};

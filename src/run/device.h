@@ -21,11 +21,11 @@ fbt_status fbt_device_split(const fbt_comm *comm, fbt_backend *b, fbt_comm **ran
  * Collective over comm. Release *text with free(). */
 fbt_status fbt_device_list(const fbt_comm *comm, fbt_backend *b, char **text);
 
-/* What the ranks of a device need together, and what it has left. Collective over the device's ranks. */
+/* Memory that the ranks of a device need together, and that it has left. Collective over the device's ranks. */
 typedef struct fbt_device_memory {
     int64_t constants;  /* weights and tables; once where the ranks can share them */
     int64_t projection; /* of all ranks */
-    int64_t workspace;  /* of all ranks and lanes */
+    int64_t workspace;  /* of all ranks and streams */
     int64_t free;
 } fbt_device_memory;
 fbt_status fbt_device_sum_memory(const fbt_comm *ranks, fbt_backend *b, const fbt_model_plan *plan,

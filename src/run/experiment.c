@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "base/timer.h"
 #include "fed/federation.h"
+#include "run/guard.h"
 #include "run/limits.h"
 #include "run/recorder.h"
 #include "run/run_header.h"
@@ -16,13 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What ends a run before its last round. */
+/* Causes that end a run before its last round. */
 typedef enum stop { STOP_NONE, STOP_MAX_SECONDS, STOP_JOB_END, STOP_OBSERVER } stop;
 enum { TEXT_BYTES = 2048 };
 
 typedef struct session {
     fbt_experiment *e;
     fbt_federation *f;
+    fbt_guard guard;
     fbt_recorder recorder;        /* of rank 0 */
     bool records;                 /* this is rank 0 */
     const fbt_run_observer *told; /* the plan's, on rank 0 alone */
@@ -79,11 +81,14 @@ static void describe_time_left(const session *s, int64_t round, char *text, size
 static void tell_round(const session *s, const fbt_round_row *row, double seconds)
 {
     const int64_t n_rounds = fbt_experiment_last_round(s->e);
-    char scores[160], left[64], text[TEXT_BYTES];
+    char scores[160], left[64], check[48] = "", text[TEXT_BYTES];
     describe_scores(row, scores, sizeof scores);
+    if (fbt_guard_is_low(&s->e->settings, row)) {
+        snprintf(check, sizeof check, ", ranks as fp32 tau %.2f", row->precision_tau);
+    }
     describe_time_left(s, row->index, left, sizeof left);
-    snprintf(text, sizeof text, "round %3" PRId64 "/%" PRId64 ": %s, sigma %.3f, %.2f s%s", row->index, n_rounds,
-             scores, row->step_size_local, seconds, left);
+    snprintf(text, sizeof text, "round %3" PRId64 "/%" PRId64 ": %s, sigma %.3f%s, %.2f s%s", row->index, n_rounds,
+             scores, row->step_size_local, check, seconds, left);
     fbt_observer_tell(s->told, &(fbt_run_event){.kind = FBT_RUN_EVENT_ROUND,
                                                 .label = fbt_experiment_label(s->e),
                                                 .text = text,
@@ -117,7 +122,7 @@ static void tell_end(const session *s, int64_t last_round)
                       then);
 }
 
-/* What rank 0's clocks say about another round. At least one is made: a chain of short jobs gets on. */
+/* Asks rank 0's clocks about another round. At least one is made: a chain of short jobs gets on. */
 static stop out_of_time(const session *s)
 {
     const fbt_settings *settings = &s->e->settings;
@@ -171,13 +176,13 @@ static fbt_status record_round(session *s, const fbt_round_row *row)
     FBT_TRY(fbt_federation_checkpoint(s->f, &round.checkpoint));
     FBT_TRY(fbt_recorder_add(&s->recorder, &round));
     FBT_TRY(fbt_recorder_commit(&s->recorder, status_after(s, row->index)));
-    fbt_progress_add_write(&s->progress, fbt_timer_now_s() - start_s, fbt_run_file_bytes(s->recorder.file));
+    fbt_progress_add_write(&s->progress, fbt_timer_now_s() - start_s);
 done:
     fbt_federation_add_phase(s->f, FBT_PHASE_RECORD, fbt_timer_now_s() - start_s);
     return status;
 }
 
-/* What follows a round, the one before the first included. Collective. */
+/* Does what follows a round, the one before the first included. Collective. */
 static fbt_status end_round(session *s, const fbt_round_row *row, double start_s)
 {
     fbt_status status = FBT_OK;
@@ -187,6 +192,7 @@ static fbt_status end_round(session *s, const fbt_round_row *row, double start_s
         fbt_progress_add_round(&s->progress, round_s);
     }
     tell_round(s, row, round_s);
+    fbt_guard_tell(&s->guard, s->e, s->told, row);
     agree_to_stop(s, row->index);
     FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_round(s, row) : FBT_OK));
     note_time(s, row, fbt_timer_now_s() - start_s); /* with the writing */
@@ -210,9 +216,37 @@ static fbt_status begin(session *s)
         FBT_TRY(fbt_federation_start(s->f, &row));
         return end_round(s, &row, start_s);
     }
-    FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint));
+    FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint, &s->e->restored.best));
     agree_to_stop(s, s->e->restored.last_round);
     FBT_TRY(fbt_comm_agree(s->e->comm, s->records ? record_begin(s) : FBT_OK));
+done:
+    return status;
+}
+
+/* Computes the rounds that follow in fp32. Collective. */
+static fbt_status fall_back(session *s)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_guard_switch(&s->guard, s->e));
+    FBT_TRY(fbt_comm_agree(s->e->comm, fbt_federation_use_model(s->f, s->e->inputs->model)));
+done:
+    return status;
+}
+
+/* One round and what follows it. Collective. */
+static fbt_status make_round(session *s, int64_t round)
+{
+    fbt_status status = FBT_OK;
+    fbt_round_row row;
+    const fbt_settings *settings = &s->e->settings;
+    const double start_s = fbt_timer_now_s();
+    if (s->guard.must_switch) {
+        FBT_TRY(fall_back(s));
+    }
+    FBT_TRY(fbt_federation_round(s->f, (uint32_t)round, fbt_settings_scores_round(settings, round), &row));
+    s->n_made++;
+    fbt_guard_judge(&s->guard, settings, &row);
+    FBT_TRY(end_round(s, &row, start_s));
 done:
     return status;
 }
@@ -220,18 +254,11 @@ done:
 static fbt_status run_rounds(session *s)
 {
     fbt_status status = FBT_OK;
-    const fbt_settings *settings = &s->e->settings;
-    fbt_round_row row;
     int64_t round = s->e->resumed ? s->e->restored.last_round : 0;
     s->start_s = fbt_timer_now_s();
     FBT_TRY(begin(s));
     while (round < fbt_experiment_last_round(s->e) && s->stop == STOP_NONE) {
-        const double start_s = fbt_timer_now_s();
-        round++;
-        const bool scored = round % settings->eval.every == 0 || round == settings->fed.rounds;
-        FBT_TRY(fbt_federation_round(s->f, (uint32_t)round, scored, &row));
-        s->n_made++;
-        FBT_TRY(end_round(s, &row, start_s));
+        FBT_TRY(make_round(s, ++round));
     }
     tell_end(s, round);
 done:
@@ -252,6 +279,16 @@ static void tell_other_machine(const session *s, const fbt_backend_info *info)
     }
 }
 
+/* Where test samples are scored less often than train and dev samples, and nobody asked for it. */
+static void tell_test_every(const session *s)
+{
+    char text[FBT_COST_TEXT_BYTES];
+    if (s->e->found_test_every && s->e->settings.eval.test_every > 1) {
+        fbt_cost_describe_test(&s->e->settings, &s->e->shares, text);
+        fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e), "%s", text);
+    }
+}
+
 static void tell_start(const session *s, const fbt_backend_info *info)
 {
     const fbt_experiment *e = s->e;
@@ -268,6 +305,7 @@ static void tell_start(const session *s, const fbt_backend_info *info)
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
                           "warning: cma.sigma %g changes nothing: %s", settings->cma.sigma, idle);
     }
+    tell_test_every(s);
     if (e->resumed) {
         fbt_observer_note(s->told, FBT_RUN_EVENT_NOTE, fbt_experiment_label(s->e),
                           "goes on after round %" PRId64 " of %" PRId64 ": %s", e->restored.last_round,
@@ -276,13 +314,16 @@ static void tell_start(const session *s, const fbt_backend_info *info)
     tell_other_machine(s, info);
 }
 
-/* backend.precision may be auto: what came of it must be what it was. */
+/* backend.precision may be auto: what came of it must be what it was. Of a run that has fallen back, fp32 comes of it,
+ * but what is asked for must still be what it began with. */
 static fbt_status check_backend(const fbt_experiment *e)
 {
     fbt_status status = FBT_OK;
-    fbt_backend_info info;
-    fbt_backend_get_info(e->inputs->backend, &info);
-    const char *precision = info.types->name;
+    const char *asked = e->settings.backend.precision;
+    const char *precision = e->restored.fell_back ? asked : fbt_backend_types(e->inputs->backend)->name;
+    if (e->restored.fell_back && strcmp(asked, "auto") == 0) {
+        return FBT_OK;
+    }
     if (strcmp(precision, e->restored.precision) != 0) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "backend.precision is %s here, but %.300s was run with %s; to go on with it set "
@@ -317,7 +358,7 @@ done:
     return status;
 }
 
-/* Model, recorder and federation. Collective. */
+/* Models, recorder and federation. Collective. */
 static fbt_status open_session(session *s)
 {
     fbt_status status = FBT_OK;
@@ -325,10 +366,12 @@ static fbt_status open_session(session *s)
     const fbt_comm *comm = e->comm;
     fbt_model_limits limits;
     fbt_backend_info info;
-    fbt_limits_of_run(&e->settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
-    FBT_TRY(fbt_inputs_open_model(e->inputs, &e->settings, &limits, e->plan->observer, comm));
+    const fbt_settings settings = fbt_guard_settings(e, e->restored.fell_back);
+    fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
+    FBT_TRY(fbt_inputs_open_model(e->inputs, &settings, &limits, e->plan->observer, comm));
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
-    FBT_TRY(fbt_experiment_list_devices(e, &(const char *){NULL}));
+    FBT_TRY(fbt_experiment_find_devices(e));
+    FBT_TRY(fbt_guard_open(&s->guard, e));
     FBT_TRY(fbt_comm_agree(comm, s->records ? open_recorder(s) : FBT_OK));
     fbt_backend_get_info(e->inputs->backend, &info);
     tell_start(s, &info);
@@ -338,9 +381,10 @@ static fbt_status open_session(session *s)
     const fbt_federation_parts parts = {.settings = &e->settings,
                                         .dataset = &e->inputs->dataset,
                                         .partition = &e->partition,
-                                        .placement = &e->placement,
+                                        .work = e->work,
                                         .world = comm,
-                                        .model = e->inputs->model};
+                                        .model = e->inputs->model,
+                                        .reference = s->guard.reference.model};
     FBT_TRY(fbt_federation_new(&parts, &s->f));
 done:
     return status;
@@ -366,6 +410,7 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
 done:
     fbt_recorder_close(&s.recorder, status);
     fbt_federation_free(s.f);
+    fbt_guard_close(&s.guard);
     free(s.prompt);
     return status;
 }

@@ -21,6 +21,7 @@
 #include "data/partition.h"
 #include "fed/placement.h"
 #include "kernels/backend.h"
+#include "run/cost.h"
 #include "run/device.h"
 #include "run/inputs.h"
 #include "run/observer.h"
@@ -33,7 +34,7 @@ extern "C" {
 
 typedef struct fbt_experiment fbt_experiment;
 
-/* What is to be run. Borrowed until fbt_experiment_close; members that are 0 or NULL mean what is said first. */
+/* Plan of a run. Borrowed until fbt_experiment_close; members that are 0 or NULL mean what is said first. */
 typedef struct fbt_experiment_plan {
     const char *config_path;        /* named in messages; read unless config_text is given */
     const char *config_text;        /* NULL: the file's */
@@ -64,19 +65,23 @@ fbt_status fbt_experiment_open(const fbt_experiment_plan *plan, fbt_inputs *inpu
 /* NULL is fine. */
 void fbt_experiment_close(fbt_experiment *experiment);
 
-/* What is known before the first round; borrowed from the experiment and its inputs. Not collective. */
+/* Facts known before the first round; borrowed from the experiment and its inputs. Not collective. */
 typedef struct fbt_experiment_view {
     const fbt_settings *settings;
     const char *config_resolved; /* the settings in force, as YAML */
     const fbt_dataset *dataset;
     const fbt_partition *partition; /* samples of each of K clients */
-    const fbt_placement *placement; /* ranks of each client */
-    const int64_t *work;            /* [K]: tokens of one forward pass over a client's samples */
+    const fbt_placement *placement; /* ranks of each client, where all take part in every round */
+    const int64_t *work;            /* [K]: tokens of one pass over a client's samples, as run/cost.h counts them */
     bool resumed;                   /* goes on with the file at run.output */
     bool finished;                  /* that file has all rounds that are asked for: there is nothing to run */
     int64_t past_round;             /* the last round in that file; 0 where nothing is resumed */
 } fbt_experiment_view;
 void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *view);
+
+/* Tokens that the run will put through the model; those of precision checks where the backend is open, which tells
+ * whether there are any. Not collective. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_experiment_count_tokens(const fbt_experiment *experiment, fbt_cost *cost);
 
 /* Memory that the run will take, and whether there is enough: `plan` of this rank, `device` of all ranks of its device.
  * Opens the backend if it is not open; loads no weights. Collective over comm; errors agreed. */
@@ -86,6 +91,9 @@ typedef struct fbt_experiment_memory {
     int64_t n_rows;        /* of the largest batch */
     int n_ranks;           /* that share the device */
     const char *precision; /* "fp32"; lives as long as the program */
+    bool checks;           /* the precision is checked: what the model in fp32 takes beside it (`free` apart) */
+    fbt_model_plan check_plan;
+    fbt_device_memory check_device;
 } fbt_experiment_memory;
 fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment_memory *memory);
 

@@ -5,6 +5,7 @@
 #include "model/prompt.h"
 #include "record/dataset_file.h"
 #include "run/device.h"
+#include "run/labels.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -38,9 +39,16 @@ static bool same_file(const fbt_inputs_file *a, const fbt_inputs_file *b)
            a->n_bytes == b->n_bytes && a->modified_ns == b->modified_ns;
 }
 
+void fbt_inputs_borrow(fbt_inputs *inputs, const fbt_inputs *lender)
+{
+    *inputs = (fbt_inputs){.dataset = lender->dataset, .borrows_dataset = true, .shape = lender->shape};
+}
+
 static void close_dataset(fbt_inputs *inputs)
 {
-    fbt_dataset_clear(&inputs->dataset);
+    if (!inputs->borrows_dataset) {
+        fbt_dataset_clear(&inputs->dataset);
+    }
     free(inputs->dataset_file.path);
     inputs->dataset_file = (fbt_inputs_file){0};
     inputs->data_sha256[0] = '\0';
@@ -66,7 +74,10 @@ done:
 static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *settings)
 {
     const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
-    if (dataset->prompt_mode == FBT_PROMPT_NONE && mode != FBT_PROMPT_NONE) {
+    if (mode == FBT_PROMPT_NONE) { /* the texts as they are, whatever they were prepared for */
+        return FBT_OK;
+    }
+    if (dataset->prompt_mode == FBT_PROMPT_NONE) {
         return fbt_fail(FBT_ERR_CONFIG, "prompt.mode is %s, but %s was prepared for no prompt: prepare it again",
                         fbt_settings_choice_name("prompt.mode", settings->prompt.mode), settings->data.path);
     }
@@ -92,18 +103,21 @@ static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *
         const char *name;
         const fbt_split *split;
     } splits[] = {{"train", &dataset->train}, {"dev", &dataset->dev}, {"test", &dataset->test}};
+    const int64_t n_behind = fbt_labels_sizes(dataset, settings).longest;
+    const char *what;
+    const int64_t most = fbt_model_max_length(shape, &what);
     for (int i = 0; i < 3; i++) {
         int64_t longest = fbt_split_max_length(splits[i].split);
         const fbt_prompt_mode mode = (fbt_prompt_mode)settings->prompt.mode;
         const int64_t in_front = fbt_prompt_rows_in_front(mode, settings->prompt.tokens) -
-                                 fbt_prompt_rows_without_position(mode, settings->prompt.tokens);
-        if (longest + in_front > shape->n_positions) {
+                                 fbt_model_rows_without_position(shape, mode, settings->prompt.tokens);
+        if (longest + in_front + n_behind > most) {
             return fbt_fail(FBT_ERR_CONFIG,
                             "the longest %s sample of %s has %" PRId64 " tokens; with prompt.tokens = %" PRId64
-                            " that is more "
-                            "than the model's %" PRId64
-                            " positions: lower prompt.tokens, or prepare the data with fewer --max-tokens",
-                            splits[i].name, settings->data.path, longest, settings->prompt.tokens, shape->n_positions);
+                            "%s that is more than the model's %" PRId64
+                            " %s: lower prompt.tokens, or prepare the data with fewer --max-tokens",
+                            splits[i].name, settings->data.path, longest, settings->prompt.tokens,
+                            n_behind > 0 ? " and the label words behind it" : "", most, what);
         }
     }
     return FBT_OK;
@@ -160,7 +174,7 @@ static fbt_status tokenizer_digest(const char *folder, char text[FBT_DIGEST_TEXT
     return access(path, F_OK) == 0 ? fbt_digest_file(path, text) : FBT_OK;
 }
 
-/* What the model folder says about a model that is read as the data set asks for. */
+/* Reads the shape of a model that is read out as the data set asks for. */
 static fbt_status read_shape(const fbt_dataset *dataset, const fbt_settings *settings, fbt_model_shape *shape)
 {
     fbt_status status = FBT_OK;
@@ -172,19 +186,19 @@ done:
     return status;
 }
 
-fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings)
+fbt_status fbt_inputs_check(fbt_inputs *inputs, const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     const fbt_dataset *dataset = &inputs->dataset;
-    fbt_model_shape shape;
+    const fbt_model_shape *shape = &inputs->shape;
     char sha256[FBT_DIGEST_TEXT_BYTES];
-    FBT_TRY(read_shape(dataset, settings, &shape));
-    if (dataset->vocab_size != shape.vocab_size) {
+    FBT_TRY(read_shape(dataset, settings, &inputs->shape));
+    if (dataset->vocab_size != shape->vocab_size) {
         FBT_FAIL(FBT_ERR_DATA,
                  "%s was made for a vocabulary of %" PRId64 " tokens, the model %s has %" PRId64
                  ": prepare the data with this "
                  "model",
-                 settings->data.path, dataset->vocab_size, settings->model.path, shape.vocab_size);
+                 settings->data.path, dataset->vocab_size, settings->model.path, shape->vocab_size);
     }
     FBT_TRY(tokenizer_digest(settings->model.path, sha256));
     if (sha256[0] != '\0' && strcmp(sha256, dataset->tokenizer_sha256) != 0) {
@@ -192,9 +206,10 @@ fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settin
                  "%s was made with another tokenizer than that of the model %s: prepare the data with this model",
                  settings->data.path, settings->model.path);
     }
+    FBT_TRY(fbt_labels_check(dataset, settings));
     FBT_TRY(check_prompt(dataset, settings));
-    FBT_TRY(check_lengths(dataset, settings, &shape));
-    FBT_TRY(check_padding(dataset, settings, &shape));
+    FBT_TRY(check_lengths(dataset, settings, shape));
+    FBT_TRY(check_padding(dataset, settings, shape));
 done:
     return status;
 }
@@ -257,7 +272,8 @@ static bool model_fits(const fbt_inputs_key *key, const fbt_settings *settings, 
 {
     return backend_fits(key, settings, comm) && key->model_path != NULL && key->of_dataset &&
            strcmp(key->model_path, settings->model.path) == 0 && key->prompt_mode == settings->prompt.mode &&
-           key->n_prompt_tokens == settings->prompt.tokens && key->embedding_scale == settings->model.embedding_scale;
+           key->n_prompt_tokens == settings->prompt.tokens && key->embedding_scale == settings->model.embedding_scale &&
+           key->label_scoring == settings->model.label_scoring;
 }
 
 static fbt_status set_backend_key(fbt_inputs_key *key, const fbt_settings *settings, const fbt_comm *comm)
@@ -278,6 +294,7 @@ static fbt_status set_model_key(fbt_inputs_key *key, const fbt_settings *setting
     key->prompt_mode = settings->prompt.mode;
     key->n_prompt_tokens = settings->prompt.tokens;
     key->embedding_scale = settings->model.embedding_scale;
+    key->label_scoring = settings->model.label_scoring;
     return fbt_memory_strdup(&key->model_path, settings->model.path);
 }
 
@@ -318,7 +335,8 @@ static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_setti
                                .label_token_ids = dataset->label_token_ids,
                                .label_tokens = dataset->label_tokens,
                                .label_offsets = dataset->label_offsets,
-                               .embedding_scale = (float)settings->model.embedding_scale};
+                               .embedding_scale = (float)settings->model.embedding_scale,
+                               .label_scoring = (fbt_label_scoring)settings->model.label_scoring};
 }
 
 fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *settings,
@@ -326,10 +344,9 @@ fbt_status fbt_inputs_plan_memory(const fbt_inputs *inputs, const fbt_settings *
 {
     fbt_status status = FBT_OK;
     const fbt_model_options options = model_options(inputs, settings);
-    fbt_model_shape shape;
-    FBT_TRY(read_shape(&inputs->dataset, settings, &shape));
-    FBT_TRY(fbt_model_check_shape(inputs->backend, &shape));
-    fbt_model_plan_memory(inputs->backend, &shape, &options, settings->cma.dimension, limits, plan);
+    FBT_TRY(fbt_model_check_shape(inputs->backend, &inputs->shape));
+    FBT_TRY(fbt_model_check_scoring(inputs->backend, &options));
+    fbt_model_plan_memory(inputs->backend, &inputs->shape, &options, settings->cma.dimension, limits, plan);
 done:
     return status;
 }
@@ -346,13 +363,13 @@ done:
 /* Whether batches take most of the memory: fbt_device_check_memory then tells how small they must be. */
 static bool is_mostly_batches(const fbt_model_plan *plan)
 {
-    return plan->n_lanes * plan->workspace > plan->weights + plan->tables + plan->projection;
+    return plan->n_streams * plan->workspace > plan->weights + plan->tables + plan->projection;
 }
 
 /* Of the processor's memory: a limit of address space shows here, not as a crash in a library. */
 static fbt_status check_address_space(const fbt_settings *settings, const fbt_model_plan *plan)
 {
-    const int64_t n_bytes = plan->weights + plan->tables + plan->projection + plan->n_lanes * plan->workspace;
+    const int64_t n_bytes = plan->weights + plan->tables + plan->projection + plan->n_streams * plan->workspace;
     char limit[64];
     if (strcmp(settings->backend.name, "cpu") != 0 || fbt_memory_has_room(n_bytes + SPARE_BYTES, false)) {
         return FBT_OK;
@@ -362,7 +379,7 @@ static fbt_status check_address_space(const fbt_settings *settings, const fbt_mo
         "the model takes %.0f MB of memory (weights %.0f, projection %.0f, batches %.0f) and the libraries some "
         "more, which %s does not leave; raise the limit, or lower backend.batch_tokens",
         1e-6 * (double)n_bytes, 1e-6 * (double)(plan->weights + plan->tables), 1e-6 * (double)plan->projection,
-        1e-6 * (double)(plan->n_lanes * plan->workspace), fbt_memory_limit_text(limit));
+        1e-6 * (double)(plan->n_streams * plan->workspace), fbt_memory_limit_text(limit));
 }
 
 /* Backend and weights. */

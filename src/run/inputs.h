@@ -1,4 +1,4 @@
-/* What a run or an evaluation works on: data set, backend and model, checked to fit each other. */
+/* Inputs of a run or an evaluation: data set, backend and model, checked to fit each other. */
 #ifndef FBT_RUN_INPUTS_H
 #define FBT_RUN_INPUTS_H
 
@@ -17,13 +17,13 @@
 extern "C" {
 #endif
 
-/* What a file was when it was read: a path that leads to another file later is read again. */
+/* Identity of a file when it was read: a path that leads to another file later is read again. */
 typedef struct fbt_inputs_file {
     char *path;
     int64_t device, inode, n_bytes, modified_ns;
 } fbt_inputs_file;
 
-/* What backend and model were opened with. */
+/* Choices that backend and model were opened with. */
 typedef struct fbt_inputs_key {
     char *model_path;
     bool of_dataset; /* with the labels of the data set that is open */
@@ -34,13 +34,16 @@ typedef struct fbt_inputs_key {
     int prompt_mode;
     int64_t n_prompt_tokens;
     double embedding_scale;
+    int label_scoring;
 } fbt_inputs_key;
 
 /* Zero-initialise before, close after. What is open serves any number of runs, one after another, on communicators of
  * the same ranks: each opens what it needs, and what is open already and fits is kept. */
 typedef struct fbt_inputs {
     fbt_dataset dataset;
+    bool borrows_dataset;         /* fbt_inputs_borrow */
     fbt_inputs_file dataset_file; /* path NULL: none is open */
+    fbt_model_shape shape;        /* of the model that was checked last (fbt_inputs_check) */
     fbt_backend *backend;
     fbt_comm *device; /* the ranks that compute on the backend's device; NULL: not open */
     fbt_model *model; /* with its projection set */
@@ -49,6 +52,10 @@ typedef struct fbt_inputs {
     char model_sha256[FBT_DIGEST_TEXT_BYTES]; /* as fbt_inputs_digest found           */
     char data_sha256[FBT_DIGEST_TEXT_BYTES];  /* ""; not yet                          */
 } fbt_inputs;
+
+/* Begins inputs with the data set of others, which stay open longer, for a second model of the same settings but for
+ * its backend's. */
+void fbt_inputs_borrow(fbt_inputs *inputs, const fbt_inputs *lender);
 
 /* Reads the data set that the settings name. Rank-local. */
 fbt_status fbt_inputs_open_dataset(fbt_inputs *inputs, const fbt_settings *settings);
@@ -63,9 +70,9 @@ fbt_status fbt_inputs_digest(fbt_inputs *inputs, const fbt_settings *settings);
 fbt_status fbt_inputs_check_same(fbt_inputs *inputs, const fbt_settings *settings, const fbt_run_restored *restored,
                                  const char *run, const char *what_to_do);
 
-/* Checks the data set against the settings and the model folder's config.json, without opening the model. Rank-local.
- */
-fbt_status fbt_inputs_check(const fbt_inputs *inputs, const fbt_settings *settings);
+/* Checks the data set against the settings and the model folder's config.json, without opening the model. What follows
+ * is for settings that were checked last. Rank-local. */
+fbt_status fbt_inputs_check(fbt_inputs *inputs, const fbt_settings *settings);
 
 /* Chooses the training and dev samples and deals them out to the clients. Rank-local; the same on every rank. */
 fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *settings, fbt_partition *partition);

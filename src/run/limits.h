@@ -13,13 +13,17 @@
 extern "C" {
 #endif
 
-/* What this rank's clients search with, and its part of the scores. */
+/* Limits of this rank's batches: those that its clients search with, and its part of the scores. */
 void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
                        const fbt_placement *placement, int rank, fbt_model_limits *limits);
 
+/* Limits of precision checks: one population of any client. */
+void fbt_limits_of_checks(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
+                          fbt_model_limits *limits);
+
 /* Scores of n items under n_candidates prompts. */
-void fbt_limits_of_items(const fbt_settings *settings, const fbt_item *items, int64_t n, int64_t n_candidates,
-                         fbt_model_limits *limits);
+void fbt_limits_of_items(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_item *items, int64_t n,
+                         int64_t n_candidates, fbt_model_limits *limits);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,4 @@
-/* What a run tells whoever started it, and what it asks between two rounds. The engine prints nothing and looks at no
+/* News of a run for whoever started it, and its questions between two rounds. The engine prints nothing and looks at no
  * signal: a program that wants either gives callbacks. */
 #ifndef FBT_RUN_OBSERVER_H
 #define FBT_RUN_OBSERVER_H

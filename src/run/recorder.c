@@ -14,7 +14,7 @@ fbt_status fbt_recorder_continue(fbt_recorder *recorder, fbt_run_file **file, co
     return fbt_run_file_continue(recorder->file, header);
 }
 
-/* What an earlier round was best with stays in the file as it is. */
+/* Leaves in the file what an earlier round was best with. */
 static fbt_status set_result(fbt_recorder *r, const fbt_recorder_round *round)
 {
     const fbt_round_row *row = round->row;

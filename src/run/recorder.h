@@ -5,8 +5,8 @@
 
 #include "base/status.h"
 #include "base/typed_array.h"
+#include "fed/best_round.h"
 #include "fed/round_row.h"
-#include "record/best_round.h"
 #include "record/run_file.h"
 
 #include <stdbool.h>
@@ -35,10 +35,10 @@ typedef struct fbt_recorder_round {
     const fbt_array *checkpoint; /* the server's state after the round */
 } fbt_recorder_round;
 
-/* Adds a round in memory, and makes it the best if it is (record/best_round.h). */
+/* Adds a round in memory, and makes it the best if it is (fed/best_round.h). */
 fbt_status fbt_recorder_add(fbt_recorder *recorder, const fbt_recorder_round *round);
 
-/* Replaces the file on the disk. */
+/* Saves it (fbt_run_file_commit). */
 fbt_status fbt_recorder_commit(fbt_recorder *recorder, fbt_run_status run_status);
 
 /* Ends the recording and gives the claim back; after a failure the file on the disk is marked as failed, with the

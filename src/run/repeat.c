@@ -17,7 +17,7 @@
 #define LABEL "rerun"
 enum { N_OWN_ASSIGNMENTS = 5, N_TEXTS = 3 };
 
-/* What is made again. */
+/* Run that is made again. */
 typedef struct job {
     const fbt_repeat_plan *p;
     const fbt_comm *world;
@@ -200,7 +200,7 @@ done:
     return status;
 }
 
-/* What was not as it is now when a round was made; NULL: not known. */
+/* Differences between now and when a round was made; NULL: not known. */
 static const char *changes_at(const job *j, int64_t round)
 {
     const char *changes = NULL;

@@ -49,7 +49,7 @@ static void list_environment(const fbt_experiment *e, fbt_run_header_text *t)
                                   {"device", t->info.device},
                                   {"devices", e->devices},
                                   {"instruction_set", t->info.isa},
-                                  {"precision", t->info.types->name},
+                                  {"precision", e->resumed ? e->restored.precision : t->info.types->name},
                                   {"libraries", t->info.libraries},
                                   {"compiler", fbt_build_compiler},
                                   {"sweep_name", e->plan->sweep_name},
@@ -75,6 +75,7 @@ static void list_inputs(const fbt_experiment *e, fbt_run_header_text *t)
                                   {"data_source_sha256", dataset->source_sha256},
                                   {"tokenizer_sha256", dataset->tokenizer_sha256},
                                   {"task", dataset->task},
+                                  {"readout", fbt_readout_names[dataset->readout]},
                                   {"template", dataset->template_text}};
     add_texts(&t->inputs, texts, sizeof texts / sizeof texts[0]);
 }
@@ -104,8 +105,9 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .label_words = (const char *const *)dataset->label_words,
                          .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(e->inputs->model)->n_hidden},
                          .client_means = s->run.client_means,
+                         .precision_checks = e->checks,
                          .phases = fbt_phase_names,
-                         .n_phases = FBT_N_PHASES,
+                         .n_phases = e->checks ? FBT_N_PHASES : FBT_PHASE_CHECK,
                          .sample_offsets = p->sample_offsets,
                          .sample_index = p->sample_index,
                          .dev_index = p->dev_index,

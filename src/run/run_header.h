@@ -1,4 +1,4 @@
-/* What a run file's header says of a run: settings, environment, inputs, partition. */
+/* Header of a run file: settings, environment, inputs, partition. */
 #ifndef FBT_RUN_RUN_HEADER_H
 #define FBT_RUN_RUN_HEADER_H
 

@@ -30,7 +30,7 @@ fbt_status fbt_score_prompts(fbt_inputs *inputs, const fbt_settings *settings, c
     fbt_item *all = NULL;
     fbt_model_limits limits;
     FBT_TRY(fbt_comm_agree(comm, repeat_items(items, n, prompts->n_candidates, &all)));
-    fbt_limits_of_items(settings, all, n * prompts->n_candidates, prompts->n_candidates, &limits);
+    fbt_limits_of_items(settings, &inputs->dataset, all, n * prompts->n_candidates, prompts->n_candidates, &limits);
     FBT_TRY(fbt_inputs_open_model(inputs, settings, &limits, observer, comm));
     status = fbt_evaluator_new(inputs->model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
                                &evaluator);
@@ -102,11 +102,12 @@ done:
     return status;
 }
 
-/* Without a run: z = 0 under the data set's own prompt mode and length. */
+/* Without a run: the texts as they are. z = 0, where runs start, is no prompt in mode add alone: in cat and input its
+ * zero vectors are seen. */
 static fbt_status use_no_prompt(fbt_prompt_scoring *s)
 {
-    s->settings.prompt.mode = (int)s->inputs.dataset.prompt_mode;
-    s->settings.prompt.tokens = s->inputs.dataset.n_prompt_tokens;
+    s->settings.prompt.mode = FBT_PROMPT_NONE;
+    s->settings.prompt.tokens = 0;
     s->d = s->settings.cma.dimension;
     return fbt_memory_alloc(&s->z, s->d, sizeof *s->z);
 }

@@ -34,9 +34,9 @@ fbt_status fbt_score_prompts(fbt_inputs *inputs, const fbt_settings *settings, c
                              const fbt_prompts *prompts, const fbt_run_observer *observer, const fbt_comm *comm,
                              const fbt_scores *scores);
 
-/* What is scored. Borrowed until fbt_prompt_scoring_close. */
+/* Plan of a scoring. Borrowed until fbt_prompt_scoring_close. */
 typedef struct fbt_prompt_scoring_plan {
-    const char *run;   /* the run file whose prompt and settings count; NULL: z = 0 and the default settings */
+    const char *run;   /* the run file whose prompt and settings count; NULL: no prompt and the default settings */
     const char *round; /* of the run: "best" (NULL), "last" or a number */
     const char *model; /* folder; NULL: the run's */
     const char *data;  /* data set file; NULL: the run's */

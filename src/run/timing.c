@@ -10,13 +10,14 @@
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SEED = 1, N_SEARCH = 500, N_LABELS = 2, FIRST_WORD = 3 };
 
-/* What is timed. */
+/* Subject of the timing. */
 typedef struct subject {
     const fbt_timing_plan *p;
     fbt_backend *b;
@@ -26,14 +27,55 @@ typedef struct subject {
     float *losses; /* [n_sequences] */
 } subject;
 
+/* The shape of a named model, cut to so many layers as are asked for. */
+static fbt_status read_shape(const fbt_timing_plan *p, fbt_model_shape *shape)
+{
+    fbt_status status = FBT_OK;
+    if (p->model != NULL) {
+        return p->layers > 0 ? fbt_fail(FBT_ERR_USAGE, "a model folder has the layers that it has: leave out --layers")
+                             : fbt_model_read_shape(p->model, shape);
+    }
+    FBT_TRY(fbt_model_named_shape(p->shape, shape));
+    if (p->layers > shape->n_layers) {
+        FBT_FAIL(FBT_ERR_USAGE, "%s has %" PRId64 " layers, not %" PRId64, p->shape, shape->n_layers, p->layers);
+    }
+    shape->n_layers = p->layers > 0 ? p->layers : shape->n_layers;
+done:
+    return status;
+}
+
+/* Before the weights are made, which takes a minute for the largest shapes. */
+static fbt_status check_length(const fbt_timing_plan *p, const fbt_model_shape *shape)
+{
+    const int64_t in_front = fbt_prompt_rows_in_front(p->mode, p->prompt_tokens) -
+                             fbt_model_rows_without_position(shape, p->mode, p->prompt_tokens);
+    const char *what;
+    const int64_t most = fbt_model_max_length(shape, &what);
+    if (p->mode == FBT_PROMPT_ADD && p->length <= p->prompt_tokens) {
+        return fbt_fail(FBT_ERR_USAGE,
+                        "--length is %" PRId64 ": in prompt mode add a sequence has more tokens than "
+                        "--prompt-tokens, %" PRId64,
+                        p->length, p->prompt_tokens);
+    }
+    if (p->length + in_front > most) {
+        return fbt_fail(FBT_ERR_USAGE,
+                        "--length is %" PRId64 ": with %" PRId64 " rows of a prompt in front that is more than the "
+                        "model's %" PRId64 " %s",
+                        p->length, in_front, most, what);
+    }
+    return FBT_OK;
+}
+
 static fbt_status open_model(const fbt_timing_plan *p, fbt_backend *b, fbt_model **model)
 {
     static const int32_t label_ids[N_LABELS] = {FIRST_WORD, FIRST_WORD + 1};
     static const int64_t label_offsets[N_LABELS + 1] = {0, 1, 2};
     fbt_status status = FBT_OK;
     fbt_model_shape shape;
+    FBT_TRY(read_shape(p, &shape));
+    FBT_TRY(check_length(p, &shape));
     const fbt_model_options model_options = {
-        .readout = p->readout,
+        .readout = p->readout < 0 ? fbt_model_default_readout(&shape) : (fbt_readout)p->readout,
         .prompt_mode = p->mode,
         .n_prompt_tokens = fbt_prompt_rows(p->mode, p->prompt_tokens),
         .n_labels = N_LABELS,
@@ -45,7 +87,6 @@ static fbt_status open_model(const fbt_timing_plan *p, fbt_backend *b, fbt_model
     if (p->model != NULL) {
         FBT_TRY(fbt_model_open(b, p->model, &model_options, model));
     } else {
-        FBT_TRY(fbt_model_named_shape(p->shape, &shape));
         FBT_TRY(fbt_model_open_random(b, &shape, &model_options, SEED, model));
     }
 done:
@@ -238,6 +279,29 @@ static void summarise(fbt_timing_result *m, int64_t repeats)
     m->fraction = m->matrix_flops / m->best_s / m->peak;
 }
 
+/* The batch with every sequence computed whole, where a model shares prefixes otherwise. */
+static fbt_status measure_whole(subject *s, fbt_timing_whole *whole)
+{
+    fbt_status status = FBT_OK;
+    fbt_timing_result m = {.backend = NULL};
+    double seconds;
+    if (!fbt_model_is_causal(fbt_model_get_shape(s->model))) {
+        goto done;
+    }
+    fbt_model_set_full_sequences(s->model, 1);
+    FBT_TRY(run_batch(s, &seconds));
+    for (int64_t r = 0; r < s->p->repeats; r++) {
+        FBT_TRY(run_batch(s, &seconds));
+        whole->best_s = r == 0 ? seconds : fmin(whole->best_s, seconds);
+    }
+    FBT_TRY(run_profiled(s, &m));
+    for (int i = 0; i < FBT_N_OPERATIONS; i++) {
+        whole->flops += m.profile.flops[i];
+    }
+done:
+    return status;
+}
+
 /* Batches and products in turn, so that a noisy machine treats them alike. The first batch warms up. */
 static fbt_status measure(subject *s, fbt_timing_result *m)
 {
@@ -258,6 +322,7 @@ static fbt_status measure(subject *s, fbt_timing_result *m)
         FBT_TRY(run_profiled(s, m));
     }
     summarise(m, s->p->repeats);
+    FBT_TRY(measure_whole(s, &m->whole));
 done:
     return status;
 }

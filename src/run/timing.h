@@ -9,18 +9,24 @@
 
 #include <stdint.h>
 
-/* What is timed. Borrowed during the call. */
+/* Plan of a timing. Borrowed during the call. */
 typedef struct fbt_timing_plan {
     const char *model; /* folder, or NULL: */
     const char *shape; /* random weights of a named shape (fbt_model_named_shape) */
     const char *backend;
     const char *precision;
-    fbt_readout readout;
+    int readout; /* fbt_readout; -1: the model's own (fbt_model_default_readout) */
     fbt_prompt_mode mode;
     int64_t threads; /* 0: all processors that this process may use */
+    int64_t layers;  /* of the named shape, the first so many; 0: all of them */
     int64_t samples, candidates, copies, length, prompt_tokens;
     int64_t repeats; /* at least 1 */
 } fbt_timing_plan;
+
+/* The batch without sharing what its sequences begin with. All 0 where a model shares nothing. */
+typedef struct fbt_timing_whole {
+    double best_s, flops;
+} fbt_timing_whole;
 
 /* Zero-initialise; fbt_timing_clear. */
 typedef struct fbt_timing_result {
@@ -40,6 +46,7 @@ typedef struct fbt_timing_result {
     int64_t peak_size[3]; /* n_rows, n_out, n_in of that product      */
     int n_peak_sizes;     /* of the list of products there is time for so many */
     double copy_rate;     /* bytes read and written per second of the best copy */
+    fbt_timing_whole whole;
 } fbt_timing_result;
 
 /* Opens backend and model, measures and closes them. Rank-local. Errors: the backend's and the model's. */

@@ -104,11 +104,10 @@ static fbt_status join_axes(const combination *c, char **text)
     return FBT_OK;
 }
 
-/* Candidates that the clients score in the whole run, each on one client's samples. */
+/* As the run file counts them, over all rounds and clients. */
 static double count_evaluations(const fbt_settings *s)
 {
-    return (double)s->fed.rounds * (double)fbt_settings_participants(s) * (double)s->fed.local_generations *
-           (double)s->cma.population;
+    return (double)s->fed.rounds * (double)fbt_settings_participants(s) * (double)fbt_protocol_evaluations(s);
 }
 
 /* Checks the settings of a run together; a failure names the file, a line of what varies, and the run. */

@@ -46,7 +46,7 @@ typedef struct fbt_sweep_run {
     char **assignments; /* [n_assignments]: "section.key=value", on top of the base: all of its own  */
     int n_assignments;
     char *axes;         /* "fed.protocol=paper cma.alpha=1.5"                                    */
-    double evaluations; /* candidates on a client's samples, over all rounds                     */
+    double evaluations; /* passes over a client's samples (client/evaluations of its run file)   */
 } fbt_sweep_run;
 
 /* Owned by the caller: zero-initialise, fbt_sweep_clear. */

@@ -1,4 +1,4 @@
-/* What a sweep file says, between reading and expansion; for the files of this folder. */
+/* Contents of a sweep file, between reading and expansion; for the files of this folder. */
 #ifndef FBT_SWEEP_INTERNAL_H
 #define FBT_SWEEP_INTERNAL_H
 

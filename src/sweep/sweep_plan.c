@@ -2,11 +2,13 @@
 #include "sweep/sweep_queue.h"
 
 #include "base/memory.h"
-#include "base/prompt_mode.h"
+#include "fed/protocol.h"
 #include "model/model.h"
+#include "run/cost.h"
 #include "sweep/sweep_state.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +23,9 @@ typedef struct candidate {
 /* Text that is equal where the same open model and data serve. */
 static fbt_status describe_inputs(const fbt_settings *s, char **text)
 {
-    if (asprintf(text, "%s\n%s\n%s %s %d %" PRId64, s->model.path, s->data.path, s->backend.name, s->backend.precision,
-                 s->prompt.mode, s->prompt.tokens) < 0) {
+    if (asprintf(text, "%s\n%s\n%s %s %d %" PRId64 " %d %g", s->model.path, s->data.path, s->backend.name,
+                 s->backend.precision, s->prompt.mode, s->prompt.tokens, s->model.label_scoring,
+                 s->model.embedding_scale) < 0) {
         *text = NULL;
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: order of a sweep");
     }
@@ -43,30 +46,30 @@ static double at_most(double n, int64_t limit)
  * sort by: of clients of equal size, without attention. */
 static double estimate_work(const fbt_settings *s, const fbt_dataset *dataset, const fbt_model_shape *shape)
 {
-    double in_front = (double)fbt_prompt_rows_in_front(dataset->prompt_mode, s->prompt.tokens);
-    double length = mean_length(&dataset->train) + in_front;
+    double length = mean_length(&dataset->train) + (double)fbt_cost_rows_around(s, dataset);
     double n_train = at_most((double)dataset->train.n_samples, s->data.shots * dataset->n_labels);
-    double n_dev = at_most((double)dataset->train.n_samples, s->data.dev_shots * dataset->n_labels);
+    double n_dev = fmin((double)dataset->train.n_samples, (double)(s->data.dev_shots * dataset->n_labels));
     double n_test = at_most((double)dataset->test.n_samples, s->data.test_limit);
     double share = (double)fbt_settings_participants(s) / (double)s->fed.clients;
-    double copies = s->perturb.rate > 0 ? 2 : 1;
-    double search = share * n_train * copies * (double)s->fed.local_generations * (double)s->cma.population;
-    double scores = (n_train + n_dev + n_test) / (double)s->eval.every;
-    return (double)s->fed.rounds * (search + scores) * length * 2 * fbt_model_token_products(shape);
+    double search = share * n_train * (double)fbt_protocol_evaluations(s);
+    double n_scored = 1 + ceil((double)s->fed.rounds / (double)s->eval.every);
+    double n_searched = (double)s->fed.rounds * search;
+    double n_tested = s->eval.test_every > 0 ? ceil(n_scored / (double)s->eval.test_every) * n_test
+                                             : fmin(n_scored * n_test, n_test + n_searched);
+    double n_sequences = n_searched + n_scored * (n_train + n_dev) + n_tested;
+    return n_sequences * length * 2 * fbt_model_token_products(shape);
 }
 
-/* What one run needs: checked, and measured. *last: the inputs that were checked last. */
+/* Checks and measures the needs of one run. *last: the inputs that were checked last. */
 static fbt_status measure(const fbt_settings *s, fbt_inputs *inputs, const char **last, candidate *c)
 {
     fbt_status status = FBT_OK;
-    fbt_model_shape shape;
     FBT_TRY(fbt_inputs_open_dataset(inputs, s));
     if (*last == NULL || strcmp(*last, c->inputs) != 0) {
         FBT_TRY(fbt_inputs_check(inputs, s));
     }
     *last = c->inputs;
-    FBT_TRY(fbt_model_read_shape(s->model.path, &shape));
-    c->work = estimate_work(s, &inputs->dataset, &shape);
+    c->work = estimate_work(s, &inputs->dataset, &inputs->shape);
 done:
     return status;
 }

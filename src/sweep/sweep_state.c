@@ -67,7 +67,7 @@ static fbt_status take_reason(fbt_sweep_standing *standing, fbt_sweep_state stat
     return fbt_memory_strdup(&standing->reason, fbt_error_take());
 }
 
-/* What the run file says. */
+/* Judges a run by its file. */
 static fbt_status judge_file(const fbt_sweep *sweep, const fbt_sweep_run *run, const fbt_run_summary *summary,
                              fbt_sweep_standing *standing)
 {

@@ -109,7 +109,7 @@ done:
     return status;
 }
 
-/* What all runs have in common: the base, `settings` and --set. */
+/* Reads the settings of all runs: the base, `settings` and --set. */
 static fbt_status read_base(fbt_sweep_spec *spec, const yaml_node_t *root, const char *const *assignments,
                             int n_assignments, fbt_sweep *sweep)
 {

@@ -80,6 +80,19 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run.h5"
 
 
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the program in bf16, 3 rounds, each of which was checked."""
+    if "\nprecision (auto): bf16\n" not in program("info"):
+        pytest.skip("this processor does not compute in bf16")
+    folder = tmp_path_factory.mktemp("checked")
+    shape = toy.Toy()
+    values = toy.settings(toy.MASK_MODEL, toy.write(folder / "data.h5", shape), folder / "run.h5", shape)
+    values["backend"] = {"threads": 1, "precision": "bf16", "precision_check_every": 1}
+    program("run", toy.write_settings(folder / "settings.yaml", values))
+    return folder / "run.h5"
+
+
 @pytest.fixture(autouse=True)
 def _this_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDBPT", PROGRAM)

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from fedbpt_analysis import claims
+from fedbpt_analysis.verify import best_so_far
 
 PHASES = ["search", "optimise", "exchange", "score", "record"]
 NAN = float("nan")
@@ -19,14 +20,14 @@ SETTINGS: dict[str, object] = {
     "prompt.mode": "add", "prompt.tokens": 3,
     "fed.protocol": "nvflare", "fed.clients": 4, "fed.rounds": 4, "fed.participation": 1, "fed.partition": "iid",
     "fed.dirichlet_alpha": 0.5, "fed.local_generations": 2,
-    "cma.population": 5, "cma.sigma": 1, "cma.dimension": 6, "perturb.rate": 0, "objective.loss": "ce", "eval.every": 1,
+    "cma.population": 5, "cma.sigma": 1, "cma.dimension": 6, "perturb.rate": 0, "objective.loss": "ce", "eval.every": 1, "eval.test_every": 1,
     "backend.name": "cpu", "backend.threads": 1,
 }
 
 
 @dataclass
 class Made:
-    """What a made run file says; a test changes one thing. Scores: by column of /rounds, one value a row; others follow from `seed`."""
+    """Contents of a made run file; a test changes one thing. Scores: by column of /rounds, one value a row; others follow from `seed`."""
 
     settings: dict[str, object] = field(default_factory=dict)
     rows: int | None = None  # 1 + finished rounds; default: all planned
@@ -102,7 +103,7 @@ def replace(path: Path, made: Made) -> Path:
 
 
 def _scores(made: Made, n_rows: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
-    every, planned = int(made.all_settings["eval.every"]), int(made.all_settings["fed.rounds"])  # type: ignore[call-overload]
+    every, test_every, planned = (int(made.all_settings[name]) for name in ("eval.every", "eval.test_every", "fed.rounds"))  # type: ignore[call-overload]
     index = np.arange(n_rows)
     scored = (index % every == 0) | (index == planned)
     columns = {}
@@ -113,7 +114,11 @@ def _scores(made: Made, n_rows: int, draw: np.random.Generator) -> dict[str, np.
             values = start + gain * np.sqrt(index) + draw.normal(0, 0.01, n_rows)
             columns[f"{split}_{measure}"] = np.where(scored & there, values, NAN)
     columns.pop("train_f1")
-    return columns | {name: np.array(values, float) for name, values in made.scores.items()}
+    columns |= {name: np.array(values, float) for name, values in made.scores.items()}
+    tested = (index % (every * test_every) == 0) | (index == planned)
+    tested[best_so_far(columns["dev_accuracy"], columns["dev_loss"])] = True
+    test = {name: np.where(tested, columns[name], NAN) for name in columns if name.startswith("test_") and name not in made.scores}
+    return columns | test
 
 
 def _write_partition(file: h5py.File, k: int, n_labels: int, draw: np.random.Generator) -> None:

@@ -40,6 +40,21 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
+def write_decoder(folder: Path) -> Path:
+    """The small random Llama with a tokenizer of characters and the words "red" and "gre"."""
+    toy.copy_model(toy.DECODER_MODEL, folder)
+    merges = [("▁", "r"), ("▁r", "e"), ("▁re", "d"), ("▁", "g"), ("▁g", "r"), ("▁gr", "e")]
+    pieces = ["<unk>", "<s>", "</s>", "▁", *"abcdefghijklmnopqrstuvwxyz0123456789:", *map("".join, merges)]
+    tokenizer = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, merges, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    return folder
+
+
 def write_task(path: Path, **changes: object) -> Path:
     task: dict[str, object] = {
         "name": "colours", "readout": "embedding", "template": "{prompt} {text}", "prompt": {"mode": "input", "tokens": 3},
@@ -55,11 +70,10 @@ def random_texts(n: int, seed: int) -> list[str]:
 
 
 class Study:
-    """A model, a task, a data set and a run on it."""
+    """A model, a task, texts of it, a data set and a run on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.model, self.task = write_model(folder / "model"), write_task(folder / "colours.yaml")
-        self.texts = random_texts(60, 1)
+    def __init__(self, folder: Path, model: Path, task: Path, texts: list[str], scoring: str = "auto") -> None:
+        self.model, self.task, self.texts = model, task, texts
         rows = [f"{text}\t{COLOURS[number % 3]}" for number, text in enumerate(self.texts)]
         (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
         self.data, self.run = folder / "data.h5", folder / "run.h5"
@@ -69,6 +83,7 @@ class Study:
         shape = toy.Toy.embedding(task="colours")
         values = toy.settings(self.model, self.data, self.run, shape)
         values["data"] |= {"shots": 8, "dev_shots": 4}
+        values["model"]["label_scoring"] = scoring
         program("run", toy.write_settings(folder / "settings.yaml", values))
 
     def logits(self, which: str, folder: Path) -> np.ndarray:
@@ -81,7 +96,17 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(tmp_path_factory.mktemp("study"))
+    folder = tmp_path_factory.mktemp("study")
+    return Study(folder, write_model(folder / "model"), write_task(folder / "colours.yaml"), random_texts(60, 1))
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Labels of one, three and five tokens, all of which count."""
+    folder = tmp_path_factory.mktemp("decoder")
+    labels = [{"value": colour, "word": colour} for colour in COLOURS]
+    task = write_task(folder / "colours.yaml", readout="last", template="{text} is:", labels=labels, replace=[])
+    return Study(folder, write_decoder(folder / "model"), task, [text[:17].strip() for text in random_texts(60, 1)], "sum")
 
 
 @pytest.fixture
@@ -111,6 +136,20 @@ def test_probabilities(which: str, study: Study, classify: Callable[..., Result]
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
     assert [row["label"] for row in rows] == [COLOURS[i] for i in expected.argmax(axis=1)]
     assert np.ptp(found, axis=0).max() > 0.01, "all texts score alike: the test shows nothing"
+
+
+def test_labels_of_several_tokens(decoder: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """By all of their tokens, as the run scored them. Broken by first tokens, by which they would be told from each other, too."""
+    with h5py.File(decoder.data) as file:
+        assert file["labels/offsets"][:].tolist() == [0, 1, 4, 9]
+    expected = softmax(decoder.logits("last", tmp_path))
+    rows = json.loads(classify("\n".join(decoder.texts) + "\n", decoder.run, "--task", decoder.task, "--round", "last", "--json").good().out)
+    np.testing.assert_array_equal([list(row["probabilities"].values()) for row in rows], expected)
+    firsts = tmp_path / "firsts.h5"
+    program("evaluate", "--run", decoder.run, "--round", "last", "--data", decoder.data, "--split", "train", "--logits", firsts, "--set",
+            "model.label_scoring=first")
+    with h5py.File(firsts) as file:
+        assert np.abs(softmax(file["logits"][:]) - expected).max() > 0.01
 
 
 def test_rounds_differ(study: Study, tmp_path: Path) -> None:
@@ -168,6 +207,8 @@ def test_errors(study: Study, classify: Callable[..., Result], tmp_path: Path) -
     classify("w1", study.run, "--task", other).sentence("was tuned with the template '{text}' and 3 labels", "'say {text}'", "--task")
     fewer = write_task(tmp_path / "fewer.yaml", labels=[{"value": 0, "text": "red"}, {"value": 1, "text": "blue"}])
     classify("w1", study.run, "--task", fewer).sentence("3 labels", "and 2")
+    words = write_task(tmp_path / "words.yaml", labels=[{"value": text, "text": text} for text in ("red", "green", "w1 w2")])
+    classify("w1", study.run, "--task", words).sentence("with the labels red, green, blue", "red, green, w1 w2", "--task")
     for content in ("[1]", "a: [", "labels: 3"):
         (tmp_path / "bad.yaml").write_text(content)
         classify("w1", study.run, "--task", tmp_path / "bad.yaml").sentence("bad.yaml")

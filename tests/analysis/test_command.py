@@ -89,7 +89,7 @@ def narrow(encoding: str, monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_narrow_output(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the encoding lacks is spelt out: our own characters in words, those of users as escapes."""
+    """Characters that the encoding lacks are spelt out: our own characters in words, those of users as escapes."""
     for seed in (1, 2):
         for number, name in enumerate(("daten/größe.h5", "数据.h5")):
             scores = {"test_accuracy": [0.5 + number / 10 + seed / 50] * 5}

@@ -144,7 +144,7 @@ def test_settings_that_follow(tmp_path: Path) -> None:
 
 
 def test_axes_of_a_sweep(tmp_path: Path) -> None:
-    """What the sweep recorded counts, not what else differs; a run may leave out a setting that others name."""
+    """Axes that the sweep recorded count, not what else differs; a run may leave out a setting that others name."""
     for number, (protocol, sigma, dimension) in enumerate((("nvflare", 1, 6), ("paper", 1, 7), ("paper", 2, 7))):
         text = f"fed.protocol={protocol} run.seed=1" + (f" cma.sigma={sigma}" if sigma > 1 else "")
         declared = {"sweep_name": "s", "sweep_run": f"r{number}", "sweep_axes": text}

@@ -94,7 +94,7 @@ VARIANTS = {
     "wild": Made(scores={"condition_number": [1, 10, 1e3, 1e6, 1e9], "test_loss": [1, 50, 3e4, 2e8, 1e12]}),
 }
 
-# What concerns one chart: its name and the run.
+# Changes that concern one chart: its name and the run.
 ONE_CHART = {
     ("condition_number", "condition within a decade"): Made(scores={"condition_number": [21, 25, 31, 34, 40]}),
     ("labels", "hostile labels"): Made(label_words=["$\\foo$", "$x_1$", "_x", "<b>&amp;</b>", "%s {0}", "a\nb\x1b[1m"]),
@@ -187,7 +187,7 @@ def test_several_runs(tmp_path: Path) -> None:
 
 
 def test_hostile_names(tmp_path: Path) -> None:
-    """What comes from a file is text, not markup."""
+    """Strings of a file are text, not markup."""
     bad = '"><script>alert(1)</script>&'
     path = made.write(tmp_path / "run<i>.h5", Made(task=bad, environment={"device": bad}))
     text = report.html([fa.open_run(path)])
@@ -329,6 +329,16 @@ def test_unscored_last_round(tmp_path: Path) -> None:
     run = fa.open_run(made.write(tmp_path / "run.h5", Made({"eval.every": 2}, rows=4, status="running")))
     assert run.last_scored_row == 2 and "after round 2" in " ".join(words.summary(run))
     assert "at the last, round 2" in report.html([run])
+
+
+def test_last_round_without_test_scores(tmp_path: Path) -> None:
+    """The last test score counts, though train and dev samples were scored later."""
+    scores = {"dev_accuracy": [0.5, 0.6, 0.4, 0.4], "dev_loss": [1.0] * 4}
+    run = fa.open_run(made.write(tmp_path / "run.h5", Made({"eval.test_every": 2}, rows=4, status="running", scores=scores)))
+    assert np.isfinite(run.rounds["test_loss"]).tolist() == [True, True, True, False] and run.last_scored_row == 3
+    assert "after round 2" in " ".join(words.summary(run))
+    page = report.html([run, run])
+    assert "at the last, round 2" in page and "at the last, round 3" not in page
 
 
 @pytest.mark.parametrize(("value", "text"), [

@@ -16,31 +16,50 @@ import pandas as pd
 import pytest
 from conftest import PROGRAM
 from fedbpt_analysis import frame as frame_module
-from fedbpt_analysis import schema, settings
+from fedbpt_analysis import schema, settings, words
 from made import Made
+
+
+def columns(path: Path) -> dict[str, tuple[str, int]]:
+    """Kind and rank of each data set below /rounds."""
+    found: dict[str, tuple[str, int]] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.dtype.kind, item.ndim)
+
+    with h5py.File(path) as file:
+        file["rounds"].visititems(visit)
+    return found
+
+
+def in_schema(*absent: str) -> dict[str, tuple[str, int]]:
+    return {name: (kind, 1 + len(sizes)) for name, (kind, sizes) in schema.COLUMNS.items() if name not in absent}
 
 
 def test_layout_of_the_program(real: Path, tmp_path: Path) -> None:
     """Breaks when src/record/run_layout.c has other columns than schema.py, and when the made files differ from real ones."""
-
-    def columns(path: Path) -> dict[str, tuple[str, int]]:
-        found: dict[str, tuple[str, int]] = {}
-
-        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Dataset):
-                found[name] = (item.dtype.kind, item.ndim)
-
-        with h5py.File(path) as file:
-            file["rounds"].visititems(visit)
-        return found
-
-    expected = {name: (kind, 1 + len(sizes)) for name, (kind, sizes) in schema.COLUMNS.items()}
+    expected = in_schema(*schema.CHECKS)
     assert columns(real) == expected
     ours = columns(made.write(tmp_path / "made.h5"))
     assert ours == {name: entry for name, entry in expected.items() if name != "client/mean"}
     with h5py.File(real) as theirs, h5py.File(tmp_path / "made.h5") as file:
         assert set(theirs) == set(file) and set(theirs.attrs) == set(file.attrs)
         assert all(set(theirs[name]) == set(file[name]) for name in ("partition", "result"))
+
+
+def test_checks(checked: Path, real: Path) -> None:
+    """Findings of precision checks as the file has them, and a sentence of them. Broken by columns that a file in fp32 would need."""
+    assert columns(checked) == in_schema("client/mean")
+    run = fa.open_run(checked)
+    found = run.precision_checks
+    assert found.index.to_list() == [1, 2, 3] and found.columns.to_list() == [name.removeprefix("precision_") for name in schema.CHECKS]
+    for name in schema.CHECKS:
+        np.testing.assert_array_equal(found[name.removeprefix("precision_")], run.array(name)[1:])
+    assert run.phases[-1] == "check"
+    assert re.search(r"3 checks of the ranking in bf16 against fp32 had a Kendall's tau of \S+ on average", " ".join(words.summary(run)))
+    none = fa.open_run(real)
+    assert none.precision_checks.empty and "ranking" not in " ".join(words.summary(none))
 
 
 def test_values(real: Path) -> None:
@@ -93,7 +112,7 @@ def test_scores_of_rounds_left_out(real: Path) -> None:
 
 
 def test_live_run(tmp_path: Path) -> None:
-    """What was opened stays as it was while the file is replaced by a longer one; refresh() shows the rest."""
+    """An open file stays as it was while the file is replaced by a longer one; refresh() shows the rest."""
     path = made.write(tmp_path / "run.h5", Made(rows=2, status="running"))
     run = fa.open_run(path)
     made.replace(path, Made(rows=4, status="running"))
@@ -119,7 +138,7 @@ def test_while_the_program_writes(real: Path, tmp_path: Path) -> None:
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.01)
             seen = []
-            end = time.monotonic() + 3
+            end = time.monotonic() + 8  # the file takes rounds up every two seconds
             while time.monotonic() < end:
                 run = fa.open_run(path)
                 assert run.status == "running" and run.n_rounds == 100_000

@@ -1,4 +1,4 @@
-"""What verify finds: each kind of damage, and nothing in whole files."""
+"""Findings of verify: each kind of damage, and nothing in whole files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import Result
 from fedbpt_analysis import seal
-from fedbpt_analysis.verify import best_by_rule, verify
+from fedbpt_analysis.verify import best_so_far, verify
 from made import NAN, Made
 
 
@@ -24,7 +24,8 @@ def test_whole_run_of_the_program(real: Path, call: Callable[..., Result]) -> No
 
 
 @pytest.mark.parametrize("variant", [Made(), Made(rows=2, status="running"), Made(rows=1, status="interrupted"), Made(dev=False),
-                                     Made({"eval.every": 3, "fed.rounds": 7}), Made({"fed.participation": 0.4})])
+                                     Made({"eval.every": 3, "fed.rounds": 7}), Made({"fed.participation": 0.4}),
+                                     Made({"eval.every": 2, "eval.test_every": 2, "fed.rounds": 9})])
 def test_whole_made_runs(variant: Made, tmp_path: Path) -> None:
     assert verify(made.write(tmp_path / "run.h5", variant), None).problems == []
 
@@ -133,7 +134,7 @@ def test_seal(real: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
     assert unsealed.read_bytes() == real.read_bytes()  # HDF5 itself keeps where its file begins
     with h5py.File(changed) as file:
         assert file.attrs["note"] == "mine" and file.userblock_size == seal.SEAL_BYTES
-    assert not list(tmp_path.glob(".seal-*"))
+    assert not list(tmp_path.glob(".*"))
     lock = made.lock(changed)
     call("seal", changed).sentence("a run writes it", str(lock))
     elsewhere = made.lock(changed, host="elsewhere")
@@ -186,5 +187,17 @@ def test_program(real: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
 
 
 def test_rule_of_the_best_round() -> None:
-    assert best_by_rule(np.array([0.5, 0.7, 0.7, 0.7]), np.array([1.0, 0.9, 0.8, 0.8])) == 2
-    assert best_by_rule(np.array([NAN, NAN]), np.array([NAN, NAN])) is None
+    assert best_so_far(np.array([0.5, 0.7, 0.7, 0.7, NAN, 0.6]), np.array([1.0, 0.9, 0.8, 0.8, NAN, 0.1])).tolist() == [0, 1, 2]
+    assert best_so_far(np.array([NAN, NAN]), np.array([NAN, NAN])).tolist() == []
+
+
+@pytest.mark.parametrize(("row", "is_told"), [(1, True), (2, False), (3, True), (4, False), (6, True), (7, True)])
+def test_test_scores_of_every_third_round(row: int, is_told: bool, tmp_path: Path) -> None:
+    """Those of round 3 and 6, of the last round, and of one that is better on dev samples than all before it must be there."""
+    dev = [0.5, 0.6, 0.6, 0.4, 0.4, 0.4, 0.4, 0.4]
+    path = made.write(tmp_path / "run.h5", Made({"eval.test_every": 3, "fed.rounds": 7}, scores={"dev_accuracy": dev, "dev_loss": [1.0] * 8}))
+    with h5py.File(path, "r+") as file:
+        assert np.isfinite(file["rounds/test_loss"][row]) == is_told
+        file["rounds/test_loss"][row] = NAN
+    expected = [f"rounds/test_loss has a value that is not finite in round {row}"] if is_told else []
+    assert verify(path, None).problems == expected

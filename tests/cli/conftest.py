@@ -24,10 +24,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "analysis")]
 
 import toy  # noqa: E402
 from fedbpt_analysis import seal  # noqa: E402
+from journal import journal_rounds  # noqa: E402
 
 PROGRAM = os.environ.get("FEDBPT", str(ROOT / "build" / "release" / "bin" / "fedbpt"))
 SANITIZED = os.environ.get("FEDBPT_SANITIZED", "0") == "1"
-# What never belongs on a terminal, however a call ends.
+# Words that never belong on a terminal, however a call ends.
 NOISE = re.compile(r"Sanitizer|runtime error|MPI_ABORT|MPI_Abort|Traceback|HDF5-DIAG|Assertion|\bassert\b|\*\*\* Process|core dumped")
 MPI_FOLDER = tempfile.TemporaryDirectory(prefix="fedbpt-mpi-", ignore_cleanup_errors=True)
 DIGESTS: dict[str, str] = {}  # of runs that Study.expected has made, by Study.key
@@ -108,7 +109,7 @@ def finish(process: subprocess.Popen[str]) -> Result:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail("it goes on")
-    return Result(process.returncode, out or "", err, time.monotonic() - begin)
+    return Result(process.returncode, out or "", err or "", time.monotonic() - begin)
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
@@ -221,6 +222,20 @@ def embedding(tmp_path: Path) -> Study:
     return make_study(tmp_path, toy.EMBEDDING_MODEL, toy.Toy.embedding())
 
 
+@pytest.fixture
+def decoder(tmp_path: Path) -> Study:
+    """Readout at the last token, prompt in front of a template's words and the text."""
+    return make_study(tmp_path, toy.DECODER_MODEL, toy.Toy.decoder())
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Study:
+    """As decoder, with labels of one to three tokens, of which all count."""
+    study = make_study(tmp_path, toy.DECODER_MODEL, toy.Toy.decoder(label_texts=toy.LABELS))
+    study.values["model"]["label_scoring"] = "sum"
+    return study
+
+
 @contextmanager
 def edited(path: Path) -> Iterator[h5py.File]:
     """A run file to be changed; it is sealed again afterwards, as its user would."""
@@ -249,8 +264,21 @@ def read_rounds(path: Path) -> tuple[str, list[int]]:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(folder)], capture_output=True, check=False)
     if mounted.returncode != 0:
         pytest.skip("a small disk can be mounted by root only")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def last_round(path: Path) -> int:
+    """That a run has saved, in its run file or the journal; -1: there is no file yet."""
+    return read_rounds(path)[1][-1] + journal_rounds(path) if path.exists() else -1
+
+
+def wait_for_rounds(path: Path, process: subprocess.Popen[str], n: int) -> None:
+    """Until a run has saved n rounds, round 0 among them."""
+    end = time.monotonic() + 60
+    while last_round(path) < n - 1:
+        assert process.poll() is None and time.monotonic() < end, "no rounds"
+        time.sleep(0.01)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import Study, call, make_study
-from toy import GOLDEN, MASK_MODEL, Toy, write
+from conftest import Study, call, digest_of, make_study
+from toy import DECODER_MODEL, GOLDEN, MASK_MODEL, Toy, write
 
 MODEL = GOLDEN / "hf_bert_mlm_sharded"  # hidden 64, 2 heads, intermediate 144
 EMBEDDING_MODEL = GOLDEN / "hf_roberta_embedding"  # hidden 32, intermediate 72, GELU
@@ -35,7 +36,7 @@ def emulated(device: str) -> None:
 
 
 def on_cuda(study: Study) -> Study:
-    """As few clients and generations as it takes: two parts on two lanes, a batch's pass run, recorded and then run again."""
+    """As few clients and generations as it takes: two parts on two streams, a batch's pass run, recorded and then run again."""
     study.values["backend"]["name"] = "cuda"
     study.values["fed"].update(clients=3, rounds=1, local_generations=3)
     return study
@@ -49,6 +50,11 @@ def study(tmp_path: Path, device: str) -> Study:  # noqa: ARG001
 @pytest.fixture
 def embedding_study(tmp_path: Path, device: str) -> Study:  # noqa: ARG001
     return on_cuda(make_study(tmp_path, EMBEDDING_MODEL, Toy.embedding(vocabulary=59, splits=SPLITS, bos=0)))
+
+
+@pytest.fixture
+def decoder_study(tmp_path: Path, device: str) -> Study:  # noqa: ARG001
+    return on_cuda(make_study(tmp_path, DECODER_MODEL, Toy.decoder(splits=SPLITS)))
 
 
 def rounds_of(path: Path) -> dict[str, np.ndarray]:
@@ -89,10 +95,56 @@ def test_same_numbers_however_the_work_is_cut(study: Study, precision: str) -> N
     assert study.digest(backend__batch_tokens=100, env={"FBT_EMULATION_SEED": "9"}, **changes) == expected
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_falls_back_to_fp32(study: Study, precision: str) -> None:
+    """Two models on one device, of which the second takes the place of the first, on any number of ranks. Broken by weights of the one
+    that are taken for the other's by who shares them."""
+    changes = {"backend__precision": precision, "backend__precision_guard": "fallback", "backend__precision_guard_tau": 1,
+               "cma__population": 16, "cma__alpha": 0.02, "fed__rounds": 2, "fed__local_generations": 1}
+    path = study.finished(**changes)
+    with h5py.File(path) as file:
+        assert file["rounds/precision_tau"][1] < 1 and file["rounds/precision_fell_back"][:].tolist() == [0, 1, 1]
+    assert digest_of(path) == study.digest(ranks=2, env={"FBT_EMULATION_SEED": "7"}, **changes)
+
+
 def test_embedding_on_any_number_of_ranks(embedding_study: Study) -> None:
     """The label texts are embedded by every rank for itself."""
     expected = embedding_study.digest()
     assert embedding_study.digest(ranks=2, env={"FBT_EMULATION_SEED": "5"}) == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_decoder_as_on_the_cpu(decoder_study: Study, precision: str) -> None:
+    """Broken by a prefix that another sequence sees, by rows counted from the wrong level, by tokens perturbed elsewhere."""
+    check_against_cpu(decoder_study, precision)
+
+
+def test_decoder_however_the_work_is_cut(decoder_study: Study) -> None:
+    """Broken by bits that depend on which sequences of a batch share rows."""
+    changes = {"backend__precision": "bf16", "perturb__rate": 0.3}
+    expected = decoder_study.digest(**changes)
+    assert decoder_study.digest(ranks=2, backend__batch_tokens=60, env={"FBT_EMULATION_SEED": "3"}, **changes) == expected
+
+
+def with_long_labels(study: Study) -> Study:
+    write(study.data, replace(study.toy, label_texts=[[5, 9], [5, 11, 9]]))
+    study.values["model"]["label_scoring"] = "sum"
+    return study
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_long_labels_as_on_the_cpu(decoder_study: Study, precision: str) -> None:
+    """Broken by a token that is looked up in another row's logits, scratch memory that two streams share, a graph that is replayed with
+    scratch memory that is gone."""
+    check_against_cpu(with_long_labels(decoder_study), precision)
+
+
+def test_long_labels_however_the_work_is_cut(decoder_study: Study) -> None:
+    """Broken by a product whose bits depend on how many rows are read."""
+    study = with_long_labels(decoder_study)
+    changes = {"backend__precision": "bf16", "perturb__rate": 0.3}
+    expected = study.digest(**changes)
+    assert study.digest(ranks=2, backend__batch_tokens=60, env={"FBT_EMULATION_SEED": "3"}, **changes) == expected
 
 
 @pytest.mark.usefixtures("emulated")
@@ -129,7 +181,7 @@ def test_sizes_that_no_kernel_takes(study: Study) -> None:
     write(study.data, study.toy)
     settings = study.set(model__path=MASK_MODEL)
     call("run", study.config, *settings).sentence(*words)
-    call("bench", MASK_MODEL, "--backend", "cuda").sentence(*words)
+    call("bench", MASK_MODEL, "--backend", "cuda", "--length", 20).sentence(*words)
     assert "multiples of 8" in call("run", study.config, *settings, "--dry-run").err
     assert not study.folder.joinpath("run.h5").exists()
 

@@ -344,6 +344,7 @@ def test_what_peft_saves(case: Case, tmp_path: Path) -> None:
     assert all(theirs[name] is None for name in theirs.keys() - ours.keys() - from_the_model)
     (vectors, facts), (their_vectors, their_facts) = read(tmp_path / "adapter" / ADAPTER[1]), read(case.folder / ADAPTER[1])
     assert vectors.keys() == their_vectors.keys() and facts["format"] == their_facts["format"]
+    assert facts.get("label_scoring") == ("sum" if case.name == "labels" else None)
     for name, values in their_vectors.items():
         assert vectors[name].dtype == values.dtype and np.array_equal(vectors[name], values)
 

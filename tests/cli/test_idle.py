@@ -17,6 +17,7 @@ IDLE = [
     ("fed.client_seeds", ("distinct", "shared"), {"fed.protocol": "synchronous"}, {}),
     ("perturb.scope", ("text", "all"), {}, {"perturb.rate": 0.9}),
     ("perturb.fitness", ("ratio_of_means", "sum_of_ratios"), {}, {"perturb.rate": 0.9, "fed.local_generations": 6}),
+    ("cma.decomposition", ("eigen", "cholesky"), {"cma.covariance": "separable"}, {"fed.local_generations": 6}),
     ("cma.active", ("true", "false"), {"cma.covariance": "isotropic"}, {"fed.local_generations": 6}),
     ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 1}, {"cma.sigma": 0.5}),
     ("fed.partition", ("iid", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {"fed.dirichlet_alpha": 0.1}),

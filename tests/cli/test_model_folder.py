@@ -145,7 +145,7 @@ CONFIGS = {
     "cut": (lambda text: text[:100], ["config.json", "JSON"]),
     "a list": (lambda text: "[]", ["config.json", "JSON object"]),
     "binary": (lambda text: "\x00\x01\x02", ["config.json", "JSON"]),
-    "another family": (edit(model_type="gpt2"), ["model_type", "gpt2", "roberta"]),
+    "another family": (edit(model_type="gemma2"), ["model_type", "gemma2", "roberta"]),
     "no family": (edit(model_type=None), ["model_type"]),
     "no hidden size": (edit(hidden_size=None), ["hidden_size", "missing"]),
     "text for a number": (edit(num_hidden_layers="two"), ["num_hidden_layers", "whole number"]),

@@ -38,8 +38,8 @@ def checkout(mask: Study) -> Path:
     return folder
 
 
-def quickstart(checkout: Path, seconds: object = 1000) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", "jobs/quickstart.sh"], cwd=checkout, capture_output=True, text=True, check=False,
+def quickstart(checkout: Path, *words: str, seconds: object = 1000) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "jobs/quickstart.sh", *words], cwd=checkout, capture_output=True, text=True, check=False,
                           env=environment({"FBT_QUICKSTART_SECONDS": str(seconds)}))
 
 
@@ -64,7 +64,7 @@ def test_goes_on(checkout: Path, mask: Study) -> None:
     run."""
     run = checkout / "runs" / "quickstart.h5"
     for n in (1, 2):
-        result = quickstart(checkout, 1e-6)
+        result = quickstart(checkout, seconds=1e-6)
         assert result.returncode == 0 and f"{n} of 4 rounds fitted into 1e-06 s" in result.stdout, result.stderr
         assert "test accuracy:" in result.stdout and read_rounds(run) == ("interrupted", list(range(n + 1)))
     command = result.stdout.splitlines()[-1].strip()
@@ -75,9 +75,16 @@ def test_goes_on(checkout: Path, mask: Study) -> None:
 
 def test_failed_run(checkout: Path, mask: Study) -> None:
     """Its exit code and what to do, not the report of an earlier one."""
-    quickstart(checkout, 1e-6)
+    quickstart(checkout, seconds=1e-6)
     mask.values["cma"]["sigma"] = 2
     (checkout / "configs" / "quickstart.yaml").write_text(yaml.safe_dump(mask.values))
     result = quickstart(checkout)
     assert result.returncode == 1 and "cma.sigma is 2" in result.stderr and "remove runs/quickstart.h5" in result.stderr, result.stderr
     assert "report of" not in result.stdout
+
+
+def test_arguments_are_refused(checkout: Path) -> None:
+    """Broken by an option that is passed over: settings change in the configuration, or with `fedbpt run`."""
+    result = quickstart(checkout, "--set", "fed.rounds=1")
+    assert result.returncode == 2 and "without arguments" in result.stderr and result.stdout == ""
+    assert not (checkout / "runs" / "quickstart.h5").exists()

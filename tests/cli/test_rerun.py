@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import LOG_LINE, Result, Study, call, command, digest_of, edited, environment, finish, read_rounds
+from conftest import LOG_LINE, Result, Study, call, command, digest_of, edited, environment, finish, last_round, read_rounds
 from safetensors.numpy import load_file, save_file
 from toy import copy_model, write
 
@@ -73,8 +73,14 @@ def test_embedding_readout(embedding: Study) -> None:
     same(embedding.finished(), ranks=3)
 
 
+def test_labels_of_several_tokens(labels: Study) -> None:
+    """Also of a run that has made one round."""
+    same(labels.finished(**EVERYTHING), ranks=3)
+    same(stopped(labels, fed__rounds=4))
+
+
 def test_new_file(mask: Study) -> None:
-    """What --output names is kept, a whole run file, and says what it is."""
+    """The file that --output names is kept, a whole run file, and says what it is."""
     path, again = mask.finished(), mask.folder / "again.h5"
     same(path, "--output", again, "--set", "backend.threads=2", "--set", "backend.batch_tokens=100", ranks=2)
     assert read_rounds(again) == read_rounds(path)
@@ -113,7 +119,7 @@ def test_running_and_killed(mask: Study) -> None:
     """A run that goes on meanwhile has rounds that its rerun does not make; a killed one says that it runs."""
     path = mask.output()
     words = command(("run", mask.config, *mask.set(run__output=path, **LONG)), 1)
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment({}), start_new_session=True)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, text=True, env=environment({}), start_new_session=True)  # no full pipe
     end = time.monotonic() + 60
     while not path.exists() or len(read_rounds(path)[1]) < 3:
         assert process.poll() is None and time.monotonic() < end, "no rounds"
@@ -125,7 +131,7 @@ def test_running_and_killed(mask: Study) -> None:
     assert live.code == 0 and "the same results" in live.out, live.err
     assert read_rounds(path)[0] == "running"
     made = int(re.search(r"rounds 0 to (\d+)", live.out).group(1))
-    assert made < len(read_rounds(path)[1]) - 1, "the run made no rounds meanwhile: the test shows nothing"
+    assert made < last_round(path), "the run made no rounds meanwhile: the test shows nothing"
     path.with_name(f".{path.name}.lock").unlink()  # the killed run's, which sealing would respect
     with edited(path) as file:  # so that the second rerun is a short one
         shorten(file, 4)
@@ -228,7 +234,7 @@ def test_recorded_precision(mask: Study) -> None:
     rerun(path, "--set", "backend.precision=bf16").sentence("backend.precision is bf16", "run with fp32")
 
 
-# ---- What is refused ----
+# ---- Refusals ----
 
 
 @pytest.mark.parametrize("assignment", ["run.seed=4", "cma.sigma=0.5", "fed.protocol=paper", "fed.rounds=2", "fed.rounds=4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import SANITIZED, Study, call, command, digest_of, environment, read_rounds
+from journal import journal_rounds
 from safetensors.numpy import load_file, save_file
 from toy import MASK_MODEL, copy_model
 
@@ -42,7 +44,7 @@ def test_read_while_written(mask: Study, ranks: int) -> None:
     try:
         wait_for(path, process)
         counts = []
-        end = time.monotonic() + 4
+        end = time.monotonic() + 8  # the file takes rounds up every two seconds
         while time.monotonic() < end:
             status, index = read_rounds(path)
             assert status == "running"
@@ -68,7 +70,7 @@ def test_killed_at_any_instant(mask: Study) -> None:
         process.wait()
         status, index = read_rounds(path)
         assert status == "running"
-        lengths.add(len(index))
+        lengths.add(len(index) + journal_rounds(path))
         digest_of(path)
     assert len(lengths) > 2, "every kill came at the same round"
 
@@ -221,16 +223,24 @@ def test_read_only_folder(mask: Study) -> None:
 
 def test_full_disk(mask: Study, small_disk: Path) -> None:
     path = small_disk / "run.h5"
-    (small_disk / "ballast").write_bytes(bytes(700 * 1024 - 2 * ROOM))
+    (small_disk / "ballast").write_bytes(bytes(1500 * 1024 - 2 * ROOM))
     mask.run(run__output=path, **MANY).sentence(str(path), "No space left", "kept")
     status, index = read_rounds(path)
-    assert status == "running" and len(index) > 1
-    assert sorted(file.name for file in small_disk.iterdir()) == ["ballast", "run.h5"]
+    assert status == "running" and len(index) + journal_rounds(path) > 1
+    assert {file.name for file in small_disk.iterdir()} - {"run.h5.journal"} == {"ballast", "run.h5"}
+    larger = mask.folder / "larger"
+    larger.mkdir()
+    for name in ("run.h5", "run.h5.journal"):
+        shutil.copy(small_disk / name, larger)
+    rounds = len(index) + journal_rounds(path)
+    assert call("run", mask.config, "--resume", *mask.set(run__output=larger / "run.h5", run__max_seconds=1e-6, **MANY)).code == 75
+    assert read_rounds(larger / "run.h5") == ("interrupted", list(range(rounds + 1))), "the journal's rounds, and one more"
+    assert [file.name for file in larger.iterdir()] == ["run.h5"]
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_file_size_limit(mask: Study, ranks: int) -> None:
-    """What a quota does, without a disk of its own."""
+    """Stand-in for a quota, without a disk of its own."""
     path = mask.output()
 
     def lower() -> None:
@@ -246,7 +256,7 @@ def test_file_size_limit(mask: Study, ranks: int) -> None:
     else:
         mask.run(run__output=path, before=lower, **MANY).sentence(str(path), "File too large", "kept")
     status, index = read_rounds(path)
-    assert status == "running" and len(index) > 1
+    assert status == "running" and len(index) + journal_rounds(path) > 1
     assert [file.name for file in path.parent.glob(f".{path.name}*")] == []
 
 

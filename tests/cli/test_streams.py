@@ -1,4 +1,4 @@
-"""What a command prints is whole, or the command fails: full disks, closed streams, readers that have gone."""
+"""Output of a command is whole, or the command fails: full disks, closed streams, readers that have gone."""
 
 from __future__ import annotations
 

@@ -15,11 +15,13 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "data"
 SHA256 = "0" * 64
 MASK_MODEL = GOLDEN / "hf_roberta_mlm"  # vocabulary 97, hidden 60, 38 positions
 EMBEDDING_MODEL = GOLDEN / "hf_bert_embedding"  # vocabulary 71, hidden 48, 38 positions
+DECODER_MODEL = GOLDEN / "hf_llama_tied"  # vocabulary 61, hidden 32, 40 positions
+LABELS = [[7], [5, 9], [6, 9, 11]]  # words of one to three tokens
 
 
 @dataclass
 class Toy:
-    """What a data set file says; a test changes one thing."""
+    """Contents of a data set file; a test changes one thing."""
 
     readout: str = "mask"
     mode: str = "add"
@@ -34,11 +36,17 @@ class Toy:
     bos: int = 0
     eos: int = 2
     mask: int = 3
+    label_texts: list[list[int]] | None = None  # readout last: tokens of the label words; None: one each, as earlier files have them
     prompt_words: int | None = None  # id of the first of the fixed words that a soft prompt is added to
+    start: tuple[int, ...] = ()  # words of the template in front of the text
 
     @classmethod
     def embedding(cls, **changes: object) -> Toy:
         return cls(**{"readout": "embedding", "mode": "input", "vocabulary": 71, "bos": 1, "eos": 2, **changes})
+
+    @classmethod
+    def decoder(cls, **changes: object) -> Toy:
+        return cls(**{"readout": "last", "mode": "cat", "vocabulary": 61, "bos": 1, "eos": 2, "start": (9, 4, 9), **changes})
 
 
 def sample(toy: Toy, draw: np.random.Generator) -> tuple[list[int], list[int], int]:
@@ -48,11 +56,13 @@ def sample(toy: Toy, draw: np.random.Generator) -> tuple[list[int], list[int], i
         words = list(range(toy.prompt_words, toy.prompt_words + toy.prompt_tokens))
     else:
         words = [5 + i for i in range(len(words))]
+    words += toy.start
     n = int(draw.integers(1, toy.longest - len(words) - 2))
     text = draw.integers(4, toy.vocabulary, n).tolist()
-    tokens = [toy.bos, *words, *text, toy.mask, toy.eos]
-    frozen = [1] * (1 + len(words)) + [0] * n + [1, 1]
-    return tokens, frozen, len(tokens) - 2 if toy.readout == "mask" else 0
+    end = [toy.mask] if toy.readout == "last" else [toy.mask, toy.eos]
+    tokens = [toy.bos, *words, *text, *end]
+    frozen = [1] * (1 + len(words)) + [0] * n + [1] * len(end)
+    return tokens, frozen, 0 if toy.readout == "embedding" else 1 + len(words) + n
 
 
 def write_split(group: h5py.Group, toy: Toy, counts: list[int], draw: np.random.Generator) -> None:
@@ -67,11 +77,20 @@ def write_split(group: h5py.Group, toy: Toy, counts: list[int], draw: np.random.
     group.attrs["n_truncated"] = 0
 
 
+def label_tokens(toy: Toy, n_labels: int) -> tuple[list[int], list[list[int]]]:
+    """The attribute label_token_ids, and the texts of the group labels, if there is one."""
+    if toy.readout == "embedding":
+        return [-1] * n_labels, [[toy.bos, 5 + 3 * c, toy.eos] for c in range(n_labels)]
+    if toy.label_texts is not None:
+        return [text[0] if len(text) == 1 else -1 for text in toy.label_texts], toy.label_texts
+    return [7, 5, toy.vocabulary - 1, 11][:n_labels], []
+
+
 def write(path: Path, toy: Toy) -> Path:
     """Writes a data set file; its content follows from `toy` alone."""
     draw = np.random.default_rng(toy.seed)
     n_labels = len(toy.splits["train"])
-    mask_ids = [7, 5, toy.vocabulary - 1, 11][:n_labels]
+    ids, texts = label_tokens(toy, n_labels)
     with h5py.File(path, "w") as file:
         file.attrs.update(
             format_version=1,
@@ -94,12 +113,12 @@ def write(path: Path, toy: Toy) -> Path:
         )
         words = np.array(["red", "green", "blue", "grey"][:n_labels], dtype=object)
         file.attrs.create("label_words", words, dtype=h5py.string_dtype("utf-8"))
-        file.attrs["label_token_ids"] = np.array(mask_ids if toy.readout == "mask" else [-1] * n_labels, np.int32)
+        file.attrs["label_token_ids"] = np.array(ids, np.int32)
         for name, counts in toy.splits.items():
             write_split(file.create_group(name), toy, counts, draw)
-        if toy.readout == "embedding":
-            file["labels/tokens"] = np.array([t for c in range(n_labels) for t in (toy.bos, 5 + 3 * c, toy.eos)], np.int32)
-            file["labels/offsets"] = np.arange(0, 3 * n_labels + 1, 3, dtype=np.int64)
+        if texts:
+            file["labels/tokens"] = np.array([token for text in texts for token in text], np.int32)
+            file["labels/offsets"] = np.cumsum([0, *map(len, texts)]).astype(np.int64)
     return path
 
 

@@ -1,5 +1,5 @@
 /* Conformance of a backend to kernels/backend.h: every operation against a plain reference in double, and the promise
- * that results do not depend on batch or threads. conformance --backend NAME --precision fp32|tf32|bf16 [--seed N]
+ * that results do not depend on batch or threads. conformance --backend NAME --precision fp32|tf32|bf16|int8 [--seed N]
  * Inputs are fresh at every run; the seed is printed. Exit code 77: this machine lacks the backend, its device or the
  * precision. */
 #include "suite.h"
@@ -19,7 +19,7 @@ static int parse_arguments(int argc, char **argv)
         } else if (i + 1 < argc && strcmp(argv[i], "--seed") == 0) {
             suite_seed = strtoul(argv[i + 1], NULL, 10);
         } else {
-            fprintf(stderr, "usage: %s --backend NAME --precision fp32|tf32|bf16 [--seed N]\n", argv[0]);
+            fprintf(stderr, "usage: %s --backend NAME --precision fp32|tf32|bf16|int8 [--seed N]\n", argv[0]);
             return 2;
         }
     }
@@ -62,7 +62,8 @@ int main(int argc, char **argv)
         return code;
     }
     const int n_failed = run_memory_tests() + run_linear_tests() + run_norm_tests() + run_embed_tests() +
-                         run_attention_tests() + run_readout_tests() + run_perturb_tests() + run_invariance_tests() +
-                         run_stream_tests() + run_decoder_tests() + run_graph_tests() + run_share_tests();
+                         run_attention_tests() + run_readout_tests() + run_log_prob_tests() + run_perturb_tests() +
+                         run_invariance_tests() + run_stream_tests() + run_decoder_tests() + run_causal_tests() +
+                         run_graph_tests() + run_share_tests();
     return n_failed == 0 ? 0 : 1;
 }

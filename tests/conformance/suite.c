@@ -200,6 +200,34 @@ fbt_dtype suite_dtype(const suite *s)
     return suite_types(s)->activations;
 }
 
+fbt_dtype suite_residual(const suite *s)
+{
+    return suite_types(s)->residual;
+}
+
+/* As backend.h says of FBT_COMPUTE_I8, in float as a backend does it: what is rounded to an integer here is there. */
+static void quantise(const fbt_types *types, double *rows, int64_t n_rows, int64_t n, int is_weight)
+{
+    for (int64_t r = 0; r < n_rows && types->compute == FBT_COMPUTE_I8; r++, rows += n) {
+        float least = 0, largest = 0;
+        for (int64_t i = 0; i < n; i++) {
+            least = fminf(least, (float)rows[i]);
+            largest = fmaxf(largest, (float)rows[i]);
+        }
+        const float size = fmaxf(largest, -least), spread = is_weight ? size : largest - least;
+        const float steps = is_weight ? FBT_I8_WEIGHT_STEPS : FBT_I8_ROW_STEPS;
+        for (int64_t i = 0; i < n; i++) {
+            const float exact = size < FBT_I8_LEAST ? 0 : (float)rows[i] * (steps / spread);
+            rows[i] = (double)rintf(exact) * (double)(spread / steps);
+        }
+    }
+}
+
+void suite_quantise(const fbt_types *types, double *rows, int64_t n_rows, int64_t n)
+{
+    quantise(types, rows, n_rows, n, 0);
+}
+
 fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, const fbt_types *types)
 {
     const fbt_dtype dtype = types->activations;
@@ -213,6 +241,7 @@ fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, 
             .weight = typed, .dtype = dtype, .bias = typed_bias, .n_out = n_out, .n_in = n_in, .types = types},
         &matrix));
     s->matrices[s->n_matrices++] = matrix;
+    quantise(types, weight, n_out, n_in, 1);
     return matrix;
 }
 
@@ -287,9 +316,65 @@ void suite_norm_row(const suite *s, const double *x, const double *error, const 
     }
 }
 
+static double roundoff(fbt_dtype dtype)
+{
+    return dtype == FBT_BF16 ? 0x1p-8 : 0x1p-24;
+}
+
 double suite_roundoff(const suite *s)
 {
-    return suite_dtype(s) == FBT_BF16 ? 0x1p-8 : 0x1p-24;
+    return roundoff(suite_dtype(s));
+}
+
+double suite_residual_roundoff(const suite *s)
+{
+    return roundoff(suite_residual(s));
+}
+
+/* One query and head: probabilities p over n_keys rows, and what size the scores' terms sum up to at most. */
+static double make_probabilities(double *p, const double *q, const double *k, int64_t stride, int64_t n_keys, int64_t d,
+                                 double scale)
+{
+    double largest = -INFINITY, sum = 0, score_size = 0;
+    for (int64_t j = 0; j < n_keys; j++) {
+        double terms = 0;
+        p[j] = 0;
+        for (int64_t i = 0; i < d; i++) {
+            const double term = q[i] * k[j * stride + i] * scale;
+            p[j] += term;
+            terms += fabs(term);
+        }
+        largest = fmax(largest, p[j]);
+        score_size = fmax(score_size, terms);
+    }
+    for (int64_t j = 0; j < n_keys; j++) {
+        p[j] = exp(p[j] - largest);
+        sum += p[j];
+    }
+    for (int64_t j = 0; j < n_keys; j++) {
+        p[j] /= sum;
+    }
+    return score_size;
+}
+
+/* The tolerance follows the backend's legitimate roundings: of probabilities and of
+ * the result to the activation type, and scores that err by fp32 roundings of their terms, which the softmax passes on
+ * as relative errors of the probabilities. */
+void suite_attend_row(const suite *s, const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
+                      int64_t d, double scale, double *want, double *tolerance)
+{
+    double p[SUITE_KEYS];
+    assert_true(n_keys <= SUITE_KEYS);
+    const double score_size = make_probabilities(p, q, k, stride, n_keys, d, scale);
+    for (int64_t c = 0; c < d; c++) {
+        double size = 0;
+        want[c] = 0;
+        for (int64_t j = 0; j < n_keys; j++) {
+            want[c] += p[j] * v[j * stride + c];
+            size += p[j] * fabs(v[j * stride + c]);
+        }
+        tolerance[c] = 1.01 * suite_roundoff(s) * (fabs(want[c]) + 2 * size) + (2e-6 + 1e-6 * score_size) * size;
+    }
 }
 
 int suite_is_cuda(const suite *s)
@@ -316,6 +401,11 @@ double suite_product_error(const fbt_types *types)
     return types->compute == FBT_COMPUTE_TF32 ? 0x1.1p-9 : 2e-6;
 }
 
+double suite_scale_error(const fbt_types *types)
+{
+    return types->compute == FBT_COMPUTE_I8 ? 4 * 0x1p-24 : 0;
+}
+
 /* cuBLASLt stores products, and takes biases, in the activation type. */
 double suite_bias_error(const suite *s, const fbt_types *types)
 {
@@ -325,6 +415,50 @@ double suite_bias_error(const suite *s, const fbt_types *types)
 int suite_checks_indices(const suite *s)
 {
     return !suite_is_cuda(s);
+}
+
+int suite_has(const suite *s, unsigned feature)
+{
+    fbt_backend_info info;
+    fbt_backend_get_info(s->b, &info);
+    return (info.features & feature) != 0;
+}
+
+void suite_refused(fbt_status got, const char *name)
+{
+    assert_int_equal(got, FBT_ERR_UNSUPPORTED);
+    if (strstr(fbt_error_message(), name) == NULL) {
+        fail_msg("'%s' does not say '%s'", fbt_error_message(), name);
+    }
+    fbt_error_clear();
+}
+
+int suite_computed(fbt_status got, const char *name)
+{
+    if (got == FBT_ERR_UNSUPPORTED) {
+        suite_refused(got, name);
+        return 0;
+    }
+    suite_ok(got);
+    return 1;
+}
+
+double suite_activate(fbt_activation activation, double x)
+{
+    switch (activation) {
+    case FBT_ACT_GELU_ERF:
+        return 0.5 * x * erfc(-x / sqrt(2));
+    case FBT_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case FBT_ACT_RELU:
+        return x > 0 ? x : 0;
+    case FBT_ACT_TANH:
+        return tanh(x);
+    case FBT_ACT_SILU:
+        return x / (1 + exp(-x));
+    default:
+        return x;
+    }
 }
 
 void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n)

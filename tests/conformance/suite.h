@@ -1,4 +1,4 @@
-/* What the conformance tests share: one open backend, random inputs, comparison with a reference in double.
+/* Shared parts of the conformance tests: one open backend, random inputs, comparison with a reference in double.
  *
  * Inputs are rounded to the type in which the backend gets them before the reference sees them, so that a difference is
  * the backend's arithmetic and nothing else. Everything made through a suite is freed by suite_end.
@@ -17,7 +17,7 @@
 #include <cmocka.h>
 #include <gsl/gsl_rng.h>
 
-enum { SUITE_ITEMS = 256 };
+enum { SUITE_ITEMS = 256, SUITE_KEYS = 256 };
 
 typedef struct suite {
     const char *backend_name, *precision_name;
@@ -60,13 +60,18 @@ fbt_buffer *suite_buffer_bytes(suite *s, const void *bytes, int64_t n_bytes);
 /* An output: room for n values, all NaN (integers: -1), so that what an operation forgets to write is noticed. */
 fbt_buffer *suite_poisoned(suite *s, int64_t n, fbt_dtype dtype);
 
-/* What a buffer of the current stream holds, once the stream is through: as it is, and as numbers. */
+/* Reads a buffer of the current stream, once the stream is through: as it is, and as numbers. */
 void suite_read_bytes(suite *s, void *bytes, const fbt_buffer *buffer, int64_t n_bytes);
 double *suite_read(suite *s, const fbt_buffer *buffer, int64_t n, fbt_dtype dtype);
 
 /* Types of the backend under test; that of its activations. */
 const fbt_types *suite_types(const suite *s);
-fbt_dtype suite_dtype(const suite *s);
+fbt_dtype suite_dtype(const suite *s);    /* activations */
+fbt_dtype suite_residual(const suite *s); /* of a residual stream */
+
+/* Rows of x, [n_rows, n], as products in `types` take them: in int8 what their integers stand for, else as they are.
+ * For operands once their buffer is made. */
+void suite_quantise(const fbt_types *types, double *rows, int64_t n_rows, int64_t n);
 
 /* A matrix from n_out x n_in weights (rounded in place to the precision), with bias if not NULL (rounded to float). */
 fbt_matrix *suite_matrix(suite *s, double *weight, double *bias, int64_t n_out, int64_t n_in, const fbt_types *types);
@@ -84,17 +89,20 @@ fbt_packed suite_packed(suite *s, const int32_t *lengths, int64_t n_sequences, i
                         int32_t **tokens, int32_t **prompt_index);
 
 /* Unit roundoff of the activation type: 2^-24, or 2^-8 for bfloat16 (a significand of 8 bits, rounded to nearest). */
-double suite_roundoff(const suite *s);
+double suite_roundoff(const suite *s); /* of activations */
+double suite_residual_roundoff(const suite *s);
 
-/* What backends may do differently.
- *   width           n rounded up to what the backend takes as rows of row operations and of heads: 8 on cuda, any on
- * cpu product_error   bound on the error of a matrix product in `types`, relative to the sum of its terms' sizes
- *   bias_error      the same for biases and products that are rounded on their way to the result, relative to their
- * size checks_indices  whether row numbers, labels and prompt numbers on the device are checked */
+/* Differences that backends may have.
+ *   width: n rounded up to what the backend takes as rows of row operations and of heads (8 on cuda, any on cpu)
+ *   product_error: bound on the error of a matrix product in `types`, relative to the sum of its terms' sizes
+ *   scale_error: of one in int8, whose sum is exact, relative to itself: its scales and their product are rounded
+ *   bias_error: the same for biases and products that are rounded on their way to the result, relative to their size
+ *   checks_indices: whether row numbers, labels and prompt numbers on the device are checked */
 int suite_is_cuda(const suite *s);
 int suite_is_emulated(const suite *s); /* slow: large sizes are for devices */
 int64_t suite_width(const suite *s, int64_t n);
 double suite_product_error(const fbt_types *types);
+double suite_scale_error(const fbt_types *types);
 double suite_bias_error(const suite *s, const fbt_types *types);
 int suite_checks_indices(const suite *s);
 
@@ -111,6 +119,23 @@ void suite_expect_at(fbt_status expected, fbt_status got, const char *call, cons
 void suite_expect_by_sync_at(suite *s, fbt_status expected, fbt_status got, const char *call, const char *file,
                              int line);
 
+/* One query's softmax attention over n_keys <= SUITE_KEYS keys, d elements of a head, and the bound on its error;
+ * stride: of k and v. */
+void suite_attend_row(const suite *s, const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
+                      int64_t d, double scale, double *want, double *tolerance);
+
+/* Whether the backend has a feature (fbt_feature). */
+int suite_has(const suite *s, unsigned feature);
+
+/* Fails unless the status is FBT_ERR_UNSUPPORTED with a sentence that names `name`; clears it. */
+void suite_refused(fbt_status got, const char *name);
+
+/* 1: the operation was done; 0: it was refused by `name`. Fails for any other status. */
+int suite_computed(fbt_status got, const char *name);
+
+/* activation(x) in double. */
+double suite_activate(fbt_activation activation, double x);
+
 /* The groups of tests, one per file. */
 int run_memory_tests(void);
 int run_linear_tests(void);
@@ -118,7 +143,9 @@ int run_norm_tests(void);
 int run_embed_tests(void);
 int run_attention_tests(void);
 int run_decoder_tests(void);
+int run_causal_tests(void);
 int run_readout_tests(void);
+int run_log_prob_tests(void);
 int run_perturb_tests(void);
 int run_invariance_tests(void);
 int run_stream_tests(void);

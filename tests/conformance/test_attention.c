@@ -11,50 +11,6 @@ typedef struct attention_case {
     double sharpness; /* standard deviation of the scores */
 } attention_case;
 
-/* One query and head: probabilities p over n_keys rows, and what size the scores' terms sum up to at most. */
-static double make_probabilities(double *p, const double *q, const double *k, int64_t stride, int64_t n_keys, int64_t d,
-                                 double scale)
-{
-    double largest = -INFINITY, sum = 0, score_size = 0;
-    for (int64_t j = 0; j < n_keys; j++) {
-        double terms = 0;
-        p[j] = 0;
-        for (int64_t i = 0; i < d; i++) {
-            const double term = q[i] * k[j * stride + i] * scale;
-            p[j] += term;
-            terms += fabs(term);
-        }
-        largest = fmax(largest, p[j]);
-        score_size = fmax(score_size, terms);
-    }
-    for (int64_t j = 0; j < n_keys; j++) {
-        p[j] = exp(p[j] - largest);
-        sum += p[j];
-    }
-    for (int64_t j = 0; j < n_keys; j++) {
-        p[j] /= sum;
-    }
-    return score_size;
-}
-
-/* One query's d outputs of a head. The tolerance follows the backend's legitimate roundings: of probabilities and of
- * the result to the activation type, and scores that err by fp32 roundings of their terms, which the softmax passes on
- * as relative errors of the probabilities. */
-static void attention_row(double *p, const double *q, const double *k, const double *v, int64_t stride, int64_t n_keys,
-                          int64_t d, double scale, double roundoff, double *want, double *tolerance)
-{
-    const double score_size = make_probabilities(p, q, k, stride, n_keys, d, scale);
-    for (int64_t c = 0; c < d; c++) {
-        double size = 0;
-        want[c] = 0;
-        for (int64_t j = 0; j < n_keys; j++) {
-            want[c] += p[j] * v[j * stride + c];
-            size += p[j] * fabs(v[j * stride + c]);
-        }
-        tolerance[c] = 1.01 * roundoff * (fabs(want[c]) + 2 * size) + (2e-6 + 1e-6 * score_size) * size;
-    }
-}
-
 static void check_attention(suite *s, const attention_case *c)
 {
     const fbt_dtype dtype = suite_dtype(s);
@@ -68,8 +24,7 @@ static void check_attention(suite *s, const attention_case *c)
     double *qkv = suite_random(s, packed.n_rows * stride, spread, 0),
            *one = suite_random(s, n_queries * width, spread, 0);
     double *want = suite_block(s, n * (int64_t)sizeof *want),
-           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance),
-           *p = suite_block(s, packed.max_length * (int64_t)sizeof *p);
+           *tolerance = suite_block(s, n * (int64_t)sizeof *tolerance);
     fbt_buffer *buffer = suite_buffer(s, qkv, packed.n_rows * stride, dtype);
     fbt_buffer *ones = suite_buffer(s, one, n_queries * width, dtype), *y = suite_poisoned(s, n, dtype);
     const fbt_heads own = {buffer, stride, q_column}, other = {ones, width, 0};
@@ -86,9 +41,9 @@ static void check_attention(suite *s, const attention_case *c)
         const int64_t sequence = c->one_query ? q : row, first = packed.host_offsets[sequence];
         for (int64_t h = 0; h < width; h += c->head_dim) {
             const double *k = qkv + first * stride + k_column + h, *v = qkv + first * stride + v_column + h;
-            attention_row(p, c->one_query ? one + q * width + h : qkv + q * stride + q_column + h, k, v, stride,
-                          packed.host_offsets[sequence + 1] - first, c->head_dim, (float)scale, suite_roundoff(s),
-                          &want[q * width + h], &tolerance[q * width + h]);
+            suite_attend_row(s, c->one_query ? one + q * width + h : qkv + q * stride + q_column + h, k, v, stride,
+                             packed.host_offsets[sequence + 1] - first, c->head_dim, (float)scale, &want[q * width + h],
+                             &tolerance[q * width + h]);
         }
     }
     suite_ok(fbt_attend(s->b, y, &attention));

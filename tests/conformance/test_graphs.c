@@ -5,7 +5,7 @@
 
 enum { N_ROWS = 9, WIDTH = 32, N = N_ROWS * WIDTH, N_REPEATS = 5 };
 
-/* What a graph works on: y = LN(relu(x W^T) W^T + x). */
+/* Operands of a graph: y = LN(relu(x W^T) W^T + x). */
 typedef struct graph_net {
     const fbt_matrix *w;
     fbt_norm norm;

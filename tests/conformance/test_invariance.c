@@ -111,7 +111,7 @@ static void linear_does_not_depend_on_the_batch(void **state)
 enum { N_SEQUENCES = 7, N_HEADS = 2, HEAD_DIM = 32, WIDTH = N_HEADS * HEAD_DIM, N_TOKENS = 50, N_OUTPUTS = 5 };
 static const int32_t sequence_lengths[N_SEQUENCES] = {1, 17, 71, 4, 64, 33, 22};
 
-/* What a forward pass does to sequences: embedding, attention (all queries and one), normalisation, pooling. */
+/* Operations of a forward pass on sequences: embedding, attention (all queries and one), normalisation, pooling. */
 typedef struct sequence_net {
     fbt_embedding e;
     fbt_matrix *qkv;
@@ -156,12 +156,12 @@ static void run_net(suite *s, const sequence_net *net, const int32_t *tokens[], 
     suite_ok(fbt_embed(s->b, x, &net->e, &packed));
     suite_ok(fbt_linear(s->b, h, x, net->qkv, FBT_ACT_NONE, packed.n_rows));
     suite_ok(fbt_attend(s->b, y, &a));
-    suite_ok(fbt_gather_rows(s->b, one, x, packed.offsets, n, WIDTH));
+    suite_ok(fbt_gather_rows(s->b, one, x, suite_dtype(s), packed.offsets, n, WIDTH));
     a.q = (fbt_heads){one, WIDTH, 0};
     a.one_query = 1;
     fbt_buffer *last = suite_poisoned(s, n * WIDTH, dtype);
     suite_ok(fbt_attend(s->b, last, &a));
-    suite_ok(fbt_layernorm(s->b, norm, y, &net->e.norm, packed.n_rows, WIDTH));
+    suite_ok(fbt_layernorm(s->b, norm, y, suite_dtype(s), &net->e.norm, packed.n_rows, WIDTH));
     suite_ok(fbt_mean_pool(s->b, pool, norm, &packed, WIDTH));
     const fbt_buffer *outputs[N_OUTPUTS] = {x, y, norm, last, pool};
     for (int k = 0; k < N_OUTPUTS; k++) {

@@ -20,7 +20,7 @@ static void check_norm(suite *s, int64_t n_rows, int64_t n_dim, double shift, in
     for (int64_t r = 0; r < n_rows; r++) {
         suite_norm_row(s, x + r * n_dim, NULL, gamma, beta, n_dim, epsilon, want + r * n_dim, tolerance + r * n_dim);
     }
-    suite_ok(fbt_layernorm(s->b, yb, xb, &norm, n_rows, n_dim));
+    suite_ok(fbt_layernorm(s->b, yb, xb, suite_dtype(s), &norm, n_rows, n_dim));
     suite_compare("layernorm", suite_read(s, yb, n, dtype), want, tolerance, n);
 }
 
@@ -55,7 +55,7 @@ static void layernorm_of_constant_row(void **state)
     }
     fbt_buffer *y = suite_poisoned(s, n, dtype);
     const fbt_norm norm = suite_norm(s, gamma, beta, n, 1e-12f);
-    suite_ok(fbt_layernorm(s->b, y, suite_buffer(s, x, n, dtype), &norm, 1, n));
+    suite_ok(fbt_layernorm(s->b, y, suite_buffer(s, x, n, dtype), suite_dtype(s), &norm, 1, n));
     suite_compare("layernorm of a constant", suite_read(s, y, n, dtype), beta, tolerance, n);
 }
 
@@ -66,10 +66,10 @@ static void layernorm_refuses(void **state)
     const fbt_dtype dtype = suite_dtype(s);
     fbt_buffer *x = suite_poisoned(s, 2 * d, dtype);
     const fbt_norm norm = suite_norm(s, NULL, NULL, d, 1e-5f), narrow = suite_norm(s, NULL, NULL, d - 1, 1e-5f);
-    suite_ok(fbt_layernorm(s->b, x, x, &norm, 0, d));
-    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, &norm, 3, d));
-    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, &narrow, 2, d));
-    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, &norm, 2, 0));
+    suite_ok(fbt_layernorm(s->b, x, x, suite_dtype(s), &norm, 0, d));
+    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, suite_dtype(s), &norm, 3, d));
+    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, suite_dtype(s), &narrow, 2, d));
+    suite_expect(FBT_ERR_ARG, fbt_layernorm(s->b, x, x, suite_dtype(s), &norm, 2, 0));
 }
 
 int run_norm_tests(void)

@@ -10,20 +10,30 @@ enum { N_SEQUENCES = 7, VOCABULARY = 1000 };
 typedef struct perturb_inputs {
     fbt_packed packed;
     fbt_origin origins[N_SEQUENCES];
-    int32_t *tokens;
+    int32_t *tokens; /* [offsets[N_SEQUENCES]], as frozen */
     uint8_t *frozen;
+    int64_t n_rows;
 } perturb_inputs;
 
 /* Lengths of 1, odd, beyond a warp's pairs; placeholders in front, in one sequence nothing else; a sequence of no
- * client. */
-static perturb_inputs make_inputs(suite *s)
+ * client; sequences that begin with their 5th and 8th token. The first row is `first`. */
+static perturb_inputs make_inputs(suite *s, int32_t first)
 {
     const int32_t lengths[N_SEQUENCES] = {1, 5, 8, 150, 3, 40, 71};
     perturb_inputs in;
     int32_t *prompts;
     in.packed = suite_packed(s, lengths, N_SEQUENCES, VOCABULARY, 1, &in.tokens, &prompts);
-    in.frozen = suite_block(s, in.packed.n_rows);
-    for (int64_t i = 0; i < in.packed.n_rows; i++) {
+    in.n_rows = first + in.packed.n_rows;
+    int32_t *offsets = suite_block(s, (N_SEQUENCES + 1) * (int64_t)sizeof *offsets);
+    for (int i = 0; i <= N_SEQUENCES; i++) {
+        offsets[i] = first + in.packed.host_offsets[i];
+    }
+    in.packed.host_offsets = offsets;
+    in.packed.offsets = suite_buffer_bytes(s, offsets, (N_SEQUENCES + 1) * (int64_t)sizeof *offsets);
+    in.tokens = suite_block(s, in.n_rows * (int64_t)sizeof *in.tokens);
+    in.frozen = suite_block(s, in.n_rows);
+    for (int64_t i = 0; i < in.n_rows; i++) {
+        in.tokens[i] = (int32_t)suite_random_below(s, VOCABULARY);
         in.frozen[i] = suite_random_below(s, 4) == 0;
     }
     for (int i = 0; i < N_SEQUENCES; i++) {
@@ -34,6 +44,8 @@ static perturb_inputs make_inputs(suite *s)
     }
     in.origins[0].n_placeholders = 0;
     in.origins[3].client = 0;
+    in.origins[5].n_placeholders = -4;
+    in.origins[6].n_placeholders = -7;
     return in;
 }
 
@@ -48,6 +60,9 @@ static void perturb_sequence(const fbt_perturbation *p, const fbt_origin *origin
                                    .candidate = (uint32_t)origin->sample};
     for (int64_t t = 0; t < length - origin->n_placeholders; t++) {
         const int64_t row = origin->n_placeholders + t;
+        if (row < 0) {
+            continue; /* in another's rows */
+        }
         uint32_t words[4];
         fbt_rng_block(&stream, (uint32_t)(2 * t / 4), words);
         const double draw = words[2 * t % 4], number = words[(2 * t + 1) % 4];
@@ -57,14 +72,14 @@ static void perturb_sequence(const fbt_perturbation *p, const fbt_origin *origin
     }
 }
 
-static void check_perturb(suite *s, const fbt_perturbation *p, int has_frozen)
+static void check_perturb(suite *s, const fbt_perturbation *p, int has_frozen, int32_t first_row)
 {
-    perturb_inputs in = make_inputs(s);
-    const int64_t n_bytes = in.packed.n_rows * (int64_t)sizeof *in.tokens;
+    perturb_inputs in = make_inputs(s, first_row);
+    const int64_t n_bytes = in.n_rows * (int64_t)sizeof *in.tokens;
     int32_t *got = suite_block(s, n_bytes), n_changed = 0;
     fbt_buffer *tokens = suite_buffer_bytes(s, in.tokens, n_bytes);
     fbt_buffer *origins = suite_buffer_bytes(s, in.origins, sizeof in.origins);
-    fbt_buffer *frozen = has_frozen ? suite_buffer_bytes(s, in.frozen, in.packed.n_rows) : NULL;
+    fbt_buffer *frozen = has_frozen ? suite_buffer_bytes(s, in.frozen, in.n_rows) : NULL;
     in.packed.tokens = tokens;
     suite_ok(fbt_perturb(s->b, tokens, p, origins, frozen, &in.packed));
     suite_read_bytes(s, got, tokens, n_bytes);
@@ -76,14 +91,15 @@ static void check_perturb(suite *s, const fbt_perturbation *p, int has_frozen)
         }
     }
     assert_memory_equal(got, in.tokens, (size_t)n_bytes);
-    for (int64_t i = 0; i < in.packed.n_rows; i++) {
+    for (int64_t i = 0; i < in.n_rows; i++) {
         n_changed += got[i] >= VOCABULARY;
     }
     assert_true(p->rate == 0 || n_changed > 0); /* the larger vocabulary is in use: something was tested */
 }
 
 /* Broken by words of another place, a frozen token's words used for the next, placeholders or sequences of no client
- * that change, frozen tokens that stay where any may change, a threshold that is off at rate 0 or 1. */
+ * that change, rows in front of the first sequence that do, frozen tokens that stay where any may change, a threshold
+ * that is off at rate 0 or 1. */
 static void perturb_matches_reference(void **state)
 {
     suite *s = *state;
@@ -92,7 +108,8 @@ static void perturb_matches_reference(void **state)
         for (int has_frozen = 0; has_frozen < 2; has_frozen++) {
             const fbt_perturbation p = {
                 .seed = 0x123456789abcdefULL + (uint64_t)k, .rate = rates[k], .text_only = k % 2, .vocab_size = 60000};
-            check_perturb(s, &p, has_frozen);
+            check_perturb(s, &p, has_frozen, 0);
+            check_perturb(s, &p, has_frozen, 9);
         }
     }
 }
@@ -100,8 +117,8 @@ static void perturb_matches_reference(void **state)
 static void perturb_refuses(void **state)
 {
     suite *s = *state;
-    perturb_inputs in = make_inputs(s);
-    fbt_buffer *tokens = suite_buffer_bytes(s, in.tokens, in.packed.n_rows * (int64_t)sizeof *in.tokens);
+    perturb_inputs in = make_inputs(s, 0);
+    fbt_buffer *tokens = suite_buffer_bytes(s, in.tokens, in.n_rows * (int64_t)sizeof *in.tokens);
     fbt_buffer *origins = suite_buffer_bytes(s, in.origins, sizeof in.origins);
     fbt_buffer *few = suite_buffer_bytes(s, in.origins, sizeof in.origins - 1);
     fbt_perturbation p = {.seed = 1, .rate = 0.5, .vocab_size = 10};

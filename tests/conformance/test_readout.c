@@ -14,16 +14,22 @@ static void gather_copies_rows(void **state)
     double *x = suite_random(s, N_ROWS * d, 1, 0);
     fbt_buffer *xb = suite_buffer(s, x, N_ROWS * d, dtype), *y = suite_poisoned(s, N * d, dtype);
     fbt_buffer *index = suite_buffer_bytes(s, rows, sizeof rows);
-    suite_ok(fbt_gather_rows(s->b, y, xb, index, N, d));
+    suite_ok(fbt_gather_rows(s->b, y, xb, suite_dtype(s), index, N, d));
     const double *got = suite_read(s, y, N * d, dtype);
     for (int i = 0; i < N; i++) {
         assert_memory_equal(got + i * d, x + rows[i] * d, (size_t)d * sizeof *x);
     }
-    suite_ok(fbt_gather_rows(s->b, y, xb, index, 0, d));
-    suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, index, N + 1, d));
+    y = suite_poisoned(s, N * d, FBT_F32); /* of a residual stream */
+    suite_ok(fbt_gather_rows(s->b, y, suite_buffer(s, x, N_ROWS * d, FBT_F32), FBT_F32, index, N, d));
+    got = suite_read(s, y, N * d, FBT_F32);
+    for (int i = 0; i < N; i++) {
+        assert_memory_equal(got + i * d, x + rows[i] * d, (size_t)d * sizeof *x);
+    }
+    suite_ok(fbt_gather_rows(s->b, y, xb, suite_dtype(s), index, 0, d));
+    suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, FBT_F32, index, N + 1, d));
     for (int k = 0; k < 2 && suite_checks_indices(s); k++) {
         fbt_buffer *bad = suite_buffer_bytes(s, outside[k], sizeof outside[k]);
-        suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, bad, 1, d));
+        suite_expect(FBT_ERR_ARG, fbt_gather_rows(s->b, y, xb, suite_dtype(s), bad, 1, d));
     }
 }
 
@@ -98,6 +104,32 @@ static void label_logits_match_reference(void **state)
     suite_ok(fbt_label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 0, 2, d));
     suite_expect(FBT_ERR_ARG, fbt_label_logits(s->b, x, x, FBT_F32, x, NULL, 1, 3, 2, d));
     suite_expect(FBT_ERR_ARG, fbt_label_logits(s->b, x, x, FBT_I32, x, NULL, 1, 1, 2, d));
+}
+
+/* Up to 8 terms that are not 0, at every place of a row. Broken by sums that pair neighbouring columns first. */
+static void label_logits_of_few_columns_do_not_depend_on_their_place(void **state)
+{
+    suite *s = *state;
+    enum { D = 136, MOST = 8 };
+    const double *values = suite_random(s, MOST, 1, 0);
+    for (int64_t width = 3; width <= MOST; width++) {
+        const int64_t n_places = D - width + 1;
+        double *x = suite_block(s, n_places * D * (int64_t)sizeof *x);
+        double *label = suite_block(s, n_places * D * (int64_t)sizeof *label);
+        for (int64_t i = 0; i < n_places * D; i++) {
+            const int64_t at = i % D - i / D;
+            x[i] = at >= 0 && at < width ? values[at] : -7;
+            label[i] = at >= 0 && at < width ? 1 : 0;
+        }
+        fbt_buffer *xb = suite_buffer(s, x, n_places * D, FBT_F32);
+        fbt_buffer *lb = suite_buffer(s, label, n_places * D, FBT_F32);
+        fbt_buffer *y = suite_poisoned(s, n_places * n_places, FBT_F32);
+        suite_ok(fbt_label_logits(s->b, y, xb, FBT_F32, lb, NULL, 1, n_places, n_places, D));
+        const double *got = suite_read(s, y, n_places * n_places, FBT_F32);
+        for (int64_t i = 0; i < n_places; i++) {
+            assert_true(isfinite(got[0]) && got[i * n_places + i] == got[0]);
+        }
+    }
 }
 
 static double reference_loss(fbt_loss kind, const double *logits, int64_t n_labels, int64_t label, int64_t best)
@@ -187,6 +219,8 @@ int run_readout_tests(void)
         cmocka_unit_test_setup_teardown(gather_copies_rows, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(mean_pool_matches_reference, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(label_logits_match_reference, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(label_logits_of_few_columns_do_not_depend_on_their_place, suite_setup,
+                                        suite_teardown),
         cmocka_unit_test_setup_teardown(losses_match_reference, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(loss_passes_nan_on, suite_setup, suite_teardown),
     };

@@ -76,7 +76,7 @@ static int transfer(int file, void *bytes, size_t n_bytes, int is_write)
     return 1;
 }
 
-/* What the other process does with what it was sent: */
+/* Task of the other process with what it was sent: */
 typedef enum child_task { CHILD_COMPUTES, CHILD_MAKES_OTHERS, CHILD_IS_REFUSED, N_CHILD_TASKS } child_task;
 
 static void child_computes(void **state)
@@ -87,7 +87,7 @@ static void child_computes(void **state)
     assert_true(transfer(STDIN_FILENO, &share, sizeof share, 0));
     suite_ok(fbt_share_import(s->b, &share));
     const shared_net net = make_net(s, 0);
-    /* What is made beyond what was shared is this rank's own. */
+    /* Constants beyond the shared ones are this rank's own. */
     double one = 1, three = 3;
     fbt_matrix *own = suite_matrix(s, &three, &one, 1, 1, fbt_types_find("fp32"));
     fbt_buffer *x = suite_buffer(s, &one, 1, FBT_F32), *y = suite_poisoned(s, 1, FBT_F32);
@@ -181,7 +181,7 @@ static pid_t start_child(child_task task, int to_child[2], int from_child[2])
     return child;
 }
 
-/* What the other process answers is in `answer` if not NULL. */
+/* Runs the other process; its answer is in `answer` if not NULL. */
 static void run_child(child_task task, fbt_share *share, char *answer, size_t n_bytes)
 {
     int to_child[2], from_child[2], code = -1;

@@ -1,4 +1,4 @@
-"""What every kernel must be in machine code. Each check yields a sentence per fault, so that a report names them all."""
+"""Demands on every kernel's machine code. Each check yields a sentence per fault, so that a report names them all."""
 
 from __future__ import annotations
 

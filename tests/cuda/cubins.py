@@ -25,7 +25,7 @@ HEADERS = (ROOT / "kernels", ROOT / "src" / "base")
 
 
 class CompileError(Exception):
-    """What the compiler said."""
+    """Messages of the compiler."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writes docs/cuda-kernels.md: what the compiler made of the kernels, how they are launched, how long they should take.
 
-    .venv/bin/python tests/cuda/describe_kernels.py            write it
-    .venv/bin/python tests/cuda/describe_kernels.py --check    compare; exit code 1 if it is out of date, 77 with another nvcc
+.venv/bin/python tests/cuda/describe_kernels.py            write it
+.venv/bin/python tests/cuda/describe_kernels.py --check    compare; exit code 1 if it is out of date, 77 with another nvcc
 """
 
 from __future__ import annotations
@@ -28,23 +28,33 @@ OTHER_COMPILER = 77
 
 @dataclass(frozen=True)
 class Case:
-    """RoBERTa-large on one batch of a client: 40 samples, 5 candidates, 2 copies each."""
+    """A model on one batch of a client: 40 samples, 5 candidates, 2 copies each."""
 
-    n_sequences: int = 400
-    length: int = 71
-    n_dim: int = 1024
-    n_heads: int = 16
-    n_inner: int = 4096
-    n_vocabulary: int = 50265
-    n_labels: int = 2
+    kind: str  # what launches.cc calls it
+    n_sequences: int
+    length: int
+    n_prefix: int  # keys of a prefix before each sequence's own
+    n_dim: int
+    n_heads: int
+    n_kv_heads: int
+    n_inner: int
+    n_vocabulary: int
+    n_labels: int
 
     @property
     def n_rows(self) -> int:
         return self.n_sequences * self.length
 
+    @property
+    def group(self) -> int:
+        return self.n_heads // self.n_kv_heads
+
 
 N_LAYERS = 24
-CASE = Case()
+BLOCK_WORDS, WIDENED_WORDS = 8192, 2048  # of a block in log_probs.c; of one that is widened, at the decoder's width
+ENCODER = Case("encoder", 400, 71, 0, 1024, 16, 16, 4096, 50265, 2)  # RoBERTa-large
+DECODER = Case("decoder", 400, 60, 50, 4096, 32, 8, 14336, 128256, 2)  # Llama 3 8B
+CASES = (ENCODER, DECODER)
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,17 @@ class Launch:
 
 
 def attention_flop(case: Case, key_step: int) -> float:
-    """Two products of every query with every key; queries come in groups of 16, keys in steps."""
-    n_queries, n_keys = (-(-case.length // step) * step for step in (16, key_step))
-    return 4.0 * case.n_sequences * n_queries * n_keys * case.n_dim
+    """Two products of every query with every key that it sees; queries come in groups of 16 rows, a query's row for each head of
+    a group beside the other, and keys in steps."""
+    n_pairs = 0
+    for first in range(0, case.length * case.group, 16):
+        last_query = min((first + 15) // case.group, case.length - 1)
+        n_keys = case.n_prefix + last_query + 1 if case.kind == "decoder" else case.length
+        n_pairs += 16 * (-(-n_keys // key_step) * key_step)
+    return 4.0 * case.n_sequences * case.n_kv_heads * n_pairs * (case.n_dim // case.n_heads)
 
 
-def works(case: Case) -> dict[str, Work]:
-    """By the names that launches.cc gives. bf16 activations (2 bytes) but for 'attention, fp32'."""
+def encoder_works(case: Case) -> dict[str, Work]:
     row = 2 * case.n_dim
     rows, read = case.n_rows, case.n_sequences
     return {
@@ -77,7 +91,7 @@ def works(case: Case) -> dict[str, Work]:
         "norm": Work(2 * rows * row, 9.0 * rows * case.n_dim),
         "bias_activation": Work(2 * rows * 2 * case.n_inner, 20.0 * rows * case.n_inner),
         "attention, fp32": Work(8 * rows * row, attention_flop(case, 32)),
-        "attention, one query": Work(2 * rows * row, 4.0 * rows * case.n_dim),
+        "attention, one query": Work(2 * rows * row, 4.0 * 16 * rows * case.n_dim, True),
         "gather_rows": Work(2 * read * row, 0),
         "mean_pool": Work(rows * row, 2.0 * rows * case.n_dim),
         "label_logits": Work(read * row, 2.0 * read * case.n_labels * case.n_dim),
@@ -85,7 +99,34 @@ def works(case: Case) -> dict[str, Work]:
     }
 
 
-# Launches in a forward pass with mask readout; in the last layer one query of each sequence is left.
+def decoder_works(case: Case) -> dict[str, Work]:
+    """A prefix is counted once: many sequences share it."""
+    rows, row, n_kv = case.n_rows, 2 * case.n_dim, case.n_dim // case.group
+    keys = 2 * 2 * rows * n_kv
+    logits, targets = case.n_sequences * BLOCK_WORDS, case.n_sequences * case.n_labels
+    one_query = 4.0 * 16 * case.n_sequences * (case.n_prefix + case.length) * n_kv
+    return {
+        "embed_rows": Work(rows * (2 * row + 12), 2.0 * rows * case.n_dim),
+        "rms norm": Work(2 * rows * row, 4.0 * rows * case.n_dim),
+        "norm_heads": Work(2 * rows * row, 4.0 * rows * case.n_dim),
+        "rotate, queries": Work(2 * rows * row, 3.0 * rows * case.n_dim),
+        "rotate, keys": Work(2 * rows * 2 * n_kv, 3.0 * rows * n_kv),
+        "causal attention": Work(2 * rows * row + keys, attention_flop(case, 16), True),
+        "causal attention, fp32": Work(2 * (2 * rows * row + keys), attention_flop(case, 32)),
+        "causal attention, one query": Work(keys, one_query, True),
+        "gate": Work(3 * rows * 2 * case.n_inner, 10.0 * rows * case.n_inner),
+        "widen, words": Work(6 * WIDENED_WORDS * case.n_dim, 0),
+        "fold_logits": Work(4 * logits, 10.0 * logits),
+        "pick_logits": Work(16 * targets, 0),
+    }
+
+
+def works(case: Case) -> dict[str, Work]:
+    """By the names that launches.cc gives. bf16 activations (2 bytes) but for what is called fp32."""
+    return encoder_works(case) if case.kind == "encoder" else decoder_works(case)
+
+
+# Launches of the encoder in a forward pass with mask readout; in the last layer one query of each sequence is left.
 PASS = {"perturb": 1, "embed": 1, "attention": N_LAYERS - 1, "norm": 2 * (N_LAYERS - 1), "bias_activation": N_LAYERS - 1,
         "attention, one query": 1, "gather_rows": 1, "label_logits": 1, "loss": 1}  # fmt: skip
 
@@ -188,62 +229,85 @@ def in_order(arch: str) -> list[Kernel]:
 def document() -> str:
     cubins.compile_all()
     kernels = {arch: in_order(arch) for arch in ARCHES}
-    found = launches(kernels["sm_90"], CASE)
-    products = product_flop(CASE)
-    own, library = pass_seconds(found, CASE), products / roofline.TENSOR_PEAK
+    found = {case: launches(kernels["sm_90"], case) for case in CASES}
+    products = product_flop(ENCODER)
+    own, library = pass_seconds(found[ENCODER], ENCODER), products / roofline.TENSOR_PEAK
     return TEMPLATE.format(
         version=cubins.nvcc_version(),
         flags=" ".join(cubins.CODE_FLAGS),
         compiled=compiled_table(kernels),
-        launched=launch_table(kernels, found),
-        times=time_table(found, CASE),
+        launched=launch_table(kernels, found[ENCODER]),
+        launched_of_decoders=launch_table(kernels, found[DECODER]),
+        times=time_table(found[ENCODER], ENCODER),
+        times_of_decoders=time_table(found[DECODER], DECODER),
         share=f"{100 * roofline.MMA_SHARE:.0f}",
         rate=f"{roofline.ISSUE_RATE / 1e9:.0f}",
         own=f"{1e3 * own:.2f}",
         product_tflop=f"{products / 1e12:.2f}",
         library=f"{1e3 * library:.2f}",
-        case=CASE,
+        encoder=ENCODER,
+        decoder=DECODER,
+        block_words=BLOCK_WORDS,
+        widened_words=WIDENED_WORDS,
     )
 
 
 TEMPLATE = """# CUDA kernels
 
-Written by `tests/cuda/describe_kernels.py` with nvcc {version}; do not edit. Everything here comes from the compiler, the disassembler
-and the launchers. **Nothing on this page was measured on a device**: the times at the end are predictions from data-sheet figures.
+Written by `tests/cuda/describe_kernels.py` with nvcc {version}; do not edit. Everything here comes from the
+compiler, the disassembler and the launchers. **Nothing on this page was measured on a device**: the times at
+the end are predictions from data-sheet figures.
 
 ## Compiled
 
-For compute capability 8.0, 9.0 and 10.0, with `{flags}`. No kernel spills registers or uses local memory, none
-uses atomics or double precision (`tests/cuda/test_compile.py`). Instructions: length of the code up to its last exit. Activations are
-numbered as in `kernels/backend.h`: none, GELU by erf, GELU by tanh, ReLU, tanh.
+For compute capability 8.0, 9.0 and 10.0, with `{flags}`. No kernel spills registers or uses local
+memory, none uses atomics or double precision (`tests/cuda/test_compile.py`). Instructions: length of the code up
+to its last exit. Activations are numbered as in `kernels/backend.h`: none, GELU by erf, GELU by tanh, ReLU, tanh,
+SiLU; so are norms: layer, RMS.
 
 {compiled}
 
 ## Launched
 
-RoBERTa-large, bf16: {case.n_sequences} sequences of {case.length} tokens, {case.n_dim} columns, {case.n_heads} heads, {case.n_inner} inner
-columns, {case.n_labels} labels. In brackets: share of the 64 warps that a multiprocessor can hold. Prompt mode `add`, tables in bf16, GELU by
-erf; "attention, fp32" is what the precisions fp32 and tf32 use.
+RoBERTa-large, bf16: {encoder.n_sequences} sequences of {encoder.length} tokens, {encoder.n_dim} columns,
+{encoder.n_heads} heads, {encoder.n_inner} inner columns, {encoder.n_labels} labels. In brackets: share of the 64
+warps that a multiprocessor can hold. Prompt mode `add`, tables in bf16, GELU by erf; "attention, fp32" is what the
+precisions fp32 and tf32 use.
 
 {launched}
 
+Llama 3 8B, bf16: {decoder.n_sequences} sequences of {decoder.length} tokens, each behind a shared prefix of
+{decoder.n_prefix}, {decoder.n_dim} columns, {decoder.n_heads} heads that share {decoder.n_kv_heads} of keys and
+values, {decoder.n_inner} inner columns. Llama has no norms of heads: `norm_heads` is what Qwen 3 has, of these sizes.
+Labels of several tokens: logits of one row a sequence and of one block of {block_words} words of the vocabulary;
+"widen, words" is what the precisions fp32 and tf32 do first with {widened_words} words in bf16.
+
+{launched_of_decoders}
+
 ## Predicted, not measured
 
-An H100 SXM has 3.35 TB/s, 989 TFLOP/s in bf16 on tensor cores and 67 TFLOP/s in float (NVIDIA's data sheet). `mma.sync`, the instruction
-in use, reaches about {share} % of the tensor cores' peak on it (Luo et al. 2024, arXiv 2402.13499). At 1.755 GHz its 132 multiprocessors issue
-at most {rate} billion warp instructions a second.
+An H100 SXM has 3.35 TB/s, 989 TFLOP/s in bf16 on tensor cores and 67 TFLOP/s in float (NVIDIA's data sheet).
+`mma.sync`, the instruction in use, reaches about {share} % of the tensor cores' peak on it (Luo et al. 2024,
+arXiv 2402.13499). At 1.755 GHz its 132 multiprocessors issue at most {rate} billion warp instructions a second.
 
 - memory: every array once through memory, whatever the second-level cache keeps.
-- arithmetic: operations as carried out, with queries and keys padded to whole steps.
-- issue: instructions counted in the machine code for 9.0. Loops of products (`HMMA`; `FFMA` in fp32) count as often as their products are
-  needed, everything else once for each warp: too much where branches exclude each other, too little where another loop goes round.
+- arithmetic: operations as carried out, with queries and keys padded to whole steps; one query takes a step of 16
+  as well.
+- issue: instructions counted in the machine code for 9.0. Loops of products (`HMMA`; `FFMA` in fp32) count as
+  often as their products are needed, everything else once for each warp: too much where branches exclude each
+  other, too little where another loop goes round.
 
 {times}
 
-The prediction is the largest of the three; a kernel that takes a few microseconds is bound by its launch (2 to 3 µs, less in a graph).
+The prediction is the largest of the three; a kernel that takes a few microseconds is bound by its launch (2 to
+3 µs, less in a graph).
 
-The launches of one pass are predicted to take {own} ms together. The matrix products beside them, cuBLASLt's, have {product_tflop} TFLOP over
-all rows: {library} ms at the peak.
+The launches of one pass are predicted to take {own} ms together. The matrix products beside them, cuBLASLt's,
+have {product_tflop} TFLOP over all rows: {library} ms at the peak.
+
+Of the decoder; keys and values of prefixes are not counted, since many sequences share them:
+
+{times_of_decoders}
 """
 
 

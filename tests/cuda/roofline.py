@@ -1,4 +1,4 @@
-"""What a launch must move, compute and issue, and how long an H100 SXM takes at least for each of the three."""
+"""Least work of a launch: bytes moved, operations, instructions issued, and the least time of an H100 SXM for each of the three."""
 
 from __future__ import annotations
 

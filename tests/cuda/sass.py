@@ -29,7 +29,7 @@ class Instruction:
 
     @property
     def access_bytes(self) -> int:
-        """What a thread moves, for loads and stores."""
+        """Bytes that a thread moves, for loads and stores."""
         parts = self.opcode.split(".")
         for size in (128, 64):
             if str(size) in parts:

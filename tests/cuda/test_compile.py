@@ -12,15 +12,27 @@ from cubins import ARCHES, Kernel
 
 FILES = {path.name: path for path in cubins.sources()}
 ATTENTION = ("attention_bf16.cu", "attention_fp32.cu")
-# What of a file's kernels is not 16 bytes wide, by the kernel's name. Kernels of rows of a few words are left out.
+# Accesses of a file's kernels that are not 16 bytes wide, by the kernel's name. Kernels of rows of a few words are left out.
 NARROW = {
     "activation.cu": {"": Narrow()},
-    "attention_bf16.cu": {"": Narrow(2, 0, "where the sequence begins and ends")},
-    "attention_fp32.cu": {"": Narrow(2, 0, "where the sequence begins and ends")},
-    "attention_one_query.cu": {"": Narrow(2, 1, "where the sequence begins and ends; a thread's element of the row")},
+    "attention_bf16.cu": {"": Narrow(10, 0, "where queries and each source of keys begin and end; which prefix")},
+    "attention_fp32.cu": {"": Narrow(10, 0, "where queries and each source of keys begin and end; which prefix")},
     "embed.cu": {
+        "rows_kernel<float>": Narrow(4, 1, "the lists; the error; a table of half precision is read for 4 floats at a time", bytes=8),
+        "rows_kernel": Narrow(3, 1, "the lists; the error"),
         "float": Narrow(4, 1, "as below; a table of half precision is read for 4 floats at a time", bytes=8),
         "": Narrow(4, 1, "the token, its sequence's place and prompt; the error"),
+    },
+    "heads.cu": {
+        "norm_heads": Narrow(),
+        ", 1>": ANY,
+        "rotate": Narrow(1, 1, "the position; the error"),
+    },
+    "log_probs.cu": {
+        "widen": Narrow(),
+        "fold_logits_kernel<4>": Narrow(2, 4, "largest and sum of the words before; those of the words so far"),
+        "fold_logits": ANY,
+        "pick_logits": ANY,
     },
     "norm.cu": {"": Narrow()},
     "readout.cu": {

@@ -20,17 +20,19 @@ def test_document_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_kernel_is_launched_by_some_launcher() -> None:
     """Breaks if a launcher is left out of launches.cc: its kernel would then have no times."""
     kernels = [kernel for path in cubins.sources() for kernel in cubins.kernels_of(path, "sm_90")]
-    found = describe_kernels.launches(kernels, describe_kernels.CASE)
-    assert {launch.kernel.source for launch in found} == {kernel.source for kernel in kernels}
-    assert {launch.what for launch in found} == set(describe_kernels.works(describe_kernels.CASE))
-    assert set(describe_kernels.PASS) <= {launch.what for launch in found}
+    found = {case: describe_kernels.launches(kernels, case) for case in describe_kernels.CASES}
+    assert {launch.kernel.source for some in found.values() for launch in some} == {kernel.source for kernel in kernels}
+    for case, some in found.items():
+        assert {launch.what for launch in some} == set(describe_kernels.works(case))
+    assert set(describe_kernels.PASS) <= {launch.what for launch in found[describe_kernels.ENCODER]}
 
 
 def test_launches_follow_the_sizes() -> None:
     """Breaks if the stand-in for the runtime told anything but what the launcher asked for."""
     kernels = [kernel for path in cubins.sources() for kernel in cubins.kernels_of(path, "sm_90")]
     small, large = (
-        {launch.what: launch for launch in describe_kernels.launches(kernels, describe_kernels.Case(n_sequences=n))} for n in (40, 400)
+        {launch.what: launch for launch in describe_kernels.launches(kernels, replace(describe_kernels.ENCODER, n_sequences=n))}
+        for n in (40, 400)
     )
     assert large["attention"].blocks == 10 * small["attention"].blocks
     assert large["norm"].blocks == 10 * small["norm"].blocks and large["norm"].kernel == small["norm"].kernel

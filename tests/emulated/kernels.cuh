@@ -175,7 +175,7 @@ __global__ void pairs_kernel(float *y, const float *x)
     y[threadIdx.x] = x[2 * threadIdx.x] * x[2 * threadIdx.x + 1];
 }
 
-/* What only the sanitizers see. */
+/* Mistakes that only the sanitizers see. */
 __global__ void stray_kernel(float *y, const float *x, Stray stray, int n)
 {
     float *shared = reinterpret_cast<float *>(fbt_shared());

@@ -36,37 +36,36 @@ OFF_BY_ONE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
 BOUNDS = [(re.compile(r"(?<= )(<|<=|>|>=)(?= )"), lambda found: OFF_BY_ONE[found[1]], "off by one")]
 
 # Mutants that compute the same, by why they do: the file, and what the line begins with.
+ATTENTION = ("attention_bf16.cu", "attention_fp32.cu")
 HARMLESS = {
-    "strides are multiples of 8, which INT_MAX is not": [
-        ("attention.cu", "if (args->head_dim < 8 ||"),
-        ("attention.cu", "args->k_stride > INT_MAX ||"),
+    "strides are multiples of 8, which INT_MAX is not": [("attention.cu", "return heads.stride > INT_MAX;")],
+    "heads are of multiples of 8": [("attention.cu", "if (args->head_dim < 8 ||")],
+    "no batch has just so many": [
+        ("attention.cuh", "if (n_blocks > INT_MAX ||"),
+        ("heads.cu", "if (x->head_dim > FBT_WARP * 8 || n_heads > INT_MAX)"),
+        ("heads.cu", "if (n_threads > INT_MAX)"),
     ],
-    "no batch has just so many blocks": [("attention.cuh", "if (n_blocks > INT_MAX)")],
-    "hides nothing where all keys are the sequence's": [("attention_bf16.cu", "if (n_keys < n_groups * group_keys)")],
-    "a block without queries stores nothing": [
-        ("attention_bf16.cu", "if (work.first_query >= work.n_keys)"),
-        ("attention_fp32.cu", "if (work.first_query >= work.n_keys)"),
-    ],
-    "a warp without queries stores nothing": [
-        ("attention_bf16.cu", "shared, part_rows * padded, work, args, warp_row < n_queries,"),
-        ("attention_bf16.cu", "if (warp_row < n_queries)"),
-        ("attention_fp32.cu", "shared, stages, work, args, warp_row < n_queries,"),
-        ("attention_fp32.cu", "if (warp_row < n_queries)"),
+    "hides nothing where all keys are seen": [(file, "if (sight.least() < first") for file in ATTENTION],
+    "a block without rows stores nothing": [(file, "if (work.first_row >= work.n_rows)") for file in ATTENTION],
+    "a warp without rows stores nothing, and a tile of which none is seen adds nothing": [
+        (file, line)
+        for file in ATTENTION
+        for line in ("if (warp_row < work.n_rows && first < sight.most())", "if (warp_row < work.n_rows)")
     ],
     "a head fits the next larger kernel too": [
         (file, line)
-        for file in ("attention_bf16.cu", "attention_fp32.cu", "attention_one_query.cu")
-        for line in ("if (args->head_dim <= 32)", "return args->head_dim <= 64 ?")
+        for file in ATTENTION
+        for line in ("if (args->head_dim <= 32)", "if (args->head_dim <= 64)", "return args->head_dim <= 128 ?")
     ],
     "the column behind the last is never stored": [("attention_fp32.cu", "for (unsigned x = 0; x < padded / 32; x++)")],
-    "rows past the last weigh nothing": [("attention_one_query.cu", "for (unsigned first = 0; first < work.n_keys;")],
     "both sides are the same there": [
         ("attention.cuh", "static constexpr unsigned n_permuted = n_chunks < 8 ?"),
-        ("attention.cuh", "return n_warps < max_warps ?"),
+        ("attention.cuh", "constexpr unsigned n_across = n_chunks < 32 ?"),
+        ("perturb.cu", "const int64_t n_before = origin.n_placeholders < 0 ?"),
     ],
-    "takes more shared memory than it needs": [("attention.cuh", "return (max_length > tile_keys ? 2 : 1)")],
-    "copies no rows": [("attention.cuh", "if (first < work.n_keys)")],
-    "waits once more": [("attention.cuh", "if (started * tile_keys < work.n_keys)")],
+    "takes more shared memory than it needs": [("attention.cuh", "return (max_keys > tile_keys ? 2 : 1)")],
+    "copies no rows": [("attention.cuh", "if (first < n_keys)")],
+    "waits once more": [("attention.cuh", "if (started * tile_keys < n_keys)")],
 }
 
 # In the order in which they are tried, those meant for the file first: those that watch every access tell most.
@@ -199,7 +198,7 @@ def telling_line(output: str) -> str:
 
 
 def run_program(linked: Path, arguments: list[str]) -> str:
-    """What a failing program said; "" where it passed."""
+    """Run a program: its output if it failed; "" where it passed."""
     try:
         told = subprocess.run(
             [str(linked), *arguments],

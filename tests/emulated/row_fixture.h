@@ -1,4 +1,4 @@
-/* What the tests of the row kernels share: device memory and random inputs, as the host and the device see them.
+/* Shared parts of the tests of the row kernels: device memory and random inputs, as the host and the device see them.
  *
  * Through the CUDA runtime alone: the tests run on the emulated device and on a real one. Inputs are rounded to their
  * type before a reference sees them. device_clear, each test's teardown, frees whatever was made.
@@ -44,9 +44,18 @@ double roundoff(fbt_dtype dtype);
 /* Fails unless got is finite and at most relative * |want| + absolute away. */
 void assert_near(const char *what, int64_t place, double got, double want, double relative, double absolute);
 
+/* activation(x) in double. */
+double activated(fbt_activation activation, double x);
+
+/* RMS norm of a row with epsilon 1e-5, in place. */
+void rms_normalise(double *row, int64_t n_dim, const double *gamma);
+
 /* The groups of tests, one per file. */
 int run_rows_tests(void);
+int run_decoder_rows_tests(void);
 int run_readout_tests(void);
+int run_log_probs_tests(void);
+int run_chain_tests(void);
 
 /* 0, and why on the terminal, where there is no device: the program then ends with 77. */
 int device_is_there(void);

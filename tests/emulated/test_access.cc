@@ -1,4 +1,4 @@
-/* What emulated/access.cc sees in kernels compiled for it: nothing in right ones, and each mistake by its name. */
+/* Findings of emulated/access.cc in kernels compiled for it: nothing in right ones, and each mistake by its name. */
 #include "device_array.h"
 #include "kernels.cuh"
 

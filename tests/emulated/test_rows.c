@@ -24,10 +24,11 @@ static void normalise(double *row, int64_t n_dim, const double *gamma, const dou
 }
 
 typedef struct norm_case {
-    fbt_dtype dtype;
+    fbt_dtype dtype, x_dtype;
     int64_t n_rows, n_dim;
     int has_residual, has_bias;
     int target; /* 0: y is apart; 1: y is x; 2: y is residual */
+    fbt_norm_kind kind;
 } norm_case;
 
 static void check_norm(const norm_case c)
@@ -35,7 +36,7 @@ static void check_norm(const norm_case c)
     const int64_t n = c.n_rows * c.n_dim;
     const fbt_dtype dtype = c.dtype;
     /* A mean far from zero: where the variance were a difference of two large sums, it would be lost. */
-    typed x = typed_random(dtype, n, 1, dtype == FBT_F32 ? 100 : 4), residual = typed_random(dtype, n, 1, 0);
+    typed x = typed_random(c.x_dtype, n, 1, dtype == FBT_F32 ? 100 : 4), residual = typed_random(dtype, n, 1, 0);
     typed bias = typed_random(FBT_F32, c.n_dim, 1, 0), gamma = typed_random(FBT_F32, c.n_dim, 0.3, 1);
     typed beta = typed_random(FBT_F32, c.n_dim, 1, 0), apart = typed_poisoned(dtype, n);
     double *want = malloc((size_t)n * sizeof *want);
@@ -44,10 +45,9 @@ static void check_norm(const norm_case c)
                                      .x = x.device,
                                      .residual = c.has_residual ? residual.device : NULL,
                                      .bias = c.has_bias ? bias.device : NULL,
-                                     .gamma = gamma.device,
-                                     .beta = beta.device,
-                                     .epsilon = 1e-5f,
+                                     .norm = {gamma.device, c.kind == FBT_NORM_RMS ? NULL : beta.device, 1e-5f},
                                      .dtype = c.dtype,
+                                     .x_dtype = c.x_dtype,
                                      .n_rows = c.n_rows,
                                      .n_dim = c.n_dim};
     assert_non_null(want);
@@ -55,7 +55,11 @@ static void check_norm(const norm_case c)
         want[i] = x.values[i] + (c.has_residual ? residual.values[i] : 0) + (c.has_bias ? bias.values[i % c.n_dim] : 0);
     }
     for (int64_t r = 0; r < c.n_rows; r++) {
-        normalise(want + r * c.n_dim, c.n_dim, gamma.values, beta.values);
+        if (c.kind == FBT_NORM_RMS) {
+            rms_normalise(want + r * c.n_dim, c.n_dim, gamma.values);
+        } else {
+            normalise(want + r * c.n_dim, c.n_dim, gamma.values, beta.values);
+        }
     }
     cuda_ok(fbt_cuda_launch_norm(NULL, &args));
     typed_read(y);
@@ -74,11 +78,14 @@ static void norm_matches_reference(void **state)
     for (int p = 0; p < 2; p++) {
         for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
             const int64_t n_rows = widths[i] > 2048 ? 2 : 5;
-            check_norm((norm_case){dtypes[p], n_rows, widths[i], 1, 1, (int)(i % 3)});
+            check_norm((norm_case){dtypes[p], dtypes[p], n_rows, widths[i], 1, 1, (int)(i % 3), FBT_NORM_LAYER});
+            check_norm((norm_case){dtypes[p], dtypes[p], n_rows, widths[i], 0, 0, (int)(i % 2), FBT_NORM_RMS});
+            check_norm((norm_case){dtypes[p], FBT_F32, n_rows, widths[i], 0, 0, 0, FBT_NORM_RMS});
+            device_clear(NULL);
         }
-        check_norm((norm_case){dtypes[p], 9, 384, 0, 0, 1});
-        check_norm((norm_case){dtypes[p], 9, 384, 1, 0, 2});
-        check_norm((norm_case){dtypes[p], 9, 384, 0, 1, 0});
+        check_norm((norm_case){dtypes[p], dtypes[p], 9, 384, 0, 0, 1, FBT_NORM_LAYER});
+        check_norm((norm_case){dtypes[p], dtypes[p], 9, 384, 1, 0, 2, FBT_NORM_LAYER});
+        check_norm((norm_case){dtypes[p], dtypes[p], 9, 384, 0, 1, 0, FBT_NORM_LAYER});
         device_clear(NULL);
     }
 }
@@ -92,13 +99,8 @@ static void norm_is_batch_invariant(void **state)
         const int64_t d = widths[i], n_rows = 7;
         typed x = typed_random(FBT_F32, n_rows * d, 1, 0), gamma = typed_random(FBT_F32, d, 1, 0);
         typed all = typed_poisoned(FBT_F32, n_rows * d), one = typed_poisoned(FBT_F32, d);
-        fbt_cuda_norm_args args = {.y = all.device,
-                                   .x = x.device,
-                                   .gamma = gamma.device,
-                                   .beta = gamma.device,
-                                   .epsilon = 1e-5f,
-                                   .n_rows = n_rows,
-                                   .n_dim = d};
+        fbt_cuda_norm_args args = {
+            .y = all.device, .x = x.device, .norm = {gamma.device, gamma.device, 1e-5f}, .n_rows = n_rows, .n_dim = d};
         cuda_ok(fbt_cuda_launch_norm(NULL, &args));
         typed_read(&all);
         for (int64_t r = 0; r < n_rows; r++) {
@@ -115,6 +117,14 @@ static void norm_is_batch_invariant(void **state)
 static void norm_refuses_long_rows(void **state)
 {
     const fbt_cuda_norm_args args = {.n_rows = 1, .n_dim = 8200};
+    (void)state;
+    assert_int_equal(fbt_cuda_launch_norm(NULL, &args), cudaErrorInvalidValue);
+}
+
+/* Rows of floats from those of bfloat16: nobody needs them. */
+static void norm_refuses_narrow_rows(void **state)
+{
+    const fbt_cuda_norm_args args = {.n_rows = 1, .n_dim = 8, .dtype = FBT_F32, .x_dtype = FBT_BF16};
     (void)state;
     assert_int_equal(fbt_cuda_launch_norm(NULL, &args), cudaErrorInvalidValue);
 }
@@ -169,9 +179,7 @@ static embed_inputs make_embed(fbt_dtype dtype, int64_t d, fbt_prompt_mode mode,
                                     .position = lookup(&in.position, N_POSITIONS),
                                     .type = lookup(&in.type, 2),
                                     .position_offset = OFFSET,
-                                    .gamma = in.gamma.device,
-                                    .beta = in.beta.device,
-                                    .epsilon = 1e-5f,
+                                    .norm = {in.gamma.device, in.beta.device, 1e-5f},
                                     .n_dim = d,
                                     .mode = mode,
                                     .n_prompt_tokens = n_prompt,
@@ -313,22 +321,6 @@ static void embed_reports(void **state)
 
 /* ---- activation ---- */
 
-static double activate(fbt_activation activation, double x)
-{
-    switch (activation) {
-    case FBT_ACT_GELU_ERF:
-        return 0.5 * x * (1 + erf(x / sqrt(2)));
-    case FBT_ACT_GELU_TANH:
-        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case FBT_ACT_RELU:
-        return x > 0 ? x : 0;
-    case FBT_ACT_TANH:
-        return tanh(x);
-    default:
-        return x;
-    }
-}
-
 static void check_activation(fbt_activation activation, fbt_dtype dtype, int64_t n_rows, int64_t n_dim, int has_bias)
 {
     typed y = typed_random(dtype, n_rows * n_dim, 2, 0), bias = typed_random(FBT_F32, n_dim, 1, 0);
@@ -341,7 +333,7 @@ static void check_activation(fbt_activation activation, fbt_dtype dtype, int64_t
                                             n_dim));
     typed_read(&y);
     for (int64_t i = 0; i < y.n; i++) {
-        assert_near("activation", i, y.values[i], activate(activation, x[i]), 1.01 * roundoff(y.dtype), 1.5e-6);
+        assert_near("activation", i, y.values[i], activated(activation, x[i]), 1.01 * roundoff(y.dtype), 1.5e-6);
     }
     free(x);
     device_clear(NULL);
@@ -352,7 +344,7 @@ static void activation_matches_reference(void **state)
 {
     const int64_t sizes[][2] = {{1, 8}, {32, 256}, {33, 1000}, {70, 40}};
     (void)state;
-    for (int activation = FBT_ACT_NONE; activation <= FBT_ACT_TANH; activation++) {
+    for (int activation = FBT_ACT_NONE; activation <= FBT_ACT_SILU; activation++) {
         for (int p = 0; p < 2; p++) {
             for (int i = 0; i < 4; i++) {
                 check_activation((fbt_activation)activation, dtypes[p], sizes[i][0], sizes[i][1], i != 1);
@@ -363,7 +355,7 @@ static void activation_matches_reference(void **state)
 
 /* ---- perturbation ---- */
 
-enum { N_SEQUENCES = 5, VOCABULARY = 30522 };
+enum { N_SEQUENCES = 6, VOCABULARY = 30522 };
 
 /* Straight from backend.h. */
 static int32_t perturbed(const fbt_perturbation *p, const fbt_origin *origin, int64_t t, int32_t token, int is_frozen)
@@ -383,9 +375,9 @@ static int32_t perturbed(const fbt_perturbation *p, const fbt_origin *origin, in
 
 static void check_perturb(const fbt_perturbation *p, int has_frozen)
 {
-    const int32_t offsets[N_SEQUENCES + 1] = {0, 7, 7, 150, 151, 220};
-    const fbt_origin origins[N_SEQUENCES] = {
-        {0, 70000, 2, 0}, {3, 0, 0, 0}, {65535, 1, 9, 5}, {1, 2, 3, 1}, {-1, 0, 0, 0}};
+    const int32_t offsets[N_SEQUENCES + 1] = {3, 7, 7, 150, 151, 180, 220}; /* the first rows are others' */
+    const fbt_origin origins[N_SEQUENCES] = {{0, 70000, 2, 0}, {3, 0, 0, 0},  {65535, 1, 9, 5},
+                                             {1, 2, 3, 1},     {-1, 0, 0, 0}, {9, 4, 1, -67}}; /* begins at token 67 */
     int32_t tokens[220], got[220], n_changed = 0;
     uint8_t frozen[220];
     for (int r = 0; r < 220; r++) {
@@ -393,11 +385,12 @@ static void check_perturb(const fbt_perturbation *p, int has_frozen)
         frozen[r] = r % 3 == 0;
     }
     const fbt_cuda_packed packed = {
-        .offsets = device_copy(offsets, sizeof offsets), .n_sequences = N_SEQUENCES, .n_rows = 220, .max_length = 143};
+        .offsets = device_copy(offsets, sizeof offsets), .n_sequences = N_SEQUENCES, .n_rows = 217, .max_length = 143};
     int32_t *device_tokens = device_copy(tokens, sizeof tokens);
     cuda_ok(fbt_cuda_launch_perturb(NULL, device_tokens, p, device_copy(origins, sizeof origins),
                                     has_frozen ? device_copy(frozen, sizeof frozen) : NULL, &packed));
     host_copy(got, device_tokens, sizeof got);
+    assert_memory_equal(got, tokens, offsets[0] * sizeof *got);
     for (int s = 0; s < N_SEQUENCES; s++) {
         for (int r = offsets[s]; r < offsets[s + 1]; r++) {
             const int64_t t = r - offsets[s] - origins[s].n_placeholders;
@@ -456,6 +449,7 @@ int run_rows_tests(void)
         cmocka_unit_test_teardown(norm_matches_reference, device_clear),
         cmocka_unit_test_teardown(norm_is_batch_invariant, device_clear),
         cmocka_unit_test_teardown(norm_refuses_long_rows, device_clear),
+        cmocka_unit_test(norm_refuses_narrow_rows),
         cmocka_unit_test_teardown(embed_matches_reference, device_clear),
         cmocka_unit_test_teardown(embed_finds_the_sequence, device_clear),
         cmocka_unit_test_teardown(embed_reports, device_clear),

@@ -28,6 +28,7 @@ import h5py
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
 import toy  # noqa: E402
+from journal import journal_rounds  # noqa: E402
 
 WORKERS = 3
 MODES = ["alone"] * 4 + ["all"] * 3 + ["one"] * 3 + ["launcher"]
@@ -43,12 +44,12 @@ LAUNCHER_S = 5  # for which an mpirun without ranks may stay
 
 
 class Failed(Exception):
-    """What the program did that it must not do."""
+    """A deed of the program that it must not do."""
 
 
 @dataclass
 class Tally:
-    """What happened, over all workers."""
+    """Counts of what happened, over all workers."""
 
     wanted: int
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +92,7 @@ def session_members(session: int) -> list[int]:
 
 
 def read_rounds(path: Path) -> tuple[str, int]:
-    """Status and number of rounds of a file that must be whole; 0 rounds where there is none."""
+    """Status and number of rounds, those of the journal included, of a file that must be whole; 0 rounds where there is none."""
     if not path.exists():
         return "none", 0
     with h5py.File(path, "r") as file:
@@ -100,7 +101,8 @@ def read_rounds(path: Path) -> tuple[str, int]:
             raise Failed(f"{path}: rounds {index}")
         if any(len(file["rounds"][name]) != len(index) for name in ("z", "train_loss", "participants", "cost/seconds", "client/fitness")):
             raise Failed(f"{path}: half a round")
-        return file.attrs["status"], len(index)
+        status = file.attrs["status"]
+    return status, len(index) + journal_rounds(path)
 
 
 class Chain:
@@ -163,7 +165,7 @@ class Chain:
                 with self.tally.lock:
                     self.tally.launcher_stuck += 1
             process.poll()
-            time.sleep(0.005)
+            time.sleep(0.02)
         return gone_s
 
     def session(self, span_s: float) -> bool:
@@ -195,7 +197,7 @@ class Chain:
         if self.digest(self.path) != expected:
             raise Failed(f"{self.path}: another digest than that of a run that nobody killed")
         finished = subprocess.run(self.words(0, self.path), capture_output=True, text=True, check=False, env=self.environment)
-        left = [file.name for file in self.path.parent.glob(f".{self.path.name}*")]
+        left = [file.name for pattern in (".{}*", "{}.*") for file in self.path.parent.glob(pattern.format(self.path.name))]
         if finished.returncode != 0 or "finished already" not in finished.stderr or left:
             raise Failed(f"a finished run, resumed: {finished.stderr}, {left} are left behind")
         with self.tally.lock:

@@ -1,5 +1,5 @@
-/* What the fuzz targets share. A target is one file with LLVMFuzzerTestOneInput: built with libFuzzer (preset fuzz) it
- * is given inputs without end; built with replay.c (every other preset) it is given the files of its corpus.
+/* Shared parts of the fuzz targets. A target is one file with LLVMFuzzerTestOneInput: built with libFuzzer (preset
+ * fuzz) it is given inputs without end; built with replay.c (every other preset) it is given the files of its corpus.
  */
 #ifndef FBT_FUZZ_H
 #define FBT_FUZZ_H

@@ -3,7 +3,7 @@
 
 #include "model/family.h"
 
-/* What later code multiplies and allocates by. */
+/* Checks the numbers that later code multiplies and allocates by. */
 static void check_shape(const fbt_model_shape *s)
 {
     FUZZ_REQUIRE(s->family != NULL);

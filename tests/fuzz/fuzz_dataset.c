@@ -4,92 +4,58 @@
 
 #include "record/dataset_file.h"
 #include "record/hdf5_util.h"
+#include "toy/data_file.h"
 
 #include <string.h>
 
 static const char sha[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-static void put(hid_t group, const char *name, hid_t stored, hid_t type, int64_t n, const void *values)
+static void put_label_texts(hid_t file)
 {
-    const fbt_hdf5_array array = {
-        .name = name, .type = stored, .rank = 1, .dims = &(hsize_t){(hsize_t)n}, .long_name = name};
-    hid_t dataset;
-    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_create(group, &array, NULL, &dataset)));
-    FUZZ_REQUIRE(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-    H5Dclose(dataset);
-}
-
-/* Three samples: 5 to 9 the text's tokens, 4 the mask, 1 and 2 begin and end. */
-static void put_split(hid_t file, const char *name)
-{
-    const int32_t tokens[] = {1, 5, 6, 4, 2, 1, 7, 4, 2, 1, 8, 9, 5, 4, 2}, labels[] = {0, 1, 1}, readout[] = {3, 2, 4};
-    const int64_t offsets[] = {0, 5, 9, 15};
-    const uint8_t frozen[] = {1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 1};
-    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 15, tokens);
-    put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 4, offsets);
-    put(group, "labels", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, labels);
-    put(group, "readout", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, readout);
-    put(group, "frozen", H5T_STD_U8LE, H5T_NATIVE_UINT8, 15, frozen);
-    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_int(group, "n_truncated", 1)));
-    H5Gclose(group);
-}
-
-static void put_attributes(hid_t file, bool by_embedding)
-{
-    const char *const texts[][2] = {
-        {"task", "toy"},           {"template", "{text} <mask>"},
-        {"source", "made up"},     {"prompt_mode", "add"},
-        {"tokenizer_sha256", sha}, {"source_sha256", sha},
-        {"metric", "f1"},          {"readout", by_embedding ? "embedding" : "mask"},
-    };
-    static const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {{"format_version", 1}, {"prompt_tokens", 2}, {"vocab_size", 12}, {"bos_id", 1},
-                   {"eos_id", 2},         {"mask_id", 4},       {"pad_id", 0},      {"unk_id", -1}};
-    static const char *const words[] = {"b\xc3\xa4s", "good"};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_text(file, texts[i][0], texts[i][1])));
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_int(file, numbers[i].name, numbers[i].value)));
-    }
-    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_write_texts(file, "label_words", words, 2)));
-}
-
-static void put_labels(hid_t file, bool by_embedding)
-{
-    const int32_t ids[] = {by_embedding ? -1 : 10, by_embedding ? -1 : 11}, tokens[] = {1, 5, 6, 2};
+    const int32_t tokens[] = {1, 5, 6, 2};
     const int64_t offsets[] = {0, 1, 4};
-    hid_t space = H5Screate_simple(1, &(hsize_t){2}, NULL);
-    hid_t attribute = H5Acreate2(file, "label_token_ids", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    FUZZ_REQUIRE(H5Awrite(attribute, H5T_NATIVE_INT32, ids) >= 0);
-    H5Aclose(attribute);
-    H5Sclose(space);
-    if (by_embedding) {
-        hid_t group = H5Gcreate2(file, "labels", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 4, tokens);
-        put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, offsets);
-        H5Gclose(group);
-    }
+    hid_t group = H5Gcreate2(file, "labels", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    data_file_put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 4, tokens);
+    data_file_put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, offsets);
+    H5Gclose(group);
 }
 
 static void make_base(bool by_embedding, fuzz_hdf5_base *base)
 {
+    const data_file_head head = {
+        .texts = {{"task", "toy"},
+                  {"template", "{text} <mask>"},
+                  {"source", "made up"},
+                  {"prompt_mode", "add"},
+                  {"tokenizer_sha256", sha},
+                  {"source_sha256", sha},
+                  {"metric", "f1"},
+                  {"readout", by_embedding ? "embedding" : "mask"}},
+        .numbers = {{"format_version", 1},
+                    {"prompt_tokens", 2},
+                    {"vocab_size", 12},
+                    {"bos_id", 1},
+                    {"eos_id", 2},
+                    {"mask_id", 4},
+                    {"pad_id", 0},
+                    {"unk_id", -1}},
+        .label_words = (const char *const[]){"b\xc3\xa4s", "good"},
+        .label_ids = by_embedding ? (const int32_t[]){-1, -1} : (const int32_t[]){10, 11},
+        .n_labels = 2,
+    };
     const char *path = fuzz_path("base.h5");
     fbt_hdf5_silence();
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    FUZZ_REQUIRE(file >= 0);
-    put_attributes(file, by_embedding);
-    put_labels(file, by_embedding);
-    put_split(file, "train");
-    put_split(file, "test");
+    hid_t file = data_file_make(path, &head);
+    if (by_embedding) {
+        put_label_texts(file);
+    }
+    data_file_put_split(file, "train", &data_file_three_samples, H5T_STD_I32LE);
+    data_file_put_split(file, "test", &data_file_three_samples, H5T_STD_I32LE);
     H5Fclose(file);
     fuzz_hdf5_load(path, base);
 }
 
-/* What a run may rely on without looking again. */
+/* Checks what a run relies on without looking again. */
 static void check_split(const fbt_dataset *d, const fbt_split *split)
 {
     int64_t longest = 0;

@@ -112,7 +112,7 @@ static void compare(const char *path)
     }
 }
 
-/* Takes the run up and adds a round. */
+/* Takes the run up, adds a round and writes it: the changes are made then. */
 static void resume(const char *path)
 {
     fbt_run_file *file;
@@ -121,7 +121,9 @@ static void resume(const char *path)
         FUZZ_REQUIRE(file != NULL && restored.checkpoint != NULL);
         if (outcome(fbt_run_file_continue(file, &made.header))) {
             fixture_round(&made, restored.last_round + 1, 0);
-            outcome(fbt_run_file_add_round(file, &made.round));
+            if (outcome(fbt_run_file_add_round(file, &made.round))) {
+                outcome(fbt_run_file_commit(file, FBT_RUN_RUNNING));
+            }
         }
         fbt_run_file_free(file);
     }

@@ -55,7 +55,8 @@ void fuzz_hdf5_load(const char *path, fuzz_hdf5_base *base)
     fbt_hdf5_bytes image = {0};
     fbt_hdf5_silence();
     FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_open(path, &file)));
-    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_copy_in_memory(file, &copy)));
+    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_new_in_memory(&copy)));
+    FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_copy(file, copy)));
     FUZZ_REQUIRE(H5Ovisit2(copy, H5_INDEX_NAME, H5_ITER_INC, visit, base, H5O_INFO_BASIC | H5O_INFO_NUM_ATTRS) >= 0);
     FUZZ_REQUIRE(fuzz_outcome(fbt_hdf5_image(copy, &image)));
     base->image = image.bytes;

@@ -1,4 +1,4 @@
-/* What holds for settings that were read, from wherever. */
+/* Checks of settings that were read, from wherever. */
 #ifndef FBT_FUZZ_SETTINGS_CHECKS_H
 #define FBT_FUZZ_SETTINGS_CHECKS_H
 

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,7 @@ static fbt_status read_labels(const json_t *about, fixture *f)
     fbt_status status = FBT_OK;
     const json_t *ids = json_object_get(about, "label_ids");
     const json_t *texts = json_object_get(about, "label_texts");
-    f->n_labels = (int64_t)(f->readout == FBT_READOUT_MASK ? json_array_size(ids) : json_array_size(texts));
+    f->n_labels = (int64_t)(fbt_readout_scores_words(f->readout) ? json_array_size(ids) : json_array_size(texts));
     FBT_TRY(fbt_memory_alloc(&f->label_ids, f->n_labels, sizeof *f->label_ids));
     FBT_TRY(fbt_memory_alloc(&f->label_offsets, f->n_labels + 1, sizeof *f->label_offsets));
     FBT_TRY(fbt_memory_alloc(&f->label_tokens, 64 * f->n_labels, sizeof *f->label_tokens));
@@ -101,7 +102,11 @@ fbt_status fixture_read(const char *path, fixture *f)
     }
     const json_t *cases = json_object_get(about, "cases");
     const char *readout = json_string_value(json_object_get(about, "readout"));
-    f->readout = strcmp(readout, "mask") == 0 ? FBT_READOUT_MASK : FBT_READOUT_EMBEDDING;
+    const int choice = readout != NULL ? fbt_choice_find(fbt_readout_names, readout) : -1;
+    if (choice < 0) {
+        FBT_FAIL(FBT_ERR_IO, "%s: a readout that is not known", path);
+    }
+    f->readout = (fbt_readout)choice;
     f->scale = (float)json_number_value(json_object_get(about, "scale"));
     f->n_search = json_integer_value(json_object_get(about, "n_search"));
     f->projection_scale = json_number_value(json_object_get(about, "projection_scale"));
@@ -154,8 +159,8 @@ done:
     return status;
 }
 
-fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
-                              int full_last_layer, fbt_model **model)
+fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c, int full,
+                              fbt_model **model)
 {
     fbt_status status = FBT_OK;
     float *a = NULL;
@@ -169,7 +174,9 @@ fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture 
         .label_tokens = f->label_tokens,
         .label_offsets = f->label_offsets,
         .embedding_scale = f->scale,
-        .full_last_layer = full_last_layer,
+        .label_scoring = f->label_scoring,
+        .full_last_layer = (full & FIXTURE_FULL_LAST_LAYER) != 0,
+        .full_sequences = (full & FIXTURE_FULL_SEQUENCES) != 0,
     };
     FBT_TRY(fbt_model_open(b, folder, &options, model));
     if (c->mode != FBT_PROMPT_NONE) {
@@ -191,4 +198,33 @@ fbt_status fixture_open_backend(const char *precision, int n_threads, fbt_backen
         &(fbt_backend_options){
             .name = name != NULL ? name : "cpu", .precision = precision, .n_threads = n_threads, .n_local_ranks = 1},
         b);
+}
+
+int fixture_device_is_there(void)
+{
+    fbt_backend *b = NULL;
+    const fbt_status status = fixture_open_backend("auto", 1, &b);
+    if (status == FBT_ERR_BACKEND) {
+        printf("skipped: %s\n", fbt_error_message());
+        fbt_error_clear();
+    }
+    fbt_backend_close(b);
+    return status != FBT_ERR_BACKEND;
+}
+
+fbt_status fixture_takes(const fbt_backend *b, const char *folder, int *takes)
+{
+    fbt_status status = FBT_OK;
+    fbt_model_shape shape;
+    *takes = 0;
+    FBT_TRY(fbt_model_read_shape(folder, &shape));
+    status = fbt_model_check_shape(b, &shape);
+    *takes = status == FBT_OK;
+    if (status == FBT_ERR_UNSUPPORTED) {
+        printf("left out: %s\n", fbt_error_message());
+        fbt_error_clear();
+        status = FBT_OK;
+    }
+done:
+    return status;
 }

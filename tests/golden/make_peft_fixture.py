@@ -49,7 +49,7 @@ def exported(output: Path) -> tuple[np.ndarray, np.ndarray]:
 def adapter(case: peft_cases.Case, prompt: np.ndarray) -> peft.PeftModel:
     """A new adapter of PEFT's own, with these vectors."""
     base = getattr(hf, case.auto_class).from_pretrained(os.path.relpath(case.model, peft_cases.ROOT), attn_implementation="eager")
-    model = peft.get_peft_model(base, peft.PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=len(prompt)))
+    model = peft.get_peft_model(base, peft.PromptTuningConfig(task_type=case.task, num_virtual_tokens=len(prompt)))
     with torch.no_grad():
         model.prompt_encoder["default"].embedding.weight.copy_(torch.from_numpy(prompt))
     return model.eval()

@@ -89,7 +89,7 @@ def numbers(vector):
 
 
 def iterate(run, client, es):
-    """What a client's loop does, and a record of it."""
+    """Run a client's loop, and record it."""
     generations, sigmas = [], []
     while not es.stop():
         sigmas.append(float(es.sigma))

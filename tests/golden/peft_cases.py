@@ -26,28 +26,35 @@ class Case:
 
     name: str
     model: Path
-    auto_class: str  # of transformers
+    auto_class: str  # of transformers; PEFT's task follows from it
     shape: toy.Toy
 
     @property
     def folder(self) -> Path:
         return DATA / f"peft_{self.name}"
 
+    @property
+    def task(self) -> str:
+        return "CAUSAL_LM" if self.auto_class == "AutoModelForCausalLM" else "FEATURE_EXTRACTION"
+
 
 CASES = [
     Case("bert_embedding", toy.EMBEDDING_MODEL, "AutoModel", toy.Toy.embedding(prompt_tokens=5)),
     Case("roberta_mlm", toy.MASK_MODEL, "AutoModelForMaskedLM", toy.Toy(mode="input", prompt_tokens=6)),
+    Case("decoder", toy.DECODER_MODEL, "AutoModelForCausalLM", toy.Toy.decoder(prompt_tokens=5)),
+    Case("labels", toy.DECODER_MODEL, "AutoModelForCausalLM", toy.Toy.decoder(prompt_tokens=5, label_texts=toy.LABELS)),
 ]
 
 
 def settings(case: Case, data: Path, output: Path) -> dict[str, dict[str, object]]:
     values = toy.settings(case.model, data, output, case.shape)
     values["cma"]["sigma"] = 1.5  # a prompt that is far from that of z = 0
+    values["model"]["label_scoring"] = "auto" if case.shape.label_texts is None else "sum"
     return values
 
 
 def read_texts(data: Path) -> dict[str, Any]:
-    """What a data set's test split and labels say, for JSON."""
+    """A data set's test split and labels, for JSON."""
     with h5py.File(data) as file:
         tokens, offsets = file["test/tokens"][:].tolist(), file["test/offsets"][:].tolist()
         texts = {"sequences": [tokens[a:b] for a, b in zip(offsets, offsets[1:], strict=False)],
@@ -96,12 +103,25 @@ def mean_direction(hidden: Any, mask: Any) -> Any:
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 
-def scores(peft_model: Any, texts: dict[str, Any]) -> list[list[float]]:
-    """Label logits of all texts in one padded batch under a PEFT model (task FEATURE_EXTRACTION): as ARCHITECTURE.md's readouts say."""
+def log_probability(peft_model: Any, sequence: list[int], label: list[int]) -> float:
+    """Of all tokens of a label behind a text."""
     import torch
 
+    with torch.no_grad():
+        rows = peft_model(input_ids=torch.tensor([sequence + label])).logits[0, -len(label) - 1 : -1].log_softmax(dim=-1)
+    return float(rows[torch.arange(len(label)), torch.tensor(label)].sum())
+
+
+def scores(peft_model: Any, texts: dict[str, Any]) -> list[list[float]]:
+    """Label logits of all texts under a PEFT model, in one padded batch but for labels of several tokens: as ARCHITECTURE.md's readouts say."""
+    import torch
+
+    if texts["label_texts"] and peft_model.active_peft_config.task_type == "CAUSAL_LM":
+        return [[log_probability(peft_model, sequence[: row + 1], label) for label in texts["label_texts"]]
+                for sequence, row in zip(texts["sequences"], texts["readout"], strict=True)]
+
     n_prompt = peft_model.active_peft_config.num_virtual_tokens
-    pad = peft_model.config.pad_token_id
+    pad = peft_model.config.pad_token_id or 0  # masked out; a decoder need not name one
     ids, mask = padded(texts["sequences"], pad)
     with torch.no_grad():
         output = peft_model(input_ids=ids, attention_mask=mask)

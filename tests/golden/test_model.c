@@ -16,9 +16,29 @@
 #include <cmocka.h>
 
 static const char *const names[] = {
-    "hf_roberta_mlm",       "hf_roberta_untied_f16", "hf_xlm_roberta_unaligned",
-    "hf_bert_mlm_sharded",  "hf_bert_gamma_bf16",    "hf_bert_embedding",
-    "hf_roberta_embedding", "st_roberta_cls",        "hf_distilbert_mlm",
+    "hf_roberta_mlm",
+    "hf_roberta_untied_f16",
+    "hf_xlm_roberta_unaligned",
+    "hf_bert_mlm_sharded",
+    "hf_bert_gamma_bf16",
+    "hf_bert_embedding",
+    "hf_roberta_embedding",
+    "st_roberta_cls",
+    "hf_distilbert_mlm",
+    "hf_llama_tied",
+    "hf_llama_biases_linear",
+    "hf_llama_llama3_bf16",
+    "hf_llama_dynamic_old",
+    "hf_llama_yarn_f16",
+    "hf_llama_yarn_scaled",
+    "hf_mistral",
+    "hf_qwen2",
+    "hf_qwen3",
+    "hf_gpt2",
+    "hf_opt",
+    "hf_opt_no_biases",
+    "hf_neox_old",
+    "hf_neox_serial",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
@@ -28,7 +48,7 @@ typedef struct precision {
     double bound;
     double pruning_bound;
 } precision;
-static const precision precisions[] = {{"fp32", 1e-4, 1e-5}, {"bf16", 3e-2, 1e-2}};
+static const precision precisions[] = {{"fp32", 1e-4, 1e-5}, {"bf16", 3e-2, 1e-2}, {"int8", 6e-2, 2e-2}};
 
 static int n_checked; /* models */
 
@@ -64,23 +84,15 @@ static double relative_error(const float *found, const double *expected, int64_t
 }
 
 /* Logits of a case; with poisoned outputs, so that what is not written shows. */
-static void run_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c, int full_last_layer,
+static void run_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c, int full,
                      float *logits)
 {
     fbt_model *model;
-    must(fixture_open_model(b, folder, f, c, full_last_layer, &model));
+    must(fixture_open_model(b, folder, f, c, full, &model));
     assert_true(fabs(fbt_model_embedding_std(model) / f->embedding_std - 1) < 1e-6);
     memset(logits, 0xff, (size_t)(c->batch.n_sequences * f->n_labels) * sizeof *logits);
     must(fbt_model_evaluate(model, &c->batch, FBT_LOSS_CE, &(fbt_model_result){.logits = logits}));
     fbt_model_close(model);
-}
-
-/* The CUDA backend's kernel for one query keeps in float what the one for all rounds to bf16. */
-static double pruning_bound(const fbt_backend *b, const precision *p)
-{
-    fbt_backend_info info;
-    fbt_backend_get_info(b, &info);
-    return strcmp(info.name, "cuda") == 0 && info.types->compute == FBT_COMPUTE_BF16 ? p->bound : p->pruning_bound;
 }
 
 static double check_case(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c,
@@ -92,41 +104,31 @@ static double check_case(fbt_backend *b, const char *folder, const fixture *f, c
     must(fbt_memory_alloc(&logits, n, sizeof *logits));
     must(fbt_memory_alloc(&full, n, sizeof *full));
     run_case(b, folder, f, c, 0, logits);
-    run_case(b, folder, f, c, 1, full);
+    run_case(b, folder, f, c, FIXTURE_FULL_SEQUENCES, full);
+    assert_memory_equal(logits, full, (size_t)n * sizeof *logits);
+    run_case(b, folder, f, c, FIXTURE_FULL_LAST_LAYER, full);
     double error = relative_error(logits, c->logits, n, c->largest);
     for (int64_t i = 0; i < n; i++) {
-        assert_true(fabs(logits[i] - full[i]) <= pruning_bound(b, p) * c->largest);
+        assert_true(fabs(logits[i] - full[i]) <= p->pruning_bound * c->largest);
     }
     free(logits);
     free(full);
     return error;
 }
 
-/* A backend need not take every size, but those of most models. */
-static bool takes(const fbt_backend *b, const char *folder)
-{
-    fbt_model_shape shape;
-    must(fbt_model_read_shape(folder, &shape));
-    const fbt_status status = fbt_model_check_shape(b, &shape);
-    if (status == FBT_ERR_UNSUPPORTED) {
-        print_message("left out: %s\n", fbt_error_message());
-        fbt_error_clear();
-        return false;
-    }
-    must(status);
-    return true;
-}
-
 /* Broken by a wrong name, order of Q, K, V, position offset, activation of layers or head, head bias, prompt row,
- * attention across sequences, conversion of F16 or BF16, or rows left out of the last layer that are read after all. */
+ * attention across sequences, conversion of F16 or BF16, rows left out of the last layer that are read after all, or
+ * bits that depend on whether what sequences begin with is computed once. */
 static void check_fixture(fbt_backend *b, const char *name, const precision *p)
 {
     static const char *const modes[] = {"none", "add", "cat", "input"};
     char folder[1024];
     char path[1100];
     fixture f;
+    int takes;
     snprintf(folder, sizeof folder, "%s/%s", FBT_TEST_DATA, name);
-    if (!takes(b, folder)) {
+    must(fixture_takes(b, folder, &takes));
+    if (!takes) {
         return;
     }
     n_checked++;
@@ -164,6 +166,12 @@ static void logits_match_in_bf16(void **state)
     check_fixtures(&precisions[1]);
 }
 
+static void logits_match_in_int8(void **state)
+{
+    (void)state;
+    check_fixtures(&precisions[2]);
+}
+
 /* Broken by a row that depends on another, on the number of rows or on the scale's place. */
 static void projection_is_keyed_by_row(void **state)
 {
@@ -198,17 +206,13 @@ static void projection_is_keyed_by_row(void **state)
 
 int main(void)
 {
-    fbt_backend *b;
-    const fbt_status status = fixture_open_backend("auto", 1, &b);
-    if (status == FBT_ERR_BACKEND) {
-        printf("skipped: %s\n", fbt_error_message());
+    if (!fixture_device_is_there()) {
         return 77;
     }
-    must(status);
-    fbt_backend_close(b);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_match_in_fp32),
         cmocka_unit_test(logits_match_in_bf16),
+        cmocka_unit_test(logits_match_in_int8),
         cmocka_unit_test(projection_is_keyed_by_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,7 +233,7 @@ static void impossible_batches_are_refused(void **state)
     must(fbt_model_evaluate(model, batch, FBT_LOSS_CE, &(fbt_model_result){.losses = losses}));
     text.n_tokens = 35;
     must(fbt_batch_append(batch, &text, 4, 0));
-    refuse(model, batch, "sequence 1 has 39 tokens, the model has 38 positions");
+    refuse(model, batch, "sequence 1 has 39 rows, more than the model's 38 positions");
     fbt_model_close(model);
     fbt_backend_close(b);
     fixture_clear(&f);

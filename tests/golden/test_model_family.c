@@ -67,7 +67,7 @@ static void unknown_shapes_are_refused(void **state)
     fbt_model_shape shape;
     assert_int_equal(fbt_model_named_shape("gpt-5", &shape), FBT_ERR_ARG);
     assert_non_null(strstr(fbt_error_message(), "'gpt-5'"));
-    assert_non_null(strstr(fbt_error_message(), "roberta-base and distilbert-base are known"));
+    assert_non_null(strstr(fbt_error_message(), "; choose bert-base, "));
     fbt_error_clear();
 }
 
@@ -86,7 +86,29 @@ static void families_differ(void **state)
         }
         assert_int_equal(f->tensors->rules[0].kind, FBT_TENSOR_TABLE);
     }
-    assert_null(fbt_family_of_type("gpt2"));
+    assert_null(fbt_family_of_type("gemma2"));
+}
+
+/* As above, for decoders: an output matrix of their own counts, which a readout keeps the label words' rows of. */
+static void decoders_have_every_parameter(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t n_parameters;
+    } published[] = {
+        {"smollm2-135m", 134515008},  {"smollm2-360m", 361821120}, {"llama-2-7b", 6738415616},
+        {"llama-3.2-1b", 1235814400}, {"mistral-7b", 7241732096},  {"qwen2.5-0.5b", 494032768},
+        {"qwen3-0.6b", 596049920},    {"gpt2", 124439808},         {"opt-125m", 125239296},
+        {"pythia-160m", 162322944},
+    };
+    for (size_t i = 0; i < sizeof published / sizeof published[0]; i++) {
+        fbt_model_shape shape;
+        must(fbt_model_named_shape(published[i].name, &shape));
+        const int64_t n_output = shape.is_untied ? shape.vocab_size * shape.n_hidden : 0;
+        assert_int_equal(count(&shape, false) + n_output, published[i].n_parameters);
+        assert_int_equal(count(&shape, true) + n_output, published[i].n_parameters);
+    }
 }
 
 /* Changes of DistilBERT's config.json, and what must be said; NULL: it is taken. */
@@ -109,7 +131,8 @@ static const struct {
     {"pad_token_id", "null", NULL},
     {"max_position_embeddings", "0", "'max_position_embeddings' is 0"},
     {"quantization_config", "{}", "quantized"},
-    {"model_type", "\"gpt2\"", "this program runs bert, roberta, xlm-roberta and distilbert"},
+    {"model_type", "\"gemma2\"",
+     "it must be bert, roberta, xlm-roberta, distilbert, llama, mistral, qwen2, qwen3, gpt2, opt or gpt_neox"},
 };
 
 static void check_change(const char *key, const char *value, const char *said)
@@ -151,7 +174,7 @@ static void own_keys_are_read(void **state)
     }
 }
 
-/* What a family says of itself is what a user is told. */
+/* A family's own facts are those that a user is told. */
 static void families_are_described(void **state)
 {
     (void)state;
@@ -177,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_have_every_parameter),
+        cmocka_unit_test(decoders_have_every_parameter),
         cmocka_unit_test(unknown_shapes_are_refused),
         cmocka_unit_test(families_differ),
         cmocka_unit_test_setup_teardown(own_keys_are_read, make_folder, remove_folder),

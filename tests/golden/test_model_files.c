@@ -365,12 +365,12 @@ static void unfit_configs_are_refused(void **state)
 {
     (void)state;
     static const change changes[] = {
-        {"model_type", "\"gpt2\"", "model_type is 'gpt2'"},
+        {"model_type", "\"gemma2\"", "model_type is 'gemma2'"},
         {"model_type", "3", "not a string"},
         {"model_type", NULL, "'model_type' is missing"},
         {"model_type", "\"bert\"", "with prefix bert. or none"},
         {"model_type", "\"roberta\"", NULL},
-        {"hidden_act", "\"silu\"", "hidden_act is 'silu'"},
+        {"hidden_act", "\"mish\"", "hidden_act is 'mish'"},
         {"position_embedding_type", "\"relative_key\"", "relative_key"},
         {"position_embedding_type", "\"absolute\"", NULL},
         {"is_decoder", "true", "is_decoder"},

@@ -1,4 +1,4 @@
-/* What a model folder says in several files: which weights are the model's, and how a sentence encoder pools. What
+/* Model folders of several files: which weights are the model's, and how a sentence encoder pools. What
  * contradicts itself or is not computed is refused with a sentence that names the file and the value. */
 #include "model/describe.h"
 #include "model/safetensors.h"

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What the wrapped functions need to know. */
+/* Facts for the wrapped functions. */
 static struct {
     int64_t d, n_clients, population, n_generations;
     const json_t *round;
@@ -37,17 +37,19 @@ static void recorded_candidate(int64_t k, int64_t generation, int64_t candidate,
     trace_vector(json_array_get(candidates, (size_t)candidate), replay.d, x);
 }
 
-fbt_status __real_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
-fbt_status __wrap_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x);
-fbt_status __wrap_fbt_cma_ask(fbt_cma *cma, int64_t candidate, gsl_rng *rng, double *x)
+fbt_status __real_fbt_cma_ask_all(fbt_cma *cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
+fbt_status __wrap_fbt_cma_ask_all(fbt_cma *cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
+fbt_status __wrap_fbt_cma_ask_all(fbt_cma *cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x)
 {
-    const fbt_status status = __real_fbt_cma_ask(cma, candidate, rng, x);
+    const fbt_status status = __real_fbt_cma_ask_all(cma, rng, stream, x);
     const int64_t k = replay.n_asked / replay.population % replay.n_clients;
     const int64_t generation = replay.n_asked / (replay.population * replay.n_clients);
-    assert_int_equal(candidate, replay.n_asked % replay.population);
+    assert_int_equal(fbt_cma_options_of(cma)->population, replay.population);
     trace_expect_number(generation_of(k, generation), "step_size_before", fbt_cma_step_size(cma));
-    recorded_candidate(k, generation, candidate, x);
-    replay.n_asked++;
+    for (int64_t candidate = 0; candidate < replay.population; candidate++) {
+        recorded_candidate(k, generation, candidate, x + candidate * replay.d);
+    }
+    replay.n_asked += replay.population;
     return status;
 }
 
@@ -80,8 +82,8 @@ static void score_mean(const fbt_population *p)
     p->fitness[0] = (fbt_fitness){.fitness = trace_number(client, "fitness")};
 }
 
-int __wrap_fbt_evaluator_n_lanes(const fbt_evaluator *evaluator);
-int __wrap_fbt_evaluator_n_lanes(const fbt_evaluator *evaluator)
+int __wrap_fbt_evaluator_n_streams(const fbt_evaluator *evaluator);
+int __wrap_fbt_evaluator_n_streams(const fbt_evaluator *evaluator)
 {
     (void)evaluator;
     return 1;
@@ -173,6 +175,7 @@ static fbt_settings settings_of(const json_t *run)
     settings.cma.dimension = trace_integer(run, "dimension");
     settings.cma.sigma = 1;
     settings.cma.covariance = FBT_CMA_FULL;
+    settings.cma.decomposition = FBT_CMA_EIGEN;
     settings.cma.constants = FBT_CMA_CONSTANTS_PYCMA;
     settings.cma.active = true;
     return settings;

@@ -49,7 +49,7 @@ class Copy:
         }
 
     def call(self, *command: str | Path, cwd: str | Path = "/", **environment: str) -> str:
-        """What the command prints; its own words as the failure if it fails."""
+        """Return the command's output; its own words as the failure if it fails."""
         result = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, check=False, cwd=cwd, env=self.environment() | environment
         )

@@ -93,7 +93,7 @@ def test_text_of_any_kind_stays_text() -> None:
 
 @pytest.fixture
 def complete(copy: Copy, tmp_path: Path):
-    """What Bash offers for a line with the cursor at its end."""
+    """Ask Bash to complete a line with the cursor at its end."""
     for name in ("mine.yaml", "other.yml", "run.h5", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "models").mkdir()

@@ -1,4 +1,4 @@
-"""What is installed, and that it works from anywhere: nothing of it may need the checkout."""
+"""The installed tree: all is there, and works from anywhere; nothing of it may need the checkout."""
 
 from __future__ import annotations
 

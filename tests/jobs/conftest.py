@@ -26,7 +26,7 @@ FIRST_WORD = len(SPECIAL)
 VOCABULARY = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
 VOCABULARY |= {f"filler{number}": number for number in range(len(VOCABULARY), 1100)}
 CLS, SEP, MASK, UNK = 2, 3, 4, 1
-# What config.json says of sizes that no tokenizer depends on.
+# Sizes in config.json that no tokenizer depends on.
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "hidden_act": "gelu"}
 
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one sentence that says what and where, exit code 2, and no file left behind."""
+"""Mistakes of users: one sentence that says what and where, exit code 2, and no file left behind."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_no_traceback_from_the_shell(tmp_path):
 
 
 def test_full_and_closed_output(tmp_path):
-    """What cannot be printed is an error in one sentence, once."""
+    """Output that cannot be printed is an error in one sentence, once."""
     for where, expected in ((">/dev/full", "No space left on device"), (">&-", "the standard output is closed")):
         line = f'"{sys.executable}" -c "from staging import errors; errors.run(lambda: print(1))" {where}'
         result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT / "jobs")

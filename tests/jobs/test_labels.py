@@ -112,7 +112,7 @@ def test_null_is_no_text(stage, tmp_path):
 
 
 def test_empty_cell_of_csv_is_null(stage, tmp_path):
-    """What to_csv writes for a missing label, and a column of numbers with one missing."""
+    """Missing labels as to_csv writes them, and a column of numbers with one missing."""
     path = tmp_path / "a.csv"
     path.write_text("text,label\nfilm,0.0\nnews,\nstory,1.0\n")
     assert stage("0", "1", path, "skip_labels: [null]\n") == [0, 1]

@@ -63,7 +63,7 @@ def make_sentence_encoder(folder: Path, third: str = "Normalize", **pooling: obj
 
 
 def test_program_is_there() -> None:
-    """What follows asks the program that was built with these tests."""
+    """The tests below ask the program that was built with them."""
     assert program.find_program() is not None
 
 
@@ -105,8 +105,8 @@ def test_links_stay_links(call, source, tmp_path):
 def damage(folder: Path, what: str) -> None:
     """One way for a folder to be incomplete, or to say two things."""
     shard, config = folder / SHARDS[1], folder / "config.json"
-    changes = {"activation": {"hidden_act": "silu"}, "relative positions": {"position_embedding_type": "relative_key"},
-               "text for a number": {"num_hidden_layers": "1"}, "another family": {"model_type": "gpt2"}}
+    changes = {"activation": {"hidden_act": "mish"}, "relative positions": {"position_embedding_type": "relative_key"},
+               "text for a number": {"num_hidden_layers": "1"}, "another family": {"model_type": "gemma2"}}
     if what in changes:
         write_json(config, json.loads(config.read_text()) | changes[what])
     elif what == "missing shard":
@@ -155,7 +155,7 @@ def damage(folder: Path, what: str) -> None:
         make_sentence_encoder(folder, pooling_mode_max_tokens=True)
 
 
-# What is said; whether it is found too where the program is not built.
+# The sentence; whether it is found too where the program is not built.
 DAMAGES: dict[str, tuple[str, bool]] = {
     "missing shard": ("names it, but it is missing", True),
     "truncated shard": ("truncated or damaged", True),
@@ -177,10 +177,10 @@ DAMAGES: dict[str, tuple[str, bool]] = {
     "an adapter": ("adapter_config.json", True),
     "Dense": ("sentence_transformers.models.Dense", False),
     "max": ("pooling mode 'max'", False),
-    "activation": ("hidden_act is 'silu'", False),
+    "activation": ("hidden_act is 'mish'", False),
     "relative positions": ("position_embedding_type is 'relative_key'", False),
     "text for a number": ("'num_hidden_layers' is not a whole number", False),
-    "another family": ("model_type is 'gpt2'", False),
+    "another family": ("model_type is 'gemma2'", False),
 }
 
 

@@ -1,4 +1,4 @@
-"""What names libraries and versions for other systems: the Spack recipe and environment, the template for environment modules.
+"""Files that name libraries and versions for other systems: the Spack recipe and environment, the template for environment modules.
 
 Spack itself is on no package index, so that the recipe is executed with stand-ins for what it imports. Held against cmake/libraries.cmake
 and cmake/cuda.cmake, whose minimums decide.
@@ -82,7 +82,7 @@ class Recorder:
 
 
 class Base:
-    """What the recipe's methods ask of Spack, for a spec like '+cuda cuda_arch=90'."""
+    """Run the recipe's methods for a spec like '+cuda cuda_arch=90'."""
 
     def __init__(self, spec: str) -> None:
         values = dict(re.findall(r"(\w+)=(\S+)", spec))

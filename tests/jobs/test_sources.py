@@ -146,7 +146,8 @@ def test_tasks_of_the_project_are_valid(name):
     """Every task of configs/tasks loads, under its own name, and works in every prompt mode."""
     task = load_task(name)
     assert task.name == name
-    assert task.template.startswith("{prompt}") and "{prompt}" not in task.template_without_prompt
+    before, found, behind = task.template.partition("{prompt}")
+    assert found and "{text}" in behind and (not before or task.readout == "last") and "{prompt}" not in task.template_without_prompt
 
 
 @pytest.mark.parametrize(
@@ -163,10 +164,18 @@ def test_tasks_of_the_project_are_valid(name):
         ("mrpc", "P . S ? <mask> , S2", "No Yes"),
         ("rte", "P . S ? <mask> , S2", "Yes No"),
         ("snli", "P . S ? <mask> , S2", "Yes Maybe No"),
+        ("sst2-causal", "What is the sentiment of this sentence:P . S .", "negative positive"),
+        ("yelpp-causal", "P . S . It is", "negative positive"),
+        ("agnews-causal", "P . S The news above is about", "world sports business tech"),
+        (
+            "dbpedia-causal",
+            "P S The text above is about",
+            "Company Education Artist Athlete Office Transportation Building Natural Village Animal Plant Album Film Written",
+        ),
     ],
 )
 def test_published_templates(name, add, words):
-    """The sentences and label words of FedBPT's masked-LM tasks."""
+    """The sentences and label words of FedBPT's tasks; its masked-LM words have no space before them."""
     task = load_task(name)
     short = {"{prompt}": "P", "{text2}": "S2", "{text}": "S", "{mask}": "<mask>"}
     template = task.template
@@ -174,4 +183,4 @@ def test_published_templates(name, add, words):
         template = template.replace(placeholder, letter)
     assert template == add
     assert [label.word for label in task.labels] == words.split()
-    assert not task.label_space
+    assert task.label_space == (task.readout == "last")

@@ -1,4 +1,4 @@
-"""What ends up in the data set file, token by token."""
+"""Contents of the data set file, token by token."""
 
 from __future__ import annotations
 

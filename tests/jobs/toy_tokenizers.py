@@ -72,7 +72,30 @@ def metaspace_bpe() -> Tokenizer:
     return tokenizer
 
 
-# What config.json says of sizes that no tokenizer depends on.
+def causal(digits: bool = False, bos: str | None = None, composed: bool = False) -> Tokenizer:
+    """A causal model's byte-level BPE: <|end|>, <|user|>, the bytes, then what the merges make. `digits`: cut one by one; `bos`: put before
+    a text; `composed`: by NFC."""
+    merges = _merges("Ġfilm", "Ġgood", "film", "12", "Ġ1")
+    tokens = ["<|end|>", "<|user|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(dict.fromkeys(tokens))}, merges))
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words]) if digits else words
+    tokenizer.normalizer = normalizers.NFC() if composed else None
+    tokenizer.decoder = decoders.ByteLevel()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))])
+    tokenizer.add_special_tokens(["<|end|>", "<|user|>"])
+    return tokenizer
+
+
+def causal_names(**more: object) -> dict[str, object]:
+    """Its tokenizer_config.json."""
+    return {"bos_token": "<|end|>", "eos_token": "<|end|>", "unk_token": "<|end|>", "pad_token": "<|end|>", **more}
+
+
+LLAMA_NAMES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+# Sizes in config.json that no tokenizer depends on.
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "hidden_act": "gelu"}
 
 
@@ -89,5 +112,5 @@ def save(folder: Path, tokenizer: Tokenizer, model_type: str, **files: object) -
 
 
 def info(folder: Path) -> ModelInfo:
-    """What staging reads of a folder for a task with mask readout."""
+    """Read a folder as staging does for a task with mask readout."""
     return load_info(folder, "mask")

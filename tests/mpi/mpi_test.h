@@ -1,4 +1,4 @@
-/* What programs of several ranks share: checks that are counted, and a main whose exit status on every rank is the
+/* Shared parts of programs of several ranks: checks that are counted, and a main whose exit status on every rank is the
  * whole job's count. Include in one source file a program. */
 #ifndef FBT_TESTS_MPI_TEST_H
 #define FBT_TESTS_MPI_TEST_H
@@ -21,7 +21,7 @@ static int rank, size;
     } while (0)
 
 /* Calls check on all ranks, with their communicator and one of each rank by itself. Returns main's value. */
-static int run_checks(int argc, char **argv, void (*check)(fbt_comm *world, fbt_comm *self))
+static inline int run_checks(int argc, char **argv, void (*check)(fbt_comm *world, fbt_comm *self))
 {
     fbt_comm *world, *self;
     if (fbt_comm_start(&argc, &argv, &world) != FBT_OK) {

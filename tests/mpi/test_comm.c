@@ -52,7 +52,7 @@ static void test_agree(const fbt_comm *world)
     CHECK(fbt_error_message()[0] == '\0');
 }
 
-/* What fbt_comm_report prints on this rank's standard error, in `text`. */
+/* Catches in `text` what fbt_comm_report prints on this rank's standard error. */
 static fbt_status captured_report(const fbt_comm *world, fbt_status local, char text[1024])
 {
     FILE *file = tmpfile();

@@ -24,7 +24,7 @@ static const run_case cases[] = {
     {"nvflare, some take part, perturbed",
      {"fed.protocol=nvflare", "fed.participation=0.5", "perturb.rate=0.4", "perturb.fitness=sum_of_ratios"}},
     {"nvflare, shared seeds, pycma's constants",
-     {"fed.protocol=nvflare", "fed.client_seeds=shared", "cma.constants=pycma", "cma.active=true"}},
+     {"fed.protocol=nvflare", "fed.client_seeds=shared", "cma.constants=pycma", "cma.decomposition=eigen"}},
     {"nvflare, deferred updates", {"fed.protocol=nvflare", "cma.dimension=40", "fed.participation=0.75"}},
     {"paper, Dirichlet", {"fed.protocol=paper", "fed.partition=dirichlet", "fed.dirichlet_alpha=0.3"}},
     {"paper, separable, perturbed everywhere",
@@ -34,7 +34,7 @@ static const run_case cases[] = {
     {"fedavg-bbt, isotropic, one takes part",
      {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.participation=0.25"}},
     {"fedavg-bbt, full, float64", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.wire=float64"}},
-    {"synchronous, float64", {"fed.protocol=synchronous", "fed.wire=float64"}},
+    {"synchronous, float64, eigen", {"fed.protocol=synchronous", "fed.wire=float64", "cma.decomposition=eigen"}},
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
     {"synchronous, some take part, perturbed",
      {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},
@@ -46,7 +46,7 @@ typedef struct run_result {
     double *doubles;
     int64_t n;
     int64_t largest_batch;
-    int most_lanes_at_once;
+    int most_streams_at_once;
 } run_result;
 
 static void keep_checkpoint(fbt_federation *federation, run_result *result)
@@ -65,12 +65,10 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
 {
     fbt_status status = FBT_OK;
     const int64_t n = toy_row_doubles(problem);
-    fbt_placement placement = {0};
     fbt_federation *federation = NULL;
     fbt_round_row row;
     *result = (run_result){.doubles = calloc((size_t)(n * (N_ROUNDS + 1)), sizeof(double)), .n = n * (N_ROUNDS + 1)};
-    toy_placement_make(problem, fbt_comm_size(world), &placement);
-    FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
+    FBT_TRY(toy_federation_new(problem, world, model, &federation));
     FBT_TRY(fbt_federation_start(federation, &row));
     toy_row_copy(problem, &row, result->doubles);
     for (uint32_t round = 1; round <= N_ROUNDS; round++) {
@@ -78,16 +76,16 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
         toy_row_copy(problem, &row, result->doubles + round * n);
     }
     keep_checkpoint(federation, result);
-    result->largest_batch = model->largest_batch;
-    result->most_lanes_at_once = model->most_lanes_at_once;
+    result->largest_batch = model->largest.n_rows;
+    result->most_streams_at_once = model->most_streams_at_once;
 done:
     fbt_federation_free(federation);
-    fbt_placement_clear(&placement);
     return status;
 }
 
-/* One case with batches of at most `batch_tokens` rows on n_lanes lanes. */
-static run_result run_alone_or_together(const run_case *c, const fbt_comm *world, const char *batch_tokens, int n_lanes)
+/* One case with batches of at most `batch_tokens` rows on n_streams streams, of which two and more share prompts. */
+static run_result run_alone_or_together(const run_case *c, const fbt_comm *world, const char *batch_tokens,
+                                        int n_streams)
 {
     toy_problem problem;
     run_result result;
@@ -95,7 +93,8 @@ static run_result run_alone_or_together(const run_case *c, const fbt_comm *world
     memcpy(assignments + 1, c->assignments, sizeof c->assignments);
     toy_problem_init(&problem, assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
-    model->n_lanes = n_lanes;
+    model->n_streams = n_streams;
+    model->options.full_sequences = n_streams == 1;
     const fbt_status status = run(&problem, world, model, &result);
     CHECK(status == FBT_OK, "%s: %s: %s", c->name, fbt_status_text(status), fbt_error_message());
     toy_model_free(model);
@@ -110,9 +109,9 @@ static void check_case(const run_case *c, const fbt_comm *world, const fbt_comm 
     run_result alone = run_alone_or_together(c, self, "backend.batch_tokens=100000", 1);
     const char *const cuts[] = {"backend.batch_tokens=1", "backend.batch_tokens=33", "backend.batch_tokens=100000"};
     for (int i = 0; i < 3; i++) {
-        const int n_lanes = 3 - i;
-        run_result together = run_alone_or_together(c, world, cuts[i], n_lanes);
-        CHECK(together.most_lanes_at_once <= n_lanes, "%s", c->name);
+        const int n_streams = 3 - i;
+        run_result together = run_alone_or_together(c, world, cuts[i], n_streams);
+        CHECK(together.most_streams_at_once <= n_streams, "%s", c->name);
         CHECK(together.n == alone.n, "%s", c->name);
         for (int64_t k = 0; k < alone.n && k < together.n; k++) {
             if (memcmp(alone.doubles + k, together.doubles + k, sizeof(double)) != 0) {
@@ -147,7 +146,7 @@ static fbt_status fault(void)
         const fbt_status status = fault();                                                                             \
         return status == FBT_OK ? __real_##name arguments : status;                                                    \
     }
-WRAP(fbt_cma_ask, (fbt_cma * cma, int64_t candidate, gsl_rng *rng, double *x), (cma, candidate, rng, x))
+WRAP(fbt_cma_ask_all, (fbt_cma * cma, gsl_rng *rng, const fbt_rng_stream *stream, double *x), (cma, rng, stream, x))
 WRAP(fbt_cma_tell, (fbt_cma * cma, int64_t n, const double *x, const double *fitness), (cma, n, x, fitness))
 WRAP(fbt_cma_tell_foreign, (fbt_cma * cma, int64_t n, const double *x, const double *fitness, const bool *is_foreign),
      (cma, n, x, fitness, is_foreign))
@@ -168,35 +167,52 @@ fbt_status __wrap_fbt_memory_alloc(void *memory, int64_t n_items, size_t item_by
     return status == FBT_OK ? __real_fbt_memory_alloc(memory, n_items, item_bytes) : status;
 }
 
-/* A local search that hosts several clients scores some on one lane while others step. Broken by a search that waits
+/* A local search that hosts several clients scores some on one stream while others step. Broken by a search that waits
  * for what it has started before it starts more. */
-static void check_lanes(const fbt_comm *self)
+static void check_streams(const fbt_comm *self)
 {
     const run_case *c = &cases[0];
-    for (int n_lanes = 1; n_lanes <= TOY_MAX_LANES; n_lanes++) {
-        run_result result = run_alone_or_together(c, self, "backend.batch_tokens=100000", n_lanes);
-        CHECK(result.most_lanes_at_once == n_lanes, "%d of %d lanes", result.most_lanes_at_once, n_lanes);
+    for (int n_streams = 1; n_streams <= TOY_MAX_LANES; n_streams++) {
+        run_result result = run_alone_or_together(c, self, "backend.batch_tokens=100000", n_streams);
+        CHECK(result.most_streams_at_once == n_streams, "%d of %d streams", result.most_streams_at_once, n_streams);
         free(result.doubles);
     }
+}
+
+/* Broken by a rank that waits while others search: by clients that stay where they are, whoever takes part. */
+static void check_that_all_work(const fbt_comm *world)
+{
+    static const char *const some_take_part[] = {"fed.participation=0.5", NULL};
+    toy_problem problem;
+    fbt_federation *federation = NULL;
+    fbt_round_row row;
+    toy_problem_init(&problem, some_take_part);
+    fbt_model *model = toy_model_new(problem.settings.cma.dimension);
+    CHECK(toy_federation_new(&problem, world, model, &federation) == FBT_OK, "%s", fbt_error_message());
+    for (uint32_t round = 1; round <= 10; round++) {
+        const int64_t n_before = model->n_calls;
+        CHECK(fbt_federation_round(federation, round, false, &row) == FBT_OK, "%s", fbt_error_message());
+        CHECK(model->n_calls > n_before, "there was nothing to do in round %d", (int)round);
+    }
+    fbt_federation_free(federation);
+    toy_model_free(model);
+    toy_problem_clear(&problem);
 }
 
 /* Start and one round, in which this rank's call number `place` fails; 0: none. */
 static fbt_status run_short(const toy_problem *problem, const fbt_comm *world, fbt_model *model, int64_t place)
 {
     fbt_status status = FBT_OK;
-    fbt_placement placement = {0};
     fbt_federation *federation = NULL;
     fbt_round_row row;
-    toy_placement_make(problem, size, &placement);
     n_calls = 0;
     fault_at = place;
-    FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
+    FBT_TRY(toy_federation_new(problem, world, model, &federation));
     FBT_TRY(fbt_federation_start(federation, &row));
     FBT_TRY(fbt_federation_round(federation, 1, true, &row));
 done:
     fault_at = 0;
     fbt_federation_free(federation);
-    fbt_placement_clear(&placement);
     return status;
 }
 
@@ -244,7 +260,7 @@ static void check_faults(const run_case *c, const fbt_comm *world, int failing)
     toy_problem problem;
     toy_problem_init(&problem, c->assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
-    model->n_lanes = 2;
+    model->n_streams = 2;
     CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
     const int64_t n = of_rank(world, n_calls, failing);
     for (int64_t i = 0; i < n_places(n); i++) {
@@ -263,7 +279,7 @@ static void check_model_faults(const run_case *c, const fbt_comm *world, int fai
     toy_problem problem;
     toy_problem_init(&problem, c->assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
-    model->n_lanes = 2;
+    model->n_streams = 2;
     CHECK(run_short(&problem, world, model, 0) == FBT_OK, "%s: %s", c->name, fbt_error_message());
     const int64_t n = of_rank(world, model->n_calls, failing);
     for (int64_t call = 1; call <= n; call++) {
@@ -289,7 +305,8 @@ static void check_all(fbt_comm *world, fbt_comm *self)
     for (int i = 0; i < N_CASES; i++) {
         check_case(&cases[i], world, self);
     }
-    check_lanes(self);
+    check_streams(self);
+    check_that_all_work(world);
     for (int i = 0; i < N_FAULT_CASES; i++) {
         for (int failing = 0; failing<size; failing += size> 1 ? size - 1 : 1) {
             check_faults(&fault_cases[i], world, failing);

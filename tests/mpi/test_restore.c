@@ -19,13 +19,14 @@ typedef struct run_case {
 /* Every protocol, kind of covariance and part of the server's state that some other case does without: a full C,
  * deferred updates (many dimensions), mirrored populations (fewer than 6), clients' own step size. */
 static const run_case cases[] = {
-    {"nvflare", {"fed.protocol=nvflare", "perturb.rate=0.4", "cma.constants=pycma"}},
+    {"nvflare", {"fed.protocol=nvflare", "perturb.rate=0.4", "cma.constants=pycma", "cma.decomposition=eigen"}},
     {"nvflare, deferred updates", {"fed.protocol=nvflare", "cma.dimension=40", "fed.participation=0.75"}},
     {"paper", {"fed.protocol=paper", "fed.participation=0.5"}},
     {"fedavg-bbt, full", {"fed.protocol=fedavg-bbt", "cma.covariance=full"}},
     {"fedavg-bbt, separable", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"synchronous, mirrored", {"fed.protocol=synchronous", "cma.constants=pycma", "cma.population=5"}},
-    {"synchronous, deferred updates", {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8"}},
+    {"synchronous, deferred updates",
+     {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8", "cma.decomposition=eigen"}},
     {"synchronous, isotropic", {"fed.protocol=synchronous", "cma.covariance=isotropic"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
@@ -78,13 +79,11 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
 {
     fbt_status status = FBT_OK;
     const int64_t n = toy_row_doubles(problem);
-    fbt_placement placement = {0};
     fbt_federation *federation = NULL;
     fbt_round_row row;
-    toy_placement_make(problem, fbt_comm_size(world), &placement);
-    FBT_TRY(toy_federation_new(problem, &placement, world, model, &federation));
+    FBT_TRY(toy_federation_new(problem, world, model, &federation));
     if (from != NULL) {
-        FBT_TRY(fbt_federation_restore(federation, fbt_comm_rank(world) == 0 ? from : NULL));
+        FBT_TRY(fbt_federation_restore(federation, fbt_comm_rank(world) == 0 ? from : NULL, &FBT_NO_BEST_ROUND));
     }
     for (uint32_t round = first; round <= last; round++) {
         FBT_TRY(round == 0 ? fbt_federation_start(federation, &row)
@@ -94,7 +93,6 @@ static fbt_status run(const toy_problem *problem, const fbt_comm *world, fbt_mod
     keep(federation, to);
 done:
     fbt_federation_free(federation);
-    fbt_placement_clear(&placement);
     return status;
 }
 
@@ -240,21 +238,19 @@ static void check_memory(const fbt_comm *world, const fbt_comm *self, int failin
     static const char *const assignments[] = {"fed.protocol=nvflare", NULL};
     toy_problem problem;
     kept checkpoint = {0};
-    fbt_placement placement = {0};
     fbt_federation *federation = NULL;
     toy_problem_init(&problem, assignments);
     fbt_model *model = toy_model_new(problem.settings.cma.dimension);
     double *rows = calloc((size_t)(toy_row_doubles(&problem) * (N_ROUNDS + 1)), sizeof *rows);
     CHECK(run(&problem, self, model, NULL, 0, 1, rows, &checkpoint) == FBT_OK, "%s", fbt_error_message());
-    toy_placement_make(&problem, size, &placement);
-    CHECK(toy_federation_new(&problem, &placement, world, model, &federation) == FBT_OK, "%s", fbt_error_message());
+    CHECK(toy_federation_new(&problem, world, model, &federation) == FBT_OK, "%s", fbt_error_message());
     fbt_status status = FBT_ERR_MEMORY;
     int64_t place = 0;
     while (status != FBT_OK && place < 1000) {
         place++;
         n_calls = 0;
         fault_at = rank == failing ? place : 0;
-        status = fbt_federation_restore(federation, rank == 0 ? checkpoint.arrays : NULL);
+        status = fbt_federation_restore(federation, rank == 0 ? checkpoint.arrays : NULL, &FBT_NO_BEST_ROUND);
         fault_at = 0;
         CHECK(status == FBT_OK || status == (rank == failing ? FBT_ERR_MEMORY : FBT_ERR_PEER), "%s",
               fbt_status_text(status));
@@ -262,7 +258,6 @@ static void check_memory(const fbt_comm *world, const fbt_comm *self, int failin
     }
     CHECK(place > 4 && place < 1000, "%lld places", (long long)place);
     fbt_federation_free(federation);
-    fbt_placement_clear(&placement);
     drop(&checkpoint);
     free(rows);
     toy_model_free(model);

@@ -28,7 +28,7 @@ copy_settings() {
         /etc/ssl/certs /usr/local/share/ca-certificates "${PIP_CERT:-}" "${PIP_FIND_LINKS:-}"; do
         if [ -e "$path" ]; then
             mkdir -p "$root$(dirname "$path")"
-            cp -rL "$path" "$root$(dirname "$path")/"
+            cp -rL --remove-destination "$path" "$root$(dirname "$path")/" # a link there may lead to the file here
         fi
     done
     mapfile -t pip_settings < <(env | grep -E '^(PIP_|https?_proxy=|SSL_CERT)' || true)
@@ -53,4 +53,4 @@ inside /bin/bash /opt/post.sh
 echo "== %test"
 section test > "$root/opt/test.sh"
 inside /bin/sh /opt/test.sh
-du -sh "$root"
+du -shx "$root"

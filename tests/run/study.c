@@ -1,6 +1,7 @@
 #include "study.h"
 
-#include "record/hdf5_util.h"
+#include "toy/data_file.h"
+#include "toy/must.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -8,24 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, fbt_error_message());                   \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
 enum { BOS = 0, EOS = 2, MASK = 3, FIRST_WORD = 4, VOCABULARY = 97, LABELS = 3, LONGEST = 20 };
-
-static void put(hid_t group, const char *name, hid_t type, int64_t n, const void *values)
-{
-    hid_t space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
-    hid_t dataset = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    MUST(dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-    H5Dclose(dataset);
-    H5Sclose(space);
-}
 
 /* Samples of 4 to LONGEST tokens, whose labels take turns: words, a mask, the end. */
 static void put_split(hid_t file, const char *name, int64_t n, unsigned salt)
@@ -51,44 +35,36 @@ static void put_split(hid_t file, const char *name, int64_t n, unsigned salt)
         readout[i] = (int32_t)(n_words + 1);
         offsets[i + 1] = at;
     }
-    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    put(group, "tokens", H5T_NATIVE_INT32, at, tokens);
-    put(group, "offsets", H5T_NATIVE_INT64, n + 1, offsets);
-    put(group, "labels", H5T_NATIVE_INT32, n, labels);
-    put(group, "readout", H5T_NATIVE_INT32, n, readout);
-    put(group, "frozen", H5T_NATIVE_UINT8, at, frozen);
-    MUST(fbt_hdf5_write_int(group, "n_truncated", 0) == FBT_OK);
-    H5Gclose(group);
+    const data_file_split split = {
+        .n_samples = n, .offsets = offsets, .tokens = tokens, .labels = labels, .readout = readout, .frozen = frozen};
+    data_file_put_split(file, name, &split, H5T_STD_I32LE);
 }
 
 static void write_data(const char *path)
 {
     static const char sha[] = "0000000000000000000000000000000000000000000000000000000000000000";
-    static const char *const words[] = {"red", "green", "blue"};
-    static const int32_t ids[LABELS] = {7, 5, 96};
-    const char *const texts[][2] = {
-        {"task", "toy"},          {"template", "{text} {mask}"}, {"source", "random tokens"}, {"readout", "mask"},
-        {"prompt_mode", "input"}, {"metric", "accuracy"},        {"tokenizer_sha256", sha},   {"source_sha256", sha}};
-    const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {{"format_version", 1}, {"prompt_tokens", 3}, {"vocab_size", VOCABULARY},
-                   {"bos_id", BOS},       {"eos_id", EOS},      {"mask_id", MASK},
-                   {"pad_id", 1},         {"unk_id", -1}};
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    MUST(file >= 0);
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        MUST(fbt_hdf5_write_text(file, texts[i][0], texts[i][1]) == FBT_OK);
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        MUST(fbt_hdf5_write_int(file, numbers[i].name, numbers[i].value) == FBT_OK);
-    }
-    MUST(fbt_hdf5_write_texts(file, "label_words", words, LABELS) == FBT_OK);
-    hid_t space = H5Screate_simple(1, &(hsize_t){LABELS}, NULL);
-    hid_t attribute = H5Acreate2(file, "label_token_ids", H5T_NATIVE_INT32, space, H5P_DEFAULT, H5P_DEFAULT);
-    MUST(H5Awrite(attribute, H5T_NATIVE_INT32, ids) >= 0);
-    H5Aclose(attribute);
-    H5Sclose(space);
+    const data_file_head head = {
+        .texts = {{"task", "toy"},
+                  {"template", "{text} {mask}"},
+                  {"source", "random tokens"},
+                  {"readout", "mask"},
+                  {"prompt_mode", "input"},
+                  {"metric", "accuracy"},
+                  {"tokenizer_sha256", sha},
+                  {"source_sha256", sha}},
+        .numbers = {{"format_version", 1},
+                    {"prompt_tokens", 3},
+                    {"vocab_size", VOCABULARY},
+                    {"bos_id", BOS},
+                    {"eos_id", EOS},
+                    {"mask_id", MASK},
+                    {"pad_id", 1},
+                    {"unk_id", -1}},
+        .label_words = (const char *const[]){"red", "green", "blue"},
+        .label_ids = (const int32_t[]){7, 5, 96},
+        .n_labels = LABELS,
+    };
+    hid_t file = data_file_make(path, &head);
     put_split(file, "train", 60, 1);
     put_split(file, "test", 21, 5);
     H5Fclose(file);

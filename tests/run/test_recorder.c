@@ -54,6 +54,16 @@ static void make_run(fixture *f, const char *path, fbt_status end)
     fbt_recorder_close(&r, end);
 }
 
+/* The same, opened to be gone on with. */
+static void make_and_open(fixture *f, const char *path, fbt_run_file **file, fbt_run_restored *restored)
+{
+    *file = NULL;
+    *restored = (fbt_run_restored){0};
+    fixture_init(f);
+    make_run(f, path, FBT_OK);
+    assert_int_equal(fbt_run_file_open(path, file, restored), FBT_OK);
+}
+
 /* Broken by an order that is not accuracy, then loss, then time; by rounds without a dev score that count. */
 static void the_best_round_is_the_first_of_the_most_accurate_with_the_least_loss(void **state)
 {
@@ -114,12 +124,10 @@ static void a_run_goes_on_with_what_was_best(void **state)
     (void)state;
     fixture f;
     fbt_recorder r = {0};
-    fbt_run_file *file = NULL;
-    fbt_run_restored restored = {0};
+    fbt_run_file *file;
+    fbt_run_restored restored;
     const char *path = fixture_path("r.h5");
-    fixture_init(&f);
-    make_run(&f, path, FBT_OK);
-    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
+    make_and_open(&f, path, &file, &restored);
     if (fbt_recorder_continue(&r, &file, &restored, &f.header) != FBT_OK) {
         fail_msg("%s", fbt_error_message());
     }
@@ -142,12 +150,10 @@ static void another_study_does_not_go_on(void **state)
     (void)state;
     fixture f;
     fbt_recorder r = {0};
-    fbt_run_file *file = NULL;
-    fbt_run_restored restored = {0};
+    fbt_run_file *file;
+    fbt_run_restored restored;
     const char *path = fixture_path("r.h5");
-    fixture_init(&f);
-    make_run(&f, path, FBT_OK);
-    assert_int_equal(fbt_run_file_open(path, &file, &restored), FBT_OK);
+    make_and_open(&f, path, &file, &restored);
     f.header.dimension = FIX_D + 1;
     assert_int_equal(fbt_recorder_continue(&r, &file, &restored, &f.header), FBT_ERR_DATA);
     assert_null(file);

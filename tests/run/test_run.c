@@ -15,7 +15,7 @@
 
 static char folder[STUDY_PATH_BYTES], config[STUDY_PATH_BYTES];
 
-/* What an observer has seen, and what it answers. */
+/* Observations of an observer, and its answers. */
 typedef struct witness {
     int n_events[FBT_RUN_EVENT_FAILURE + 1];
     char end[512];

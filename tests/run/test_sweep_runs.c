@@ -13,7 +13,7 @@ enum { N_RUNS = 4, N_ROUNDS = 2 };
 
 static char folder[STUDY_PATH_BYTES];
 
-/* What the observer of this rank has seen. */
+/* Observations of this rank's observer. */
 typedef struct witness {
     int64_t n_rounds, n_ends, n_failures;
     int64_t n_of_run[N_RUNS]; /* rounds of the run with this label */

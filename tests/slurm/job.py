@@ -31,13 +31,8 @@ def wait_until(condition: Callable[[], object], complaint: Callable[[], str], pa
         time.sleep(pause_s)
 
 
-def last_round(path: Path) -> int:
-    """-1: there is no file yet."""
-    return cli.read_rounds(path)[1][-1] if path.exists() else -1
-
-
 def environment_in(path: Path) -> dict[str, str]:
-    """What a run file says of where it was made."""
+    """Read from a run file where it was made."""
     with h5py.File(path) as file:
         return dict(file["environment"].attrs)
 
@@ -94,7 +89,7 @@ class Job:
         return found
 
     def wait_for_round(self, path: Path, index: int) -> None:
-        wait_until(lambda: last_round(path) >= index, lambda: f"round {index} in {path}\n{self.logs()}")
+        wait_until(lambda: cli.last_round(path) >= index, lambda: f"round {index} in {path}\n{self.logs()}")
 
     def wait_for_state(self, job: object, **fields: str) -> None:
         """Until scontrol says so of the job, or of this element of an array: wait_for_state("7_2", JobState="PENDING")."""

@@ -98,7 +98,7 @@ def _free_ports(n: int) -> list[int]:
 
 
 def _fields(line: str) -> dict[str, str]:
-    """What `scontrol show --oneliner` says of one thing."""
+    """Parse a line of `scontrol show --oneliner`."""
     return dict(field.split("=", 1) for field in line.split() if "=" in field)
 
 
@@ -282,7 +282,7 @@ class SlurmCluster:
         self.run("scontrol", "update", f"NodeName={node}", *(f"{key}={value}" for key, value in fields.items()))
 
     def job_states(self, job: int) -> list[dict[str, str]]:
-        """What scontrol knows of a job or of every element of an array."""
+        """Ask scontrol about a job or every element of an array."""
         shown = self.run("scontrol", "show", "job", str(job), "--oneliner", check=False).stdout
         return [_fields(line) for line in shown.splitlines() if line]
 

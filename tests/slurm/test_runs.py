@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from job import ENDLESS, ROOT, Job, cli, environment_in, last_round, lasting, wait_until
+from job import ENDLESS, ROOT, Job, cli, environment_in, lasting, wait_until
 from slurm_cluster import environment_of
 
 
@@ -105,7 +105,7 @@ def test_drained_node(job: Job, study: cli.Study) -> None:
     job.wait_for_round(path, 2)
     job.cluster.set_node("n2", State="DRAIN", Reason="test")
     (state,) = job.cluster.job_states(number)
-    assert state["JobState"] == "RUNNING" and last_round(path) < length["fed__rounds"], "too fast for the test to show anything"
+    assert state["JobState"] == "RUNNING" and cli.last_round(path) < length["fed__rounds"], "too fast for the test to show anything"
     (state,) = job.ended(number, "COMPLETED")
     assert state["Restarts"] == "0" and job.cluster.node_state("n2") == "IDLE+DRAIN"
     assert cli.digest_of(path) == study.digest(**length)
@@ -126,11 +126,11 @@ def test_lost_node(job: Job, study: cli.Study, step_ends: bool) -> None:
     else:
         job.wait_for_state(number, JobState="PENDING", Restarts="1")
         assert job.cluster.node_state("n2").startswith("DOWN")
-    status, index = cli.read_rounds(path)
-    assert status == "running" and 2 <= index[-1] < length["fed__rounds"], "too fast for the test to show anything"
+    last = cli.last_round(path)
+    assert cli.read_rounds(path)[0] == "running" and 2 <= last < length["fed__rounds"], "too fast for the test to show anything"
     job.cluster.start_node("n2")
     (state,) = job.ended(number, "COMPLETED")
-    assert state["Restarts"] == "1" and f"goes on after round {index[-1]} of" in job.logs()
+    assert state["Restarts"] == "1" and f"goes on after round {last} of" in job.logs()
     assert cli.digest_of(path) == study.digest(**length)
 
 
@@ -144,8 +144,10 @@ def test_dead_rank(job: Job, study: cli.Study, rank: int) -> None:
     assert job.cluster.signal_ranks(signal.SIGKILL, SLURM_JOB_ID=number, SLURM_PROCID=rank) == 1
     (state,) = job.ended(number, "FAILED")
     assert state["Restarts"] == "0" and state["ExitCode"] != "75:0", job.logs()  # SIGKILL's, or of a rank whose MPI noticed
-    status, index = cli.read_rounds(path)
-    assert status == "running" and cli.digest_of(path) == study.digest(fed__rounds=index[-1])
+    assert cli.read_rounds(path)[0] == "running"
+    last, one_round = cli.last_round(path), {"fed__rounds": ENDLESS, "run__max_seconds": 1e-6}
+    assert cli.call("run", study.config, "--resume", *study.set(run__output=path, **one_round)).code == 75
+    assert cli.digest_of(path) == study.digest(fed__rounds=last + 1)
 
 
 def test_rank_that_never_starts(job: Job, study: cli.Study, tmp_path: Path) -> None:

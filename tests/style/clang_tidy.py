@@ -27,7 +27,7 @@ def commands(build: Path) -> dict[str, dict[str, str]]:
 
 
 def findings(folder: str, name: str) -> str:
-    """What clang-tidy says of a file, in the file's own lines and those of our headers."""
+    """Findings of clang-tidy in a file, in the file's own lines and those of our headers."""
     command = ["clang-tidy-14", "-p", folder, "--quiet", "--warnings-as-errors=*", f"--header-filter={ROOT}/(src|kernels)/", str(ROOT / name)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout if result.returncode == 0 or result.stdout else result.stderr

@@ -23,7 +23,7 @@ def folder_of(path: str) -> str:
 
 
 def files() -> list[Path]:
-    """What belongs to the program."""
+    """List the sources of the program."""
     listed = subprocess.run(["git", "ls-files", "src", "kernels"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     return [ROOT / name for name in listed if Path(name).suffix in SOURCES and (ROOT / name).is_file()]
 

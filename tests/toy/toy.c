@@ -2,19 +2,12 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "toy/must.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, fbt_error_message());                   \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 float toy_loss(const double *z, int64_t d, const int32_t *tokens, int64_t n_tokens, int32_t label)
 {
@@ -35,21 +28,22 @@ fbt_model *toy_model_new(int64_t dimension)
     model->options = (fbt_model_options){.readout = FBT_READOUT_MASK,
                                          .prompt_mode = FBT_PROMPT_INPUT,
                                          .n_prompt_tokens = TOY_PROMPT_TOKENS,
-                                         .n_labels = TOY_LABELS};
+                                         .n_labels = TOY_LABELS,
+                                         .full_sequences = 1};
     model->dimension = dimension;
-    model->n_lanes = 1;
+    model->n_streams = 1;
     for (int i = 0; i < TOY_MAX_LANES; i++) {
-        model->lanes[i].last = &model->lanes[i].first;
+        model->streams[i].last = &model->streams[i].first;
     }
-    fbt_model_select_lane(model, 0);
+    fbt_model_select_stream(model, 0);
     return model;
 }
 
 void toy_model_free(fbt_model *model)
 {
     for (int i = 0; i < TOY_MAX_LANES; i++) {
-        MUST(model->lanes[i].first == NULL); /* nobody waits for results any more */
-        free(model->lanes[i].z);
+        MUST(model->streams[i].first == NULL); /* nobody waits for results any more */
+        free(model->streams[i].z);
     }
     free(model);
 }
@@ -59,15 +53,32 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model)
     return &model->options;
 }
 
-int fbt_model_n_lanes(const fbt_model *model)
+const fbt_model_shape *fbt_model_get_shape(const fbt_model *model)
 {
-    return model->n_lanes;
+    (void)model;
+    return NULL;
 }
 
-fbt_status fbt_model_select_lane(fbt_model *model, int lane)
+int64_t fbt_model_shared_rows(const fbt_model_shape *shape, const fbt_model_options *options)
 {
-    MUST(lane >= 0 && lane < model->n_lanes);
-    model->lane = &model->lanes[lane];
+    (void)shape;
+    return options->full_sequences ? 0 : options->n_prompt_tokens;
+}
+
+int64_t fbt_model_label_rows(const fbt_model *model)
+{
+    return model->n_label_rows;
+}
+
+int fbt_model_n_streams(const fbt_model *model)
+{
+    return model->n_streams;
+}
+
+fbt_status fbt_model_select_stream(fbt_model *model, int stream)
+{
+    MUST(stream >= 0 && stream < model->n_streams);
+    model->stream = &model->streams[stream];
     return FBT_OK;
 }
 
@@ -87,9 +98,9 @@ static void *copy_of(const void *items, int64_t n, size_t item_bytes)
 
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
-    free(model->lane->z);
-    model->lane->z = copy_of(z, n * model->dimension, sizeof *z);
-    model->lane->n_prompts = n;
+    free(model->stream->z);
+    model->stream->z = copy_of(z, n * model->dimension, sizeof *z);
+    model->stream->n_prompts = n;
     return FBT_OK;
 }
 
@@ -101,18 +112,35 @@ static void check_batch(const fbt_model *model, const fbt_batch *batch)
             MUST(batch->tokens[batch->offsets[i] + p] == -1);
         }
         MUST(batch->readout[i] == batch->offsets[i] + TOY_PROMPT_TOKENS + 1); /* the mask is the second token */
-        MUST(batch->prompt_index[i] >= 0 && batch->prompt_index[i] < model->lane->n_prompts);
+        MUST(batch->prompt_index[i] >= 0 && batch->prompt_index[i] < model->stream->n_prompts);
         MUST(batch->origins[i].n_placeholders == TOY_PROMPT_TOKENS);
     }
 }
 
-static void note_lanes(fbt_model *model)
+static void note_streams(fbt_model *model)
 {
     int n_busy = 0;
-    for (int i = 0; i < model->n_lanes; i++) {
-        n_busy += model->lanes[i].first != NULL;
+    for (int i = 0; i < model->n_streams; i++) {
+        n_busy += model->streams[i].first != NULL;
     }
-    model->most_lanes_at_once = n_busy > model->most_lanes_at_once ? n_busy : model->most_lanes_at_once;
+    model->most_streams_at_once = n_busy > model->most_streams_at_once ? n_busy : model->most_streams_at_once;
+}
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void note_size(fbt_model *model, const fbt_batch *batch)
+{
+    int64_t n_rows = batch->n_rows + batch->n_sequences * model->n_label_rows;
+    for (int64_t i = 1; i < batch->n_sequences; i++) {
+        const bool shares = batch->prompt_index[i] == batch->prompt_index[i - 1];
+        n_rows -= shares ? fbt_model_shared_rows(NULL, &model->options) : 0;
+    }
+    model->largest.n_rows = largest(model->largest.n_rows, n_rows);
+    model->largest.n_sequences = largest(model->largest.n_sequences, batch->n_sequences);
+    model->largest.n_prompts = largest(model->largest.n_prompts, model->stream->n_prompts);
 }
 
 static toy_batch *keep_batch(const fbt_model *model, const fbt_batch *batch, const fbt_model_result *result)
@@ -121,7 +149,7 @@ static toy_batch *keep_batch(const fbt_model *model, const fbt_batch *batch, con
     const int64_t n = batch->n_sequences;
     kept->call = model->n_calls;
     kept->result = *result;
-    kept->z = copy_of(model->lane->z, model->lane->n_prompts * model->dimension, sizeof *kept->z);
+    kept->z = copy_of(model->stream->z, model->stream->n_prompts * model->dimension, sizeof *kept->z);
     kept->batch = (fbt_batch){.n_sequences = n,
                               .n_rows = batch->n_rows,
                               .tokens = copy_of(batch->tokens, batch->n_rows, sizeof *batch->tokens),
@@ -137,7 +165,7 @@ fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss l
 {
     (void)loss;
     model->n_calls++;
-    model->largest_batch = batch->n_rows > model->largest_batch ? batch->n_rows : model->largest_batch;
+    note_size(model, batch);
     if (model->n_calls == model->fail_call && model->n_calls % 2 == 1) {
         return fbt_fail(FBT_ERR_BACKEND, "the toy model refuses its batch %lld", (long long)model->n_calls);
     }
@@ -146,9 +174,9 @@ fbt_status fbt_model_submit(fbt_model *model, const fbt_batch *batch, fbt_loss l
         result->losses[i] = -1e30F; /* whoever reads too early will notice */
     }
     toy_batch *kept = keep_batch(model, batch, result);
-    *model->lane->last = kept;
-    model->lane->last = &kept->next;
-    note_lanes(model);
+    *model->stream->last = kept;
+    model->stream->last = &kept->next;
+    note_streams(model);
     return FBT_OK;
 }
 
@@ -191,10 +219,10 @@ static void compute(const fbt_model *model, const toy_batch *kept)
 fbt_status fbt_model_wait(fbt_model *model)
 {
     fbt_status status = FBT_OK;
-    toy_lane *lane = model->lane;
-    while (lane->first != NULL) {
-        toy_batch *kept = lane->first;
-        lane->first = kept->next;
+    toy_stream *stream = model->stream;
+    while (stream->first != NULL) {
+        toy_batch *kept = stream->first;
+        stream->first = kept->next;
         if (kept->call == model->fail_call) {
             status = fbt_fail(FBT_ERR_BACKEND, "the toy model fails in its batch %lld", (long long)kept->call);
         } else {
@@ -204,7 +232,7 @@ fbt_status fbt_model_wait(fbt_model *model)
         free(kept->z);
         free(kept);
     }
-    lane->last = &lane->first;
+    stream->last = &stream->first;
     return status;
 }
 
@@ -273,33 +301,27 @@ void toy_problem_init(toy_problem *problem, const char *const *assignments)
                                            .dirichlet = s->fed.partition == FBT_PARTITION_DIRICHLET,
                                            .dirichlet_alpha = s->fed.dirichlet_alpha};
     MUST(fbt_partition_make(&problem->dataset, &options, &problem->partition) == FBT_OK);
+    problem->work = calloc((size_t)s->fed.clients, sizeof *problem->work);
+    for (int64_t k = 0; k < s->fed.clients; k++) {
+        problem->work[k] = problem->partition.sample_offsets[k + 1] - problem->partition.sample_offsets[k];
+    }
 }
 
 void toy_problem_clear(toy_problem *problem)
 {
+    free(problem->work);
     fbt_partition_clear(&problem->partition);
     fbt_dataset_clear(&problem->dataset);
     fbt_settings_clear(&problem->settings);
 }
 
-void toy_placement_make(const toy_problem *problem, int n_ranks, fbt_placement *placement)
-{
-    const int64_t n_clients = problem->settings.fed.clients;
-    int64_t *work = calloc((size_t)n_clients, sizeof *work);
-    for (int64_t k = 0; k < n_clients; k++) {
-        work[k] = problem->partition.sample_offsets[k + 1] - problem->partition.sample_offsets[k];
-    }
-    MUST(fbt_placement_make(n_clients, work, n_ranks, placement) == FBT_OK);
-    free(work);
-}
-
-fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *placement, const fbt_comm *world,
-                              fbt_model *model, fbt_federation **federation)
+fbt_status toy_federation_new(const toy_problem *problem, const fbt_comm *world, fbt_model *model,
+                              fbt_federation **federation)
 {
     const fbt_federation_parts parts = {.settings = &problem->settings,
                                         .dataset = &problem->dataset,
                                         .partition = &problem->partition,
-                                        .placement = placement,
+                                        .work = problem->work,
                                         .world = world,
                                         .model = model};
     return fbt_federation_new(&parts, federation);
@@ -346,9 +368,8 @@ fbt_status toy_alone_start(toy_alone *a, const char *const *assignments, const f
     fbt_status status = FBT_OK;
     memset(a, 0, sizeof *a);
     toy_problem_init(&a->problem, assignments);
-    toy_placement_make(&a->problem, 1, &a->placement);
     a->model = toy_model_new(a->problem.settings.cma.dimension);
-    FBT_TRY(toy_federation_new(&a->problem, &a->placement, world, a->model, &a->federation));
+    FBT_TRY(toy_federation_new(&a->problem, world, a->model, &a->federation));
     FBT_TRY(fbt_federation_start(a->federation, &a->row));
 done:
     return status;
@@ -357,7 +378,6 @@ done:
 void toy_alone_stop(toy_alone *a)
 {
     fbt_federation_free(a->federation);
-    fbt_placement_clear(&a->placement);
     toy_model_free(a->model);
     toy_problem_clear(&a->problem);
 }

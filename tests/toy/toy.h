@@ -22,11 +22,11 @@ typedef struct toy_batch {
     int64_t call; /* its number among the submitted */
 } toy_batch;
 
-typedef struct toy_lane {
+typedef struct toy_stream {
     double *z; /* [n_prompts, dimension] */
     int64_t n_prompts;
     toy_batch *first, **last; /* submitted, in order */
-} toy_lane;
+} toy_stream;
 
 /* The one model. It keeps the contract to the letter: what was submitted is computed by fbt_model_wait, from copies.
  * The nan_call-th batch submitted (from 1) has a NaN as its first loss; the fail_call-th fails, when it is submitted
@@ -34,13 +34,15 @@ typedef struct toy_lane {
 struct fbt_model {
     fbt_model_options options;
     int64_t dimension;
+    int64_t n_label_rows; /* behind every sequence, which the toy but counts */
     fbt_perturbation perturbation;
-    int n_lanes; /* set before use, at most TOY_MAX_LANES */
-    toy_lane lanes[TOY_MAX_LANES];
-    toy_lane *lane;
+    int n_streams; /* set before use, at most TOY_MAX_LANES */
+    toy_stream streams[TOY_MAX_LANES];
+    toy_stream *stream;
     int64_t n_calls, nan_call, fail_call;
-    int64_t largest_batch;  /* rows                                           */
-    int most_lanes_at_once; /* lanes on which something was under way at once */
+    fbt_model_limits largest; /* of the batches so far, each number of another; rows as a model computes them that */
+                              /*   shares prompts unless options.full_sequences, which is set before use           */
+    int most_streams_at_once; /* streams on which something was under way at once */
 };
 
 fbt_model *toy_model_new(int64_t dimension);
@@ -51,6 +53,7 @@ typedef struct toy_problem {
     fbt_settings settings;
     fbt_dataset dataset;
     fbt_partition partition;
+    int64_t *work; /* [K]: samples of each client */
 } toy_problem;
 
 /* assignments: "section.key=value" on top of the toy's defaults (4 clients, 2 of 5 samples and 2 of 4, 3 generations of
@@ -58,17 +61,13 @@ typedef struct toy_problem {
 void toy_problem_init(toy_problem *problem, const char *const *assignments);
 void toy_problem_clear(toy_problem *problem);
 
-/* Aborts on failure. */
-void toy_placement_make(const toy_problem *problem, int n_ranks, fbt_placement *placement);
-
 /* A federation of all ranks of `world`. */
-fbt_status toy_federation_new(const toy_problem *problem, const fbt_placement *placement, const fbt_comm *world,
-                              fbt_model *model, fbt_federation **federation);
+fbt_status toy_federation_new(const toy_problem *problem, const fbt_comm *world, fbt_model *model,
+                              fbt_federation **federation);
 
 /* A federation alone on this process, scored at its start. */
 typedef struct toy_alone {
     toy_problem problem;
-    fbt_placement placement;
     fbt_model *model;
     fbt_federation *federation;
     fbt_round_row row;
@@ -78,8 +77,8 @@ typedef struct toy_alone {
 fbt_status toy_alone_start(toy_alone *a, const char *const *assignments, const fbt_comm *world);
 void toy_alone_stop(toy_alone *a);
 
-/* What must not depend on the number of ranks, end to end: all of the row but times and memory. doubles: room for
- * toy_row_doubles. */
+/* Extracts what must not depend on the number of ranks, end to end: all of the row but times and memory. doubles: room
+ * for toy_row_doubles. */
 int64_t toy_row_doubles(const toy_problem *problem);
 void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *doubles);
 

@@ -1,4 +1,4 @@
-/* What the CMA-ES tests share: optimisers on a bumpy bowl, with every candidate drawn from its own stream. */
+/* Shared parts of the CMA-ES tests: optimisers on a bumpy bowl, with every candidate drawn from its own stream. */
 #ifndef FBT_TEST_CMA_FIXTURE_H
 #define FBT_TEST_CMA_FIXTURE_H
 

@@ -1,5 +1,7 @@
 fbt_test(test_metrics SOURCE test_metrics.c LIBS fbt_toy LABEL unit)
+fbt_test(test_ranking SOURCE test_ranking.c LIBS fbt_fed LABEL unit)
 fbt_test(test_fitness SOURCE test_fitness.c LIBS fbt_toy LABEL unit)
+fbt_test(test_evaluator SOURCE test_evaluator.c LIBS fbt_toy LABEL unit)
 fbt_test(test_protocols SOURCE test_protocols.c LIBS fbt_toy LABEL unit)
 fbt_test(test_message SOURCE test_message.c LIBS fbt_fed LABEL unit)
 fbt_test(test_wire SOURCE test_wire.c LIBS fbt_toy LABEL unit)

@@ -6,8 +6,15 @@ fbt_test(test_record_run SOURCE test_record_run.c LIBS test_record_fixture LABEL
 fbt_test(test_record_reader SOURCE test_record_reader.c LIBS test_record_fixture PkgConfig::JANSSON LABEL unit)
 fbt_test(test_record_damaged SOURCE test_record_damaged.c LIBS test_record_fixture LABEL unit)
 fbt_test(test_record_resume SOURCE test_record_resume.c LIBS test_record_fixture LABEL unit)
+fbt_test(test_record_journal SOURCE test_record_journal.c LIBS test_record_fixture LABEL unit)
+target_link_options(test_record_journal PRIVATE -Wl,--wrap=fbt_timer_now_s)
 fbt_test(test_record_output SOURCE test_record_output.c LIBS test_record_fixture LABEL unit)
-fbt_test(test_record_dataset SOURCE test_record_dataset.c LIBS test_record_fixture LABEL unit)
+fbt_test(test_record_dataset SOURCE test_record_dataset.c LIBS fbt_data_file test_record_fixture LABEL unit)
 fbt_test(test_claim SOURCE test_claim.c LIBS fbt_record LABEL unit)
 target_link_options(test_claim PRIVATE -Wl,--wrap=fbt_timer_now_s,--wrap=nanosleep)
 fbt_test(test_run_summary SOURCE test_run_summary.c LIBS test_record_fixture LABEL unit)
+
+# Costs of recording, measured by hand: its clock can be set on.
+add_executable(bench_record bench_record.c)
+target_link_libraries(bench_record PRIVATE fbt_record fbt_flags m)
+target_link_options(bench_record PRIVATE -Wl,--wrap=fbt_timer_now_s)

@@ -30,6 +30,7 @@ static void options_are_checked(void **state)
         {{.dimension = 2, .population = 6, .n_parents = -1}, "-1 parents"},
         {{.dimension = 2, .population = 6, .covariance = (fbt_cma_covariance)3}, "covariance model 3"},
         {{.dimension = 2, .population = 6, .constants = (fbt_cma_constants)2}, "constants 2"},
+        {{.dimension = 2, .population = 6, .decomposition = (fbt_cma_decomposition)2}, "decomposition 2"},
     };
     const double mean[2] = {0, 0};
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
@@ -130,13 +131,53 @@ static void samples_use_the_symmetric_root(void **state)
     fbt_cma_free(cma);
 }
 
-static void covariance_is_checked(void **state)
+/* The same with the triangular root [sqrt(2) 0; 1 / sqrt(2) sqrt(3 / 2)], and all candidates at once in the bits of one
+ * by one, a mirror among them. */
+static void samples_use_the_triangular_root(void **state)
 {
     (void)state;
+    const double c[4] = {2, 1, 1, 2};
+    fbt_cma_options options = small;
+    options.decomposition = FBT_CMA_CHOLESKY;
+    options.mirrored = true;
+    fbt_cma *cma = make_cma(&options, 5, 0.5);
+    gsl_rng *rng;
+    double x[12], all[12], fitness[6];
+    fbt_rng_stream stream = {.seed = 1, .purpose = FBT_RNG_SEARCH};
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    assert_int_equal(fbt_cma_set_covariance(cma, c), FBT_OK);
+    for (stream.candidate = 0; stream.candidate < 6; stream.candidate++) {
+        double *const own = x + 2 * stream.candidate;
+        fbt_rng_seek(rng, &stream);
+        assert_int_equal(fbt_cma_ask(cma, stream.candidate, rng, own), FBT_OK);
+        fbt_rng_seek(rng, &stream);
+        const double n0 = gsl_ran_gaussian_ziggurat(rng, 1), n1 = gsl_ran_gaussian_ziggurat(rng, 1);
+        assert_true(fabs(own[0] - (5 + 0.5 * sqrt(2) * n0)) < 1e-14);
+        assert_true(fabs(own[1] - (5.01 + 0.5 * (n0 / sqrt(2) + sqrt(1.5) * n1))) < 1e-14);
+    }
+    assert_int_equal(fbt_cma_ask_all(cma, rng, &stream, all), FBT_OK);
+    assert_memory_equal(x, all, sizeof x);
+    fbt_cma_health health;
+    fbt_cma_health_get(cma, &health);
+    assert_true(fabs(health.condition - 3) < 1e-12 && fabs(health.axis_ratio - sqrt(3)) < 1e-12);
+    ask_all(cma, rng, 0, x, fitness);
+    assert_int_equal(fbt_cma_tell(cma, 6, x, fitness), FBT_OK);
+    ask_all(cma, rng, 1, x, fitness);
+    stream = (fbt_rng_stream){.seed = 5, .purpose = FBT_RNG_SEARCH, .generation = 1};
+    assert_int_equal(fbt_cma_ask_all(cma, rng, &stream, all), FBT_OK);
+    assert_memory_equal(x, all, sizeof x);
+    gsl_rng_free(rng);
+    fbt_cma_free(cma);
+}
+
+static void check_covariances(fbt_cma_decomposition decomposition)
+{
+    fbt_cma_options options = small;
+    options.decomposition = decomposition;
     const double indefinite[4] = {1, 2, 2, 1}, negative[4] = {1, 0, 0, -1}, flat[4] = {1, 0, 0, 1e-15},
                  nearly_singular[4] = {1, 1, 1, 1 + 1e-15}, not_finite[4] = {1, 0, NAN, 1}, good[4] = {1, 0, 0, 4};
     const double *const bad[] = {indefinite, negative, flat, nearly_singular, not_finite};
-    fbt_cma *cma = make_cma(&small, 0, 1), *twin = make_cma(&small, 0, 1);
+    fbt_cma *cma = make_cma(&options, 0, 1), *twin = make_cma(&options, 0, 1);
     for (int k = 0; k < 5; k++) {
         assert_int_equal(fbt_cma_set_covariance(cma, bad[k]), FBT_ERR_NUMERIC);
         assert_explained("covariance matrix");
@@ -148,9 +189,17 @@ static void covariance_is_checked(void **state)
     fbt_cma_health_get(cma, &health);
     fbt_cma_statistics_get(cma, &work);
     assert_true(health.condition == 4);
-    assert_int_equal(work.n_decompositions, 2); /* only the two dense and finite ones above: a diagonal needs none */
+    /* Of the dense ones above alone, of which the eigensolver is not given the one that is not finite. */
+    assert_int_equal(work.n_decompositions, decomposition == FBT_CMA_EIGEN ? 2 : 3);
     fbt_cma_free(cma);
     fbt_cma_free(twin);
+}
+
+static void covariance_is_checked(void **state)
+{
+    (void)state;
+    check_covariances(FBT_CMA_EIGEN);
+    check_covariances(FBT_CMA_CHOLESKY);
 }
 
 /* Foreign solutions count as if they lay at Mahalanobis length sqrt(d) + 2 d / (d + 2); our own, and foreign ones
@@ -384,11 +433,12 @@ static void condition_limit(void **state)
     const fbt_cma_covariance kinds[] = {FBT_CMA_FULL, FBT_CMA_SEPARABLE};
     gsl_rng *rng;
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 8; k++) {
         const fbt_cma_options options = {.dimension = 2,
                                          .population = 6,
                                          .covariance = kinds[k % 2],
-                                         .constants = (fbt_cma_constants)(k / 2),
+                                         .decomposition = (fbt_cma_decomposition)(k / 4),
+                                         .constants = (fbt_cma_constants)(k / 2 % 2),
                                          .active = true};
         fbt_cma *cma = make_cma(&options, 0, 1);
         fbt_cma_health health, before = {0};
@@ -469,6 +519,7 @@ int main(void)
         cmocka_unit_test(bad_tells_change_nothing),
         cmocka_unit_test(step_size_overflow),
         cmocka_unit_test(samples_use_the_symmetric_root),
+        cmocka_unit_test(samples_use_the_triangular_root),
         cmocka_unit_test(covariance_is_checked),
         cmocka_unit_test(foreign_solutions_are_clipped),
         cmocka_unit_test(ties_rank_by_index),

@@ -16,6 +16,7 @@ static void short_search_does_no_matrix_work(void **state)
     for (int preset = 0; preset < 2; preset++) {
         const fbt_cma_options options = {.dimension = 500,
                                          .population = 5,
+                                         .decomposition = preset == 1 ? FBT_CMA_EIGEN : FBT_CMA_CHOLESKY,
                                          .constants = (fbt_cma_constants)preset,
                                          .active = true,
                                          .mirrored = preset == 1};
@@ -32,11 +33,14 @@ static void short_search_does_no_matrix_work(void **state)
 }
 
 /* Over many decompositions too, with negative weights whose rescaling is deferred along. */
-static void reading_c_changes_nothing(void **state)
+static void read_c(fbt_cma_decomposition decomposition)
 {
-    (void)state;
-    const fbt_cma_options options = {
-        .dimension = 60, .population = 5, .constants = FBT_CMA_CONSTANTS_PYCMA, .active = true, .mirrored = true};
+    const fbt_cma_options options = {.dimension = 60,
+                                     .population = 5,
+                                     .decomposition = decomposition,
+                                     .constants = FBT_CMA_CONSTANTS_PYCMA,
+                                     .active = true,
+                                     .mirrored = true};
     fbt_cma *lazy = make_cma(&options, 1, 1), *eager = make_cma(&options, 1, 1);
     evolve(lazy, 0, 50, 0);
     evolve(eager, 0, 50, 1);
@@ -46,6 +50,13 @@ static void reading_c_changes_nothing(void **state)
     assert_int_equal(work_of(eager).n_decompositions, 16);
     fbt_cma_free(lazy);
     fbt_cma_free(eager);
+}
+
+static void reading_c_changes_nothing(void **state)
+{
+    (void)state;
+    read_c(FBT_CMA_EIGEN);
+    read_c(FBT_CMA_CHOLESKY);
 }
 
 /* A rank that asked for no candidate tells the same as one that asked for all. Broken by decomposing in ask alone. */
@@ -103,12 +114,13 @@ static void identity_shortcut_is_exact(void **state)
 
 /* Local searches share the server's C: one decomposition for all of them, no copy, and what happens to the server
  * afterwards does not reach them. */
-static void share(fbt_cma_covariance covariance)
+static void share(fbt_cma_covariance covariance, fbt_cma_decomposition decomposition)
 {
     enum { D = 40, N_LOCALS = 4 };
     const fbt_cma_options options = {.dimension = D,
                                      .population = 6,
                                      .covariance = covariance,
+                                     .decomposition = decomposition,
                                      .constants = FBT_CMA_CONSTANTS_PYCMA,
                                      .active = true};
     fbt_cma *server = make_cma(&options, 1, 1), *twin = make_cma(&options, 1, 1), *locals[N_LOCALS];
@@ -152,8 +164,9 @@ static void share(fbt_cma_covariance covariance)
 static void restarts_share(void **state)
 {
     (void)state;
-    share(FBT_CMA_FULL);
-    share(FBT_CMA_SEPARABLE);
+    share(FBT_CMA_FULL, FBT_CMA_EIGEN);
+    share(FBT_CMA_FULL, FBT_CMA_CHOLESKY);
+    share(FBT_CMA_SEPARABLE, FBT_CMA_EIGEN);
 }
 
 /* The server hands out its current C even where its own factor is of an older one: a restarted search samples as one
@@ -203,6 +216,11 @@ static void impossible_restarts(void **state)
     evolve(server, 0, 3, 0);
     assert_int_equal(fbt_cma_restart_from(separable, server, 1), FBT_ERR_ARG);
     assert_int_equal(fbt_cma_restart_from(isotropic, separable, 1), FBT_ERR_ARG);
+    options.covariance = FBT_CMA_FULL;
+    options.decomposition = FBT_CMA_CHOLESKY;
+    fbt_cma *triangular = make_cma(&options, 1, 1);
+    assert_int_equal(fbt_cma_restart_from(triangular, server, 1), FBT_ERR_ARG); /* it has eigenvectors */
+    fbt_cma_free(triangular);
     assert_int_equal(fbt_cma_restart_from(server, separable, 1), FBT_OK);
     assert_int_equal(fbt_cma_restart_from(server, server, 1), FBT_OK);
     fbt_error_clear();
@@ -218,11 +236,12 @@ static void impossible_restarts(void **state)
 static void checkpoints_continue(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) { /* 3: full and triangular */
         for (uint32_t stop = 0; stop < 7; stop++) {
             const fbt_cma_options options = {.dimension = 60,
                                              .population = 5,
-                                             .covariance = (fbt_cma_covariance)kind,
+                                             .covariance = (fbt_cma_covariance)(kind % 3),
+                                             .decomposition = kind == 3 ? FBT_CMA_CHOLESKY : FBT_CMA_EIGEN,
                                              .constants = FBT_CMA_CONSTANTS_PYCMA,
                                              .active = true,
                                              .mirrored = true};

@@ -1,6 +1,6 @@
 /* CMA-ES with the tutorial's constants against a second, plain implementation of its equations: dense, nothing
- * deferred, and GSL's eigenvalues. Broken by a wrong sign, order, factor or stale quantity in any update. (pycma's
- * constants are held against pycma itself in tests/golden.) */
+ * deferred, and GSL's eigenvalues or a textbook's Cholesky factor. Broken by a wrong sign, order, factor or stale
+ * quantity in any update. (pycma's constants are held against pycma itself in tests/golden.) */
 #include "cma_fixture.h"
 
 #include <gsl/gsl_eigen.h>
@@ -11,12 +11,41 @@ typedef struct reference {
     fbt_cma_parameters p;
     double w[N], m[D], sigma, c[D][D], root_inverse[D][D], p_sigma[D], p_c[D];
     int g, age;
-    bool separable;
+    bool separable, triangular;
 } reference;
+
+/* L^-1 of C = L L^T, row by row from the textbook. */
+static void decompose_triangular(reference *r)
+{
+    double l[D][D] = {{0}};
+    for (int i = 0; i < D; i++) {
+        for (int j = 0; j <= i; j++) {
+            double sum = r->c[i][j];
+            for (int k = 0; k < j; k++) {
+                sum -= l[i][k] * l[j][k];
+            }
+            l[i][j] = i == j ? sqrt(sum) : sum / l[j][j];
+        }
+    }
+    for (int j = 0; j < D; j++) {
+        for (int i = 0; i < D; i++) {
+            double sum = i == j;
+            for (int k = j; k < i; k++) {
+                sum -= l[i][k] * r->root_inverse[k][j];
+            }
+            r->root_inverse[i][j] = i < j ? 0 : sum / l[i][i];
+        }
+    }
+    r->age = 0;
+}
 
 /* C^(-1/2) = B diag(1 / sqrt(l)) B^T. */
 static void decompose(reference *r)
 {
+    if (r->triangular) {
+        decompose_triangular(r);
+        return;
+    }
     gsl_matrix *a = gsl_matrix_alloc(D, D), *b = gsl_matrix_alloc(D, D);
     gsl_vector *l = gsl_vector_alloc(D);
     gsl_eigen_symmv_workspace *w = gsl_eigen_symmv_alloc(D);
@@ -151,11 +180,13 @@ static void compare(fbt_cma *cma, const reference *r)
     }
 }
 
-static void follow(fbt_cma_covariance covariance, bool active)
+static void follow(fbt_cma_covariance covariance, fbt_cma_decomposition decomposition, bool active)
 {
-    const fbt_cma_options options = {.dimension = D, .population = N, .covariance = covariance, .active = active};
+    const fbt_cma_options options = {
+        .dimension = D, .population = N, .covariance = covariance, .decomposition = decomposition, .active = active};
     fbt_cma *cma = make_cma(&options, 3, 0.05); /* small: p_sigma grows long and p_c stalls at first */
-    reference r = {.sigma = 0.05, .separable = covariance == FBT_CMA_SEPARABLE};
+    reference r = {
+        .sigma = 0.05, .separable = covariance == FBT_CMA_SEPARABLE, .triangular = decomposition == FBT_CMA_CHOLESKY};
     double x[N * D], fitness[N];
     gsl_rng *rng;
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
@@ -178,34 +209,45 @@ static void follow(fbt_cma_covariance covariance, bool active)
 static void full(void **state)
 {
     (void)state;
-    follow(FBT_CMA_FULL, false);
+    follow(FBT_CMA_FULL, FBT_CMA_EIGEN, false);
 }
 
 static void full_active(void **state)
 {
     (void)state;
-    follow(FBT_CMA_FULL, true);
+    follow(FBT_CMA_FULL, FBT_CMA_EIGEN, true);
+}
+
+static void triangular(void **state)
+{
+    (void)state;
+    follow(FBT_CMA_FULL, FBT_CMA_CHOLESKY, false);
+}
+
+static void triangular_active(void **state)
+{
+    (void)state;
+    follow(FBT_CMA_FULL, FBT_CMA_CHOLESKY, true);
 }
 
 static void separable(void **state)
 {
     (void)state;
-    follow(FBT_CMA_SEPARABLE, false);
+    follow(FBT_CMA_SEPARABLE, FBT_CMA_EIGEN, false);
 }
 
 static void separable_active(void **state)
 {
     (void)state;
-    follow(FBT_CMA_SEPARABLE, true);
+    follow(FBT_CMA_SEPARABLE, FBT_CMA_EIGEN, true);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(full),
-        cmocka_unit_test(full_active),
-        cmocka_unit_test(separable),
-        cmocka_unit_test(separable_active),
+        cmocka_unit_test(full),       cmocka_unit_test(full_active),
+        cmocka_unit_test(triangular), cmocka_unit_test(triangular_active),
+        cmocka_unit_test(separable),  cmocka_unit_test(separable_active),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

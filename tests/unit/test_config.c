@@ -66,6 +66,8 @@ static void choices_follow_their_enumerations(void **state)
     assert_string_equal(fbt_settings_choice_name("cma.covariance", FBT_CMA_FULL), "full");
     assert_string_equal(fbt_settings_choice_name("cma.covariance", FBT_CMA_SEPARABLE), "separable");
     assert_string_equal(fbt_settings_choice_name("cma.covariance", FBT_CMA_ISOTROPIC), "isotropic");
+    assert_string_equal(fbt_settings_choice_name("cma.decomposition", FBT_CMA_EIGEN), "eigen");
+    assert_string_equal(fbt_settings_choice_name("cma.decomposition", FBT_CMA_CHOLESKY), "cholesky");
     assert_string_equal(fbt_settings_choice_name("cma.constants", FBT_CMA_CONSTANTS_TUTORIAL), "tutorial");
     assert_string_equal(fbt_settings_choice_name("cma.constants", FBT_CMA_CONSTANTS_PYCMA), "pycma");
     assert_string_equal(fbt_settings_choice_name("perturb.scope", FBT_PERTURB_ALL), "all");

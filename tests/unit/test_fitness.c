@@ -48,7 +48,7 @@ static fbt_status score(const fbt_population *populations, int64_t n, fbt_fitnes
         .evaluator = evaluator, .populations = populations, .n_populations = n, .d = 1, .round = 1, .kind = kind};
     const fbt_status status = fbt_scoring_run(&scoring);
     assert_true(batch_tokens > 4 ||
-                model->largest_batch == 4); /* 2 placeholders and 2 tokens: one sequence at a time */
+                model->largest.n_rows == 4); /* 2 placeholders and 2 tokens: one sequence at a time */
     fbt_evaluator_free(evaluator);
     toy_model_free(model);
     return status;

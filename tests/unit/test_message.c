@@ -94,7 +94,7 @@ static void bytes(void **state)
     }
 }
 
-/* What is sent is replaced by what arrives; what is recorded, known, or another's, is not touched. */
+/* Values that are sent are replaced by those that arrive; what is recorded, known, or another's, is not touched. */
 static void sending(void **state)
 {
     (void)state;

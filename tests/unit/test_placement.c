@@ -22,7 +22,7 @@ static void work_make(int kind, int n, int64_t *work)
     }
 }
 
-/* What callers rely on, whatever the sizes. */
+/* Checks what callers rely on, whatever the sizes. */
 static void check_invariants(const fbt_placement *p, int n_clients, int n_ranks)
 {
     int n_seen[MAX_CLIENTS] = {0};

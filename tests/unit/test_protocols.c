@@ -219,7 +219,7 @@ static void expect_searches(toy_alone *a, uint32_t round, fbt_cma *server, doubl
     }
 }
 
-/* What the server of fedavg-bbt becomes; returns the step size. */
+/* Computes what the server of fedavg-bbt becomes; returns the step size. */
 static double average_by_hand(const fbt_settings *s, fbt_cma *server, fbt_cma **locals)
 {
     const int64_t d = s->cma.dimension, n = s->fed.clients;
@@ -386,9 +386,8 @@ static double excess_left(const char *client_seeds, const fbt_comm *world)
     for (int64_t t = 0; t < train->offsets[train->n_samples]; t++) {
         train->tokens[t] = 2;
     }
-    toy_placement_make(&a.problem, 1, &a.placement);
     a.model = toy_model_new(N);
-    assert_int_equal(toy_federation_new(&a.problem, &a.placement, world, a.model, &a.federation), FBT_OK);
+    assert_int_equal(toy_federation_new(&a.problem, world, a.model, &a.federation), FBT_OK);
     assert_int_equal(fbt_federation_start(a.federation, &a.row), FBT_OK);
     const double least = 1.25, at_start = a.row.train_loss - least; /* labels 0, 1, 2 in equal numbers: 1 + 1/4 */
     for (uint32_t round = 1; round <= N_ROUNDS; round++) {

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "record/dataset_file.h"
 #include "record/hdf5_util.h"
+#include "toy/data_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,69 +25,35 @@ const char *__asan_default_options(void)
     return "allocator_may_return_null=1";
 }
 
-static void put(hid_t group, const char *name, hid_t stored, hid_t type, int64_t n, const void *values)
-{
-    hid_t space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
-    hid_t dataset = H5Dcreate2(group, name, stored, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    assert_true(dataset >= 0);
-    assert_true(n == 0 || H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-    H5Dclose(dataset);
-    H5Sclose(space);
-}
-
-/* Three samples: 5 the text's tokens, 4 the mask, 1 and 2 begin and end. */
-static void put_split(hid_t file, const char *name)
-{
-    const int32_t tokens[] = {1, 5, 6, 4, 2, 1, 7, 4, 2, 1, 8, 9, 5, 4, 2}, labels[] = {0, 1, 1}, readout[] = {3, 2, 4};
-    const int64_t offsets[] = {0, 5, 9, 15};
-    const uint8_t frozen[] = {1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 1};
-    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 15, tokens);
-    put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 4, offsets);
-    put(group, "labels", H5T_STD_I16BE, H5T_NATIVE_INT32, 3, labels); /* another width and order than asked for */
-    put(group, "readout", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, readout);
-    put(group, "frozen", H5T_STD_U8LE, H5T_NATIVE_UINT8, 15, frozen);
-    assert_int_equal(fbt_hdf5_write_int(group, "n_truncated", 1), FBT_OK);
-    H5Gclose(group);
-}
-
-static void put_label_ids(hid_t file, int64_t n, const int32_t *ids)
-{
-    hid_t space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
-    H5Adelete(file, "label_token_ids");
-    hid_t attribute = H5Acreate2(file, "label_token_ids", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    assert_true(H5Awrite(attribute, H5T_NATIVE_INT32, ids) >= 0);
-    H5Aclose(attribute);
-    H5Sclose(space);
-}
-
+/* Labels are stored in another width and order than asked for. */
 static void write_valid(const char *path)
 {
-    static const char *const texts[][2] = {
-        {"task", "toy"},           {"template", "{text} <mask>"}, {"source", "made up"},
-        {"readout", "mask"},       {"prompt_mode", "input"},      {"metric", "f1"},
-        {"tokenizer_sha256", sha}, {"source_sha256", sha},
+    const data_file_head head = {
+        .texts = {{"task", "toy"},
+                  {"template", "{text} <mask>"},
+                  {"source", "made up"},
+                  {"readout", "mask"},
+                  {"prompt_mode", "input"},
+                  {"metric", "f1"},
+                  {"tokenizer_sha256", sha},
+                  {"source_sha256", sha}},
+        .numbers = {{"format_version", 1},
+                    {"prompt_tokens", 10},
+                    {"vocab_size", 12},
+                    {"bos_id", 1},
+                    {"eos_id", 2},
+                    {"mask_id", 4},
+                    {"pad_id", 0},
+                    {"unk_id", -1}},
+        .label_words = (const char *const[]){"b\xc3\xa4"
+                                             "d",
+                                             "good"},
+        .label_ids = (const int32_t[]){10, 11},
+        .n_labels = 2,
     };
-    static const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {{"format_version", 1}, {"prompt_tokens", 10}, {"vocab_size", 12}, {"bos_id", 1},
-                   {"eos_id", 2},         {"mask_id", 4},        {"pad_id", 0},      {"unk_id", -1}};
-    static const char *const words[] = {"b\xc3\xa4"
-                                        "d",
-                                        "good"};
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    assert_true(file >= 0);
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        assert_int_equal(fbt_hdf5_write_text(file, texts[i][0], texts[i][1]), FBT_OK);
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        assert_int_equal(fbt_hdf5_write_int(file, numbers[i].name, numbers[i].value), FBT_OK);
-    }
-    assert_int_equal(fbt_hdf5_write_texts(file, "label_words", words, 2), FBT_OK);
-    put_label_ids(file, 2, (int32_t[]){10, 11});
-    put_split(file, "train");
-    put_split(file, "test");
+    hid_t file = data_file_make(path, &head);
+    data_file_put_split(file, "train", &data_file_three_samples, H5T_STD_I16BE);
+    data_file_put_split(file, "test", &data_file_three_samples, H5T_STD_I16BE);
     H5Fclose(file);
 }
 
@@ -151,11 +118,11 @@ static void texts_of_fixed_length(void **state)
 static void make_embedding(hid_t file)
 {
     hid_t group = H5Gcreate2(file, "labels", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 7, (int32_t[]){1, 5, 2, 1, 6, 7, 2});
-    put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, (int64_t[]){0, 3, 7});
+    data_file_put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, 7, (int32_t[]){1, 5, 2, 1, 6, 7, 2});
+    data_file_put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, (int64_t[]){0, 3, 7});
     H5Gclose(group);
     fbt_hdf5_write_text(file, "readout", "embedding");
-    put_label_ids(file, 2, (int32_t[]){-1, -1});
+    data_file_put_label_ids(file, 2, (int32_t[]){-1, -1});
 }
 
 static void embedding_readout(void **state)
@@ -171,6 +138,45 @@ static void embedding_readout(void **state)
         fail_msg("%s", fbt_error_message());
     }
     assert_true(d.readout == FBT_READOUT_EMBEDDING && d.label_offsets[1] == 3 && d.label_tokens[4] == 6);
+    fbt_dataset_clear(&d);
+}
+
+/* Reads at the last tokens; n tokens of the labels' words, NULL: files from before have none. */
+static void write_last(const char *path, const int32_t *tokens, int64_t n, const int64_t offsets[3],
+                       const int32_t ids[2])
+{
+    static const char *const splits[] = {"train/readout", "test/readout"};
+    write_valid(path);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    fbt_hdf5_write_text(file, "readout", "last");
+    data_file_put_label_ids(file, 2, ids);
+    for (int i = 0; i < 2; i++) {
+        H5Ldelete(file, splits[i], H5P_DEFAULT);
+        data_file_put(file, splits[i], H5T_STD_I32LE, H5T_NATIVE_INT32, 3, (int32_t[]){4, 3, 5});
+    }
+    if (tokens != NULL) {
+        hid_t group = H5Gcreate2(file, "labels", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        data_file_put(group, "tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, n, tokens);
+        data_file_put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, offsets);
+        H5Gclose(group);
+    }
+    H5Fclose(file);
+}
+
+/* Broken by words of several tokens that are cut to the first, or by a file without the tokens that is refused. */
+static void words_of_several_tokens(void **state)
+{
+    (void)state;
+    const char *path = fixture_path("d.h5");
+    fbt_dataset d = {0};
+    write_last(path, (int32_t[]){5, 6, 7}, 3, (int64_t[]){0, 1, 3}, (int32_t[]){5, -1});
+    assert_int_equal(fbt_dataset_file_read(path, &d), FBT_OK);
+    assert_true(d.readout == FBT_READOUT_LAST && d.label_token_ids[0] == 5 && d.label_token_ids[1] == 6);
+    assert_true(d.label_offsets[1] == 1 && d.label_offsets[2] == 3 && d.label_tokens[2] == 7);
+    fbt_dataset_clear(&d);
+    write_last(path, NULL, 0, NULL, (int32_t[]){10, 11});
+    assert_int_equal(fbt_dataset_file_read(path, &d), FBT_OK);
+    assert_true(d.label_offsets[2] == 2 && d.label_tokens[1] == 11 && d.label_token_ids[1] == 11);
     fbt_dataset_clear(&d);
 }
 
@@ -276,7 +282,7 @@ static void replace(const char *path, const char *name, hid_t stored, hid_t type
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), group = H5Gopen2(file, "train", H5P_DEFAULT);
     assert_true(H5Ldelete(group, name, H5P_DEFAULT) >= 0);
-    put(group, name, stored, type, n, values);
+    data_file_put(group, name, stored, type, n, values);
     H5Gclose(group);
     H5Fclose(file);
 }
@@ -304,13 +310,32 @@ static void shapes_and_types_are_checked(void **state)
     assert_bad(path, FBT_ERR_DATA, "train/frozen has 2 entries instead of 15, one per token");
     write_valid(path);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    put_label_ids(file, 3, (int32_t[]){1, 2, 3});
+    data_file_put_label_ids(file, 3, (int32_t[]){1, 2, 3});
     H5Fclose(file);
     assert_bad(path, FBT_ERR_DATA, "label_token_ids has 3 entries instead of 2, one per label word");
     file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    put_label_ids(file, 2, (int32_t[]){3, 3});
+    data_file_put_label_ids(file, 2, (int32_t[]){3, 3});
     H5Fclose(file);
     assert_bad(path, FBT_ERR_DATA, "labels 0 and 1 have the same token id 3");
+}
+
+static void words_that_contradict_are_refused(void **state)
+{
+    (void)state;
+    const char *path = fixture_path("d.h5");
+    write_last(path, (int32_t[]){5, 6, 7}, 3, (int64_t[]){0, 1, 3}, (int32_t[]){5, 6});
+    assert_bad(path, FBT_ERR_DATA,
+               "label 1 ('good') has token id 6, but labels/tokens says 2 tokens that begin with 6");
+    write_last(path, (int32_t[]){5, 6, 7}, 3, (int64_t[]){0, 1, 3}, (int32_t[]){-1, -1});
+    assert_bad(path, FBT_ERR_DATA, "has token id -1, but labels/tokens says 1 tokens that begin with 5");
+    write_last(path, (int32_t[]){5, 6, 5, 6}, 4, (int64_t[]){0, 2, 4}, (int32_t[]){-1, -1});
+    assert_bad(path, FBT_ERR_DATA, "labels 0 and 1 are the same tokens, from 5 on; give them different words");
+    write_last(path, (int32_t[]){5, 6, 12}, 3, (int64_t[]){0, 1, 3}, (int32_t[]){5, -1});
+    assert_bad(path, FBT_ERR_DATA, "labels: token 12 at 2 is outside the vocabulary");
+    write_last(path, (int32_t[]){5, 6, 7}, 3, (int64_t[]){0, 3, 3}, (int32_t[]){-1, 5});
+    assert_bad(path, FBT_ERR_DATA, "labels: label 1 has no tokens");
+    write_last(path, NULL, 0, NULL, (int32_t[]){10, -1});
+    assert_bad(path, FBT_ERR_DATA, "label 1 ('good') has token id -1; expected one of the vocabulary");
 }
 
 /* A header that claims more values than the file can hold must not make this program ask for the memory. */
@@ -440,6 +465,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_is_read, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(texts_of_fixed_length, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(embedding_readout, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(words_of_several_tokens, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(words_that_contradict_are_refused, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(every_inconsistency_is_named, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(shapes_and_types_are_checked, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(absurd_sizes_are_refused, fixture_setup, fixture_teardown),

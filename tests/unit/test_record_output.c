@@ -144,7 +144,7 @@ static void make_link(const char *target, const char *name)
     assert_int_equal(symlink(target, fixture_path(name)), 0);
 }
 
-/* What a link names may be yet to be made: it is made there, and the link stays. */
+/* The target of a link may be yet to be made: it is made there, and the link stays. */
 static void links_to_nothing_yet(void **state)
 {
     (void)state;

@@ -243,7 +243,7 @@ static void rounds_that_are_not_there(void **state)
     fixture_round(&f, 0, 0);
     f.round.dev_accuracy = NAN;
     assert_int_equal(fbt_run_file_add_round(run, &f.round), FBT_OK);
-    assert_int_equal(fbt_run_file_commit(run, FBT_RUN_RUNNING), FBT_OK);
+    assert_int_equal(fbt_run_file_commit(run, FBT_RUN_INTERRUPTED), FBT_OK);
     assert_no_z(path, "best", FBT_ERR_DATA, "no best round, because the run had no dev samples");
     assert_no_z(path, "7", FBT_ERR_DATA, "has no round 7; its last is 0");
     assert_no_z(path, "-1", FBT_ERR_USAGE, "'-1' names no round");
@@ -308,8 +308,8 @@ static void table_for_people(void **state)
             fail_msg("no '%s' in\n%s", parts[i], text);
         }
     }
-    assert_null(strstr(text, "F1"));
-    assert_null(strstr(text, "nan"));
+    assert_null(strstr(text, " F1")); /* with a blank: the name of the folder may hold these letters */
+    assert_null(strstr(text, " nan"));
     free(text);
 }
 
@@ -393,7 +393,7 @@ static void any_flipped_bit_is_told(void **state)
     fixture_assert_damage_is_told(fixture_path("a.h5"), digest_only);
 }
 
-/* What is wrong inside a run file names the file, too. */
+/* A fault inside a run file names the file, too. */
 static void damaged_runs_are_named(void **state)
 {
     (void)state;

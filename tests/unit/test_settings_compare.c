@@ -37,7 +37,7 @@ static bool other_value(const fbt_option *option, const fbt_settings *settings, 
         break;
     case FBT_OPTION_REAL:
         snprintf(text, n_bytes, "%s=%.17g", option->key,
-                 nextafter(*(const double *)member, option->real_max == 1 ? 0.5 : 2e6));
+                 nextafter(*(const double *)member, option->real_max == 1 ? 0.25 : 2e6));
         break;
     case FBT_OPTION_BOOL:
         snprintf(text, n_bytes, "%s=%s", option->key, *(const bool *)member ? "false" : "true");
@@ -90,7 +90,7 @@ static void whatever_decides_a_number_must_be_equal(void **state)
     assert_int_equal(n_free, 10);
 }
 
-/* What run files say. Broken by an option whose word is not written, and by text that does not fit. */
+/* Run files list what settings decide. Broken by an option whose word is not written, and by text that does not fit. */
 static void what_settings_decide_is_listed(void **state)
 {
     (void)state;
@@ -104,6 +104,7 @@ static void what_settings_decide_is_listed(void **state)
                               "model.path: input\n"
                               "data.path: input\n"
                               "fed.rounds: length\n"
+                              "eval.test_every: content\n"
                               "backend.precision: outcome\n"
                               "backend.threads: nothing\n"
                               "backend.batch_tokens: nothing\n");
@@ -125,12 +126,32 @@ static void rounds_may_grow_alone(void **state)
     fbt_settings_clear(&before);
 }
 
+/* A run goes on with what was found when it began, where that is not given; two runs compared as they are differ. */
+static void what_is_found_need_not_be_given_again(void **state)
+{
+    (void)state;
+    fbt_settings now, before;
+    fbt_settings_difference difference;
+    init(&now);
+    init(&before);
+    assert_int_equal(fbt_settings_set(&before, "eval.test_every=3"), FBT_OK);
+    assert_int_equal(fbt_settings_check_same(&now, &before, "a.h5"), FBT_OK);
+    assert_int_equal(fbt_settings_find_difference(&now, &before, &difference), FBT_OK);
+    assert_string_equal(difference.key, "eval.test_every");
+    assert_int_equal(fbt_settings_set(&now, "eval.test_every=2"), FBT_OK);
+    assert_int_equal(fbt_settings_check_same(&now, &before, "a.h5"), FBT_ERR_CONFIG);
+    fbt_error_clear();
+    fbt_settings_clear(&now);
+    fbt_settings_clear(&before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whatever_decides_a_number_must_be_equal),
         cmocka_unit_test(what_settings_decide_is_listed),
         cmocka_unit_test(rounds_may_grow_alone),
+        cmocka_unit_test(what_is_found_need_not_be_given_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

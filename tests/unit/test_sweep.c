@@ -104,7 +104,7 @@ static void runs_are_the_product_of_all_axes(void **state)
     fbt_sweep_clear(&s);
 }
 
-/* What runs is what was asked for: the base, --set and the axes, in this order. */
+/* A run has the settings that were asked for: the base, --set and the axes, in this order. */
 static void a_run_has_its_settings(void **state)
 {
     (void)state;
@@ -133,7 +133,7 @@ static void a_run_has_its_settings(void **state)
     assert_false(settings.run.overwrite);
     snprintf(output, sizeof output, "runs/s/%s.h5", s.runs[1].name);
     assert_string_equal(settings.run.output, output);
-    assert_true(s.runs[1].evaluations == 6.0 * 4 * 3 * 5); /* rounds, clients, generations, population */
+    assert_true(s.runs[1].evaluations == 6.0 * 4 * (3 * 5 + 1)); /* rounds, clients, populations, final mean */
     fbt_settings_clear(&settings);
     fbt_sweep_clear(&s);
 }

@@ -16,7 +16,7 @@
 
 enum { MAX_CLIENTS = 10, MAX_DIMENSION = 64 };
 
-/* What the protocol's server makes of the row's messages, from the state in the federation's checkpoint. */
+/* Aggregates the row's messages as the protocol's server does, from the state in the federation's checkpoint. */
 static void aggregate_by_hand(const toy_alone *a, fbt_server *server)
 {
     const fbt_settings *s = &a->problem.settings;
@@ -154,7 +154,7 @@ static void shapes_that_do_not_survive(void **state)
         shape[1] = 1 - 1e-10; /* row 1, column 0 */
         assert_int_equal(fbt_optimiser_set_shape(server.optimiser, shape), FBT_OK);
         assert_int_equal(fbt_server_export(&server, &checkpoint), FBT_OK);
-        assert_int_equal(fbt_federation_restore(a.federation, checkpoint.items), FBT_OK);
+        assert_int_equal(fbt_federation_restore(a.federation, checkpoint.items, &FBT_NO_BEST_ROUND), FBT_OK);
         assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
         assert_int_equal(a.row.n_resets, w == 0 ? 1 : 0);
         assert_true(w == 0 ? a.row.client_condition[0] < 1e3 : a.row.client_condition[0] > 1e9);
@@ -191,7 +191,7 @@ static void protocols_check_their_settings(void **state)
     }
 }
 
-/* ---- What is in no list ---- */
+/* ---- An optimiser that no list names ---- */
 
 /* An optimiser that only counts: all of its interface is in this file. */
 typedef struct counter {

@@ -51,12 +51,6 @@ done:
     return status;
 }
 
-/* The rows that are read. */
-static fbt_status gather(fbt_forward *f, fbt_buffer *read, const fbt_buffer *x)
-{
-    return fbt_gather_rows(f->b, read, x, f->buffers[FBT_BUFFER_READOUT], f->packed.n_sequences, f->shape->n_hidden);
-}
-
 static fbt_status run_layer(fbt_forward *f, const fbt_layer *layer)
 {
     fbt_status status = FBT_OK;
@@ -75,9 +69,9 @@ static fbt_status run_last_layer(fbt_forward *f, const fbt_layer *layer)
     fbt_status status = FBT_OK;
     fbt_buffer *x = f->buffers[FBT_BUFFER_X], *read = f->buffers[FBT_BUFFER_READ];
     fbt_buffer *query = f->buffers[FBT_BUFFER_QUERY];
-    const int64_t h = f->shape->n_hidden, n_read = f->packed.n_sequences;
+    const int64_t h = f->shape->n_hidden, n_read = f->n_read;
     FBT_TRY(fbt_linear(f->b, f->buffers[FBT_BUFFER_WIDE], x, layer->key_value, FBT_ACT_NONE, f->packed.n_rows));
-    FBT_TRY(gather(f, read, x));
+    FBT_TRY(fbt_forward_gather(f, read, x, fbt_backend_types(f->b)->activations));
     FBT_TRY(fbt_linear(f->b, query, read, layer->query, FBT_ACT_NONE, n_read));
     FBT_TRY(attend(f, true, &(fbt_heads){.buffer = query, .stride = h, .column = 0}, 2 * h, 0, h));
     FBT_TRY(finish_layer(f, layer, read, n_read));
@@ -98,7 +92,8 @@ fbt_status fbt_encoder_forward(fbt_forward *f, fbt_buffer **hidden)
     if (w->splits_last_layer) {
         FBT_TRY(run_last_layer(f, &w->layers[n_whole]));
     } else if (is_one_row) {
-        FBT_TRY(gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X]));
+        FBT_TRY(fbt_forward_gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X],
+                                   fbt_backend_types(f->b)->activations));
     }
     *hidden = f->buffers[is_one_row ? FBT_BUFFER_READ : FBT_BUFFER_X];
 done:
@@ -111,7 +106,8 @@ fbt_status fbt_encoder_run_head(fbt_forward *f, fbt_buffer *hidden, fbt_activati
     const fbt_head_weights *head = &f->weights->head;
     fbt_buffer *y = f->buffers[FBT_BUFFER_CONTEXT];
     FBT_TRY(fbt_linear(f->b, y, hidden, head->dense, activation, f->packed.n_sequences));
-    FBT_TRY(fbt_layernorm(f->b, y, y, &head->norm, f->packed.n_sequences, f->shape->n_hidden));
+    FBT_TRY(fbt_layernorm(f->b, y, y, fbt_backend_types(f->b)->activations, &head->norm, f->packed.n_sequences,
+                          f->shape->n_hidden));
     *features = y;
 done:
     return status;
@@ -119,7 +115,7 @@ done:
 
 void fbt_encoder_plan(const fbt_model_shape *shape, const fbt_workspace_request *request, int64_t bytes[FBT_N_BUFFERS])
 {
-    const int64_t item = (int64_t)fbt_dtype_bytes(request->activations);
+    const int64_t item = (int64_t)fbt_dtype_bytes(request->types->activations);
     const int64_t n = request->limits.n_rows, h = shape->n_hidden;
     const int64_t wide = shape->n_intermediate > 3 * h ? shape->n_intermediate : 3 * h;
     const int64_t n_read = fbt_model_reads_one_row(shape, request->options->readout) ? request->limits.n_sequences : 0;

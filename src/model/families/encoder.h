@@ -1,5 +1,5 @@
-/* What the families of BERT-type encoders share (Devlin et al. 2019, arXiv 1810.04805): bidirectional attention, and a
- * layer norm behind every residual sum. They differ in names, keys of config.json, positions, token types and head. */
+/* Shared parts of BERT-type encoders (Devlin et al. 2019, arXiv 1810.04805): bidirectional attention, and a layer norm
+ * behind every residual sum. The families differ in names, keys of config.json, positions, token types and head. */
 #ifndef FBT_MODEL_FAMILIES_ENCODER_H
 #define FBT_MODEL_FAMILIES_ENCODER_H
 

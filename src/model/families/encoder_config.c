@@ -1,4 +1,4 @@
-/* What config.json says about BERT-type encoders. */
+/* Reading of config.json for BERT-type encoders. */
 #include "model/families/encoder.h"
 
 #include <inttypes.h>

@@ -33,7 +33,7 @@ struct Touch {
     uint16_t thread;
 };
 
-/* What is known of ITEM bytes. */
+/* Knowledge of ITEM bytes. */
 struct Record {
     uint64_t serial = 0; /* of the launch, or of the block for shared memory; another: nothing is known */
     Touch write, read;
@@ -264,7 +264,8 @@ bool is_within(const Access &access, const void *start, size_t n_bytes)
     return access.address >= first && access.address + access.n_bytes <= first + n_bytes;
 }
 
-/* What a kernel may read but holds no data of its own: the program, its parameters, its place in the grid. */
+/* Tells memory that a kernel may read but that holds no data of its own: the program, its parameters, its place in the
+ * grid. */
 bool is_constant(const Access &access)
 {
     const std::vector<Thread> &threads = the_block.threads;

@@ -42,7 +42,7 @@ struct Preference {
     uint32_t reductions;
 };
 
-/* What cublasLtMatmulAlgo_t holds. */
+/* Contents of cublasLtMatmulAlgo_t. */
 struct Choice {
     char mark[8];
     int32_t algorithm;
@@ -88,7 +88,7 @@ Matrix matrix_of(const Layout &layout, const void *items)
     return {items, layout.type, layout.n_rows, layout.n_columns, layout.leading};
 }
 
-/* What the shapes say; items are filled in by the caller. */
+/* Reads the shapes; items are filled in by the caller. */
 cublasStatus_t describe(const Description &description, const Layout &a, const Layout &b, const Layout &c,
                         const Layout &d, Product *product)
 {

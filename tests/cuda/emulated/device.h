@@ -193,6 +193,11 @@ inline void fbt_ldmatrix_trans(uint32_t (&r)[4], const void *row, FBT_CALLED_AT)
                         emulated::perform_ldmatrix_trans);
 }
 
+inline unsigned fbt_thread_here()
+{
+    return threadIdx.x;
+}
+
 #undef FBT_HERE
 #undef FBT_CALLED_AT
 
@@ -211,6 +216,11 @@ inline void fbt_copy_commit()
 template <int n> inline void fbt_copy_wait()
 {
     emulated::copy_wait(n);
+}
+
+inline void fbt_store16(void *address, uint4 value)
+{
+    *static_cast<uint4 *>(address) = value;
 }
 
 /* ---- arithmetic ---- */

@@ -44,7 +44,7 @@ void set_seed(uint64_t seed);
 /* A number below `bound` from the seeded stream. */
 uint32_t random_below(uint32_t bound);
 
-/* What a running thread sees of itself. */
+/* A running thread's place. */
 struct Thread_place {
     uint3 thread, block;
     dim3 block_size, grid_size;
@@ -60,7 +60,7 @@ void block_barrier(Site site);
 
 enum class Warp_operation { syncwarp, shuffle, vote, mma, ldmatrix, ldmatrix_trans };
 
-/* What a warp operation does once all lanes are there: arguments[l] is lane l's. */
+/* Performs a warp operation once all lanes are there: arguments[l] is lane l's. */
 typedef void (*Warp_perform)(void *const (&arguments)[32]);
 
 /* Waits for all 32 lanes, which must come with the same operation and site; perform (or NULL) then runs once. */

@@ -12,7 +12,7 @@ namespace emulated
 namespace
 {
 
-/* What follows in this scope is the emulation's doing, not the kernel's. */
+/* Marks the rest of a scope as the emulation's doing, not the kernel's. */
 class Aside
 {
   public:
@@ -156,7 +156,7 @@ void copy_async(void *shared, const void *global, bool valid)
     Thread *self = the_block.running;
     check_copy(self->place, static_cast<const unsigned char *>(shared), global, valid);
     watch_copy_start(shared, valid ? global : nullptr);
-    /* What was there may be gone from now on, what comes may not be there before the wait. */
+    /* Old bytes may be gone from now on, new ones may not be there before the wait. */
     poison(shared, 16);
     self->copies.push_back({shared, global, valid, self->n_groups});
 }

@@ -146,7 +146,7 @@ bool is_side(const Piece *piece, bool wants_device)
     return piece != nullptr && (piece->kind == Kind::pinned) != wants_device;
 }
 
-/* What is wrong with one side of a copy; NULL: nothing. Pageable memory is fit for a copy that waits, and for it alone.
+/* Fault of one side of a copy; NULL: none. Pageable memory is fit for a copy that waits, and for it alone.
  */
 const char *side_fault(const void *memory, size_t n_bytes, bool on_device, bool waits)
 {

@@ -1,5 +1,5 @@
-/* What the stand-ins of the CUDA runtime share: reports, errors, memory, queues. The functions that stand in for the
- * runtime's own have their declarations in cuda_runtime_api.h. One host thread at a time may use them. */
+/* Shared parts of the stand-ins of the CUDA runtime: reports, errors, memory, queues. The functions that stand in for
+ * the runtime's own have their declarations in cuda_runtime_api.h. One host thread at a time may use them. */
 #ifndef FBT_CUDA_EMULATED_RUNTIME_H
 #define FBT_CUDA_EMULATED_RUNTIME_H
 
@@ -20,7 +20,7 @@ namespace emulated
 /* Writes "emulated CUDA: ..." to stderr. */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What was reported last, without the prefix; "": nothing yet. */
+/* The last report, without the prefix; "": none yet. */
 const std::string &last_report();
 
 /* Keeps an error for cudaGetLastError and yields it. */
@@ -37,7 +37,7 @@ int current_device();
 
 /* ---- memory (memory.cc) ---- */
 
-/* What these bytes are, all of them: within one piece of device or pinned memory, or something else. */
+/* Kind of these bytes, all of them: within one piece of device or pinned memory, or something else. */
 enum class Memory { device, pinned, other };
 Memory kind_of_memory(const void *memory, size_t n_bytes);
 
@@ -57,7 +57,7 @@ void close_device_memory();
  * it. */
 cudaError_t enqueue(cudaStream_t stream, const std::string &name, std::function<cudaError_t()> run);
 
-/* What a call that waits, allocates or frees returns first: an error when a stream is being captured (which ends the
+/* First check of a call that waits, allocates or frees: an error when a stream is being captured (which ends the
  * capture) or a kernel went wrong before. */
 cudaError_t check_outside_capture(const char *call);
 

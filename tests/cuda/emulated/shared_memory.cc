@@ -16,7 +16,7 @@ namespace emulated
 namespace
 {
 
-/* What a handle holds. The file: one page with a Header, then the memory. */
+/* Contents of a handle. The file: one page with a Header, then the memory. */
 struct Ticket {
     pid_t process;
     int file, device;

@@ -1,19 +1,30 @@
-"""fedbpt for Spack 1.0 and later, built from the last commit of the checkout that this file lies in:
+"""fedbpt for Spack 1.0 and later, built from the last commit of the checkout that this file is in:
 
-    spack repo add packaging/spack/spack_repo/fedbpt
-    spack install fedbpt                              # or fedbpt +cuda cuda_arch=90 ^openmpi fabrics=ucx schedulers=slurm
-    spack install --test=root fedbpt                  # and runs its unit, conformance and MPI tests
+- `spack repo add packaging/spack/spack_repo/fedbpt`
+- `spack install fedbpt`, or `fedbpt +cuda cuda_arch=90 ^openmpi fabrics=ucx schedulers=slurm`
+- `spack install --test=root fedbpt +tests` runs its unit, conformance and MPI tests, too
 """
 
 from pathlib import Path
 
-from spack.package import Executable, InstallError, conflicts, depends_on, license, variant, version, working_dir
 from spack_repo.builtin.build_systems.cmake import CMakePackage, generator
 from spack_repo.builtin.build_systems.cuda import CudaPackage
 
+from spack.package import (
+    Executable,
+    InstallError,
+    conflicts,
+    depends_on,
+    license,
+    variant,
+    version,
+    working_dir,
+)
+
 
 class Fedbpt(CMakePackage, CudaPackage):
-    """Federated black-box prompt tuning over MPI: clients search short prompts of a frozen language model by CMA-ES."""
+    """Federated black-box prompt tuning over MPI: clients search short prompts of a frozen
+    language model by CMA-ES."""
 
     homepage = "https://arxiv.org/abs/2310.01467"
     git = f"file://{Path(__file__).resolve().parents[6]}"
@@ -46,7 +57,9 @@ class Fedbpt(CMakePackage, CudaPackage):
 
     generator("ninja")
 
-    conflicts("cuda_arch=none", when="+cuda", msg="name the devices to compile for, e.g. cuda_arch=90")
+    conflicts(
+        "cuda_arch=none", when="+cuda", msg="name the devices to compile for, e.g. cuda_arch=90"
+    )
 
     def cmake_args(self):
         args = [
@@ -54,11 +67,19 @@ class Fedbpt(CMakePackage, CudaPackage):
             self.define("BUILD_TESTING", self.spec.satisfies("+tests")),
         ]
         if self.spec.satisfies("+cuda"):
-            args.append(self.define("CMAKE_CUDA_ARCHITECTURES", self.spec.variants["cuda_arch"].value))
+            args.append(
+                self.define("CMAKE_CUDA_ARCHITECTURES", self.spec.variants["cuda_arch"].value)
+            )
         return args
 
     def check(self):
         if self.spec.satisfies("~tests"):
             raise InstallError("fedbpt: the tests are built with the variant +tests")
         with working_dir(self.build_directory):
-            Executable("ctest")("--output-on-failure", "--label-regex", "^(unit|conformance|mpi)$", "--label-exclude", "^long$")
+            Executable("ctest")(
+                "--output-on-failure",
+                "--label-regex",
+                "^(unit|conformance|mpi)$",
+                "--label-exclude",
+                "^long$",
+            )

@@ -1,0 +1,1 @@
+fbt_test(test_levels SOURCE test_levels.c LIBS fbt_model LABEL unit)
