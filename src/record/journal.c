@@ -83,10 +83,15 @@ static void make_head(const char block[FBT_SEAL_BYTES], char head[FBT_SEAL_BYTES
     snprintf(head, FBT_SEAL_BYTES, MAGIC "%.*s", FBT_SEAL_BYTES - (int)sizeof MAGIC, block);
 }
 
-void fbt_journal_begin(fbt_journal *journal, const char block[FBT_SEAL_BYTES])
+void fbt_journal_remove(fbt_journal *journal)
 {
     close_file(journal);
     unlink(journal->path);
+}
+
+void fbt_journal_begin(fbt_journal *journal, const char block[FBT_SEAL_BYTES])
+{
+    fbt_journal_remove(journal);
     make_head(block, journal->head);
 }
 
@@ -140,8 +145,7 @@ done:
     if (status != FBT_OK) {
         cut(journal);
         if (journal->n_records == 0) {
-            close_file(journal);
-            unlink(journal->path);
+            fbt_journal_remove(journal);
         }
     }
     return status;

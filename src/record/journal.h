@@ -20,6 +20,9 @@ typedef struct fbt_journal fbt_journal;
 fbt_status fbt_journal_new(const char *path, const char *shown, fbt_journal **journal);
 void fbt_journal_free(fbt_journal *journal);
 
+/* Removes the file, where there is one. */
+void fbt_journal_remove(fbt_journal *journal);
+
 /* Begins anew, without records, behind the run file with this seal. An older journal is removed. */
 void fbt_journal_begin(fbt_journal *journal, const char block[FBT_SEAL_BYTES]);
 

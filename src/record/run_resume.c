@@ -156,6 +156,7 @@ fbt_status fbt_run_file_open(const char *path, fbt_run_file **file, fbt_run_rest
     FBT_TRY(fbt_run_file_new(path, true, &made));
     FBT_TRY(take_journal(path, made));
     FBT_TRY(load(path, made, restored));
+    fbt_journal_remove(made->journal); /* a void one, which a run killed at its very end left; no commit may follow */
     *file = made;
     made = NULL;
 done:
