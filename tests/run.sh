@@ -51,7 +51,7 @@ run_tests() {
 }
 
 everything() {
-    set_up cuda tests
+    set_up cuda bundle tests
     fbt_cuda_toolkit
     fbt_nvdisasm
     "$FBT_WORK/.venv/bin/python" jobs/prepare_model.py smollm2 --output "$FBT_WORK/models/smollm2-135m" # for test_model_smollm2

@@ -43,13 +43,14 @@ def calls(tmp_path: Path) -> list[str]:
 def test_every_package_has_a_tag(shell):
     """Breaks if a line of the list is written so that no tag finds it: the package would silently never be installed."""
     lines = [line.split()[0] for line in LIST.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    listed = shell("fbt_packages build cuda tests").stdout.split()
+    listed = shell("fbt_packages build cuda bundle tests").stdout.split()
     assert sorted(listed) == sorted(lines) and len(set(lines)) == len(lines)
     assert shell("fbt_packages cuda").stdout.split() == ["g++"]
+    assert shell("fbt_packages bundle").stdout.split() == ["binutils", "patchelf", "xz-utils"]
     assert shell("fbt_packages tests").stdout.split() == [
         *("libboost-context-dev", "libcmocka-dev", "gcovr", "clang-14", "libclang-rt-14-dev", "libomp-14-dev", "clang-format",
           "clang-tidy-14", "cppcheck", "shellcheck"),
-        *("slurm-wlm", "munge"),
+        *("slurm-wlm", "munge", "debootstrap"),
     ]
 
 
