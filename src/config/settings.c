@@ -113,6 +113,9 @@ const char *fbt_settings_choice_name(const char *key, int value)
 
 int64_t fbt_settings_participants(const fbt_settings *settings)
 {
+    if (settings->fed.participants > 0) {
+        return settings->fed.participants;
+    }
     return (int64_t)(settings->fed.participation * (double)settings->fed.clients + 0.5);
 }
 

@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
-#include "base/rng.h"
 #include "fed/participants.h"
 #include "fed/precision_check.h"
 #include "fed/protocol.h"
@@ -108,19 +107,12 @@ static fbt_status add_rounds(const fbt_settings *settings, const int64_t *work, 
                              fbt_cost *cost)
 {
     fbt_status status = FBT_OK;
-    const int64_t n_clients = settings->fed.clients, n = fbt_settings_participants(settings);
-    const int64_t n_evaluations = fbt_protocol_evaluations(settings);
-    int64_t *all = NULL, *participants = NULL;
-    gsl_rng *rng = NULL;
-    FBT_TRY(fbt_rng_new(&rng));
-    FBT_TRY(fbt_memory_alloc(&all, n_clients, sizeof *all));
+    const int64_t n = fbt_settings_participants(settings), n_evaluations = fbt_protocol_evaluations(settings);
+    int64_t *participants = NULL;
     FBT_TRY(fbt_memory_alloc(&participants, n, sizeof *participants));
-    for (int64_t k = 0; k < n_clients; k++) {
-        all[k] = k;
-    }
     for (int64_t round = 1; round <= settings->fed.rounds; round++) {
         int64_t n_tokens = 0;
-        fbt_participants_draw(settings, (uint32_t)round, rng, all, participants);
+        fbt_participants_draw(settings, (uint32_t)round, participants);
         for (int64_t i = 0; i < n; i++) {
             n_tokens += n_evaluations * work[participants[i]];
         }
@@ -133,8 +125,6 @@ static fbt_status add_rounds(const fbt_settings *settings, const int64_t *work, 
     }
     cost->all += cost->checks;
 done:
-    gsl_rng_free(rng);
-    free(all);
     free(participants);
     return status;
 }
