@@ -129,6 +129,8 @@ static const fbt_option table[] = {
         "of these, score test every so many, where dev is best so far, and in the last; 0: every one, or as few as "
         "take no more tokens than the search",
         .earlier_text = "1", .auto_text = "0", DECIDES(CONTENT)),
+    INT("eval.train_limit", eval.train_limit, "0", 0, INT32_MAX,
+        "score so many training samples, those of the first clients; 0: all", .earlier_text = "0", DECIDES(CONTENT)),
     WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
          "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda); "

@@ -130,6 +130,12 @@ bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round)
     return round % settings->eval.every == 0 || round == settings->fed.rounds;
 }
 
+int64_t fbt_settings_scored_train(const fbt_settings *settings, int64_t n)
+{
+    const int64_t limit = settings->eval.train_limit;
+    return limit > 0 && limit < n ? limit : n;
+}
+
 bool fbt_settings_scores_test(const fbt_settings *settings, int64_t round)
 {
     const int64_t n = settings->eval.test_every > 0 ? settings->eval.test_every : 1;

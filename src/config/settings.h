@@ -74,8 +74,9 @@ typedef struct fbt_settings {
         int loss; /* fbt_loss                                                   */
     } objective;
     struct {
-        int64_t every;      /* score train, dev and test every so many rounds (and the first and last) */
-        int64_t test_every; /* of these, score test every so many (fbt_settings_scores_test); 0: not found yet */
+        int64_t every;       /* score train, dev and test every so many rounds (and the first and last) */
+        int64_t test_every;  /* of these, score test every so many (fbt_settings_scores_test); 0: not found yet */
+        int64_t train_limit; /* score so many training samples; 0: all                      */
     } eval;
     struct {
         char *name;
@@ -122,6 +123,9 @@ int64_t fbt_settings_participants(const fbt_settings *settings);
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind
  * the last. */
 bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round);
+
+/* Of n training samples, client by client, how many are scored: the first eval.train_limit. */
+int64_t fbt_settings_scored_train(const fbt_settings *settings, int64_t n);
 
 /* Whether test samples are scored with it, however good the round is on dev samples: before the first round, every
  * eval.every * eval.test_every rounds and behind the last. */

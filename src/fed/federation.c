@@ -156,7 +156,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     FBT_TRY(new_server(f));
     FBT_TRY(new_row(f));
     FBT_TRY(new_evaluators(f));
-    FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings->data.test_limit, &f->scorer));
+    FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings, &f->scorer));
 done:
     return status;
 }

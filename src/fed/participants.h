@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Draws the clients that take part in a round: they follow from the seed, the round, K and m alone. participants:
- * [m = fbt_settings_participants], rising. Takes time in proportion to K (a few milliseconds for a million clients) and
+ * [m = fbt_settings_participants], rising. Takes time in proportion to K (ten milliseconds for a million clients) and
  * no memory. */
 void fbt_participants_draw(const fbt_settings *settings, uint32_t round, int64_t *participants);
 

@@ -46,7 +46,8 @@ void fbt_cost_add_scores(const fbt_settings *settings, const fbt_dataset *datase
 {
     const fbt_partition *p = partition;
     const int64_t n_around = fbt_cost_rows_around(settings, dataset);
-    add_samples(&dataset->train, p->sample_index, p->sample_offsets[p->n_clients], n_around, size);
+    const int64_t n_train = fbt_settings_scored_train(settings, p->sample_offsets[p->n_clients]);
+    add_samples(&dataset->train, p->sample_index, n_train, n_around, size);
     add_samples(p->dev_split, p->dev_index, p->n_dev, n_around, size);
     add_test(settings, dataset, n_around, size);
 }
