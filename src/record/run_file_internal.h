@@ -1,5 +1,5 @@
-/* The run file's writer, for the files that make it up: run_file.c, run_session.c, run_resume.c,
- * run_restored.c. */
+/* The run file's writer, for the files that make it up: run_file.c, run_partition.c, run_session.c,
+ * run_resume.c, run_restored.c. */
 #ifndef FBT_RECORD_RUN_FILE_INTERNAL_H
 #define FBT_RECORD_RUN_FILE_INTERNAL_H
 
@@ -38,8 +38,8 @@ struct fbt_run_file {
 /* A writer that holds the lock of `path` and no HDF5 file yet. Free it with fbt_run_file_free, after a failure too. */
 fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **file);
 
-/* Sets what both beginnings share: sizes from the header, of whose n_slots the file's version is the judge, and the
- * clock. */
+/* Sets what both beginnings share: sizes from the header, whose n_slots is that of the file's version, and the clock.
+ */
 void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header);
 
 /* Makes the draft a copy of the run file on the disk, with all that its journal has, and room for n_more_bytes of
