@@ -6,7 +6,7 @@
 #include "record/run_reader.h"
 
 #include "base/memory.h"
-#include "record/hdf5_util.h"
+#include "record/run_file_internal.h"
 #include "record/run_ledger.h"
 #include "record/run_rounds.h"
 #include "record/run_wide.h"
@@ -189,11 +189,7 @@ static fbt_status add_wide_head(walk *w, const char *path, const fbt_run_wide_re
     const fbt_run_type type = fbt_run_column_type(n->column, FBT_RUN_FORMAT_WIDE);
     *n_row_values = n->n_clients * n->n_each;
     FBT_TRY(add_text(w->digest, path));
-    FBT_TRY(add_type(w->digest, path,
-                     type == FBT_RUN_BYTE      ? H5T_NATIVE_UINT8
-                     : type == FBT_RUN_INTEGER ? H5T_NATIVE_INT64
-                                               : H5T_NATIVE_DOUBLE,
-                     &n_bytes));
+    FBT_TRY(add_type(w->digest, path, fbt_run_file_type(type), &n_bytes));
     for (int i = 0; i < (n->column->shape == FBT_RUN_SLOTS ? 2 : 3); i++) {
         snprintf(shape, sizeof shape, "%" PRId64, dims[i]);
         FBT_TRY(add_text(w->digest, shape));

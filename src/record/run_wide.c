@@ -88,7 +88,7 @@ fbt_status fbt_run_wide_open(hid_t file, const fbt_run_column *column, fbt_run_w
 {
     fbt_status status = FBT_OK;
     int64_t n;
-    hsize_t dims[RANK_MAX], of_participants[RANK_MAX];
+    hsize_t dims[RANK_MAX] = {0}, of_participants[RANK_MAX] = {0};
     const fbt_run_column *participants = fbt_run_columns(&n) + fbt_run_column_find("rounds/participants");
     FBT_TRY(fbt_run_wide_clients(file, &reader->narrow.n_clients));
     FBT_TRY(open_dataset(file, column, &reader->datasets[0], dims));
