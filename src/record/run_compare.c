@@ -124,8 +124,12 @@ static void make_real(const fbt_run_column *entry, double *row, int64_t n)
 
 static fbt_status read_wide_row(column *col, int which, int64_t row)
 {
-    const fbt_status status = fbt_run_wide_read(&col->wide[which], row, col->rows[which]);
-    make_real(col->wide[which].narrow.column, col->rows[which], col->n_values);
+    fbt_status status = FBT_OK;
+    const fbt_run_narrow *narrow = &col->wide[which].narrow;
+    FBT_TRY(fbt_run_wide_read(&col->wide[which], row));
+    FBT_TRY(fbt_run_widen_into(narrow, col->rows[which]));
+    make_real(narrow->column, col->rows[which], col->n_values);
+done:
     return status;
 }
 

@@ -178,8 +178,8 @@ done:
     return status;
 }
 
-/* path, type and shape of a column as version 1 has it; *n_row_values: of a row. */
-static fbt_status add_wide_head(walk *w, const char *path, const fbt_run_wide_reader *reader, int64_t *n_row_values)
+/* path, type and shape of a column as version 1 has it. */
+static fbt_status add_wide_head(walk *w, const char *path, const fbt_run_wide_reader *reader)
 {
     fbt_status status = FBT_OK;
     char shape[32];
@@ -187,7 +187,6 @@ static fbt_status add_wide_head(walk *w, const char *path, const fbt_run_wide_re
     const fbt_run_narrow *n = &reader->narrow;
     const int64_t dims[] = {reader->n_rows, n->n_clients, n->n_each};
     const fbt_run_type type = fbt_run_column_type(n->column, FBT_RUN_FORMAT_WIDE);
-    *n_row_values = n->n_clients * n->n_each;
     FBT_TRY(add_text(w->digest, path));
     FBT_TRY(add_type(w->digest, path, fbt_run_file_type(type), &n_bytes));
     for (int i = 0; i < (n->column->shape == FBT_RUN_SLOTS ? 2 : 3); i++) {
@@ -198,25 +197,25 @@ done:
     return status;
 }
 
+static fbt_status add_piece(void *user, const void *bytes, int64_t n_bytes)
+{
+    return fbt_digest_add(user, bytes, (size_t)n_bytes);
+}
+
 static fbt_status add_wide(walk *w, const char *path, const fbt_run_column *column)
 {
     fbt_status status = FBT_OK;
     fbt_run_wide_reader reader = FBT_RUN_WIDE_READER;
-    void *row = NULL;
-    int64_t n_values;
-    const size_t value_bytes = fbt_run_column_type(column, FBT_RUN_FORMAT_WIDE) == FBT_RUN_BYTE ? 1 : sizeof(double);
     FBT_TRY(fbt_run_wide_open(w->file, column, &reader));
-    FBT_TRY(add_wide_head(w, path, &reader, &n_values));
-    FBT_TRY(fbt_memory_alloc(&row, n_values, value_bytes));
+    FBT_TRY(add_wide_head(w, path, &reader));
     for (int64_t r = 0; r < reader.n_rows; r++) {
-        FBT_TRY(fbt_run_wide_read(&reader, r, row));
+        FBT_TRY(fbt_run_wide_read(&reader, r));
         if (column->type == FBT_RUN_REAL) {
-            canonical_nans(row, (size_t)n_values, value_bytes);
+            canonical_nans(reader.values, (size_t)(reader.narrow.n_slots * reader.narrow.n_each), sizeof(double));
         }
-        FBT_TRY(fbt_digest_add(w->digest, row, (size_t)n_values * value_bytes));
+        FBT_TRY(fbt_run_widen(&reader.narrow, add_piece, w->digest));
     }
 done:
-    free(row);
     fbt_run_wide_close(&reader);
     return status;
 }

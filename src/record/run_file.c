@@ -253,7 +253,7 @@ static fbt_status add_wide_values(fbt_run_file *file, int64_t i, const fbt_round
                                    .participants = round->participants,
                                    .values = values};
     FBT_TRY(fbt_memory_alloc(&wide, file->row_dims[i][0] * file->row_dims[i][1], sizeof(double)));
-    FBT_TRY(fbt_run_widen(&narrow, wide));
+    FBT_TRY(fbt_run_widen_into(&narrow, wide));
     status = add_values(file, i, wide);
 done:
     free(wide);

@@ -10,42 +10,69 @@
 
 enum { PARTICIPANTS = 1, VALUE_BYTES = 8, RANK_MAX = 3 };
 
+/* Strictly rising; nobody at all in the round before tuning. */
 static bool has_participants(const fbt_run_narrow *n)
 {
+    const bool none = n->n_slots > 0 && n->participants[0] == -1;
     for (int64_t i = 0; i < n->n_slots; i++) {
-        if (n->participants[i] < -1 || n->participants[i] >= n->n_clients) {
+        const int64_t k = n->participants[i], before = i == 0 ? -1 : n->participants[i - 1];
+        if (none ? k != -1 : k <= before || k >= n->n_clients) {
             return false;
         }
     }
     return true;
 }
 
-/* Of who takes no part. */
-static void fill_empty(const fbt_run_narrow *n, void *wide)
+/* Values of n_clients clients that take no part, a block at a time. */
+static fbt_status give_empty(const fbt_run_narrow *n, int64_t n_clients, fbt_run_piece take, void *user)
 {
-    const int64_t n_values = n->n_clients * n->n_each;
-    memset(wide, 0, (size_t)n_values * (fbt_run_column_is_participants(n->column) ? 1 : VALUE_BYTES));
-    for (int64_t i = 0; n->column->type == FBT_RUN_REAL && i < n_values; i++) {
-        ((double *)wide)[i] = NAN;
+    enum { BLOCK = 1024 };
+    fbt_status status = FBT_OK;
+    double block[BLOCK];
+    const bool is_flag = fbt_run_column_is_participants(n->column);
+    for (int i = 0; i < BLOCK; i++) {
+        block[i] = n->column->type == FBT_RUN_REAL ? NAN : 0; /* 0 is 0 as an integer, too */
     }
+    for (int64_t left = n_clients * n->n_each; left > 0; left -= BLOCK) {
+        FBT_TRY(take(user, block, (left < BLOCK ? left : BLOCK) * (is_flag ? 1 : VALUE_BYTES)));
+    }
+done:
+    return status;
 }
 
-fbt_status fbt_run_widen(const fbt_run_narrow *narrow, void *wide)
+fbt_status fbt_run_widen(const fbt_run_narrow *narrow, fbt_run_piece take, void *user)
 {
-    const size_t n_bytes = (size_t)narrow->n_each * VALUE_BYTES;
+    static const uint8_t took_part = 1;
+    fbt_status status = FBT_OK;
+    const bool is_flag = fbt_run_column_is_participants(narrow->column);
+    const int64_t n_bytes = is_flag ? 1 : narrow->n_each * VALUE_BYTES;
+    int64_t next = 0; /* client */
     if (!has_participants(narrow)) {
-        return fbt_fail(FBT_ERR_DATA, "rounds/participants names a client that the run does not have: it is damaged");
+        FBT_FAIL(FBT_ERR_DATA, "rounds/participants does not rise, or names a client that the run does not have: it is "
+                               "damaged");
     }
-    fill_empty(narrow, wide);
-    for (int64_t i = 0; i < narrow->n_slots; i++) {
-        const int64_t k = narrow->participants[i];
-        if (k >= 0 && fbt_run_column_is_participants(narrow->column)) {
-            ((uint8_t *)wide)[k] = 1;
-        } else if (k >= 0) {
-            memcpy((char *)wide + (size_t)k * n_bytes, (const char *)narrow->values + (size_t)i * n_bytes, n_bytes);
-        }
+    for (int64_t i = 0; i < narrow->n_slots && narrow->participants[i] >= 0; i++) {
+        FBT_TRY(give_empty(narrow, narrow->participants[i] - next, take, user));
+        FBT_TRY(take(user, is_flag ? (const void *)&took_part : (const char *)narrow->values + i * n_bytes, n_bytes));
+        next = narrow->participants[i] + 1;
     }
+    status = give_empty(narrow, narrow->n_clients - next, take, user);
+done:
+    return status;
+}
+
+static fbt_status append(void *user, const void *bytes, int64_t n_bytes)
+{
+    char **end = user;
+    memcpy(*end, bytes, (size_t)n_bytes);
+    *end += n_bytes;
     return FBT_OK;
+}
+
+fbt_status fbt_run_widen_into(const fbt_run_narrow *narrow, void *wide)
+{
+    char *end = wide;
+    return fbt_run_widen(narrow, append, &end);
 }
 
 fbt_status fbt_run_wide_clients(hid_t file, int64_t *n_clients)
@@ -126,13 +153,12 @@ done:
     return status;
 }
 
-fbt_status fbt_run_wide_read(fbt_run_wide_reader *reader, int64_t row, void *wide)
+fbt_status fbt_run_wide_read(fbt_run_wide_reader *reader, int64_t row)
 {
     fbt_status status = FBT_OK;
     const bool is_real = reader->narrow.column->type == FBT_RUN_REAL;
     FBT_TRY(read_row(reader->datasets[PARTICIPANTS], H5T_NATIVE_INT64, row, reader->participants));
-    FBT_TRY(read_row(reader->datasets[0], is_real ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64, row, reader->values));
-    status = fbt_run_widen(&reader->narrow, wide);
+    status = read_row(reader->datasets[0], is_real ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64, row, reader->values);
 done:
     return status;
 }

@@ -20,9 +20,14 @@ typedef struct fbt_run_narrow {
     const void *values; /* [n_slots, n_each] */
 } fbt_run_narrow;
 
-/* wide: [n_clients, n_each], of the column's type in version 1: the values of clients that took part, NaN or 0 for the
- * others; of the participants 1 or 0. Errors: FBT_ERR_DATA (an id that no client has). */
-fbt_status fbt_run_widen(const fbt_run_narrow *narrow, void *wide);
+/* Calls take with the round as version 1 holds it, [n_clients, n_each], piece by piece: the values of clients that took
+ * part, NaN or 0 for the others; of the participants 1 or 0, a byte each. Errors: FBT_ERR_DATA (participants that do
+ * not rise, or that the run does not have), take's. */
+typedef fbt_status (*fbt_run_piece)(void *user, const void *bytes, int64_t n_bytes);
+fbt_status fbt_run_widen(const fbt_run_narrow *narrow, fbt_run_piece take, void *user);
+
+/* The same in one piece. wide: [n_clients, n_each] of the column's type in version 1. */
+fbt_status fbt_run_widen_into(const fbt_run_narrow *narrow, void *wide);
 
 /* A column of participants' values in an open file of version 2, read as version 1 would hold it. Zero-initialise with
  * FBT_RUN_WIDE_READER. */
@@ -40,7 +45,7 @@ typedef struct fbt_run_wide_reader {
 
 /* Errors: FBT_ERR_IO, FBT_ERR_DATA (damaged), FBT_ERR_MEMORY. Close it after a failure, too. */
 fbt_status fbt_run_wide_open(hid_t file, const fbt_run_column *column, fbt_run_wide_reader *reader);
-fbt_status fbt_run_wide_read(fbt_run_wide_reader *reader, int64_t row, void *wide);
+fbt_status fbt_run_wide_read(fbt_run_wide_reader *reader, int64_t row); /* into narrow */
 void fbt_run_wide_close(fbt_run_wide_reader *reader);
 
 /* Clients of an open run file. */

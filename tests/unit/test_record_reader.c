@@ -73,7 +73,7 @@ static void one_bit_counts(void **state)
         {"rounds/z", H5T_NATIVE_DOUBLE, 8 * (N * FIX_D - 1) + 7, true},
         {"rounds/index", H5T_NATIVE_INT64, 8, true},
         {"rounds/train_loss", H5T_NATIVE_DOUBLE, 0, true},
-        {"rounds/participants", H5T_NATIVE_INT64, 8 * (N * FIX_M - 1), true},
+        {"rounds/participants", H5T_NATIVE_INT64, 8 * FIX_M, true},
         {"rounds/client/mean", H5T_NATIVE_DOUBLE, 8 * FIX_M * FIX_D + 80, true},
         {"rounds/client/evaluations", H5T_NATIVE_INT64, 40, true},
         {"rounds/cost/tokens", H5T_NATIVE_INT64, 16, true},
