@@ -168,12 +168,17 @@ def draw_length(axes: Axes, run: Run) -> None:
 
 
 def client_values(run: Run, name: str) -> np.ndarray:
-    """[R, K]; NaN where a client did not take part."""
+    """[R, m], of the clients that took part; NaN where there are none."""
     return finite(run.array(f"client/{name}"))
 
 
+def takes_all(run: Run) -> bool:
+    """Whether all clients take part in every round."""
+    return run.participants.shape[1] == len(run.partition)
+
+
 def _bands(axes: Axes, run: Run, values: np.ndarray, outer: tuple[float, float], name: str) -> None:
-    """Of values [R, K], their median by round, the middle half, and the outer quantiles (per cent)."""
+    """Of values [R, m], their median by round, the middle half, and the outer quantiles (per cent). The axis says of how many."""
     taken = np.isfinite(values).any(axis=1)
     rounds = run.rounds.index.to_numpy()[taken]
     low, first, middle, third, high = quantiles(values[taken], (outer[0], 25, 50, 75, outer[1]))
@@ -185,6 +190,8 @@ def _bands(axes: Axes, run: Run, values: np.ndarray, outer: tuple[float, float],
     axes.plot(rounds, middle, color=style.INK, linewidth=1.6, label="median")
     axes.margins(y=0.1)
     _rounds_axis(axes, run)
+    if not takes_all(run):
+        axes.set_xlabel(f"round (each: the {run.participants.shape[1]:,} of {len(run.partition):,} clients that took part)")
     style.legend_below(axes, 3)
 
 
@@ -213,11 +220,11 @@ def fitness_unit(run: Run) -> str:
 
 
 def draw_clients(axes: Axes, run: Run) -> None:
-    values = client_values(run, "loss").T
-    if len(values) > CLIENTS_MAX:
+    if len(run.partition) > CLIENTS_MAX:
         axes.set_ylabel(f"loss on own samples ({loss_unit(run)})")
-        _bands(axes, run, values.T, (5, 95), "5% to 95% of clients")
+        _bands(axes, run, client_values(run, "loss"), (5, 95), "5% to 95% of clients")
         return
+    values = finite(run.by_client("client/loss")).T
     colours = matplotlib.colormaps[style.SEQUENTIAL].with_extremes(bad=style.MISSING)
     extent = (run.rounds.index[0] - 0.5, run.rounds.index[-1] + 0.5, values.shape[0] - 0.5, -0.5)
     image = axes.imshow(values, aspect="auto", cmap=colours, interpolation="none", extent=extent)

@@ -71,10 +71,9 @@ def _row_of(run: Run) -> dict[str, object]:
     row["test_accuracy_max"] = np.nanmax(test) if np.isfinite(test).any() else np.nan
     row |= {name: run.array(f"cost/{name}").sum() for name in ("bytes_up", "bytes_down", "tokens")}
     row |= {"seconds": np.nansum(run.array("cost/seconds").sum(axis=1)), "peak_memory": run.array("cost/peak_memory").max()}
-    participants, evaluations = run.participation()
-    row["evaluations"] = int(evaluations.sum())
+    row["evaluations"] = int(run.array("client/evaluations").sum())
     for way in ("up", "down"):
-        row[f"bytes_{way}_client"] = row[f"bytes_{way}"] / max(1, participants.sum())  # type: ignore[operator]
+        row[f"bytes_{way}_client"] = row[f"bytes_{way}"] / max(1, run.n_turns)  # type: ignore[operator]
     return row
 
 

@@ -61,14 +61,15 @@ def round_table(run: Run) -> pd.DataFrame:
 
 def client_table(run: Run) -> pd.DataFrame:
     """A row a client: samples, how often it took part, its loss at the first and the last time, evaluations."""
-    loss = run.array("client/loss")
-    taken = np.isfinite(loss)
-    clients = np.arange(loss.shape[1])
-    ends = {"first loss": taken.argmax(axis=0), "last loss": len(taken) - 1 - taken[::-1].argmax(axis=0)}
-    participants, evaluations = run.participation()
-    columns = {"client": clients, "samples": run.partition.sum(axis=1), "rounds": (participants > 0).sum(axis=0)}
-    columns |= {name: np.where(taken.any(axis=0), loss[rows, clients], np.nan) for name, rows in ends.items()}
-    return pd.DataFrame(columns | {"evaluations": evaluations.sum(axis=0)})
+    there = run.participants >= 0
+    clients, loss, evaluations = (values[there] for values in (run.participants, run.array("client/loss"), run.array("client/evaluations")))
+    n, scored = len(run.partition), np.isfinite(loss)
+    first, last = np.full(n, np.nan), np.full(n, np.nan)
+    last[clients[scored]] = loss[scored]  # of a client that comes again, the last value stays
+    first[clients[scored][::-1]] = loss[scored][::-1]
+    columns = {"client": np.arange(n), "samples": run.partition.sum(axis=1), "rounds": np.bincount(clients, minlength=n)}
+    columns |= {"first loss": first, "last loss": last}
+    return pd.DataFrame(columns | {"evaluations": np.bincount(clients, evaluations, minlength=n).astype(np.int64)})
 
 
 def _spread_of_clients(clients: pd.DataFrame) -> Markup:

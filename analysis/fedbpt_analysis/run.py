@@ -48,6 +48,13 @@ def last_scored(loss: np.ndarray) -> int:
     return int(scored[-1]) if scored.size else 0
 
 
+def participants_of(flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the clients whose flags [R, K] are set, [R, m], rising, and which of these places are taken; m: most in a round."""
+    n = (flags > 0).sum(axis=1)
+    m = max(1, int(n.max(initial=0)))
+    return np.argsort(flags == 0, axis=1, kind="stable")[:, :m], np.arange(m) < n[:, None]
+
+
 class Run:
     """A run file as it was when it was opened. No file stays open: each attribute reads its part when it is first asked for. Given the
     file open (`opened(path)`), all is read from that instead, for as long as it is open.
@@ -73,12 +80,13 @@ class Run:
       cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory
       precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
                         were computed in fp32; without rows where nothing was checked
-      clients           data frame by round and client: participated, fitness, loss, evaluations, ...
+      participants      [R, m]: the clients that took part in each round, rising; -1: none
+      clients           data frame by round and client, of those that took part: fitness, loss, evaluations, ...
       partition         data frame by client: training samples of each label
       samples           data frame of the training samples: client, row in the data set's train split;  dev_index [n]
       sessions          data frame of the program starts that wrote the file
       contents          data frame of all data sets in the file: shape, unit, meaning
-      z [R, d], client_step_size [R, K, I], client_mean [R, K, d] or None, best_z [d], last_z [d],
+      z [R, d], client_step_size [R, m, I], client_mean [R, m, d] or None (m as in `participants`), best_z [d], last_z [d],
       best_prompt [P, H], last_prompt [P, H]     numpy arrays
       labels            names of the labels (in `partition` made distinct where two are alike)
     """
@@ -159,13 +167,25 @@ class Run:
         values = _whole(file, f"rounds/{name}")
         if len(values) < self.n_rows:
             raise RunError(f"{self.path}: is damaged: rounds/{name} has {len(values)} rows, rounds/index {self.n_rows}")
-        return values[: self.n_rows]
+        values = values[: self.n_rows]
+        is_wide = self.format_version == schema.WIDE and schema.is_of_participants(name)
+        return self._narrow(file, name, values) if is_wide else values
+
+    def _narrow(self, file: h5py.File, name: str, values: np.ndarray) -> np.ndarray:
+        """Values of version 1, [R, K, ...], as version 2 has them: those of the participants, [R, m, ...]."""
+        flags = values if name == "participants" else _whole(file, "rounds/participants")[: self.n_rows]
+        clients, there = participants_of(flags)
+        if name == "participants":
+            return np.where(there, clients, -1)
+        found = np.take_along_axis(values, clients.reshape(*clients.shape, *[1] * (values.ndim - 2)), axis=1)
+        found[~there] = np.nan if found.dtype.kind == "f" else 0
+        return found
 
     def _frame(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
         return pd.DataFrame(columns, index=pd.Index(self._index, name="round"))
 
     def array(self, name: str) -> np.ndarray:
-        """A data set below /rounds by its name, such as "client/step_size"; rows as in `rounds`."""
+        """A data set below /rounds by its name, such as "client/step_size"; rows as in `rounds`, clients as in `participants`."""
         return self._read(lambda file: self._column(file, name))
 
     @property
@@ -225,16 +245,29 @@ class Run:
     @cached_property
     def clients(self) -> pd.DataFrame:
         def read(file: h5py.File) -> pd.DataFrame:
-            took_part = self._column(file, "participants")
-            rows = pd.MultiIndex.from_product([self._index, range(took_part.shape[1])], names=["round", "client"])
-            columns = {name.removeprefix("client/"): self._column(file, name).ravel() for name in schema.CLIENT}
-            return pd.DataFrame({"participated": took_part.ravel() > 0, **columns}, index=rows)
+            participants = self._column(file, "participants")
+            there = participants >= 0
+            rounds = np.repeat(self._index, there.sum(axis=1))
+            columns = {name.removeprefix("client/"): self._column(file, name)[there] for name in schema.CLIENT}
+            return pd.DataFrame(columns, index=pd.MultiIndex.from_arrays([rounds, participants[there]], names=["round", "client"]))
 
         return self._read(read)
 
-    def participation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Participants (0 or 1) and evaluations, each [R, K]."""
-        return self._read(lambda file: (self._column(file, "participants"), self._column(file, "client/evaluations")))
+    @cached_property
+    def participants(self) -> np.ndarray:
+        return self.array("participants")
+
+    @property
+    def n_turns(self) -> int:
+        """How often a client took part, all clients and rounds together."""
+        return int((self.participants >= 0).sum())
+
+    def by_client(self, name: str) -> np.ndarray:
+        """An array such as "client/loss" with a column for each client, [R, K], NaN where it took no part: for few clients."""
+        values = np.full((self.n_rows, len(self.partition)), np.nan)
+        rows, slots = np.nonzero(self.participants >= 0)
+        values[rows, self.participants[rows, slots]] = self.array(name)[rows, slots]
+        return values
 
     @cached_property
     def partition(self) -> pd.DataFrame:

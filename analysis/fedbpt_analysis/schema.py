@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WIDE = 1  # the version whose rounds had a place for every client (`columns`)
 STATUSES = ("running", "interrupted", "finished", "failed")
 
-# Below /rounds: name -> (kind of number, sizes of a row). K: clients, d: dimension, I: generations of a client.
+# Below /rounds: name -> (kind of number, sizes of a row). m: participants of a round, d: dimension, I: generations of a client.
 COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "index": ("i", ()),
     "z": ("f", ("d",)),
@@ -27,20 +28,35 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "precision_overlap": ("f", ()),
     "precision_loss_error": ("f", ()),
     "precision_fell_back": ("i", ()),
-    "participants": ("u", ("K",)),
-    "client/fitness": ("f", ("K",)),
-    "client/loss": ("f", ("K",)),
-    "client/loss_perturbed": ("f", ("K",)),
-    "client/mean": ("f", ("K", "d")),
-    "client/step_size": ("f", ("K", "I")),
-    "client/condition": ("f", ("K",)),
-    "client/evaluations": ("i", ("K",)),
+    "participants": ("i", ("m",)),
+    "client/fitness": ("f", ("m",)),
+    "client/loss": ("f", ("m",)),
+    "client/loss_perturbed": ("f", ("m",)),
+    "client/mean": ("f", ("m", "d")),
+    "client/step_size": ("f", ("m", "I")),
+    "client/condition": ("f", ("m",)),
+    "client/evaluations": ("i", ("m",)),
     "cost/seconds": ("f", ("phases",)),
     "cost/bytes_up": ("i", ()),
     "cost/bytes_down": ("i", ()),
     "cost/tokens": ("i", ()),
     "cost/peak_memory": ("i", ()),
 }
+
+
+def is_of_participants(name: str) -> bool:
+    """Whether a data set below /rounds has values of each participant."""
+    return name in COLUMNS and COLUMNS[name][1][:1] == ("m",)
+
+
+def columns(version: int) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """COLUMNS as files of a version have them. In version 1 `participants` were flags, and K clients stood where m participants do."""
+    if version != WIDE:
+        return COLUMNS
+    wide = {name: (kind, tuple("K" if size == "m" else size for size in sizes)) for name, (kind, sizes) in COLUMNS.items()}
+    return wide | {"participants": ("u", ("K",))}
+
+
 # Findings of precision checks: of runs that have such checks.
 CHECKS = tuple(name for name in COLUMNS if name.startswith("precision_"))
 # Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked.
@@ -48,8 +64,8 @@ OPTIONAL = frozenset({"client/mean", "resets", *CHECKS})
 
 # One number a round, of the server's state and scores.
 SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes and name not in OPTIONAL)
-# One number a client and round.
-CLIENT = tuple(name for name, (_, sizes) in COLUMNS.items() if sizes == ("K",) and name != "participants")
+# One number a participant and round.
+CLIENT = tuple(name for name, (_, sizes) in COLUMNS.items() if sizes == ("m",) and name != "participants")
 COST = ("bytes_up", "bytes_down", "tokens", "peak_memory")
 
 PARTITION = {"sample_offsets": 1, "sample_index": 1, "dev_index": 1, "class_count": 2}

@@ -41,7 +41,9 @@ def verify(path: Path, program: str | None) -> Verdict:
         run = Run(path)
         with opened(path) as file:
             problems = [*_layout(file)]
-            problems = problems or [*_rounds(file, run), *_numbers(file, run), *_partition(file), *_result(file, run)]
+            if not problems:
+                problems = [*_rounds(file, run), *_participants(file, run), *_numbers(file, run), *_partition(file)]
+                problems += _result(file, run)
         about = f"{run.status}, {run.last_round} of {run.n_rounds} rounds"
         if program is None or problems:
             return Verdict(path, problems, about)
@@ -74,10 +76,10 @@ def _layout(file: h5py.File) -> Iterator[str]:
 
 def _columns(file: h5py.File) -> Iterator[str]:
     rounds = file["rounds"]
-    sizes = {"K": file["partition/class_count"].shape[0], "d": rounds["z"].shape[-1], "I": rounds["client/step_size"].shape[-1],
-             "phases": len(rounds["cost/seconds"].attrs.get("phases", ()))}
+    sizes = {"K": file["partition/class_count"].shape[0], "m": rounds["participants"].shape[-1], "d": rounds["z"].shape[-1],
+             "I": rounds["client/step_size"].shape[-1], "phases": len(rounds["cost/seconds"].attrs.get("phases", ()))}
     n_rows = rounds["index"].shape[0]
-    for name, (kind, letters) in schema.COLUMNS.items():
+    for name, (kind, letters) in schema.columns(int(file.attrs["format_version"])).items():
         if name not in rounds:
             continue
         dataset, shape = rounds[name], (n_rows, *(sizes[letter] for letter in letters))
@@ -107,6 +109,27 @@ def _rounds(file: h5py.File, run: Run) -> Iterator[str]:
             yield f"the setting {name} is {run.settings.get(name)}, but the file has {size}"
 
 
+def took_part_in(file: h5py.File) -> np.ndarray:
+    """Which places of the clients' columns are taken, [R, m], or [R, K] in files of version 1."""
+    values = file["rounds/participants"][:]
+    return values > 0 if int(file.attrs["format_version"]) == schema.WIDE else values >= 0
+
+
+def _participants(file: h5py.File, run: Run) -> Iterator[str]:
+    """As many clients as the settings say take part in every round but the first, each of them once."""
+    n_clients, index = file["partition/class_count"].shape[0], file["rounds/index"][:]
+    number, share = int(run.settings.get("fed.participants", 0)), float(run.settings.get("fed.participation", 1))
+    wanted = np.where(index == 0, 0, number if number > 0 else math.floor(share * n_clients + 0.5))
+    found = took_part_in(file).sum(axis=1)
+    if (found != wanted).any():
+        row = int(np.argmax(found != wanted))
+        yield f"{found[row]} clients took part in round {index[row]}, not {wanted[row]}"
+    elif run.format_version != schema.WIDE:
+        values = file["rounds/participants"][:][index > 0]
+        if (np.diff(values, axis=1) <= 0).any() or (values >= n_clients).any():
+            yield "rounds/participants does not rise, or names a client that the run does not have"
+
+
 def _bad_round(values: np.ndarray, required: np.ndarray) -> int | None:
     """The first row in which a required value is not finite."""
     bad = required & ~np.isfinite(values)
@@ -122,7 +145,7 @@ def _numbers(file: h5py.File, run: Run) -> Iterator[str]:
     scored = (index % every == 0) | last
     tested = (index % (every * test_every) == 0) | last
     tested[best_so_far(rounds["dev_accuracy"][:], rounds["dev_loss"][:])] = True
-    took_part = rounds["participants"][:] > 0
+    took_part = took_part_in(file)
     always = ("z", "step_size", "step_size_local", "cost/seconds")
     required: dict[str, np.ndarray] = {name: np.ones(rounds[name].shape, bool) for name in always}
     required |= dict.fromkeys(("train_loss", "train_accuracy"), scored)

@@ -128,7 +128,7 @@ def _scores(run: Run) -> str:
 
 def _traffic(run: Run) -> str:
     cost = run.cost
-    turns = max(1, int(run.participation()[0].sum()))
+    turns = max(1, run.n_turns)
     up, down = float(cost["bytes_up"].sum()), float(cost["bytes_down"].sum())
     return (
         f"A deployment would have sent {bytes_text(up)} up and {bytes_text(down)} down in all, "

@@ -23,12 +23,10 @@ static unsigned long state_get(void *memory)
     return state->words[4 - state->n_left--];
 }
 
-/* 53 random bits in [0, 1), as GSL asks. */
 static double state_get_double(void *memory)
 {
-    uint64_t high = state_get(memory) >> 5;
-    uint64_t low = state_get(memory) >> 6;
-    return (double)(high * 67108864U + low) / 9007199254740992.0;
+    const uint32_t high = (uint32_t)state_get(memory);
+    return fbt_rng_uniform_of((uint32_t[]){high, (uint32_t)state_get(memory)});
 }
 
 static const gsl_rng_type philox_type = {

@@ -26,12 +26,18 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_CHECK,          /* which population the precision is checked by          */
 } fbt_rng_purpose;
 
-/* So many values may a member of a stream have: its bits of the counter. */
-enum { FBT_RNG_N_CLIENTS = 1 << 16, FBT_RNG_N_GENERATIONS = 1 << 16, FBT_RNG_N_CANDIDATES = 1 << 24 };
+/* So many values may a member of a stream have: its bits of the counter. A client's upper four lie above the purpose's,
+ * which are 0 for the first 65,536 clients. */
+enum {
+    FBT_RNG_N_PURPOSES = 1 << 4,
+    FBT_RNG_N_CLIENTS = 1 << 20,
+    FBT_RNG_N_GENERATIONS = 1 << 16,
+    FBT_RNG_N_CANDIDATES = 1 << 24
+};
 
 typedef struct fbt_rng_stream {
     uint64_t seed;
-    fbt_rng_purpose purpose; /* < 256                   */
+    fbt_rng_purpose purpose; /* < FBT_RNG_N_PURPOSES    */
     uint32_t round;          /* < 2^32                  */
     uint32_t client;         /* < FBT_RNG_N_CLIENTS     */
     uint32_t generation;     /* < FBT_RNG_N_GENERATIONS */
@@ -42,12 +48,20 @@ typedef struct fbt_rng_stream {
 FBT_RNG_FUNCTION void fbt_rng_block(const fbt_rng_stream *stream, uint32_t block, uint32_t words[4])
 {
     const philox4x32_key_t key = {{(uint32_t)stream->seed, (uint32_t)(stream->seed >> 32)}};
-    const philox4x32_ctr_t counter = {{block, ((uint32_t)stream->purpose << 24) | (stream->candidate & 0xffffffU),
-                                       stream->round, (stream->client << 16) | (stream->generation & 0xffffU)}};
+    const uint32_t use = ((stream->client >> 16) << 28) | ((uint32_t)stream->purpose << 24);
+    const philox4x32_ctr_t counter = {{block, use | (stream->candidate & 0xffffffU), stream->round,
+                                       (stream->client << 16) | (stream->generation & 0xffffU)}};
     const philox4x32_ctr_t result = philox4x32(counter, key);
     for (int i = 0; i < 4; i++) {
         words[i] = result.v[i];
     }
+}
+
+/* 53 random bits in [0, 1) from two words, as the GSL generator gives them. */
+FBT_RNG_FUNCTION double fbt_rng_uniform_of(const uint32_t words[2])
+{
+    const uint64_t high = words[0] >> 5, low = words[1] >> 6;
+    return (double)(high * 67108864U + low) / 9007199254740992.0;
 }
 
 #endif

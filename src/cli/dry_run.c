@@ -1,9 +1,11 @@
 #include "cli/dry_run.h"
 
+#include "base/memory.h"
 #include "fed/protocol.h"
 #include "run/labels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A text within a comment of the output: what could end its line becomes '?'. */
@@ -17,8 +19,34 @@ static void print_in_comment(const char *text)
     }
 }
 
-static void describe_clients(const fbt_experiment_view *v)
+static fbt_status describe_client(const fbt_experiment_view *v, int64_t k)
 {
+    fbt_status status = FBT_OK;
+    const fbt_partition *p = v->partition;
+    int64_t *counts = NULL;
+    FBT_TRY(fbt_memory_alloc(&counts, p->n_labels, sizeof *counts));
+    fbt_partition_count_classes(p, v->dataset->train.labels, k, 1, counts);
+    printf("#   client %3lld: %5lld samples (", (long long)k,
+           (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
+    for (int64_t c = 0; c < p->n_labels; c++) {
+        printf("%s%lld", c > 0 ? ", " : "", (long long)counts[c]);
+    }
+    if (v->placement->owner == NULL) {
+        printf(")\n");
+    } else {
+        const int owner = v->placement->owner[k], size = v->placement->group_size[owner];
+        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+    }
+done:
+    free(counts);
+    return status;
+}
+
+/* The first of them, where there are very many. */
+static fbt_status describe_clients(const fbt_experiment_view *v)
+{
+    enum { CLIENTS_MAX = 1000 };
+    fbt_status status = FBT_OK;
     const fbt_partition *p = v->partition;
     const fbt_dataset *dataset = v->dataset;
     printf("# clients: samples, of which per label (");
@@ -26,22 +54,16 @@ static void describe_clients(const fbt_experiment_view *v)
         printf("%s", c > 0 ? ", " : "");
         print_in_comment(dataset->label_words[c]);
     }
-    const bool all_take_part = fbt_settings_participants(v->settings) == p->n_clients;
-    printf(all_take_part ? "), ranks\n" : "); participants of a round are dealt out over the ranks\n");
-    for (int64_t k = 0; k < p->n_clients; k++) {
-        printf("#   client %3lld: %5lld samples (", (long long)k,
-               (long long)(p->sample_offsets[k + 1] - p->sample_offsets[k]));
-        for (int64_t c = 0; c < p->n_labels; c++) {
-            printf("%s%lld", c > 0 ? ", " : "", (long long)p->class_count[k * p->n_labels + c]);
-        }
-        int owner = v->placement->owner[k];
-        int size = v->placement->group_size[owner];
-        if (all_take_part) {
-            printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
-        } else {
-            printf(")\n");
-        }
+    printf(v->placement->owner != NULL ? "), ranks\n" : "); participants of a round are dealt out over the ranks\n");
+    for (int64_t k = 0; k < p->n_clients && k < CLIENTS_MAX; k++) {
+        FBT_TRY(describe_client(v, k));
     }
+    if (p->n_clients > CLIENTS_MAX) {
+        printf("#   and %lld clients more, of %lld samples in all\n", (long long)(p->n_clients - CLIENTS_MAX),
+               (long long)(p->sample_offsets[p->n_clients] - p->sample_offsets[CLIENTS_MAX]));
+    }
+done:
+    return status;
 }
 
 static void describe_memory(const fbt_experiment_memory *m)
@@ -95,8 +117,9 @@ static void describe_idle(const fbt_experiment_view *v)
     fbt_settings_clear(&defaults);
 }
 
-static void describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
+static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
 {
+    fbt_status status = FBT_OK;
     const fbt_settings *s = v->settings;
     const fbt_partition *p = v->partition;
     int64_t bytes_up, bytes_down;
@@ -110,7 +133,7 @@ static void describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
     print_in_comment(v->dataset->source);
     printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
            (long long)p->n_dev, (long long)v->dataset->test.n_samples);
-    describe_clients(v);
+    FBT_TRY(describe_clients(v));
     printf("# a round: %lld generations of %lld candidates on %lld of %lld clients, %lld bytes up and %lld down for "
            "each\n",
            (long long)s->fed.local_generations, (long long)s->cma.population, (long long)fbt_settings_participants(s),
@@ -134,6 +157,8 @@ static void describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
         printf(", which goes on after round %lld", (long long)v->past_round);
     }
     printf("\n");
+done:
+    return status;
 }
 
 fbt_status fbt_cli_describe(fbt_experiment *experiment, const fbt_comm *comm)
@@ -148,7 +173,7 @@ fbt_status fbt_cli_describe(fbt_experiment *experiment, const fbt_comm *comm)
     FBT_TRY(fbt_comm_agree(comm, fbt_experiment_count_tokens(experiment, &cost)));
     if (fbt_comm_rank(comm) == 0) {
         fbt_experiment_look(experiment, &view);
-        describe_run(&view, &cost);
+        FBT_TRY(describe_run(&view, &cost));
         describe_devices(devices);
         describe_memory(&memory);
     }

@@ -86,6 +86,9 @@ static const fbt_option table[] = {
     INT("fed.clients", fed.clients, "10", 1, FBT_RNG_N_CLIENTS - 1, "K, number of clients"),
     INT("fed.rounds", fed.rounds, "200", 1, INT32_MAX, "number of rounds", DECIDES(LENGTH)),
     REAL("fed.participation", fed.participation, "1", 0, 1, true, "fraction of the clients that take part in a round"),
+    INT("fed.participants", fed.participants, "0", 0, FBT_RNG_N_CLIENTS - 1,
+        "number of clients that take part in a round, instead of a fraction; 0: fed.participation says",
+        .earlier_text = "0"),
     CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
@@ -126,6 +129,8 @@ static const fbt_option table[] = {
         "of these, score test every so many, where dev is best so far, and in the last; 0: every one, or as few as "
         "take no more tokens than the search",
         .earlier_text = "1", .auto_text = "0", DECIDES(CONTENT)),
+    INT("eval.train_limit", eval.train_limit, "0", 0, INT32_MAX,
+        "score so many training samples, those of the first clients; 0: all", .earlier_text = "0", DECIDES(CONTENT)),
     WORD("backend.name", backend.name, "cpu", fbt_backend_names, "what computes the model"),
     WORD("backend.precision", backend.precision, "auto", precisions,
          "of weights and activations; auto: bf16 where fast; tf32: as fp32, products on tensor cores (cuda); "

@@ -113,6 +113,9 @@ const char *fbt_settings_choice_name(const char *key, int value)
 
 int64_t fbt_settings_participants(const fbt_settings *settings)
 {
+    if (settings->fed.participants > 0) {
+        return settings->fed.participants;
+    }
     return (int64_t)(settings->fed.participation * (double)settings->fed.clients + 0.5);
 }
 
@@ -125,6 +128,12 @@ bool fbt_settings_checks_round(const fbt_settings *settings, int64_t round)
 bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round)
 {
     return round % settings->eval.every == 0 || round == settings->fed.rounds;
+}
+
+int64_t fbt_settings_scored_train(const fbt_settings *settings, int64_t n)
+{
+    const int64_t limit = settings->eval.train_limit;
+    return limit > 0 && limit < n ? limit : n;
 }
 
 bool fbt_settings_scores_test(const fbt_settings *settings, int64_t round)

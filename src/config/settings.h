@@ -23,7 +23,7 @@ typedef struct fbt_settings {
         bool overwrite;             /* replace an existing run file                               */
         double max_seconds;         /* stop before the round that would pass this; 0: no limit    */
         double stop_margin_seconds; /* stop so long before the end of the batch job        */
-        bool client_means;          /* record every client's mean each round ([K, d] a round)     */
+        bool client_means;          /* record every client's mean each round ([m, d] a round)     */
     } run;
     struct {
         char *path;             /* Hugging Face folder                                        */
@@ -48,6 +48,7 @@ typedef struct fbt_settings {
         int64_t clients; /* K                                                          */
         int64_t rounds;
         double participation; /* fraction of the clients in a round                        */
+        int64_t participants; /* so many instead; 0: that fraction                         */
         int partition;        /* fbt_partition_kind                                         */
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
@@ -73,8 +74,9 @@ typedef struct fbt_settings {
         int loss; /* fbt_loss                                                   */
     } objective;
     struct {
-        int64_t every;      /* score train, dev and test every so many rounds (and the first and last) */
-        int64_t test_every; /* of these, score test every so many (fbt_settings_scores_test); 0: not found yet */
+        int64_t every;       /* score train, dev and test every so many rounds (and the first and last) */
+        int64_t test_every;  /* of these, score test every so many (fbt_settings_scores_test); 0: not found yet */
+        int64_t train_limit; /* score so many training samples; 0: all                      */
     } eval;
     struct {
         char *name;
@@ -114,12 +116,16 @@ fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
  * round, ...). Call once all has been read. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_check(const fbt_settings *settings);
 
-/* Clients that take part in a round: participation * clients, rounded to the nearest, halves up. */
+/* Clients that take part in a round: participants; where that is 0, participation * clients, rounded to the nearest,
+ * halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
 
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind
  * the last. */
 bool fbt_settings_scores_round(const fbt_settings *settings, int64_t round);
+
+/* Of n training samples, client by client, how many are scored: the first eval.train_limit. */
+int64_t fbt_settings_scored_train(const fbt_settings *settings, int64_t n);
 
 /* Whether test samples are scored with it, however good the round is on dev samples: before the first round, every
  * eval.every * eval.test_every rounds and behind the last. */

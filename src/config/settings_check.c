@@ -24,6 +24,18 @@ static fbt_status check_clients(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     double share = settings->fed.participation * (double)settings->fed.clients;
+    if (settings->fed.participants > 0 && settings->fed.participation != 1) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.participants: %" PRId64 " clients a round are given, and fed.participation: %g of them too; give "
+                 "one of the two",
+                 settings->fed.participants, settings->fed.participation);
+    }
+    if (settings->fed.participants > settings->fed.clients) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.participants: %" PRId64 " clients a round, but fed.clients are %" PRId64
+                 "; lower the former or raise the latter",
+                 settings->fed.participants, settings->fed.clients);
+    }
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",

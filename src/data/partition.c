@@ -343,18 +343,15 @@ done:
 }
 
 /* Sorts the pool by client; it is rising, so every client's samples are. */
-static fbt_status group_by_client(const fbt_split *split, const int64_t *pool, int64_t n_pool, const int32_t *client,
-                                  fbt_partition *p)
+static fbt_status group_by_client(const int64_t *pool, int64_t n_pool, const int32_t *client, fbt_partition *p)
 {
     fbt_status status = FBT_OK;
     int64_t *next = NULL;
     FBT_TRY(fbt_memory_alloc(&next, p->n_clients, sizeof *next));
     FBT_TRY(fbt_memory_alloc(&p->sample_offsets, p->n_clients + 1, sizeof *p->sample_offsets));
     FBT_TRY(fbt_memory_alloc(&p->sample_index, n_pool, sizeof *p->sample_index));
-    FBT_TRY(fbt_memory_alloc(&p->class_count, p->n_clients * p->n_labels, sizeof *p->class_count));
     for (int64_t i = 0; i < n_pool; i++) {
         p->sample_offsets[client[i] + 1]++;
-        p->class_count[client[i] * p->n_labels + split->labels[pool[i]]]++;
     }
     for (int64_t k = 0; k < p->n_clients; k++) {
         p->sample_offsets[k + 1] += p->sample_offsets[k];
@@ -415,7 +412,7 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
     FBT_TRY(fbt_memory_alloc(&client, n_pool, sizeof *client));
     FBT_TRY(options->dirichlet ? deal_dirichlet(dataset, options, pool, n_pool, client)
                                : deal_iid(options, n_pool, client));
-    FBT_TRY(group_by_client(&dataset->train, pool, n_pool, client, partition));
+    FBT_TRY(group_by_client(pool, n_pool, client, partition));
 done:
     free(pool);
     free(client);
@@ -425,11 +422,22 @@ done:
     return status;
 }
 
+void fbt_partition_count_classes(const fbt_partition *partition, const int32_t *labels, int64_t first, int64_t n,
+                                 int64_t *counts)
+{
+    const fbt_partition *p = partition;
+    memset(counts, 0, (size_t)(n * p->n_labels) * sizeof *counts);
+    for (int64_t k = first; k < first + n; k++, counts += p->n_labels) {
+        for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
+            counts[labels[p->sample_index[i]]]++;
+        }
+    }
+}
+
 void fbt_partition_clear(fbt_partition *partition)
 {
     free(partition->sample_offsets);
     free(partition->sample_index);
     free(partition->dev_index);
-    free(partition->class_count);
     memset(partition, 0, sizeof *partition);
 }

@@ -21,7 +21,6 @@ typedef struct fbt_partition {
     int64_t *dev_index;         /* [n_dev], rising                                      */
     const fbt_split *dev_split; /* borrowed from the data set: the split that dev_index refers to */
     int64_t n_labels;
-    int64_t *class_count; /* [n_clients, n_labels] of the training samples        */
 } fbt_partition;
 
 typedef struct fbt_partition_options {
@@ -56,6 +55,12 @@ typedef struct fbt_partition_options {
  * FBT_ERR_MEMORY. On failure *partition is empty. */
 fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_options *options,
                               fbt_partition *partition);
+
+/* Training samples by class of clients first .. first + n - 1; labels: of the train split's rows. counts: [n,
+ * n_labels].
+ */
+void fbt_partition_count_classes(const fbt_partition *partition, const int32_t *labels, int64_t first, int64_t n,
+                                 int64_t *counts);
 
 void fbt_partition_clear(fbt_partition *partition);
 

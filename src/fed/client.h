@@ -11,7 +11,8 @@
 /* A client's private data; tokens are the data set's. The perturbed copy (Sun et al. 2023, section 3.3) is these same
  * items with an origin: the model makes it. */
 typedef struct fbt_client {
-    int64_t id; /* 0 .. K-1 */
+    int64_t id;   /* 0 .. K-1 */
+    int64_t slot; /* among the participants of the round */
     int64_t n_samples;
     fbt_item *items; /* [n_samples]                                         */
     bool perturbed;  /* candidates are scored on a perturbed copy too       */

@@ -22,9 +22,9 @@ const char *const fbt_phase_names[FBT_N_PHASES] = {
 #undef FBT_PHASE_NAME
 };
 
-/* Arrays that a row of the run file points to; [K] or [K, .] with NaN or 0 where a client did not take part. */
+/* Arrays that a row of the run file points to; [m] or [m, .], in the participants' order. */
 typedef struct row_arrays {
-    uint8_t *participants;
+    int64_t *participants;
     double *fitness, *loss, *loss_perturbed, *condition;
     double *step_size;
     double *mean;
@@ -47,8 +47,6 @@ struct fbt_federation {
     gsl_rng *rng;
     int64_t n_participants;
     int64_t *participants;                /* [n_participants] */
-    int64_t *all_clients;                 /* [K]: 0 .. K-1 */
-    int64_t *slot_of;                     /* [K] */
     double *n_samples;                    /* [n_participants] */
     int64_t *work;                        /* [n_participants] */
     double phase_s[FBT_N_PHASES];         /* of the last row */
@@ -119,17 +117,17 @@ static fbt_status new_row(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
-    int64_t k = settings->fed.clients;
+    const int64_t m = f->n_participants;
     row_arrays *row = &f->row;
-    FBT_TRY(fbt_memory_alloc(&row->participants, k, sizeof *row->participants));
-    FBT_TRY(fbt_memory_alloc(&row->fitness, k, sizeof *row->fitness));
-    FBT_TRY(fbt_memory_alloc(&row->loss, k, sizeof *row->loss));
-    FBT_TRY(fbt_memory_alloc(&row->loss_perturbed, k, sizeof *row->loss_perturbed));
-    FBT_TRY(fbt_memory_alloc(&row->condition, k, sizeof *row->condition));
-    FBT_TRY(fbt_memory_alloc(&row->step_size, k * settings->fed.local_generations, sizeof *row->step_size));
-    FBT_TRY(fbt_memory_alloc(&row->evaluations, k, sizeof *row->evaluations));
+    FBT_TRY(fbt_memory_alloc(&row->participants, m, sizeof *row->participants));
+    FBT_TRY(fbt_memory_alloc(&row->fitness, m, sizeof *row->fitness));
+    FBT_TRY(fbt_memory_alloc(&row->loss, m, sizeof *row->loss));
+    FBT_TRY(fbt_memory_alloc(&row->loss_perturbed, m, sizeof *row->loss_perturbed));
+    FBT_TRY(fbt_memory_alloc(&row->condition, m, sizeof *row->condition));
+    FBT_TRY(fbt_memory_alloc(&row->step_size, m * settings->fed.local_generations, sizeof *row->step_size));
+    FBT_TRY(fbt_memory_alloc(&row->evaluations, m, sizeof *row->evaluations));
     if (settings->run.client_means) {
-        FBT_TRY(fbt_memory_alloc(&row->mean, k * settings->cma.dimension, sizeof *row->mean));
+        FBT_TRY(fbt_memory_alloc(&row->mean, m * settings->cma.dimension, sizeof *row->mean));
     }
 done:
     return status;
@@ -138,16 +136,9 @@ done:
 static fbt_status new_participants(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
-    const fbt_settings *settings = f->parts.settings;
-    int64_t k = settings->fed.clients;
     FBT_TRY(fbt_memory_alloc(&f->participants, f->n_participants, sizeof *f->participants));
     FBT_TRY(fbt_memory_alloc(&f->n_samples, f->n_participants, sizeof *f->n_samples));
     FBT_TRY(fbt_memory_alloc(&f->work, f->n_participants, sizeof *f->work));
-    FBT_TRY(fbt_memory_alloc(&f->all_clients, k, sizeof *f->all_clients));
-    FBT_TRY(fbt_memory_alloc(&f->slot_of, k, sizeof *f->slot_of));
-    for (int64_t i = 0; i < k; i++) {
-        f->all_clients[i] = i;
-    }
 done:
     return status;
 }
@@ -165,7 +156,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     FBT_TRY(new_server(f));
     FBT_TRY(new_row(f));
     FBT_TRY(new_evaluators(f));
-    FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings->data.test_limit, &f->scorer));
+    FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings, &f->scorer));
 done:
     return status;
 }
@@ -222,8 +213,6 @@ void fbt_federation_free(fbt_federation *federation)
     free(f->participants);
     free(f->n_samples);
     free(f->work);
-    free(f->all_clients);
-    free(f->slot_of);
     free_row(&f->row);
     fbt_array_list_clear(&f->checkpoint);
     free(f);
@@ -231,15 +220,10 @@ void fbt_federation_free(fbt_federation *federation)
 
 static void choose_participants(fbt_federation *f, uint32_t round)
 {
-    const fbt_settings *settings = f->parts.settings;
     const int64_t *offsets = f->parts.partition->sample_offsets;
-    fbt_participants_draw(settings, round, f->rng, f->all_clients, f->participants);
-    for (int64_t k = 0; k < settings->fed.clients; k++) {
-        f->slot_of[k] = -1;
-    }
+    fbt_participants_draw(f->parts.settings, round, f->participants);
     for (int64_t i = 0; i < f->n_participants; i++) {
         int64_t k = f->participants[i];
-        f->slot_of[k] = i;
         f->n_samples[i] = (double)(offsets[k + 1] - offsets[k]);
         f->work[i] = f->parts.work[k];
     }
@@ -254,8 +238,11 @@ static fbt_status new_clients(fbt_federation *f)
     const int64_t *offsets = f->placement.client_offsets + fbt_comm_rank(world);
     FBT_TRY(fbt_memory_alloc(&f->clients, offsets[1] - offsets[0], sizeof *f->clients));
     for (int64_t i = offsets[0]; i < offsets[1]; i++) {
-        FBT_TRY(fbt_client_init(&f->clients[f->n_clients++], f->participants[f->placement.client_index[i]],
-                                &f->parts.dataset->train, f->parts.partition, f->parts.settings->perturb.rate > 0));
+        fbt_client *client = &f->clients[f->n_clients++];
+        const int64_t slot = f->placement.client_index[i];
+        FBT_TRY(fbt_client_init(client, f->participants[slot], &f->parts.dataset->train, f->parts.partition,
+                                f->parts.settings->perturb.rate > 0));
+        client->slot = slot;
     }
 done:
     return status;
@@ -279,20 +266,27 @@ done:
     return status;
 }
 
+static void fill_nan(double *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = NAN;
+    }
+}
+
+/* Of a round in which nobody takes part. */
 static void empty_row(fbt_federation *f)
 {
     const fbt_settings *settings = f->parts.settings;
-    int64_t n_generations = settings->fed.local_generations;
-    for (int64_t k = 0; k < settings->fed.clients; k++) {
-        f->row.participants[k] = 0;
-        f->row.evaluations[k] = 0;
-        f->row.fitness[k] = f->row.loss[k] = f->row.loss_perturbed[k] = f->row.condition[k] = NAN;
-        for (int64_t g = 0; g < n_generations; g++) {
-            f->row.step_size[k * n_generations + g] = NAN;
-        }
-        for (int64_t i = 0; f->row.mean != NULL && i < settings->cma.dimension; i++) {
-            f->row.mean[k * settings->cma.dimension + i] = NAN;
-        }
+    const int64_t m = f->n_participants;
+    fill_nan(f->row.fitness, m);
+    fill_nan(f->row.loss, m);
+    fill_nan(f->row.loss_perturbed, m);
+    fill_nan(f->row.condition, m);
+    fill_nan(f->row.step_size, m * settings->fed.local_generations);
+    fill_nan(f->row.mean, f->row.mean == NULL ? 0 : m * settings->cma.dimension);
+    for (int64_t i = 0; i < m; i++) {
+        f->row.participants[i] = -1;
+        f->row.evaluations[i] = 0;
     }
 }
 
@@ -309,20 +303,19 @@ static void fill_row(fbt_federation *f)
     const fbt_settings *settings = f->parts.settings;
     const int64_t d = settings->cma.dimension, n_generations = settings->fed.local_generations;
     for (int64_t i = 0; i < f->n_participants; i++) {
-        const int64_t k = f->participants[i];
         const double *step_size = fbt_messages_at(&f->up, "step_size", i);
-        f->row.participants[k] = 1;
-        f->row.evaluations[k] = fbt_protocol_evaluations(settings);
-        f->row.fitness[k] = *values_of(f, "fitness", i, &none);
-        f->row.loss[k] = *values_of(f, "loss", i, &none);
-        f->row.loss_perturbed[k] = *values_of(f, "loss_perturbed", i, &none);
-        f->row.condition[k] = *values_of(f, "condition", i, &none);
+        f->row.participants[i] = f->participants[i];
+        f->row.evaluations[i] = fbt_protocol_evaluations(settings);
+        f->row.fitness[i] = *values_of(f, "fitness", i, &none);
+        f->row.loss[i] = *values_of(f, "loss", i, &none);
+        f->row.loss_perturbed[i] = *values_of(f, "loss_perturbed", i, &none);
+        f->row.condition[i] = *values_of(f, "condition", i, &none);
         if (step_size != NULL) {
-            memcpy(f->row.step_size + k * n_generations, step_size, (size_t)n_generations * sizeof *step_size);
+            memcpy(f->row.step_size + i * n_generations, step_size, (size_t)n_generations * sizeof *step_size);
         }
         if (f->row.mean != NULL) {
             const double *mean = values_of(f, "mean", i, fbt_optimiser_mean(f->server.optimiser));
-            memcpy(f->row.mean + k * d, mean, (size_t)d * sizeof *mean);
+            memcpy(f->row.mean + i * d, mean, (size_t)d * sizeof *mean);
         }
     }
 }
@@ -356,6 +349,7 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .precision_tau = NAN,
                            .precision_overlap = NAN,
                            .precision_loss_error = NAN,
+                           .n_participants = f->n_participants,
                            .participants = f->row.participants,
                            .client_fitness = f->row.fitness,
                            .client_loss = f->row.loss,
@@ -463,7 +457,6 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .participants = f->participants,
                          .n_participants = f->n_participants,
                          .n_samples = f->n_samples,
-                         .slot_of = f->slot_of,
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,

@@ -228,7 +228,7 @@ static fbt_status begin(fbt_round *round, void **state)
     for (int64_t i = 0; i < round->n_clients; i++) {
         search *s = &list->items[list->n++];
         s->client = &round->clients[i];
-        s->slot = round->slot_of[s->client->id];
+        s->slot = s->client->slot;
         FBT_TRY(init_search(s, round, from));
     }
     FBT_TRY(init_parts(list, round));

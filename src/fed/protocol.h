@@ -28,7 +28,6 @@ typedef struct fbt_round {
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
     const double *n_samples; /* [m]: how many samples each participant holds        */
-    const int64_t *slot_of;  /* [K]: a client's place among the participants, or -1 */
     uint32_t number;
     gsl_rng *rng;
     double *phase_s;            /* [FBT_N_PHASES], added to */

@@ -10,10 +10,10 @@
  * and a rank's clients both follow the clients' ids. */
 static bool is_own(const fbt_round *round, int64_t slot, int64_t *at)
 {
-    while (*at < round->n_clients && round->slot_of[round->clients[*at].id] < slot) {
+    while (*at < round->n_clients && round->clients[*at].slot < slot) {
         (*at)++;
     }
-    return round->fills_slots && *at < round->n_clients && round->slot_of[round->clients[*at].id] == slot;
+    return round->fills_slots && *at < round->n_clients && round->clients[*at].slot == slot;
 }
 
 /* Sends what this rank's clients have put into their slots; the slots of others become zeros, to be summed. */

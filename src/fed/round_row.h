@@ -36,12 +36,13 @@ typedef struct fbt_round_row {
     double condition_number, axis_ratio, path_sigma_norm;          /* of the server's covariance and |p_sigma| */
     double precision_tau, precision_overlap, precision_loss_error; /* fed/precision_check.h; NaN: not checked */
     int64_t precision_fell_back; /* 1: the rounds after this one are computed in the reference precision */
-    const uint8_t *participants; /* [K] 0 or 1 */
-    const double *client_fitness, *client_loss, *client_loss_perturbed; /* [K] */
-    const double *client_step_size;                                     /* [K, I] */
-    const double *client_mean;                                          /* [K, d] or NULL */
-    const double *client_condition;                                     /* [K] */
-    const int64_t *client_evaluations;                                  /* [K] */
+    int64_t n_participants;      /* m, the same in every row */
+    const int64_t *participants; /* [m] ids, rising; -1 in row 0. The clients' values are in this order: */
+    const double *client_fitness, *client_loss, *client_loss_perturbed; /* [m] */
+    const double *client_step_size;                                     /* [m, I] */
+    const double *client_mean;                                          /* [m, d] or NULL */
+    const double *client_condition;                                     /* [m] */
+    const int64_t *client_evaluations;                                  /* [m] */
     const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
     int64_t n_resets;             /* searches of this round that collapsed and began anew, the server's included */
     int64_t bytes_up, bytes_down; /* that a real deployment would send this round, all clients together */

@@ -33,16 +33,17 @@ static void list_items(fbt_scorer *scorer, const fbt_dataset *dataset, const fbt
     }
 }
 
-fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *partition, int64_t test_limit,
+fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *partition, const fbt_settings *settings,
                           fbt_scorer **scorer)
 {
     fbt_status status = FBT_OK;
+    const int64_t test_limit = settings->data.test_limit;
     fbt_scorer *s;
     int64_t n;
     FBT_TRY(fbt_memory_alloc(scorer, 1, sizeof **scorer));
     s = *scorer;
     s->n_labels = dataset->n_labels;
-    s->n_train = partition->sample_offsets[partition->n_clients];
+    s->n_train = fbt_settings_scored_train(settings, partition->sample_offsets[partition->n_clients]);
     s->n_dev = partition->n_dev;
     s->n_test = dataset->test.n_samples;
     if (test_limit > 0 && test_limit < s->n_test) {

@@ -2,6 +2,7 @@
 #ifndef FBT_FED_SCORER_H
 #define FBT_FED_SCORER_H
 
+#include "config/settings.h"
 #include "data/partition.h"
 #include "fed/evaluator.h"
 #include "fed/metrics.h"
@@ -12,8 +13,8 @@ typedef struct fbt_split_scores {
     fbt_metrics train, dev, test;
 } fbt_split_scores;
 
-/* The data set and the partition are borrowed. test_limit: the first so many test samples; 0: all. */
-fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *partition, int64_t test_limit,
+/* The data set and the partition are borrowed. Of training and test samples as many are scored as the settings say. */
+fbt_status fbt_scorer_new(const fbt_dataset *dataset, const fbt_partition *partition, const fbt_settings *settings,
                           fbt_scorer **scorer);
 void fbt_scorer_free(fbt_scorer *scorer);
 

@@ -101,7 +101,7 @@ static void fill_messages(const fbt_round *round, const scorers *s)
 {
     const int64_t lambda = round->settings->cma.population;
     for (int64_t i = 0; i < s->n_populations; i++) {
-        const int64_t slot = round->slot_of[s->populations[i].client->id];
+        const int64_t slot = s->populations[i].client->slot;
         double *losses = fbt_messages_at(round->up, "losses", slot);
         double fitness = 0, loss = 0, loss_perturbed = 0;
         for (int64_t c = 0; c < lambda; c++) {
@@ -130,7 +130,7 @@ static fbt_status step(fbt_round *round, void *state, int64_t exchange)
     fill_messages(round, s);
     for (int64_t i = 0; i < s->n_populations; i++) {
         const fbt_population *p = &s->populations[i];
-        fbt_round_show_population(round, round->slot_of[p->client->id], exchange, p->z, p->fitness);
+        fbt_round_show_population(round, p->client->slot, exchange, p->z, p->fitness);
     }
 done:
     return status;

@@ -1,11 +1,17 @@
-/* The digest of a run file's results. */
+/* The digest of a run file's results.
+ *
+ * It is taken over what a file of version 1 holds, whatever the file's own version, so that one run has one digest:
+ * with a place for each client in every round, and with 64-bit numbers of samples. Version 1 had fewer than 65,536
+ * clients; files of more are hashed as they are. */
 #include "record/run_reader.h"
 
 #include "base/memory.h"
-#include "record/hdf5_util.h"
+#include "record/run_file_internal.h"
 #include "record/run_ledger.h"
 #include "record/run_rounds.h"
+#include "record/run_wide.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +28,7 @@ typedef struct walk {
     fbt_digest *digest;
     const char *group;
     int64_t value_bytes; /* run_ledger.h */
+    bool widens;         /* run_wide.h   */
     fbt_status status;
 } walk;
 
@@ -31,10 +38,18 @@ static fbt_status add_text(fbt_digest *digest, const char *text)
     return fbt_digest_add(digest, text, strlen(text) + 1);
 }
 
-/* Files of earlier versions keep the checkpoint's counters as doubles: they count as such in every file. */
-static bool counts_as_real(const char *path)
+static bool is_in(const char *path, const char *folder)
 {
-    return strncmp(path, "checkpoint/", strlen("checkpoint/")) == 0;
+    return strncmp(path, folder, strlen(folder)) == 0;
+}
+
+/* The type as which a data set counts. Files of earlier versions keep the checkpoint's counters as doubles: they count
+ * as such in every file. */
+static hid_t type_of(const char *path, hid_t dataset)
+{
+    return is_in(path, "checkpoint/")  ? H5Tcopy(H5T_NATIVE_DOUBLE)
+           : is_in(path, "partition/") ? H5Tcopy(H5T_NATIVE_INT64)
+                                       : H5Dget_type(dataset);
 }
 
 /* The type in which values are hashed: the file's own class, size and sign in this machine's byte order. */
@@ -142,8 +157,7 @@ static fbt_status add_dataset(walk *w, const char *path)
     FBT_HDF5(dataset = H5Dopen2(w->file, path, H5P_DEFAULT), "%s is damaged", path);
     FBT_TRY(fbt_hdf5_count(dataset, path, &n)); /* so that rows and their sizes multiply without overflow */
     FBT_HDF5(space = H5Dget_space(dataset), "%s is damaged", path);
-    FBT_HDF5(file_type = counts_as_real(path) ? H5Tcopy(H5T_NATIVE_DOUBLE) : H5Dget_type(dataset), "%s is damaged",
-             path);
+    FBT_HDF5(file_type = type_of(path, dataset), "%s is damaged", path);
     FBT_TRY(add_text(w->digest, path));
     FBT_TRY(add_type(w->digest, path, file_type, &n_bytes));
     FBT_HDF5(type = H5Tget_native_type(file_type, H5T_DIR_ASCEND), "%s has an unknown type", path);
@@ -161,6 +175,70 @@ done:
     fbt_hdf5_close(file_type);
     fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
+    return status;
+}
+
+/* path, type and shape of a column as version 1 has it. */
+static fbt_status add_wide_head(walk *w, const char *path, const fbt_run_wide_reader *reader)
+{
+    fbt_status status = FBT_OK;
+    char shape[32];
+    size_t n_bytes;
+    const fbt_run_narrow *n = &reader->narrow;
+    const int64_t dims[] = {reader->n_rows, n->n_clients, n->n_each};
+    const fbt_run_type type = fbt_run_column_type(n->column, FBT_RUN_FORMAT_WIDE);
+    FBT_TRY(add_text(w->digest, path));
+    FBT_TRY(add_type(w->digest, path, fbt_run_file_type(type), &n_bytes));
+    for (int i = 0; i < (n->column->shape == FBT_RUN_SLOTS ? 2 : 3); i++) {
+        snprintf(shape, sizeof shape, "%" PRId64, dims[i]);
+        FBT_TRY(add_text(w->digest, shape));
+    }
+done:
+    return status;
+}
+
+static fbt_status add_piece(void *user, const void *bytes, int64_t n_bytes)
+{
+    return fbt_digest_add(user, bytes, (size_t)n_bytes);
+}
+
+static fbt_status add_wide(walk *w, const char *path, const fbt_run_column *column)
+{
+    fbt_status status = FBT_OK;
+    fbt_run_wide_reader reader = FBT_RUN_WIDE_READER;
+    FBT_TRY(fbt_run_wide_open(w->file, column, &reader));
+    FBT_TRY(add_wide_head(w, path, &reader));
+    for (int64_t r = 0; r < reader.n_rows; r++) {
+        FBT_TRY(fbt_run_wide_read(&reader, r));
+        if (column->type == FBT_RUN_REAL) {
+            canonical_nans(reader.values, (size_t)(reader.narrow.n_slots * reader.narrow.n_each), sizeof(double));
+        }
+        FBT_TRY(fbt_run_widen(&reader.narrow, add_piece, w->digest));
+    }
+done:
+    fbt_run_wide_close(&reader);
+    return status;
+}
+
+static fbt_status add_member(walk *w, const char *path)
+{
+    int64_t n;
+    const fbt_run_column *columns = fbt_run_columns(&n);
+    const int64_t i = fbt_run_column_find(path);
+    return w->widens && i >= 0 && fbt_run_column_is_of_participants(&columns[i]) ? add_wide(w, path, &columns[i])
+                                                                                 : add_dataset(w, path);
+}
+
+static fbt_status find_form(walk *w)
+{
+    fbt_status status = FBT_OK;
+    int64_t version, n_clients;
+    FBT_TRY(fbt_hdf5_read_int(w->file, "format_version", &version));
+    if (version != FBT_RUN_FORMAT_WIDE) {
+        FBT_TRY(fbt_run_wide_clients(w->file, &n_clients));
+        w->widens = n_clients <= FBT_RUN_WIDE_CLIENTS_MAX;
+    }
+done:
     return status;
 }
 
@@ -182,7 +260,7 @@ static herr_t visit(hid_t group, const char *name, const H5O_info_t *info, void 
     (void)group;
     snprintf(path, sizeof path, "%s/%s", w->group, name);
     if (info->type == H5O_TYPE_DATASET && !fbt_run_digest_excludes(path)) {
-        w->status = add_dataset(w, path);
+        w->status = add_member(w, path);
     }
     return w->status == FBT_OK ? 0 : -1;
 }
@@ -225,6 +303,7 @@ fbt_status fbt_run_digest_of(hid_t file, char text[FBT_DIGEST_TEXT_BYTES])
     fbt_status status = FBT_OK;
     walk w = {.file = file};
     FBT_TRY(fbt_run_ledger_read(file, &w.value_bytes));
+    FBT_TRY(find_form(&w));
     FBT_TRY(fbt_digest_new(&w.digest));
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         FBT_TRY(add_group(&w, groups[i]));

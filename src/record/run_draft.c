@@ -74,13 +74,29 @@ static fbt_status fail_version(const char *path)
                     path);
 }
 
+static hid_t type_of(const fbt_run_change *change)
+{
+    return change->type == FBT_RUN_CHANGE_REAL      ? H5T_NATIVE_DOUBLE
+           : change->type == FBT_RUN_CHANGE_INTEGER ? H5T_NATIVE_INT64
+           : change->type == FBT_RUN_CHANGE_FLOAT32 ? H5T_NATIVE_FLOAT
+                                                    : H5T_NATIVE_UINT8;
+}
+
+/* In the file's version. */
+static bool has_type(hid_t column, hid_t type)
+{
+    const hid_t own = H5Dget_type(column);
+    const bool same = H5Tequal(own, type) > 0;
+    fbt_hdf5_close(own);
+    return same;
+}
+
 static fbt_status add_to_column(fbt_run_draft *draft, const fbt_run_change *change, const void *values)
 {
     fbt_status status = FBT_OK;
-    int64_t n, n_rows = 0, n_row_values = 0;
-    const fbt_run_column *columns = fbt_run_columns(&n);
+    int64_t n_rows = 0, n_row_values = 0;
     const int64_t i = fbt_run_column_find(change->path);
-    if (i < 0 || draft->columns[i] < 0 || change->type != (int64_t)columns[i].type) {
+    if (i < 0 || draft->columns[i] < 0 || !has_type(draft->columns[i], type_of(change))) {
         FBT_TRY(fail_version(change->path));
     }
     FBT_TRY(row_count(draft->columns[i], &n_rows, &n_row_values));
@@ -142,14 +158,6 @@ done:
     fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
-}
-
-static hid_t type_of(const fbt_run_change *change)
-{
-    return change->type == FBT_RUN_CHANGE_REAL      ? H5T_NATIVE_DOUBLE
-           : change->type == FBT_RUN_CHANGE_INTEGER ? H5T_NATIVE_INT64
-           : change->type == FBT_RUN_CHANGE_FLOAT32 ? H5T_NATIVE_FLOAT
-                                                    : H5T_NATIVE_UINT8;
 }
 
 /* Contiguous: a covariance is written anew each round, and compressing it would take ten times longer. */

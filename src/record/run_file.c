@@ -5,6 +5,7 @@
 #include "base/timer.h"
 #include "record/run_file_internal.h"
 #include "record/run_ledger.h"
+#include "record/run_wide.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -58,50 +59,6 @@ static fbt_status write_inputs(hid_t file, const fbt_run_header *header)
     }
     if (header->label_words != NULL) {
         FBT_TRY(fbt_hdf5_write_texts(group, "label_words", header->label_words, header->n_labels));
-    }
-done:
-    fbt_hdf5_close(group);
-    return status;
-}
-
-void fbt_run_file_partition(const fbt_run_header *header, fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS])
-{
-    const hsize_t k = (hsize_t)header->n_clients;
-    const fbt_run_partition_array filled[FBT_RUN_PARTITION_ARRAYS] = {
-        {"sample_offsets",
-         "samples of client k: sample_index[sample_offsets[k]:sample_offsets[k + 1]]",
-         1,
-         {k + 1},
-         header->sample_offsets},
-        {"sample_index",
-         "rows of the data set's train split, client by client",
-         1,
-         {(hsize_t)header->sample_offsets[k]},
-         header->sample_index},
-        {"dev_index",
-         "rows of the dev samples, in the dev split, or in the train split where there is none",
-         1,
-         {(hsize_t)header->n_dev},
-         header->n_dev == 0 ? NULL : header->dev_index},
-        {"class_count", "training samples by client and class", 2, {k, (hsize_t)header->n_labels}, header->class_count},
-    };
-    memcpy(arrays, filled, sizeof filled);
-}
-
-static fbt_status write_partition(hid_t file, const fbt_run_header *header)
-{
-    fbt_status status = FBT_OK;
-    hid_t group = -1;
-    fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS];
-    fbt_run_file_partition(header, arrays);
-    FBT_TRY(fbt_run_file_group(file, "partition", &group));
-    for (int i = 0; i < FBT_RUN_PARTITION_ARRAYS; i++) {
-        fbt_hdf5_array array = {.name = arrays[i].name,
-                                .type = H5T_NATIVE_INT64,
-                                .rank = arrays[i].rank,
-                                .dims = arrays[i].dims,
-                                .long_name = arrays[i].long_name};
-        FBT_TRY(fbt_hdf5_create(group, &array, arrays[i].dims[0] == 0 ? NULL : arrays[i].values, NULL));
     }
 done:
     fbt_hdf5_close(group);
@@ -178,9 +135,10 @@ done:
 
 static fbt_status check_header(const fbt_run_header *header)
 {
-    bool ok = header->n_clients > 0 && header->dimension > 0 && header->n_generations > 0 && header->n_labels > 0 &&
-              header->n_phases > 0 && header->value_bytes > 0 && header->n_prompt_values[0] >= 0 &&
-              header->n_prompt_values[1] >= 0 && header->n_dev >= 0 && header->sample_offsets[0] == 0;
+    bool ok = header->n_clients > 0 && header->n_slots > 0 && header->n_slots <= header->n_clients &&
+              header->dimension > 0 && header->n_generations > 0 && header->n_labels > 0 && header->n_phases > 0 &&
+              header->value_bytes > 0 && header->n_prompt_values[0] >= 0 && header->n_prompt_values[1] >= 0 &&
+              header->n_dev >= 0 && header->sample_offsets[0] == 0;
     for (int64_t k = 0; ok && k < header->n_clients; k++) {
         ok = header->sample_offsets[k + 1] >= header->sample_offsets[k];
     }
@@ -196,7 +154,7 @@ static fbt_status fill_new(fbt_run_file *file, const fbt_run_header *header)
     FBT_TRY(write_root(*made));
     FBT_TRY(fbt_run_file_begin_session(file, header, 0));
     FBT_TRY(write_inputs(*made, header));
-    FBT_TRY(write_partition(*made, header));
+    FBT_TRY(fbt_run_file_write_partition(*made, header));
     FBT_TRY(make_rounds(file, header));
 done:
     return status;
@@ -230,6 +188,8 @@ void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header)
     const fbt_run_column *columns = fbt_run_columns(&n);
     file->start_s = fbt_timer_now_s();
     file->dimension = header->dimension;
+    file->n_clients = header->n_clients;
+    file->n_slots = header->n_slots;
     memcpy(file->n_prompt_values, header->n_prompt_values, sizeof file->n_prompt_values);
     file->value_bytes[0] = file->value_bytes[1] = header->value_bytes;
     for (int64_t i = 0; i < n; i++) {
@@ -251,6 +211,7 @@ fbt_status fbt_run_file_create(const char *path, bool overwrite, const fbt_run_h
     *file = NULL;
     FBT_TRY(check_header(header));
     FBT_TRY(fbt_run_file_new(path, overwrite, &made));
+    made->version = FBT_RUN_FORMAT_VERSION;
     fbt_run_file_set_header(made, header);
     FBT_TRY(fill_new(made, header));
     *file = made;
@@ -267,6 +228,38 @@ static const void *column_values(const fbt_run_column *column, const fbt_round_r
     return column->shape == FBT_RUN_SCALAR ? (const void *)member : *(const void *const *)member;
 }
 
+/* values: as the file holds them. */
+static fbt_status add_values(fbt_run_file *file, int64_t i, const void *values)
+{
+    int64_t n;
+    char path[FBT_RUN_COLUMN_PATH_BYTES];
+    const fbt_run_column *column = &fbt_run_columns(&n)[i];
+    fbt_run_column_path(column, path);
+    return fbt_run_changes_add(&file->pending, path, NULL,
+                               (fbt_run_change_type)fbt_run_column_type(column, file->version), 2, file->row_dims[i],
+                               values);
+}
+
+/* Of a file of version 1, which has a place for every client. */
+static fbt_status add_wide_values(fbt_run_file *file, int64_t i, const fbt_round_row *round, const void *values)
+{
+    fbt_status status = FBT_OK;
+    void *wide = NULL;
+    int64_t n;
+    const fbt_run_narrow narrow = {.column = &fbt_run_columns(&n)[i],
+                                   .n_clients = file->n_clients,
+                                   .n_slots = round->n_participants,
+                                   .n_each = file->row_dims[i][1],
+                                   .participants = round->participants,
+                                   .values = values};
+    FBT_TRY(fbt_memory_alloc(&wide, file->row_dims[i][0] * file->row_dims[i][1], sizeof(double)));
+    FBT_TRY(fbt_run_widen_into(&narrow, wide));
+    status = add_values(file, i, wide);
+done:
+    free(wide);
+    return status;
+}
+
 static fbt_status add_columns(fbt_run_file *file, const fbt_round_row *round)
 {
     fbt_status status = FBT_OK;
@@ -278,12 +271,13 @@ static fbt_status add_columns(fbt_run_file *file, const fbt_round_row *round)
         if (file->row_dims[i][0] == 0) {
             continue;
         }
-        fbt_run_column_path(&columns[i], path);
         if (values == NULL) {
+            fbt_run_column_path(&columns[i], path);
             FBT_FAIL(FBT_ERR_ARG, "round %" PRId64 " has no values for %s", round->index, path);
         }
-        FBT_TRY(fbt_run_changes_add(&file->pending, path, NULL, (fbt_run_change_type)columns[i].type, 2,
-                                    file->row_dims[i], values));
+        FBT_TRY(file->version == FBT_RUN_FORMAT_WIDE && fbt_run_column_is_of_participants(&columns[i])
+                    ? add_wide_values(file, i, round, values)
+                    : add_values(file, i, values));
     }
 done:
     return status;
@@ -294,6 +288,11 @@ fbt_status fbt_run_file_add_round(fbt_run_file *file, const fbt_round_row *round
     if (round->index <= file->last_index) {
         return fbt_fail(FBT_ERR_ARG, "round %" PRId64 " cannot follow round %" PRId64 " in the run file", round->index,
                         file->last_index);
+    }
+    if (file->version != FBT_RUN_FORMAT_WIDE && round->n_participants != file->n_slots) {
+        return fbt_fail(FBT_ERR_ARG,
+                        "round %" PRId64 " has %" PRId64 " participants, the run file's rounds have %" PRId64,
+                        round->index, round->n_participants, file->n_slots);
     }
     const int64_t n_bytes = file->pending.n_bytes;
     fbt_round_row row = *round;

@@ -40,6 +40,7 @@ typedef struct fbt_run_header {
     const fbt_run_text *environment; /* hosts, ranks, threads, MPI, backend, device, libraries, commit, ...  */
     const fbt_run_text *inputs;      /* model and data: paths, SHA-256 of each, of tokenizer and source, task, ... */
     int64_t n_clients;               /* K */
+    int64_t n_slots;                 /* m, participants of a round */
     int64_t dimension;               /* d */
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
     int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
@@ -54,7 +55,7 @@ typedef struct fbt_run_header {
     const int64_t *sample_index;   /* [sample_offsets[K]]: ... as rows of the train split   */
     const int64_t *dev_index;      /* [n_dev]: rows of the train split (or of the dev split if the data set has one) */
     int64_t n_dev;
-    const int64_t *class_count; /* [K, n_labels] */
+    const int32_t *train_labels; /* of each row of the train split */
 } fbt_run_header;
 
 /* /result. Borrowed. Arrays that are NULL stay as they were, or are left out. */

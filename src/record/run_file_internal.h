@@ -1,5 +1,5 @@
-/* The run file's writer, for the files that make it up: run_file.c, run_session.c, run_resume.c,
- * run_restored.c. */
+/* The run file's writer, for the files that make it up: run_file.c, run_partition.c, run_session.c,
+ * run_resume.c, run_restored.c. */
 #ifndef FBT_RECORD_RUN_FILE_INTERNAL_H
 #define FBT_RECORD_RUN_FILE_INTERNAL_H
 
@@ -20,7 +20,8 @@ struct fbt_run_file {
     fbt_run_changes pending; /* not committed yet */
     int64_t last_index;      /* index of the last row */
     int64_t row_dims[FBT_RUN_COLUMNS_MAX][2]; /* of a row of each column, 1 where there are fewer; 0: not kept */
-    int64_t dimension, n_prompt_values[2];
+    int64_t version;                          /* FBT_RUN_FORMAT_... */
+    int64_t dimension, n_clients, n_slots, n_prompt_values[2];
     int64_t value_bytes[2]; /* of a number in the rounds to come, in the file (run_ledger.h) */
     fbt_run_status run_status;
     bool has_status; /* the status attribute has been written  */
@@ -37,7 +38,8 @@ struct fbt_run_file {
 /* A writer that holds the lock of `path` and no HDF5 file yet. Free it with fbt_run_file_free, after a failure too. */
 fbt_status fbt_run_file_new(const char *path, bool overwrite, fbt_run_file **file);
 
-/* Sets what both beginnings share: sizes from the header, and the clock. */
+/* Sets what both beginnings share: sizes from the header, whose n_slots is that of the file's version, and the clock.
+ */
 void fbt_run_file_set_header(fbt_run_file *file, const fbt_run_header *header);
 
 /* Makes the draft a copy of the run file on the disk, with all that its journal has, and room for n_more_bytes of
@@ -50,7 +52,7 @@ fbt_status fbt_run_file_end_draft(fbt_run_file *file);
 /* Opens the group `name` of `parent`, making it when it is not there. */
 fbt_status fbt_run_file_group(hid_t parent, const char *name, hid_t *group);
 
-/* Makes the data set of a column, without rows, in the group /rounds. */
+/* Makes the data set of a column of the present version, without rows, in the group /rounds. */
 fbt_status fbt_run_file_make_column(hid_t rounds, const fbt_run_column *column, const fbt_run_header *header,
                                     hid_t *dataset);
 
@@ -64,16 +66,12 @@ hid_t fbt_run_file_type(fbt_run_type type);
 enum { FBT_RUN_TIME_BYTES = 32 };
 void fbt_run_file_utc_now(char text[FBT_RUN_TIME_BYTES]);
 
-/* The four arrays of /partition. dims: [rank]; `rank` is 1 or 2. values: NULL where there are none. */
-enum { FBT_RUN_PARTITION_ARRAYS = 4 };
-typedef struct fbt_run_partition_array {
-    const char *name;
-    const char *long_name;
-    int rank;
-    hsize_t dims[2];
-    const int64_t *values;
-} fbt_run_partition_array;
-void fbt_run_file_partition(const fbt_run_header *header, fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS]);
+/* run_partition.c: the group /partition, written, or compared with the header's. Errors: FBT_ERR_DATA (others). */
+fbt_status fbt_run_file_write_partition(hid_t file, const fbt_run_header *header);
+fbt_status fbt_run_file_check_partition(hid_t file, const fbt_run_header *header);
+
+/* run_resume.c: fails unless an existing data set has the shape and type that a writer of this program would make. */
+fbt_status fbt_run_file_check_dataset(hid_t dataset, const char *path, hid_t type, int rank, const hsize_t *dims);
 
 /* run_restored.c: all of *restored but the checkpoint. */
 fbt_status fbt_run_restored_of(hid_t file, fbt_run_restored *restored);

@@ -18,7 +18,7 @@
     }
 #define CLIENTS(name, member, long_name)                                                                               \
     {                                                                                                                  \
-        "client", name, FBT_RUN_REAL, FBT_RUN_CLIENTS, AT(member), false, long_name, "1", FBT_RUN_ALWAYS               \
+        "client", name, FBT_RUN_REAL, FBT_RUN_SLOTS, AT(member), false, long_name, "1", FBT_RUN_ALWAYS                 \
     }
 
 static const fbt_run_column table[] = {
@@ -27,8 +27,8 @@ static const fbt_run_column table[] = {
      FBT_RUN_ALWAYS},
     SCALAR("step_size", step_size, "step size of the server's search distribution"),
     SCALAR("step_size_local", step_size_local, "step size with which clients start the next round"),
-    SCALAR("train_loss", train_loss, "mean loss over all training samples"),
-    SCALAR("train_accuracy", train_accuracy, "accuracy over all training samples"),
+    SCALAR("train_loss", train_loss, "mean loss over the training samples that are scored"),
+    SCALAR("train_accuracy", train_accuracy, "accuracy over the training samples that are scored"),
     SCALAR("dev_loss", dev_loss, "mean loss over the dev samples"),
     SCALAR("dev_accuracy", dev_accuracy, "accuracy over the dev samples"),
     SCALAR("dev_f1", dev_f1, "F1 over the dev samples"),
@@ -48,17 +48,17 @@ static const fbt_run_column table[] = {
           "root mean square over that population of the difference between the losses in both precisions"),
     {"", "precision_fell_back", FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(precision_fell_back), false,
      "1: the guard has fallen back, the rounds after this one are computed in fp32", "1", FBT_RUN_WITH_CHECKS},
-    {"", "participants", FBT_RUN_BYTE, FBT_RUN_CLIENTS, AT(participants), false, "1: the client took part", "1",
-     FBT_RUN_ALWAYS},
+    {"", "participants", FBT_RUN_INTEGER, FBT_RUN_SLOTS, AT(participants), false,
+     "clients that took part, rising; the clients' values are in their order; -1: none", "1", FBT_RUN_ALWAYS},
     CLIENTS("fitness", client_fitness, "fitness of the client's final mean"),
     CLIENTS("loss", client_loss, "loss of the client's final mean on its samples"),
     CLIENTS("loss_perturbed", client_loss_perturbed, "loss of the client's final mean on its perturbed samples"),
-    {"client", "mean", FBT_RUN_REAL, FBT_RUN_CLIENTS_DIMENSION, AT(client_mean), false, "final mean of the client", "1",
+    {"client", "mean", FBT_RUN_REAL, FBT_RUN_SLOTS_DIMENSION, AT(client_mean), false, "final mean of the client", "1",
      FBT_RUN_WITH_MEANS},
-    {"client", "step_size", FBT_RUN_REAL, FBT_RUN_CLIENTS_GENERATIONS, AT(client_step_size), false,
+    {"client", "step_size", FBT_RUN_REAL, FBT_RUN_SLOTS_GENERATIONS, AT(client_step_size), false,
      "step size with which the client sampled each generation", "1", FBT_RUN_ALWAYS},
     CLIENTS("condition", client_condition, "condition number of the client's final covariance"),
-    {"client", "evaluations", FBT_RUN_INTEGER, FBT_RUN_CLIENTS, AT(client_evaluations), false,
+    {"client", "evaluations", FBT_RUN_INTEGER, FBT_RUN_SLOTS, AT(client_evaluations), false,
      "forward passes over the client's samples", "1", FBT_RUN_ALWAYS},
     {"cost", "seconds", FBT_RUN_REAL, FBT_RUN_PHASES, AT(phase_s), false,
      "wall-clock time of each phase (attribute phases), largest over ranks", "s", FBT_RUN_ALWAYS},
@@ -94,6 +94,22 @@ int64_t fbt_run_column_find(const char *path)
     return -1;
 }
 
+bool fbt_run_column_is_of_participants(const fbt_run_column *column)
+{
+    return column->shape == FBT_RUN_SLOTS || column->shape == FBT_RUN_SLOTS_GENERATIONS ||
+           column->shape == FBT_RUN_SLOTS_DIMENSION;
+}
+
+bool fbt_run_column_is_participants(const fbt_run_column *column)
+{
+    return column->offset == AT(participants);
+}
+
+fbt_run_type fbt_run_column_type(const fbt_run_column *column, int64_t version)
+{
+    return version == FBT_RUN_FORMAT_WIDE && fbt_run_column_is_participants(column) ? FBT_RUN_BYTE : column->type;
+}
+
 bool fbt_run_column_is_kept(const fbt_run_column *column, const fbt_run_header *header)
 {
     return column->presence == FBT_RUN_WITH_MEANS    ? header->client_means
@@ -103,8 +119,8 @@ bool fbt_run_column_is_kept(const fbt_run_column *column, const fbt_run_header *
 
 int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_t dims[2])
 {
-    dims[0] = header->n_clients;
-    dims[1] = shape == FBT_RUN_CLIENTS_GENERATIONS ? header->n_generations : header->dimension;
+    dims[0] = header->n_slots;
+    dims[1] = shape == FBT_RUN_SLOTS_GENERATIONS ? header->n_generations : header->dimension;
     switch (shape) {
     case FBT_RUN_SCALAR:
         return 0;
@@ -114,10 +130,10 @@ int fbt_run_shape_dims(fbt_run_shape shape, const fbt_run_header *header, int64_
     case FBT_RUN_PHASES:
         dims[0] = header->n_phases;
         return 1;
-    case FBT_RUN_CLIENTS:
+    case FBT_RUN_SLOTS:
         return 1;
-    case FBT_RUN_CLIENTS_GENERATIONS:
-    case FBT_RUN_CLIENTS_DIMENSION:
+    case FBT_RUN_SLOTS_GENERATIONS:
+    case FBT_RUN_SLOTS_DIMENSION:
         break;
     }
     return 2;

@@ -7,16 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FBT_RUN_FORMAT_VERSION = 1 };
+/* Version 1 had a place for every client in each round (run_wide.h); files of it are read, and gone on with as they
+ * are. */
+enum { FBT_RUN_FORMAT_WIDE = 1, FBT_RUN_FORMAT_VERSION = 2 };
 
 /* Shape of one round's row. */
 typedef enum fbt_run_shape {
-    FBT_RUN_SCALAR,              /* [R]       */
-    FBT_RUN_DIMENSION,           /* [R, d]    */
-    FBT_RUN_CLIENTS,             /* [R, K]    */
-    FBT_RUN_CLIENTS_GENERATIONS, /* [R, K, I] */
-    FBT_RUN_CLIENTS_DIMENSION,   /* [R, K, d] */
-    FBT_RUN_PHASES,              /* [R, number of phases] */
+    FBT_RUN_SCALAR,            /* [R]       */
+    FBT_RUN_DIMENSION,         /* [R, d]    */
+    FBT_RUN_SLOTS,             /* [R, m]; here and below, in version 1, [R, K] */
+    FBT_RUN_SLOTS_GENERATIONS, /* [R, m, I] */
+    FBT_RUN_SLOTS_DIMENSION,   /* [R, m, d] */
+    FBT_RUN_PHASES,            /* [R, number of phases] */
 } fbt_run_shape;
 
 /* Files that have a column. */
@@ -50,6 +52,15 @@ void fbt_run_column_path(const fbt_run_column *column, char path[FBT_RUN_COLUMN_
 
 /* Number of the column with this path in the table; -1: there is none. */
 int64_t fbt_run_column_find(const char *path);
+
+/* Whether the column has values of each participant of a round. */
+bool fbt_run_column_is_of_participants(const fbt_run_column *column);
+
+/* Whether the column says who took part. */
+bool fbt_run_column_is_participants(const fbt_run_column *column);
+
+/* Type of a column in files of a version: in version 1 participants were flags. */
+fbt_run_type fbt_run_column_type(const fbt_run_column *column, int64_t version);
 
 /* Whether the run's file keeps the column. */
 bool fbt_run_column_is_kept(const fbt_run_column *column, const fbt_run_header *header);

@@ -11,7 +11,7 @@
 
 /* SHA-256 over all result data sets: everything that promise 1 says is equal however the work is cut, i.e. all of
  * /rounds, /partition, /result and /checkpoint but timings and memory. Names, types, shapes and values, in alphabetical
- * order. */
+ * order, as a file of version 1 has them (run_digest.c). */
 fbt_status fbt_run_reader_digest(const char *path, char text[FBT_DIGEST_TEXT_BYTES]);
 
 /* Settings, environment and the table of rounds for people. */

@@ -11,8 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Shape and kind of an existing data set must be what a writer of this program would make. */
-static fbt_status check_dataset(hid_t dataset, const char *path, hid_t type, int rank, const hsize_t *dims)
+fbt_status fbt_run_file_check_dataset(hid_t dataset, const char *path, hid_t type, int rank, const hsize_t *dims)
 {
     fbt_status status = FBT_OK;
     hsize_t found[H5S_MAX_RANK] = {0};
@@ -46,7 +45,7 @@ static fbt_status read_one_array(hid_t group, const char *name, fbt_array *array
     FBT_HDF5(own = H5Dget_type(dataset), "checkpoint/%s is damaged", name);
     const bool is_integer = H5Tget_class(own) == H5T_INTEGER;
     const hid_t type = is_integer ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE;
-    FBT_TRY(check_dataset(dataset, name, type, 1, &(hsize_t){(hsize_t)n}));
+    FBT_TRY(fbt_run_file_check_dataset(dataset, name, type, 1, &(hsize_t){(hsize_t)n}));
     FBT_TRY(fbt_memory_alloc(&values, n, FBT_ARRAY_VALUE_BYTES));
     FBT_TRY(fbt_memory_strdup(&copy, name));
     if (n > 0) {
@@ -97,6 +96,7 @@ static fbt_status load(const char *path, fbt_run_file *file, fbt_run_restored *r
     FBT_TRY(fbt_run_rounds_open(path, &on_disk));
     FBT_TRY(fbt_run_restored_of(on_disk, restored));
     FBT_TRY(read_checkpoint(on_disk, restored));
+    FBT_TRY(fbt_hdf5_read_int(on_disk, "format_version", &file->version));
     FBT_TRY(fbt_hdf5_read_real(on_disk, "wall_time_s", &file->wall_time_before_s));
     file->last_index = restored->last_round;
 done:
@@ -199,7 +199,8 @@ static fbt_status check_column(fbt_run_file *file, const fbt_run_column *column,
     }
     fbt_run_column_path(column, path);
     FBT_HDF5(*dataset, "%s is missing", path);
-    FBT_TRY(check_dataset(*dataset, path, fbt_run_file_type(column->type), 1 + n_dims, dims));
+    FBT_TRY(fbt_run_file_check_dataset(*dataset, path, fbt_run_file_type(fbt_run_column_type(column, file->version)),
+                                       1 + n_dims, dims));
 done:
     return status;
 }
@@ -229,46 +230,17 @@ done:
     return status;
 }
 
-/* The same settings and data give the same partition, unless another version of the program deals out differently. */
-static fbt_status check_partition_array(hid_t file, const fbt_run_partition_array *array)
-{
-    fbt_status status = FBT_OK;
-    char path[64];
-    hid_t dataset = -1;
-    int64_t *found = NULL;
-    const int64_t n = (int64_t)(array->dims[0] * (array->rank == 2 ? array->dims[1] : 1));
-    snprintf(path, sizeof path, "partition/%s", array->name);
-    FBT_HDF5(dataset = H5Dopen2(file, path, H5P_DEFAULT), "%s is missing", path);
-    FBT_TRY(check_dataset(dataset, path, H5T_NATIVE_INT64, array->rank, array->dims));
-    FBT_TRY(fbt_memory_alloc(&found, n, sizeof *found));
-    if (n > 0) {
-        FBT_HDF5(H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, found), "%s cannot be read", path);
-    }
-    if (n > 0 && memcmp(found, array->values, (size_t)n * sizeof *found) != 0) {
-        FBT_FAIL(FBT_ERR_DATA,
-                 "%s: its clients have other samples than this version of the program would give them; "
-                 "go on with the version that began it",
-                 path);
-    }
-done:
-    free(found);
-    fbt_hdf5_close(dataset);
-    return status;
-}
-
 fbt_status fbt_run_file_continue(fbt_run_file *file, const fbt_run_header *header)
 {
     enum { A_SESSION = 1 << 16 };
     fbt_status status = FBT_OK;
-    fbt_run_partition_array arrays[FBT_RUN_PARTITION_ARRAYS];
+    fbt_run_header as_begun = *header;
+    as_begun.n_slots = file->version == FBT_RUN_FORMAT_WIDE ? header->n_clients : header->n_slots;
     fbt_hdf5_silence();
     FBT_TRY(fbt_run_file_begin_draft(file, A_SESSION, true));
-    fbt_run_file_partition(header, arrays);
-    for (int i = 0; i < FBT_RUN_PARTITION_ARRAYS; i++) {
-        FBT_TRY(check_partition_array(file->draft.file, &arrays[i]));
-    }
-    FBT_TRY(check_columns(file, header));
-    fbt_run_file_set_header(file, header);
+    FBT_TRY(fbt_run_file_check_partition(file->draft.file, header));
+    FBT_TRY(check_columns(file, &as_begun));
+    fbt_run_file_set_header(file, &as_begun);
     FBT_TRY(fbt_run_ledger_read(file->draft.file, &file->value_bytes[1]));
     FBT_TRY(fbt_run_file_begin_session(file, header, file->last_index + 1));
 done:

@@ -19,9 +19,10 @@ fbt_status fbt_run_rounds_open(const char *path, hid_t *file)
                            "%.400s is an HDF5 file, but not a run file of fedbpt; give the path of a run's output",
                            path));
     }
-    if (version != FBT_RUN_FORMAT_VERSION) {
+    if (version < 1 || version > FBT_RUN_FORMAT_VERSION) {
         FBT_FAIL(FBT_ERR_DATA,
-                 "%.400s has format version %" PRId64 ", this program reads %d; read it with the program that wrote it",
+                 "%.400s has format version %" PRId64
+                 ", this program reads versions up to %d; read it with the program that wrote it",
                  path, version, FBT_RUN_FORMAT_VERSION);
     }
 done:

@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
-#include "base/rng.h"
 #include "fed/participants.h"
 #include "fed/precision_check.h"
 #include "fed/protocol.h"
@@ -47,7 +46,8 @@ void fbt_cost_add_scores(const fbt_settings *settings, const fbt_dataset *datase
 {
     const fbt_partition *p = partition;
     const int64_t n_around = fbt_cost_rows_around(settings, dataset);
-    add_samples(&dataset->train, p->sample_index, p->sample_offsets[p->n_clients], n_around, size);
+    const int64_t n_train = fbt_settings_scored_train(settings, p->sample_offsets[p->n_clients]);
+    add_samples(&dataset->train, p->sample_index, n_train, n_around, size);
     add_samples(p->dev_split, p->dev_index, p->n_dev, n_around, size);
     add_test(settings, dataset, n_around, size);
 }
@@ -108,19 +108,12 @@ static fbt_status add_rounds(const fbt_settings *settings, const int64_t *work, 
                              fbt_cost *cost)
 {
     fbt_status status = FBT_OK;
-    const int64_t n_clients = settings->fed.clients, n = fbt_settings_participants(settings);
-    const int64_t n_evaluations = fbt_protocol_evaluations(settings);
-    int64_t *all = NULL, *participants = NULL;
-    gsl_rng *rng = NULL;
-    FBT_TRY(fbt_rng_new(&rng));
-    FBT_TRY(fbt_memory_alloc(&all, n_clients, sizeof *all));
+    const int64_t n = fbt_settings_participants(settings), n_evaluations = fbt_protocol_evaluations(settings);
+    int64_t *participants = NULL;
     FBT_TRY(fbt_memory_alloc(&participants, n, sizeof *participants));
-    for (int64_t k = 0; k < n_clients; k++) {
-        all[k] = k;
-    }
     for (int64_t round = 1; round <= settings->fed.rounds; round++) {
         int64_t n_tokens = 0;
-        fbt_participants_draw(settings, (uint32_t)round, rng, all, participants);
+        fbt_participants_draw(settings, (uint32_t)round, participants);
         for (int64_t i = 0; i < n; i++) {
             n_tokens += n_evaluations * work[participants[i]];
         }
@@ -133,8 +126,6 @@ static fbt_status add_rounds(const fbt_settings *settings, const int64_t *work, 
     }
     cost->all += cost->checks;
 done:
-    gsl_rng_free(rng);
-    free(all);
     free(participants);
     return status;
 }

@@ -367,7 +367,8 @@ static fbt_status open_session(session *s)
     fbt_model_limits limits;
     fbt_backend_info info;
     const fbt_settings settings = fbt_guard_settings(e, e->restored.fell_back);
-    fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(comm), &limits);
+    fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_size(comm),
+                      fbt_comm_rank(comm), &limits);
     FBT_TRY(fbt_inputs_open_model(e->inputs, &settings, &limits, e->plan->observer, comm));
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
     FBT_TRY(fbt_experiment_find_devices(e));

@@ -71,7 +71,7 @@ typedef struct fbt_experiment_view {
     const char *config_resolved; /* the settings in force, as YAML */
     const fbt_dataset *dataset;
     const fbt_partition *partition; /* samples of each of K clients */
-    const fbt_placement *placement; /* ranks of each client, where all take part in every round */
+    const fbt_placement *placement; /* ranks of each client, where all take part in every round; else empty */
     const int64_t *work;            /* [K]: tokens of one pass over a client's samples, as run/cost.h counts them */
     bool resumed;                   /* goes on with the file at run.output */
     bool finished;                  /* that file has all rounds that are asked for: there is nothing to run */

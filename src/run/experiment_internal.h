@@ -17,7 +17,7 @@ struct fbt_experiment {
     int64_t *work; /* [K] */
     fbt_cost_shares shares;
     bool found_test_every;   /* eval.test_every was 0, of a run that begins */
-    fbt_placement placement; /* of all clients */
+    fbt_placement placement; /* of all clients, where all take part in every round; else empty */
     char *hosts;
     char *devices;             /* fbt_device_list; NULL: not found yet */
     bool checks;               /* its precision is below fp32 and checked, or was until it fell back; once the backend

@@ -98,7 +98,8 @@ fbt_status fbt_guard_switch(fbt_guard *guard, fbt_experiment *e)
     const fbt_settings settings = fbt_guard_settings(e, true);
     fbt_guard_close(guard);
     guard->must_switch = false;
-    fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(e->comm), &limits);
+    fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_size(e->comm),
+                      fbt_comm_rank(e->comm), &limits);
     FBT_TRY(fbt_inputs_open_model(e->inputs, &settings, &limits, e->plan->observer, e->comm));
 done:
     return status;

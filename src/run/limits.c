@@ -12,31 +12,70 @@ static int64_t shared_rows(const fbt_settings *settings, const fbt_dataset *data
                : 0;
 }
 
-/* One generation of n clients, NULL: of the first n. */
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Sequences of a client's pass over its samples, by which a generation makes more. */
+static int64_t passes(const fbt_settings *settings)
+{
+    return settings->cma.population * (settings->perturb.rate > 0 ? 2 : 1);
+}
+
+/* One generation of n clients. */
 static fbt_evaluation_size size_of_search(const fbt_settings *settings, const fbt_dataset *dataset,
                                           const fbt_partition *partition, const int64_t *clients, int64_t n)
 {
     fbt_evaluation_size size = {.n_shared = shared_rows(settings, dataset)};
-    const int64_t population = settings->cma.population, copies = settings->perturb.rate > 0 ? 2 : 1;
     const int64_t n_around = fbt_cost_rows_around(settings, dataset);
     for (int64_t i = 0; i < n; i++) {
-        fbt_cost_add_client(dataset, partition, clients != NULL ? clients[i] : i, n_around, &size);
-        size.n_candidates += population;
+        fbt_cost_add_client(dataset, partition, clients[i], n_around, &size);
+        size.n_candidates += settings->cma.population;
     }
-    size.n_rows *= population * copies;
-    size.n_sequences *= population * copies;
+    size.n_rows *= passes(settings);
+    size.n_sequences *= passes(settings);
     return size;
 }
 
-void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
-                       const fbt_placement *placement, int rank, fbt_model_limits *limits)
+/* One generation of any n clients: as large as that of the largest can be. Rows that are shared and others are bounded
+ * each by itself, as the client that has most of the one need not have most of the other. */
+static fbt_evaluation_size size_of_any(const fbt_settings *settings, const fbt_dataset *dataset,
+                                       const fbt_partition *partition, int64_t n)
 {
-    const bool all_take_part = fbt_settings_participants(settings) == settings->fed.clients;
-    const int64_t first = placement->client_offsets[rank], n = placement->client_offsets[rank + 1] - first;
-    /* Where some take part, any of them may come here. */
-    const fbt_evaluation_size search =
-        all_take_part ? size_of_search(settings, dataset, partition, placement->client_index + first, n)
-                      : size_of_search(settings, dataset, partition, NULL, settings->fed.clients);
+    fbt_evaluation_size all = {.n_shared = shared_rows(settings, dataset)};
+    const int64_t n_around = fbt_cost_rows_around(settings, dataset);
+    int64_t most_own = 0, most_sequences = 0;
+    for (int64_t k = 0; k < partition->n_clients; k++) {
+        fbt_evaluation_size one = {0};
+        fbt_cost_add_client(dataset, partition, k, n_around, &one);
+        fbt_cost_add_client(dataset, partition, k, n_around, &all);
+        most_own = largest(most_own, one.n_rows - one.n_sequences * all.n_shared);
+        most_sequences = largest(most_sequences, one.n_sequences);
+    }
+    const int64_t own = least(n * most_own, all.n_rows - all.n_sequences * all.n_shared);
+    all.n_sequences = least(n * most_sequences, all.n_sequences) * passes(settings);
+    all.n_rows = own * passes(settings) + all.n_sequences * all.n_shared;
+    all.n_candidates = n * settings->cma.population;
+    return all;
+}
+
+void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
+                       const fbt_placement *placement, int n_ranks, int rank, fbt_model_limits *limits)
+{
+    const int64_t m = fbt_settings_participants(settings);
+    fbt_evaluation_size search;
+    if (m == settings->fed.clients) {
+        const int64_t first = placement->client_offsets[rank], n = placement->client_offsets[rank + 1] - first;
+        search = size_of_search(settings, dataset, partition, placement->client_index + first, n);
+    } else { /* no rank is left without a client */
+        search = size_of_any(settings, dataset, partition, largest(m - n_ranks + 1, 1));
+    }
     fbt_evaluation_size scores = {.n_candidates = 1, .n_shared = shared_rows(settings, dataset)};
     fbt_cost_add_scores(settings, dataset, partition, &scores);
     *limits = (fbt_model_limits){0};

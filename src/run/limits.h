@@ -13,9 +13,10 @@
 extern "C" {
 #endif
 
-/* Limits of this rank's batches: those that its clients search with, and its part of the scores. */
+/* Limits of the batches of rank `rank` of n_ranks: those that its clients search with, and its part of the scores.
+ * placement: of all clients; empty where some take part in a round, any of whom may come to any rank. */
 void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
-                       const fbt_placement *placement, int rank, fbt_model_limits *limits);
+                       const fbt_placement *placement, int n_ranks, int rank, fbt_model_limits *limits);
 
 /* Limits of precision checks: one population of any client. */
 void fbt_limits_of_checks(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,

@@ -104,7 +104,9 @@ static fbt_status prepare_by_itself(fbt_experiment *e)
     FBT_TRY(fbt_inputs_partition(e->inputs, &e->settings, &e->partition));
     FBT_TRY(count_work(e));
     FBT_TRY(find_test_every(e));
-    FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, fbt_comm_size(e->comm), &e->placement));
+    if (fbt_settings_participants(&e->settings) == e->settings.fed.clients) {
+        FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, fbt_comm_size(e->comm), &e->placement));
+    }
 done:
     return status;
 }
@@ -331,7 +333,8 @@ fbt_status fbt_experiment_plan_memory(fbt_experiment *experiment, fbt_experiment
     fbt_model_limits limits;
     *memory = (fbt_experiment_memory){0};
     FBT_TRY(fbt_experiment_need_backend(e));
-    fbt_limits_of_run(&e->settings, &inputs->dataset, &e->partition, &e->placement, fbt_comm_rank(e->comm), &limits);
+    fbt_limits_of_run(&e->settings, &inputs->dataset, &e->partition, &e->placement, fbt_comm_size(e->comm),
+                      fbt_comm_rank(e->comm), &limits);
     FBT_TRY(fbt_comm_agree(e->comm, fbt_inputs_plan_memory(inputs, &e->settings, &limits, &memory->plan)));
     status = fbt_device_sum_memory(inputs->device, inputs->backend, &memory->plan, &memory->device);
     FBT_TRY(fbt_comm_agree(e->comm, status));

@@ -98,6 +98,7 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .environment = text->environment.entries,
                          .inputs = text->inputs.entries,
                          .n_clients = s->fed.clients,
+                         .n_slots = fbt_settings_participants(s),
                          .dimension = s->cma.dimension,
                          .n_generations = s->fed.local_generations,
                          .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
@@ -112,5 +113,5 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .sample_index = p->sample_index,
                          .dev_index = p->dev_index,
                          .n_dev = p->n_dev,
-                         .class_count = p->class_count};
+                         .train_labels = dataset->train.labels};
 }

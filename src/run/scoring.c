@@ -146,7 +146,7 @@ static fbt_status choose_rows(fbt_prompt_scoring *s, const fbt_prompt_scoring_pl
     const fbt_partition *dealt = &s->partition;
     const bool is_dev = strcmp(s->split_name, "dev") == 0;
     s->split = is_dev ? dealt->dev_split : &s->inputs.dataset.train;
-    s->n = is_dev ? dealt->n_dev : dealt->sample_offsets[dealt->n_clients];
+    s->n = is_dev ? dealt->n_dev : fbt_settings_scored_train(&s->settings, dealt->sample_offsets[dealt->n_clients]);
     *rows = is_dev ? dealt->dev_index : dealt->sample_index;
     if (s->n == 0) {
         FBT_FAIL(FBT_ERR_DATA, "%s has no %s samples", p->run, s->split_name);

@@ -56,7 +56,7 @@ static double estimate_work(const fbt_settings *s, const fbt_dataset *dataset, c
     double n_searched = (double)s->fed.rounds * search;
     double n_tested = s->eval.test_every > 0 ? ceil(n_scored / (double)s->eval.test_every) * n_test
                                              : fmin(n_scored * n_test, n_test + n_searched);
-    double n_sequences = n_searched + n_scored * (n_train + n_dev) + n_tested;
+    double n_sequences = n_searched + n_scored * (at_most(n_train, s->eval.train_limit) + n_dev) + n_tested;
     return n_sequences * length * 2 * fbt_model_token_products(shape);
 }
 

@@ -42,6 +42,7 @@ class Made:
     inputs: dict[str, str] = field(default_factory=dict)
     decides: str | None = None  # /config's attribute; files of earlier versions have none
     label_words: list[str] | None = None  # recorded in /inputs, one a label
+    version: int = 2  # 1: of the layout that has a place for every client in each round
 
     @property
     def all_settings(self) -> dict[str, object]:
@@ -70,7 +71,7 @@ def write(path: Path, made: Made | None = None) -> Path:
     draw = np.random.default_rng(int(settings["run.seed"]))  # type: ignore[call-overload]
     scores = _scores(made, n_rows, draw)
     with h5py.File(path, "w") as file:
-        file.attrs.update(format_version=1, program_version="0.1.0", git_commit="0123456789ab", created=made.created, status=made.status,
+        file.attrs.update(format_version=made.version, program_version="0.1.0", git_commit="0123456789ab", created=made.created, status=made.status,
                           wall_time_s=12.5)
         config = file.create_group("config")
         config.attrs["given"], config.attrs["resolved"] = "# given\n", yaml_text(settings)
@@ -124,18 +125,19 @@ def _scores(made: Made, n_rows: int, draw: np.random.Generator) -> dict[str, np.
 def _write_partition(file: h5py.File, k: int, n_labels: int, draw: np.random.Generator) -> None:
     counts = draw.integers(1, 6, (k, n_labels))
     sizes = counts.sum(axis=1)
-    file["partition/class_count"] = counts.astype(np.int64)
-    file["partition/sample_offsets"] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    file["partition/sample_index"] = draw.permutation(int(sizes.sum())).astype(np.int64)
-    file["partition/dev_index"] = np.arange(5, dtype=np.int64)
+    file["partition/class_count"] = counts.astype(np.int32)
+    file["partition/sample_offsets"] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    file["partition/sample_index"] = draw.permutation(int(sizes.sum())).astype(np.int32)
+    file["partition/dev_index"] = np.arange(5, dtype=np.int32)
 
 
 def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[str, np.ndarray],
             draw: np.random.Generator) -> dict[str, np.ndarray]:
     k, d, i = sizes
-    took_part = draw.random((n_rows, k)) < float(made.all_settings["fed.participation"])  # type: ignore[arg-type]
-    took_part[1:, 0] = True
-    took_part[:1] = False
+    m = int(float(made.all_settings["fed.participation"]) * k + 0.5)  # type: ignore[arg-type]
+    ids = np.sort(np.argsort(draw.random((n_rows, k)), axis=1)[:, :m], axis=1)
+    took_part = np.zeros((n_rows, k), bool)
+    np.put_along_axis(took_part, ids, np.arange(n_rows)[:, None] > 0, axis=1)
     n = took_part.sum(axis=1)
 
     def of_clients(low: float, high: float) -> np.ndarray:
@@ -145,7 +147,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
     z = np.cumsum(draw.normal(0, 1, (n_rows, d)), axis=0)
     z[:1] = 0
     index = np.arange(n_rows)
-    return {
+    wide = {
         "index": index.astype(np.int64), "z": z, "step_size": 1 - 0.01 * index, "step_size_local": 1 - 0.02 * index, **scores,
         "condition_number": 1 + 0.01 * index, "axis_ratio": 1 + 0.005 * index, "path_sigma_norm": np.sqrt(index),
         "resets": np.zeros(n_rows, np.int64), "participants": took_part.astype(np.uint8), "client/fitness": loss, "client/loss": loss,
@@ -156,6 +158,14 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
         "cost/bytes_down": (n * 4 * (d + d * d)).astype(np.int64), "cost/tokens": (1000 + 500 * n).astype(np.int64),
         "cost/peak_memory": np.full(n_rows, 200_000_000, np.int64),
     }
+    if made.version == 1:
+        return wide
+
+    def of_participants(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, ids.reshape(*ids.shape, *[1] * (values.ndim - 2)), axis=1)
+
+    narrow = {name: of_participants(values) if name.startswith("client/") else values for name, values in wide.items()}
+    return narrow | {"participants": np.where(index[:, None] > 0, ids, -1).astype(np.int64)}
 
 
 def _write_result(file: h5py.File, rounds: dict[str, np.ndarray], draw: np.random.Generator) -> None:

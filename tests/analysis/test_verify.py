@@ -24,7 +24,8 @@ def test_whole_run_of_the_program(real: Path, call: Callable[..., Result]) -> No
 
 
 @pytest.mark.parametrize("variant", [Made(), Made(rows=2, status="running"), Made(rows=1, status="interrupted"), Made(dev=False),
-                                     Made({"eval.every": 3, "fed.rounds": 7}), Made({"fed.participation": 0.4}),
+                                     Made({"eval.every": 3, "fed.rounds": 7}), Made({"fed.participation": 0.5}),
+                                     Made({"fed.participation": 0.5}, version=1),
                                      Made({"eval.every": 2, "eval.test_every": 2, "fed.rounds": 9})])
 def test_whole_made_runs(variant: Made, tmp_path: Path) -> None:
     assert verify(made.write(tmp_path / "run.h5", variant), None).problems == []
@@ -73,6 +74,10 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "no client step": (put("rounds/client/step_size", (1, 0, 1), NAN), "client/step_size has a value that is not finite in round 1"),
     "negative time": (put("rounds/cost/seconds", (1, 0), -1), "cost/seconds has a negative value"),
     "no evaluations": (put("rounds/client/evaluations", (1, 0), 0), "without any evaluation"),
+    "too few": (put("rounds/participants", (2, 3), -1), "3 clients took part in round 2, not 4"),
+    "too early": (put("rounds/participants", (0, 0), 0), "1 clients took part in round 0, not 0"),
+    "client twice": (put("rounds/participants", (1, 1), 0), "rounds/participants does not rise"),
+    "unknown client": (put("rounds/participants", (1, 3), 4), "names a client that the run does not have"),
     "sample twice": (put("partition/sample_index", 0, 1), "has a row twice"),
     "offsets": (put("partition/sample_offsets", 0, 1), "sample_offsets does not cut"),
     "counts": (put("partition/class_count", (0, 0), 50), "does not add up"),

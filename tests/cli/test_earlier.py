@@ -1,24 +1,30 @@
 """Run files of earlier versions: they are gone on with and made again as what they were.
 
-A file that does not name `cma.decomposition` sampled by the symmetric root; one that does not name `fed.wire` was run in float64, kept its checkpoint's counters as doubles, and counted 4 bytes a number.
+A file of format version 1 has a place for every client in each round. A file that does not name `cma.decomposition` sampled by the symmetric root; one that does not name `fed.wire` was run in float64, kept its checkpoint's counters as doubles, and counted 4 bytes a number.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import Study, call, digest_of, edited, read_rounds
+from conftest import Study, call, command, digest_of, edited, environment, read_rounds
+from fedbpt_analysis import open_run, verify
 from fedbpt_analysis import settings as package_settings
+from journal import journal_rounds
 from toy import MASK_MODEL
 
 DATA = Path(__file__).parent / "data"
 DIGEST = "04a92ebea197f7e3aec77b4c1a26741bc80d4dc5056f62af34976bb63d0911d8"  # of the file, as the program that made it said
-LATER = ("wire:", "optimiser:", "decomposition:", "precision_check_every:", "precision_guard:", "precision_guard_tau:")
+LATER = ("participants:", "train_limit:", "wire:", "optimiser:", "decomposition:", "precision_check_every:", "precision_guard:", "precision_guard_tau:")
 SETTINGS = """
 run: {seed: 7, output: earlier.h5}
 model: {path: model}
@@ -148,3 +154,81 @@ def test_sweeps_know_their_earlier_files(mask: Study) -> None:
     del mask.values["fed"]["wire"], mask.values["cma"]["decomposition"]
     assert "wire" not in mask.config.read_text(encoding="utf-8")
     assert "sweep earlier: 2 finished;" in call("sweep", sweep, "--status").good().out
+
+
+# Of a run of format version 1 that was stopped after the first round, and of the same run made whole, as the program that made them said.
+STOPPED, WHOLE = "808b3154da9445e68d4f7817763dd2e56b9eb0e56ed7a547d56b82fde9460390", "a9782935ff24b21cc827a65c5074e691126f662d3c06055dc03289b28730baac"
+SETTINGS_1 = """
+run: {seed: 7, output: version1.h5, client_means: true}
+model: {path: model}
+data: {path: data.h5, shots: 4, dev_shots: 2, test_limit: 6}
+prompt: {tokens: 3}
+fed: {protocol: fedavg-bbt, clients: 6, rounds: 4, participation: 0.5, local_generations: 2}
+cma: {dimension: 8, population: 4}
+backend: {precision: fp32, threads: 1}
+"""
+
+
+@pytest.fixture
+def version1(earlier: Path) -> Path:
+    """A run file of format version 1: half of the clients take part in a round, their means are kept."""
+    (earlier.parent / "settings.yaml").write_text(SETTINGS_1, encoding="utf-8")
+    return unpack("version1.h5.gz", earlier.parent / "version1.h5")
+
+
+def test_version_1_is_read(version1: Path) -> None:
+    """By every reader, and as it is. Broken by a reader that takes places for participants."""
+    before = version1.read_bytes()
+    assert digest_of(version1) == STOPPED
+    assert '"format_version": 1' in call("show", "--json", version1).good().out
+    assert "clients: 6" in call("show", version1).good().out
+    call("evaluate", "--run", version1).good()
+    call("export", version1, "--format", "npz", "--output", version1.with_suffix(".npz")).good()
+    assert verify.verify(version1, None).problems == []
+    assert open_run(version1).clients.index.to_list() == [(1, 2), (1, 3), (1, 5)]
+    assert version1.read_bytes() == before
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_version_1_is_gone_on_with(version1: Path, ranks: int) -> None:
+    """In its own layout, to the results that it would have had, and that a run in today's layout has; both are made again from it."""
+    call("run", "settings.yaml", "--resume", ranks=ranks).good()
+    assert digest_of(version1) == WHOLE
+    call("run", "settings.yaml", "--set", "run.output=version2.h5", ranks=ranks).good()
+    assert digest_of(version1.with_name("version2.h5")) == WHOLE
+    old, new = (h5py.File(version1.with_name(f"version{number}.h5")) for number in (1, 2))
+    assert [file.attrs["format_version"] for file in (old, new)] == [1, 2]
+    flags, ids = old["rounds/participants"], new["rounds/participants"][:]
+    assert flags.dtype == np.uint8 and flags.shape == (5, 6) and ids.shape == (5, 3) and (ids[0] == -1).all()
+    for row in range(1, 5):
+        assert np.flatnonzero(flags[row]).tolist() == ids[row].tolist()
+        for name, values in new["rounds/client"].items():
+            assert (np.isnan(values[row]) == np.isnan(old["rounds/client"][name][row, ids[row]])).all()
+            np.testing.assert_array_equal(old["rounds/client"][name][row, ids[row]], values[row])
+    assert "the same results again" in call("rerun", version1, ranks=ranks).good().out
+
+
+def test_version_1_differs_by_a_number(version1: Path) -> None:
+    """A rerun, in today's layout, names round, column and client in which an old file differs."""
+    call("run", "settings.yaml", "--resume").good()
+    with edited(version1) as file:
+        client = int(np.flatnonzero(file["rounds/participants"][3])[1])
+        file["rounds/client/loss"][3, client] += 1
+    call("rerun", version1).sentence("round 3 is the first that differs", f"rounds/client/loss[{client}]")
+
+
+def test_version_1_killed(version1: Path) -> None:
+    """Its journal has rounds in its layout. Broken by one that is written or taken up in another."""
+    words = ("run", "settings.yaml", "--resume", "--set", "fed.rounds=400")
+    with subprocess.Popen(command(words, 1), stderr=subprocess.DEVNULL, env=environment({}), start_new_session=True) as process:
+        end = time.monotonic() + 60
+        while not journal_rounds(version1):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert journal_rounds(version1) > 0
+    call(*words, ranks=2).good()
+    call("run", "settings.yaml", "--set", "fed.rounds=400", "--set", "run.output=whole.h5").good()
+    assert digest_of(version1) == digest_of(version1.with_name("whole.h5"))
+    with h5py.File(version1) as file:
+        assert file.attrs["format_version"] == 1 and file["rounds/participants"].shape == (401, 6)

@@ -239,7 +239,8 @@ def test_rounds_that_would_end_too_late_are_not_begun(mask: Study) -> None:
 # ---- Settings that may differ, and those that may not ----
 
 OTHER = [("run.seed", "3", "4"), ("cma.sigma", "1", "0.5"), ("fed.protocol", "nvflare", "paper"), ("fed.clients", "5", "4"),
-         ("fed.participation", "1", "0.8"), ("cma.dimension", "12", "13"), ("cma.population", "4", "5"), ("data.shots", "4", "3"),
+         ("fed.participation", "1", "0.8"), ("fed.participants", "0", "3"), ("eval.train_limit", "0", "5"),
+         ("cma.dimension", "12", "13"), ("cma.population", "4", "5"), ("data.shots", "4", "3"),
          ("perturb.rate", "0", "0.5"), ("eval.every", "1", "2"), ("run.client_means", "false", "true"), ("data.test_limit", "0", "5"),
          ("prompt.projection", "normal", "uniform"), ("objective.loss", "ce", "hinge"), ("model.embedding_scale", "20", "10")]
 

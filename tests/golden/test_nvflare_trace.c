@@ -198,7 +198,7 @@ static void replay_run(const json_t *run, const fbt_comm *world)
     replay.n_generations = settings.fed.local_generations;
     assert_true(replay.d <= TRACE_MAX_DIMENSION && replay.n_clients <= TRACE_MAX_POPULATION);
     for (int64_t k = 0; k < replay.n_clients; k++) {
-        clients[k].id = ids[k] = k;
+        clients[k].id = clients[k].slot = ids[k] = k;
         n_samples[k] = 1;
     }
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
@@ -216,7 +216,6 @@ static void replay_run(const json_t *run, const fbt_comm *world)
                                   .participants = ids,
                                   .n_participants = replay.n_clients,
                                   .n_samples = n_samples,
-                                  .slot_of = ids,
                                   .number = (uint32_t)r + 1,
                                   .rng = rng,
                                   .phase_s = phase_s,

@@ -330,7 +330,7 @@ fbt_status toy_federation_new(const toy_problem *problem, const fbt_comm *world,
 int64_t toy_row_doubles(const toy_problem *problem)
 {
     const fbt_settings *s = &problem->settings;
-    return 17 + s->cma.dimension + s->fed.clients * (6 + s->fed.local_generations + s->cma.dimension);
+    return 17 + s->cma.dimension + fbt_settings_participants(s) * (6 + s->fed.local_generations + s->cma.dimension);
 }
 
 static double *append(double *to, const double *from, int64_t n)
@@ -341,7 +341,7 @@ static double *append(double *to, const double *from, int64_t n)
 
 void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *doubles)
 {
-    const int64_t k = problem->settings.fed.clients, d = problem->settings.cma.dimension;
+    const int64_t k = row->n_participants, d = problem->settings.cma.dimension;
     const double scalars[] = {(double)row->index,      row->step_size,       row->step_size_local,
                               row->train_loss,         row->train_accuracy,  row->dev_loss,
                               row->dev_accuracy,       row->dev_f1,          row->test_loss,
@@ -357,7 +357,7 @@ void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *
     end = append(end, row->client_step_size, k * problem->settings.fed.local_generations);
     end = append(end, row->client_mean, k * d);
     for (int64_t i = 0; i < k; i++) {
-        *end++ = row->participants[i];
+        *end++ = (double)row->participants[i];
         *end++ = (double)row->client_evaluations[i];
     }
     MUST(end - doubles == toy_row_doubles(problem));

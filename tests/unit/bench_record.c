@@ -68,6 +68,7 @@ static void begin(bench *b, const char *folder)
                                    .config_decides = "",
                                    .environment = environment,
                                    .n_clients = b->n_clients,
+                                   .n_slots = b->n_clients,
                                    .dimension = b->dimension,
                                    .n_generations = N_GENERATIONS,
                                    .value_bytes = 4,
@@ -78,7 +79,7 @@ static void begin(bench *b, const char *folder)
                                    .n_phases = N_PHASES,
                                    .sample_offsets = b->zeros,
                                    .sample_index = b->zeros,
-                                   .class_count = b->zeros};
+                                   .train_labels = (const int32_t *)b->zeros};
     snprintf(path, sizeof path, "%s/run.h5", folder);
     stop_unless(fbt_run_file_create(path, true, &header, &b->file) == FBT_OK);
 }
@@ -93,7 +94,8 @@ static double commit_round(bench *b, int64_t r)
                                .train_loss = loss,
                                .dev_loss = loss,
                                .test_loss = NAN,
-                               .participants = (const uint8_t *)b->zeros,
+                               .n_participants = b->n_clients,
+                               .participants = b->zeros,
                                .client_fitness = client,
                                .client_loss = client,
                                .client_loss_perturbed = client,

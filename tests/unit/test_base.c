@@ -82,6 +82,9 @@ static void streams_are_keyed(void **state)
         {.seed = 1, .purpose = FBT_RNG_PERTURB},
         {.seed = 1, .purpose = FBT_RNG_SEARCH, .round = 1},
         {.seed = 1, .purpose = FBT_RNG_SEARCH, .client = 1},
+        {.seed = 1, .purpose = FBT_RNG_SEARCH, .client = 1 << 16},
+        {.seed = 1, .purpose = FBT_RNG_SEARCH, .client = 1 << 17},
+        {.seed = 1, .purpose = FBT_RNG_SEARCH, .client = FBT_RNG_N_CLIENTS - 1},
         {.seed = 1, .purpose = FBT_RNG_SEARCH, .generation = 1},
         {.seed = 1, .purpose = FBT_RNG_SEARCH, .candidate = 1},
     };
@@ -105,6 +108,25 @@ static void streams_are_keyed(void **state)
         }
     }
     gsl_rng_free(rng);
+}
+
+/* The counter of a stream of the first 65,536 clients. Broken by a layout that gives runs of earlier versions other
+ * numbers. */
+static void first_clients_keep_their_streams(void **state)
+{
+    (void)state;
+    const fbt_rng_stream stream = {.seed = 9,
+                                   .purpose = FBT_RNG_CHECK,
+                                   .round = 77,
+                                   .client = 65535,
+                                   .generation = 65534,
+                                   .candidate = FBT_RNG_N_CANDIDATES - 2};
+    const philox4x32_ctr_t counter = {{3, 0x09fffffe, 77, 0xfffffffe}};
+    const philox4x32_key_t key = {{9, 0}};
+    const philox4x32_ctr_t expected = philox4x32(counter, key);
+    uint32_t words[4];
+    fbt_rng_block(&stream, 3, words);
+    assert_memory_equal(words, expected.v, sizeof words);
 }
 
 /* FIPS 180-2, appendix B.1. */
@@ -253,6 +275,7 @@ int main(void)
         cmocka_unit_test(prompt_modes_have_rows),
         cmocka_unit_test(philox_known_answer),
         cmocka_unit_test(streams_are_keyed),
+        cmocka_unit_test(first_clients_keep_their_streams),
         cmocka_unit_test(digest_known_answer),
         cmocka_unit_test(first_error_is_kept),
         cmocka_unit_test(sentences_are_reworded_and_taken),

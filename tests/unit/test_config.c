@@ -147,7 +147,7 @@ static void bad_files_are_one_sentence(void **state)
         {"fed:\n  clients: 3\n  rounds: 1\n  clients: 3\n", "f:4: fed.clients: the key is repeated", {"line 2"}},
         {"fed:\n  clients: 3\nrun:\n  seed: 1\nfed:\n  rounds: 1\n", "f:5: section fed is repeated", {"line 1"}},
         /* wrong type */
-        {"fed:\n  clients: abc\n", "f:2: fed.clients: expected an integer from 1 to 65535, not 'abc'", {NULL}},
+        {"fed:\n  clients: abc\n", "f:2: fed.clients: expected an integer from 1 to 1048575, not 'abc'", {NULL}},
         {"fed:\n  clients: \"abc\"\n", "f:2: fed.clients: expected an integer", {"quotes"}},
         {"fed:\n  clients: '10'\n", "f:2: fed.clients: expected an integer", {"remove the quotes"}},
         {"fed:\n  clients: 1.5\n", "f:2: fed.clients: expected an integer", {"'1.5'"}},
@@ -180,9 +180,9 @@ static void bad_files_are_one_sentence(void **state)
         {"fed:\n  clients: !!int 5\n", "f:2: fed.clients: the tag", {"int"}},
         {"fed:\n  clients: !evil 5\n", "f:2: fed.clients: the tag '!evil'", {NULL}},
         /* out of range */
-        {"fed:\n  clients: 0\n", "f:2: fed.clients: expected an integer from 1 to 65535, not '0'", {"out of range"}},
+        {"fed:\n  clients: 0\n", "f:2: fed.clients: expected an integer from 1 to 1048575, not '0'", {"out of range"}},
         {"fed:\n  clients: -3\n", "f:2: fed.clients: expected an integer", {"out of range"}},
-        {"fed:\n  clients: 65536\n", "f:2: fed.clients: expected an integer", {"out of range"}},
+        {"fed:\n  clients: 1048576\n", "f:2: fed.clients: expected an integer", {"out of range"}},
         {"fed:\n  local_generations: 65536\n", "f:2: fed.local_generations: expected", {"out of range"}},
         {"cma:\n  population: 1\n", "f:2: cma.population: expected an integer from 2", {"out of range"}},
         {"cma:\n  population: 16777216\n", "f:2: cma.population: expected an integer", {"out of range"}},
@@ -303,8 +303,8 @@ static void assignments(void **state)
         assert_sentence(cases[i].start, cases[i].part);
     }
     assert_int_equal(s.fed.clients, 10);
-    assert_int_equal(fbt_settings_set(&s, "fed.clients=65535"), FBT_OK);
-    assert_int_equal(s.fed.clients, 65535);
+    assert_int_equal(fbt_settings_set(&s, "fed.clients=1048575"), FBT_OK);
+    assert_int_equal(s.fed.clients, 1048575);
     assert_int_equal(fbt_settings_set(&s, "run.output=a=b c.h5"), FBT_OK);
     assert_string_equal(s.run.output, "a=b c.h5");
     assert_int_equal(fbt_settings_set(&s, "fed.protocol=paper"), FBT_OK);
@@ -326,11 +326,15 @@ static void combinations_are_checked(void **state)
         const char *start;
     } cases[] = {
         {{"fed.clients=5", "fed.participation=0.1"}, "fed.participation: 0.1 of 5 clients"},
+        {{"fed.participants=3", "fed.participation=0.3"},
+         "fed.participants: 3 clients a round are given, and fed.participation: 0.3 of them too"},
+        {{"fed.clients=5", "fed.participants=6"}, "fed.participants: 6 clients a round, but fed.clients are 5"},
         {{"cma.dimension=20000"}, "cma.dimension: a full covariance"},
         {{"objective.loss=accuracy", "perturb.rate=0.5"}, "perturb.rate: a ratio of accuracies"},
     };
     static const char *const fine[][3] = {
         {"fed.participation=0.2"},
+        {"fed.participants=10"},
         {"fed.clients=1"}, /* what a protocol cannot run it says itself: tests/unit/test_wire.c */
         {"cma.dimension=20000", "cma.covariance=separable"},
         {"objective.loss=accuracy"},

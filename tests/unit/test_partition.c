@@ -1,5 +1,6 @@
 /* Data: which samples are used and who gets them. Statistical bounds are on fixed seeds: they hold or fail for good. */
 #include "base/memory.h"
+#include "base/rng_block.h"
 #include "data/partition.h"
 
 #include <math.h>
@@ -57,7 +58,7 @@ static void check_partition(const fbt_dataset *dataset, const fbt_partition_opti
     assert_int_equal(p->sample_offsets[0], 0);
     const int64_t n_samples = p->sample_offsets[p->n_clients];
     for (int64_t k = 0; k < p->n_clients; k++) {
-        int64_t counts[MAX_LABELS] = {0};
+        int64_t counts[MAX_LABELS] = {0}, counted[MAX_LABELS];
         int64_t size = p->sample_offsets[k + 1] - p->sample_offsets[k];
         assert_in_range(size, n_samples / p->n_clients, (n_samples + p->n_clients - 1) / p->n_clients);
         for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
@@ -68,7 +69,8 @@ static void check_partition(const fbt_dataset *dataset, const fbt_partition_opti
             counts[dataset->train.labels[row]]++;
             per_class[0][dataset->train.labels[row]]++;
         }
-        assert_memory_equal(counts, p->class_count + k * p->n_labels, (size_t)p->n_labels * sizeof *counts);
+        fbt_partition_count_classes(p, dataset->train.labels, k, 1, counted);
+        assert_memory_equal(counts, counted, (size_t)p->n_labels * sizeof *counts);
     }
     assert_ptr_equal(p->dev_split, own_dev ? &dataset->dev : &dataset->train);
     for (int64_t i = 0; i < p->n_dev; i++) {
@@ -236,11 +238,13 @@ static double mean_top_share(const fbt_dataset *dataset, int dirichlet, double a
                                          .shots = 40,
                                          .dirichlet = dirichlet,
                                          .dirichlet_alpha = alpha};
+        int64_t class_count[CLIENTS * MAX_LABELS];
         assert_int_equal(fbt_partition_make(dataset, &o, &p), FBT_OK);
+        fbt_partition_count_classes(&p, dataset->train.labels, 0, CLIENTS, class_count);
         for (int64_t k = 0; k < CLIENTS; k++) {
             int64_t top = 0;
             for (int64_t c = 0; c < p.n_labels; c++) {
-                int64_t n = p.class_count[k * p.n_labels + c];
+                int64_t n = class_count[k * p.n_labels + c];
                 top = n > top ? n : top;
             }
             sum += (double)top / (double)(p.sample_offsets[k + 1] - p.sample_offsets[k]);
@@ -291,9 +295,11 @@ static void dirichlet_has_the_prior_as_mean(void **state)
             fbt_partition p;
             const fbt_partition_options o = {
                 .seed = (uint64_t)seed, .n_clients = 10, .dirichlet = 1, .dirichlet_alpha = alphas[a]};
+            int64_t class_count[10 * 3];
             assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
+            fbt_partition_count_classes(&p, dataset.train.labels, 0, 10, class_count);
             for (int i = 0; i < 10 * 3; i++) {
-                counts[i / 3][i % 3] += (double)p.class_count[i];
+                counts[i / 3][i % 3] += (double)class_count[i];
             }
             fbt_partition_clear(&p);
         }
@@ -328,7 +334,7 @@ static void bad_input_is_refused(void **state)
     expect_error(&dataset, (fbt_partition_options){.n_clients = 2, .dev_shots = 8}, FBT_ERR_DATA, "data.dev_shots");
     expect_error(&dataset, (fbt_partition_options){.n_clients = 5, .shots = 2}, FBT_ERR_DATA, "fed.clients");
     expect_error(&dataset, (fbt_partition_options){.n_clients = 0}, FBT_ERR_CONFIG, "fed.clients");
-    expect_error(&dataset, (fbt_partition_options){.n_clients = 65537}, FBT_ERR_CONFIG, "fed.clients");
+    expect_error(&dataset, (fbt_partition_options){.n_clients = FBT_RNG_N_CLIENTS + 1}, FBT_ERR_CONFIG, "fed.clients");
     expect_error(&dataset, (fbt_partition_options){.n_clients = 1, .shots = -1}, FBT_ERR_CONFIG, "data.shots");
     const double alphas[] = {0, -1, 1e-7, 1e7, NAN, INFINITY};
     for (int a = 0; a < 6; a++) {

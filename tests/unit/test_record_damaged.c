@@ -46,7 +46,7 @@ static hid_t open_sound(void)
     fixture_write(&f, sound, N_ROUNDS, 0);
     assert_int_equal(fbt_hdf5_open(sound, &file), FBT_OK);
     copy = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    assert_int_equal(fbt_hdf5_write_int(copy, "format_version", 1), FBT_OK);
+    assert_int_equal(fbt_hdf5_write_int(copy, "format_version", FBT_RUN_FORMAT_VERSION), FBT_OK);
     const char *const texts[] = {"status", "created", "program_version", "git_commit"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         char *text;
@@ -160,6 +160,9 @@ static void absurd_sizes_are_refused(void **state)
         {"rounds/z", 2, {many, 1}, digest, "rounds/z claims 1125899906842624 values"},
         {"rounds/z", 2, {N_ROUNDS, wrapped}, compare, "rounds/z claims more values than any file can hold"},
         {"rounds/client/mean", 3, {N_ROUNDS, many, many}, compare, "rounds/client/mean claims more values"},
+        {"rounds/client/mean", 3, {N_ROUNDS, many, many}, digest, "rounds/client/mean claims more values"},
+        {"rounds/participants", 2, {N_ROUNDS, many}, digest, "rounds/participants claims 4503599627370496 values"},
+        {"partition/sample_offsets", 1, {many}, digest, "partition/sample_offsets claims 1125899906842624 values"},
         {"result/best_z", 1, {many}, digest, "best_z claims 1125899906842624 values"},
         {"result/best_prompt", 2, {many, 3}, digest, "best_prompt claims 3377699720527872 values"},
         {"checkpoint/mean", 1, {many}, resume, "mean claims 1125899906842624 values"},

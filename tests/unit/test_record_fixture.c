@@ -32,11 +32,12 @@ void fixture_init(fixture *f)
     for (int64_t i = 0; i < FIX_SAMPLES; i++) {
         f->index[i] = FIX_SAMPLES - i;
         f->dev[i % FIX_DEV] = 10 + i;
-        f->class_count[i] = i;
+        f->labels[f->index[i]] = (int32_t)(i % 3 == 0);
     }
     f->offsets[1] = 1;
     f->offsets[2] = 4;
     f->offsets[3] = FIX_SAMPLES;
+    memcpy(f->class_count, (int64_t[]){0, 1, 2, 1, 2, 0}, sizeof f->class_count);
     f->header = (fbt_run_header){.config_given = "fed:\n  clients: 3\n",
                                  .value_bytes = 4,
                                  .config_decides = "run.output: nothing\n",
@@ -44,6 +45,7 @@ void fixture_init(fixture *f)
                                  .environment = environment,
                                  .inputs = inputs,
                                  .n_clients = FIX_K,
+                                 .n_slots = FIX_M,
                                  .dimension = FIX_D,
                                  .n_generations = FIX_I,
                                  .n_labels = FIX_LABELS,
@@ -55,7 +57,7 @@ void fixture_init(fixture *f)
                                  .sample_index = f->index,
                                  .dev_index = f->dev,
                                  .n_dev = FIX_DEV,
-                                 .class_count = f->class_count};
+                                 .train_labels = f->labels};
 }
 
 /* Numbers without pattern, the same for the same arguments. */
@@ -70,14 +72,14 @@ void fixture_round(fixture *f, int64_t r, double noise)
 {
     fill(f->z, FIX_D, r, 1);
     for (int i = 0; i < 3; i++) {
-        fill(f->client[i], FIX_K, r, 2 + i);
+        fill(f->client[i], FIX_M, r, 2 + i);
     }
-    fill(f->client_step_size, FIX_K * FIX_I, r, 5);
-    fill(f->client_mean, FIX_K * FIX_D, r, 6);
-    fill(f->condition, FIX_K, r, 7);
+    fill(f->client_step_size, FIX_M * FIX_I, r, 5);
+    fill(f->client_mean, FIX_M * FIX_D, r, 6);
+    fill(f->condition, FIX_M, r, 7);
     fill(f->seconds, FIX_PHASES, r, noise);
-    for (int i = 0; i < FIX_K; i++) {
-        f->participants[i] = (uint8_t)((r + i) % 2);
+    for (int i = 0; i < FIX_M; i++) {
+        f->participants[i] = r == 0 ? -1 : (r % 2) + i;
         f->evaluations[i] = 10 * r + i;
     }
     f->round = (fbt_round_row){.index = r,
@@ -95,6 +97,7 @@ void fixture_round(fixture *f, int64_t r, double noise)
                                .condition_number = 1 + (double)r,
                                .axis_ratio = 1,
                                .path_sigma_norm = 2,
+                               .n_participants = FIX_M,
                                .participants = f->participants,
                                .client_fitness = f->client[0],
                                .client_loss = f->client[1],

@@ -9,6 +9,7 @@
 
 enum {
     FIX_K = 3,
+    FIX_M = 2,
     FIX_D = 7,
     FIX_I = 2,
     FIX_LABELS = 2,
@@ -22,10 +23,11 @@ enum {
 typedef struct fixture {
     fbt_run_header header;
     fbt_round_row round;
-    double z[FIX_D], client[3][FIX_K], client_step_size[FIX_K * FIX_I], client_mean[FIX_K * FIX_D], condition[FIX_K];
+    double z[FIX_D], client[3][FIX_M], client_step_size[FIX_M * FIX_I], client_mean[FIX_M * FIX_D], condition[FIX_M];
     double seconds[FIX_PHASES], covariance[FIX_D * FIX_D];
-    uint8_t participants[FIX_K];
-    int64_t evaluations[FIX_K], offsets[FIX_K + 1], index[FIX_SAMPLES], dev[FIX_DEV], class_count[FIX_K * FIX_LABELS];
+    int64_t participants[FIX_M], evaluations[FIX_M], offsets[FIX_K + 1], index[FIX_SAMPLES], dev[FIX_DEV],
+        class_count[FIX_K * FIX_LABELS];
+    int32_t labels[FIX_SAMPLES + 1];
     float prompt[FIX_P * FIX_H];
 } fixture;
 

@@ -73,12 +73,12 @@ static void one_bit_counts(void **state)
         {"rounds/z", H5T_NATIVE_DOUBLE, 8 * (N * FIX_D - 1) + 7, true},
         {"rounds/index", H5T_NATIVE_INT64, 8, true},
         {"rounds/train_loss", H5T_NATIVE_DOUBLE, 0, true},
-        {"rounds/participants", H5T_NATIVE_UINT8, N * FIX_K - 1, true},
-        {"rounds/client/mean", H5T_NATIVE_DOUBLE, 80, true},
-        {"rounds/client/evaluations", H5T_NATIVE_INT64, 80, true},
+        {"rounds/participants", H5T_NATIVE_INT64, 8 * FIX_M, true},
+        {"rounds/client/mean", H5T_NATIVE_DOUBLE, 8 * FIX_M * FIX_D + 80, true},
+        {"rounds/client/evaluations", H5T_NATIVE_INT64, 40, true},
         {"rounds/cost/tokens", H5T_NATIVE_INT64, 16, true},
-        {"partition/sample_index", H5T_NATIVE_INT64, 0, true},
-        {"partition/class_count", H5T_NATIVE_INT64, 8, true},
+        {"partition/sample_index", H5T_NATIVE_INT32, 0, true},
+        {"partition/class_count", H5T_NATIVE_INT32, 8, true},
         {"checkpoint/covariance", H5T_NATIVE_DOUBLE, 8 * FIX_D, true},
         {"result/best_prompt", H5T_NATIVE_FLOAT, 4, true},
         {"rounds/cost/seconds", H5T_NATIVE_DOUBLE, 8, false},
@@ -180,8 +180,8 @@ static void storage_does_not_count(void **state)
     hid_t target = H5Fcreate(fixture_path("b.h5"), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t version = H5Acreate2(target, "format_version", H5T_STD_I8BE, space, H5P_DEFAULT, H5P_DEFAULT);
-    int one = 1;
-    assert_true(H5Awrite(version, H5T_NATIVE_INT, &one) >= 0);
+    int two = 2;
+    assert_true(H5Awrite(version, H5T_NATIVE_INT, &two) >= 0);
     H5Aclose(version);
     H5Sclose(space);
     assert_true(H5Ovisit2(source, H5_INDEX_NAME, H5_ITER_DEC, copy_plainly, &target, H5O_INFO_BASIC) >= 0);

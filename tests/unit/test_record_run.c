@@ -88,7 +88,6 @@ static void everything_is_recorded(void **state)
     hid_t file = open_file(path);
     double reals[N * FIX_K * FIX_D];
     int64_t counts[N * FIX_K];
-    uint8_t bytes[N * FIX_K];
     float prompt[FIX_P * FIX_H];
     read_array(file, "rounds/index", H5T_NATIVE_INT64, (int64_t[]){N, -1}, counts);
     assert_true(counts[0] == 0 && counts[N - 1] == N - 1);
@@ -96,10 +95,10 @@ static void everything_is_recorded(void **state)
     assert_int_equal(counts[2], 24690);
     read_array(file, "rounds/cost/bytes_up", H5T_NATIVE_INT64, (int64_t[]){N, -1}, counts);
     assert_int_equal(counts[2], 1002);
-    read_array(file, "rounds/client/evaluations", H5T_NATIVE_INT64, (int64_t[]){N, FIX_K, -1}, counts);
-    assert_int_equal(counts[4 * FIX_K + 2], 42);
-    read_array(file, "rounds/participants", H5T_NATIVE_UINT8, (int64_t[]){N, FIX_K, -1}, bytes);
-    assert_true(bytes[0] == 0 && bytes[1] == 1 && bytes[FIX_K] == 1);
+    read_array(file, "rounds/client/evaluations", H5T_NATIVE_INT64, (int64_t[]){N, FIX_M, -1}, counts);
+    assert_int_equal(counts[4 * FIX_M + 1], 41);
+    read_array(file, "rounds/participants", H5T_NATIVE_INT64, (int64_t[]){N, FIX_M, -1}, counts);
+    assert_true(counts[0] == -1 && counts[1] == -1 && counts[FIX_M] == 1 && counts[FIX_M + 1] == 2);
     read_array(file, "rounds/test_accuracy", H5T_NATIVE_DOUBLE, (int64_t[]){N, -1}, reals);
     assert_true(reals[0] == 0.625 && isnan(reals[1]));
     read_array(file, "rounds/cost/seconds", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_PHASES, -1}, reals);
@@ -108,12 +107,12 @@ static void everything_is_recorded(void **state)
         fixture_round(&f, r, 0);
         read_array(file, "rounds/z", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_D, -1}, reals);
         assert_memory_equal(reals + r * FIX_D, f.z, sizeof f.z);
-        read_array(file, "rounds/client/mean", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_K, FIX_D, -1}, reals);
-        assert_memory_equal(reals + r * FIX_K * FIX_D, f.client_mean, sizeof f.client_mean);
-        read_array(file, "rounds/client/step_size", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_K, FIX_I, -1}, reals);
-        assert_memory_equal(reals + r * FIX_K * FIX_I, f.client_step_size, sizeof f.client_step_size);
-        read_array(file, "rounds/client/loss_perturbed", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_K, -1}, reals);
-        assert_memory_equal(reals + r * FIX_K, f.client[2], sizeof f.client[2]);
+        read_array(file, "rounds/client/mean", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_M, FIX_D, -1}, reals);
+        assert_memory_equal(reals + r * FIX_M * FIX_D, f.client_mean, sizeof f.client_mean);
+        read_array(file, "rounds/client/step_size", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_M, FIX_I, -1}, reals);
+        assert_memory_equal(reals + r * FIX_M * FIX_I, f.client_step_size, sizeof f.client_step_size);
+        read_array(file, "rounds/client/loss_perturbed", H5T_NATIVE_DOUBLE, (int64_t[]){N, FIX_M, -1}, reals);
+        assert_memory_equal(reals + r * FIX_M, f.client[2], sizeof f.client[2]);
     }
     read_array(file, "result/best_prompt", H5T_NATIVE_FLOAT, (int64_t[]){FIX_P, FIX_H, -1}, prompt);
     assert_memory_equal(prompt, f.prompt, sizeof prompt);
@@ -126,6 +125,13 @@ static void everything_is_recorded(void **state)
     H5Fclose(file);
 }
 
+static void assert_same(const int32_t *found, const int64_t *expected, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        assert_int_equal(found[i], expected[i]);
+    }
+}
+
 static void what_is_known_before_is_recorded(void **state)
 {
     (void)state;
@@ -135,7 +141,7 @@ static void what_is_known_before_is_recorded(void **state)
     fixture_init(&f);
     fixture_write(&f, path, 1, 0);
     hid_t file = open_file(path);
-    assert_int_equal(int_attribute(file, "/", "format_version"), 1);
+    assert_int_equal(int_attribute(file, "/", "format_version"), 2);
     assert_string_equal(text_attribute(file, "/", "program_version"), fbt_build_version);
     assert_string_equal(text_attribute(file, "/", "git_commit"), fbt_build_commit);
     assert_string_equal(text_attribute(file, "/", "status"), "finished");
@@ -148,15 +154,15 @@ static void what_is_known_before_is_recorded(void **state)
     assert_string_equal(text_attribute(file, "config", "decides"), f.header.config_decides);
     assert_string_equal(text_attribute(file, "environment", "hosts"), "nodeA");
     assert_string_equal(text_attribute(file, "inputs", "model"), "m\xc3\xbc");
-    int64_t values[FIX_SAMPLES];
-    read_array(file, "partition/sample_offsets", H5T_NATIVE_INT64, (int64_t[]){FIX_K + 1, -1}, values);
-    assert_memory_equal(values, f.offsets, sizeof f.offsets);
-    read_array(file, "partition/sample_index", H5T_NATIVE_INT64, (int64_t[]){FIX_SAMPLES, -1}, values);
-    assert_memory_equal(values, f.index, sizeof f.index);
-    read_array(file, "partition/dev_index", H5T_NATIVE_INT64, (int64_t[]){FIX_DEV, -1}, values);
-    assert_memory_equal(values, f.dev, sizeof f.dev);
-    read_array(file, "partition/class_count", H5T_NATIVE_INT64, (int64_t[]){FIX_K, FIX_LABELS, -1}, values);
-    assert_memory_equal(values, f.class_count, sizeof f.class_count);
+    int32_t values[FIX_SAMPLES];
+    read_array(file, "partition/sample_offsets", H5T_NATIVE_INT32, (int64_t[]){FIX_K + 1, -1}, values);
+    assert_same(values, f.offsets, FIX_K + 1);
+    read_array(file, "partition/sample_index", H5T_NATIVE_INT32, (int64_t[]){FIX_SAMPLES, -1}, values);
+    assert_same(values, f.index, FIX_SAMPLES);
+    read_array(file, "partition/dev_index", H5T_NATIVE_INT32, (int64_t[]){FIX_DEV, -1}, values);
+    assert_same(values, f.dev, FIX_DEV);
+    read_array(file, "partition/class_count", H5T_NATIVE_INT32, (int64_t[]){FIX_K, FIX_LABELS, -1}, values);
+    assert_same(values, f.class_count, FIX_K * FIX_LABELS);
     H5Fclose(file);
 }
 
@@ -167,7 +173,7 @@ static void long_settings_and_no_dev(void **state)
     static fixture f;
     static char given[200001];
     const char *path = fixture_path("run.h5");
-    int64_t none[1];
+    int32_t none[1];
     fixture_init(&f);
     memset(given, '#', sizeof given - 1);
     f.header.config_given = given;
@@ -178,7 +184,7 @@ static void long_settings_and_no_dev(void **state)
     hid_t file = open_file(path);
     assert_string_equal(text_attribute(file, "config", "given"), given);
     assert_true(H5Lexists(file, "rounds/client/mean", H5P_DEFAULT) == 0);
-    read_array(file, "partition/dev_index", H5T_NATIVE_INT64, (int64_t[]){0, -1}, none);
+    read_array(file, "partition/dev_index", H5T_NATIVE_INT32, (int64_t[]){0, -1}, none);
     H5Fclose(file);
 }
 
