@@ -70,7 +70,7 @@ class Run:
     Read when asked for:
       environment       {"ranks": "2", "device": ...};  inputs: {"model": ..., "task": ...}
       rounds            data frame by round: losses, accuracies, step sizes, condition number, ...
-      cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory
+      cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory, joules of processors and GPUs
       precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
                         were computed in fp32; without rows where nothing was checked
       clients           data frame by round and client: participated, fitness, loss, evaluations, ...
@@ -161,6 +161,15 @@ class Run:
             raise RunError(f"{self.path}: is damaged: rounds/{name} has {len(values)} rows, rounds/index {self.n_rows}")
         return values[: self.n_rows]
 
+    def _joules(self, file: h5py.File, name: str) -> np.ndarray:
+        """Joules by row; NaN in files of versions that did not measure them."""
+        return self._column(file, f"cost/{name}") if f"rounds/cost/{name}" in file else np.full(self.n_rows, np.nan)
+
+    @property
+    def energy(self) -> dict[str, float]:
+        """Joules of all rows, by the names of schema.ENERGY; NaN unless every row was measured."""
+        return {name: float(self.cost[name].sum(skipna=False)) for name in schema.ENERGY}
+
     def _frame(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
         return pd.DataFrame(columns, index=pd.Index(self._index, name="round"))
 
@@ -203,7 +212,8 @@ class Run:
             phases = [str(phase) for phase in file["rounds/cost/seconds"].attrs["phases"]]
             columns = {f"seconds_{phase}": seconds[:, i] for i, phase in enumerate(phases)}
             columns["seconds"] = seconds.sum(axis=1)
-            return self._frame(columns | {name: self._column(file, f"cost/{name}") for name in schema.COST})
+            columns |= {name: self._column(file, f"cost/{name}") for name in schema.COST}
+            return self._frame(columns | {name: self._joules(file, name) for name in schema.ENERGY})
 
         return self._read(read)
 
