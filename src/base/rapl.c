@@ -35,11 +35,9 @@ struct fbt_rapl {
     double sum_j;
 };
 
-/* First line of the file `name` in a zone's folder, without its end. Returns errno, 0 for success. */
-static int read_line(const char *folder, const char *name, char *line, int n_bytes)
+/* First line of a file, without its end. Returns errno, 0 for success. */
+static int read_line(const char *path, char *line, int n_bytes)
 {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s%s%s", folder, name[0] == '\0' ? "" : "/", name);
     errno = 0;
     FILE *file = fopen(path, "re");
     if (file == NULL) {
@@ -56,10 +54,10 @@ static int read_line(const char *folder, const char *name, char *line, int n_byt
 }
 
 /* Returns errno, 0 for success. */
-static int read_count(const char *folder, const char *name, uint64_t *count)
+static int read_count(const char *path, uint64_t *count)
 {
     char line[NAME_BYTES], *end;
-    const int error = read_line(folder, name, line, sizeof line);
+    const int error = read_line(path, line, sizeof line);
     if (error != 0) {
         return error;
     }
@@ -83,15 +81,16 @@ static fbt_status add_zone(fbt_rapl *rapl, const char *folder)
 {
     fbt_status status = FBT_OK;
     package *p = &rapl->packages[rapl->n_packages];
-    int error = read_line(folder, "name", p->name, sizeof p->name);
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/name", folder);
+    int error = read_line(path, p->name, sizeof p->name);
     if (error != 0 || strncmp(p->name, "package-", strlen("package-")) != 0 || is_known(rapl, p->name)) {
         goto done;
     }
-    if (snprintf(p->counter, sizeof p->counter, "%s/energy_uj", folder) >= (int)sizeof p->counter) {
-        FBT_FAIL(FBT_ERR_UNSUPPORTED, "%s: the path is too long", folder);
-    }
-    error = read_count(p->counter, "", &p->last_uj);
-    error = error == 0 ? read_count(folder, "max_energy_range_uj", &p->range_uj) : error;
+    snprintf(p->counter, sizeof p->counter, "%s/energy_uj", folder);
+    snprintf(path, sizeof path, "%s/max_energy_range_uj", folder);
+    error = read_count(p->counter, &p->last_uj);
+    error = error == 0 ? read_count(path, &p->range_uj) : error;
     if (error != 0) {
         FBT_FAIL(FBT_ERR_UNSUPPORTED,
                  "%s cannot be read (%s); where joules are wanted, have an administrator permit it (chmod a+r)",
@@ -130,7 +129,7 @@ static void add_up(fbt_rapl *rapl)
     for (int64_t i = 0; i < rapl->n_packages; i++) {
         package *p = &rapl->packages[i];
         uint64_t now_uj;
-        if (read_count(p->counter, "", &now_uj) != 0 || now_uj > p->range_uj) {
+        if (read_count(p->counter, &now_uj) != 0 || now_uj > p->range_uj) {
             rapl->sum_j = NAN;
             return;
         }
