@@ -168,7 +168,11 @@ static fbt_status start_reader(fbt_rapl *rapl)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rapl->has_reader = pthread_create(&rapl->reader, NULL, read_now_and_then, rapl) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rapl->has_reader ? FBT_OK : fbt_fail(FBT_ERR_MEMORY, "no thread can be started to read energy counters");
+    return rapl->has_reader
+               ? FBT_OK
+               : fbt_fail(FBT_ERR_UNSUPPORTED,
+                          "no thread can be started to read the counters; where joules are wanted, raise the limits of "
+                          "threads and address space (ulimit -u, ulimit -v)");
 }
 
 static void init_lock(fbt_rapl *rapl)
