@@ -19,7 +19,7 @@ PROGRAM = ROOT / "build/release/bin/fedbpt"
 HERE = Path(__file__).resolve().parent
 # Shapes and batches: with few samples where a batch would take long.
 SHAPES = (("roberta-large", "--samples", 1), ("minilm-l6", "--prompt-mode", "input", "--prompt-tokens", 10, "--length", 24),
-          ("smollm2-135m", "--samples", 2, "--prompt-mode", "input", "--prompt-tokens", 10))
+          ("smollm2-135m", "--samples", 1, "--prompt-mode", "input", "--prompt-tokens", 10))
 RECORD_CASES = ((10, 500, 200), (1000, 100, 200))  # clients, dimension, rounds of a second's work each
 
 
