@@ -17,12 +17,12 @@ from .errors import AnalysisError
 from .files import RunError
 from .frame import collect_files, limits_of, undeciding
 from .naming import distinct
-from .schema import ORIGINS
+from .schema import ENERGY, ORIGINS
 from .settings import SEED
 from .stats import DIFFERENCE, Estimate, estimate
 
 COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_last", "test_accuracy_start",
-           "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client")
+           "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client", *ENERGY)
 
 
 UNRECORDED = "not recorded"  # in place of a setting that a run's program did not have yet
@@ -256,6 +256,7 @@ def compare(paths: list[Path], metric: str | None = None, axes: list[str] | None
 
 
 def overall(comparison: Comparison) -> dict[str, float]:
-    """Sum up the cost of all runs: seconds, bytes, tokens."""
+    """Sum up the cost of all runs: seconds, bytes, tokens; joules where all of them measured them."""
     names = ("seconds", "bytes_up", "bytes_down", "tokens", "evaluations")
-    return {name: float(np.nansum(comparison.runs[name].to_numpy(dtype=float))) for name in names}
+    found = {name: float(np.nansum(comparison.runs[name].to_numpy(dtype=float))) for name in names}
+    return found | {name: float(comparison.runs[name].sum(skipna=False)) for name in ENERGY}

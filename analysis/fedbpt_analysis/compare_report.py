@@ -22,10 +22,11 @@ from .frame import title_of
 from .naming import distinct, file_names, path_names, printable
 from .output import write_csv, write_text
 from .run import Run
+from .schema import ENERGY
 from .settings import SEED
 from .stats import Estimate
 from .tables import FORMATS, Table
-from .words import bytes_text, number_text, plural, spread_text, time_text
+from .words import bytes_text, energies, number_text, plural, spread_text, time_text
 
 CURVES_MAX = 8  # settings whose rounds are drawn
 SCORES_SHOWN = ("dev_accuracy_best", "test_accuracy_best", "test_accuracy_last", "test_loss_best", "test_loss_last")  # of each run
@@ -54,8 +55,8 @@ def summary(comparison: Comparison) -> list[str]:
     sentences += _besides_sentences(comparison) + _best_sentences(comparison)
     cost = overall(comparison)
     sentences.append(
-        f"All runs together took {time_text(cost['seconds'])}; deployments would have sent {bytes_text(cost['bytes_up'])} up and "
-        f"{bytes_text(cost['bytes_down'])} down."
+        f"All runs together took {' and '.join([time_text(cost['seconds']), *energies(cost)])}; deployments would have sent "
+        f"{bytes_text(cost['bytes_up'])} up and {bytes_text(cost['bytes_down'])} down."
     )
     if comparison.left_out:
         sentences.append(f"{plural(len(comparison.left_out), 'file')} left out; the first: {comparison.left_out[0]}.")
@@ -280,11 +281,13 @@ def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
     if comparison.axes.names:
         tables += [effects_table(comparison), pairs_table(comparison), best_table(comparison)]
     named = comparison.runs.assign(name=distinct([path_names(path) for path in comparison.runs["path"]]))
-    runs = named[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", "bytes_up", "bytes_down"]]
+    measured = [name for name in ENERGY if named[name].notna().any()]
+    runs = named[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", *measured, "bytes_up", "bytes_down"]]
     titles = {name: title_of(name) for name in SCORES_SHOWN} | {"best_round": "best round", "seconds": "time (s)", "bytes_up": "up (bytes)",
                                                                 "bytes_down": "down (bytes)"}
+    titles |= {name: f"{what} (J)" for name, what in ENERGY.items()}
     write: dict[str, Callable[[Any], str]] = {name: page.fixed(4) for name in SCORES_SHOWN}
-    write |= {SEED: str, "seconds": page.fixed(1)}
+    write |= {SEED: str, "seconds": page.fixed(1)} | dict.fromkeys(ENERGY, page.fixed(1))
     shown = [*(_html_table(table) for table in tables if table.rows), page.frame_table(runs, "Runs", titles, write)]
     return page.render("comparison.html", title=title, sentences=summary(comparison), figures=figures, shown=shown,
                        left_out=comparison.left_out)

@@ -16,14 +16,15 @@ from .errors import AnalysisError
 from .naming import distinct, path_names
 from .output import write_csv
 from .run import Run, last_scored
+from .schema import ENERGY
 from .settings import text_of
-from .words import bytes_text, number_text, plural, status_text, summary, time_text
+from .words import bytes_text, energies, number_text, plural, status_text, summary, time_text
 
 ROUND_TITLES = {
     "round": "round", "train_loss": "train loss", "train_accuracy": "train accuracy", "dev_loss": "dev loss",
     "dev_accuracy": "dev accuracy", "dev_f1": "dev F1", "test_loss": "test loss", "test_accuracy": "test accuracy", "test_f1": "test F1",
     "step_size": "step size σ", "condition_number": "condition", "bytes_up": "up (bytes)", "bytes_down": "down (bytes)",
-    "seconds": "time (s)",
+    "seconds": "time (s)", **{name: f"{what} (J)" for name, what in ENERGY.items()},
 }
 ROUNDS_SHOWN, CLIENTS_SHOWN, LABELS_SHOWN = 400, 25, 24  # in tables of a page; of more rounds evenly spread ones
 
@@ -54,7 +55,7 @@ def _on(chart: Chart, run: Run, axes: object) -> None:
 
 def round_table(run: Run) -> pd.DataFrame:
     """Scores, step size and cost by round; columns without a number left out."""
-    table = run.rounds.join(run.cost[["bytes_up", "bytes_down", "seconds"]]).reset_index()
+    table = run.rounds.join(run.cost[["bytes_up", "bytes_down", "seconds", *ENERGY]]).reset_index()
     kept = [name for name in ROUND_TITLES if table[name].notna().any()]
     return table[kept]
 
@@ -113,7 +114,7 @@ def _round_rows(run: Run) -> Markup:
         caption = f"{len(kept)} of {plural(len(rounds), 'round')}; --csv writes all"
         rounds = rounds.iloc[sorted(kept)]
     write = {name: page.fixed(4) for name in rounds.columns if name.endswith(("loss", "accuracy", "f1", "size", "number"))}
-    return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)})
+    return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)} | dict.fromkeys(ENERGY, page.fixed(1)))
 
 
 def _tiles(run: Run) -> list[tuple[str, ...]]:
@@ -125,7 +126,7 @@ def _tiles(run: Run) -> list[tuple[str, ...]]:
     def both(row: int) -> tuple[str, str]:
         return number_text(accuracy.iloc[row]), f"loss {number_text(loss.iloc[row])}"
 
-    last = last_scored(loss.to_numpy())
+    last, used = last_scored(loss.to_numpy()), energies(run.energy)
     values: list[tuple[str, ...]] = [(f"{split} accuracy before tuning", *both(0))]
     if run.best_row is not None:
         values.append((f"at the best on dev, round {run.best_round}", *both(run.best_row)))
@@ -135,6 +136,7 @@ def _tiles(run: Run) -> list[tuple[str, ...]]:
         ("sent up by all clients", bytes_text(float(cost["bytes_up"].sum()))),
         ("sent down to all clients", bytes_text(float(cost["bytes_down"].sum()))),
         ("time", time_text(run.wall_time_s)),
+        *([("energy", *used)] if used else []),
         ("largest memory of a rank", bytes_text(float(cost["peak_memory"].max()))),
         ("tokens through the model", f"{cost['tokens'].sum() / 1e6:,.1f} million"),
     ]

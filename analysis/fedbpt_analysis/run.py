@@ -77,7 +77,7 @@ class Run:
     Read when asked for:
       environment       {"ranks": "2", "device": ...};  inputs: {"model": ..., "task": ...}
       rounds            data frame by round: losses, accuracies, step sizes, condition number, ...
-      cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory
+      cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory, joules of processors and GPUs
       precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
                         were computed in fp32; without rows where nothing was checked
       participants      [R, m]: the clients that took part in each round, rising; -1: none
@@ -181,6 +181,15 @@ class Run:
         found[~there] = np.nan if found.dtype.kind == "f" else 0
         return found
 
+    def _joules(self, file: h5py.File, name: str) -> np.ndarray:
+        """Joules by row; NaN in files of versions that did not measure them."""
+        return self._column(file, f"cost/{name}") if f"rounds/cost/{name}" in file else np.full(self.n_rows, np.nan)
+
+    @property
+    def energy(self) -> dict[str, float]:
+        """Joules of all rows, by the names of schema.ENERGY; NaN unless every row was measured."""
+        return {name: float(self.cost[name].sum(skipna=False)) for name in schema.ENERGY}
+
     def _frame(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
         return pd.DataFrame(columns, index=pd.Index(self._index, name="round"))
 
@@ -223,7 +232,8 @@ class Run:
             phases = [str(phase) for phase in file["rounds/cost/seconds"].attrs["phases"]]
             columns = {f"seconds_{phase}": seconds[:, i] for i, phase in enumerate(phases)}
             columns["seconds"] = seconds.sum(axis=1)
-            return self._frame(columns | {name: self._column(file, f"cost/{name}") for name in schema.COST})
+            columns |= {name: self._column(file, f"cost/{name}") for name in schema.COST}
+            return self._frame(columns | {name: self._joules(file, name) for name in schema.ENERGY})
 
         return self._read(read)
 

@@ -41,6 +41,8 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cost/bytes_down": ("i", ()),
     "cost/tokens": ("i", ()),
     "cost/peak_memory": ("i", ()),
+    "cost/energy_cpu": ("f", ()),
+    "cost/energy_gpu": ("f", ()),
 }
 
 
@@ -60,13 +62,14 @@ def columns(version: int) -> dict[str, tuple[str, tuple[str, ...]]]:
 # Findings of precision checks: of runs that have such checks.
 CHECKS = tuple(name for name in COLUMNS if name.startswith("precision_"))
 # Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked.
-OPTIONAL = frozenset({"client/mean", "resets", *CHECKS})
+OPTIONAL = frozenset({"client/mean", "resets", "cost/energy_cpu", "cost/energy_gpu", *CHECKS})
 
 # One number a round, of the server's state and scores.
 SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes and name not in OPTIONAL)
 # One number a participant and round.
 CLIENT = tuple(name for name, (_, sizes) in COLUMNS.items() if sizes == ("m",) and name != "participants")
 COST = ("bytes_up", "bytes_down", "tokens", "peak_memory")
+ENERGY = {"energy_cpu": "processors", "energy_gpu": "GPUs"}  # whose joules; NaN where they were not measured
 
 PARTITION = {"sample_offsets": 1, "sample_index": 1, "dev_index": 1, "class_count": 2}
 ROOT_ATTRIBUTES = ("format_version", "program_version", "git_commit", "created", "status", "wall_time_s")

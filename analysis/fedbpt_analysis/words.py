@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from . import claims
 from .run import Run, last_scored
+from .schema import ENERGY
 
 PROTOCOLS = {
     "nvflare": "nvflare (the official code's arithmetic)",
@@ -51,6 +53,17 @@ def time_text(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def energy_text(joules: float) -> str:
+    """4210 -> 4.21 kJ."""
+    unit, size = next(((unit, size) for unit, size in (("MJ", 1e6), ("kJ", 1e3)) if joules >= 0.9995 * size), ("J", 1.0))
+    return f"{three_digits(joules / size)} {unit}"
+
+
+def energies(joules: Mapping[str, float]) -> list[str]:
+    """4.21 kJ of the processors, of what was measured; by the names of schema.ENERGY."""
+    return [f"{energy_text(joules[name])} of the {what}" for name, what in ENERGY.items() if math.isfinite(joules[name])]
 
 
 def number_text(value: float, decimals: int = 3) -> str:
@@ -140,7 +153,7 @@ def _effort(run: Run) -> str:
     environment = run.environment
     ranks = int(environment.get("ranks", "1"))
     where = f"{plural(ranks, 'rank')} ({environment.get('device', 'unknown device')}, {environment.get('precision', '')})"
-    return f"It took {time_text(run.wall_time_s)} on {where}. Status: {status_text(run)}."
+    return f"It took {' and '.join([time_text(run.wall_time_s), *energies(run.energy)])} on {where}. Status: {status_text(run)}."
 
 
 def _precision(run: Run) -> str:

@@ -30,6 +30,8 @@ static const fbt_cli_option options[] = {
     COUNT(samples, "samples", 'n', "samples of a client (8)"),
     COUNT(candidates, "candidates", 'c', "candidates of a generation (5)"),
     COUNT(copies, "copies", 'k', "copies of every sample: 2 (default) with the perturbed one"),
+    FBT_OPTION_TEXT(plan.data, "data", 'd', "FILE",
+                    "time the first training samples of this data set, with its prompt; default: random words"),
     COUNT(length, "length", 'l', "tokens of a sequence, without the prompt of modes cat and input (71)"),
     FBT_OPTION_CHOICE(mode, "prompt-mode", 'm', "none|add|cat|input", "default: add", fbt_prompt_mode_names),
     COUNT(prompt_tokens, "prompt-tokens", 'P', "default: 50; in mode add fewer than --length"),
@@ -44,10 +46,24 @@ static const fbt_cli_option options[] = {
 };
 
 static const arguments defaults = {
-    .mode = "add",
-    .plan = {.shape = "roberta-large", .backend = "cpu", .samples = 8, .copies = 2, .length = 71, .repeats = 5}};
+    .plan = {.shape = "roberta-large", .backend = "cpu", .samples = 8, .copies = 2, .repeats = 5}};
 
-enum { CANDIDATES = 5, PROMPT_TOKENS = 50 };
+enum { CANDIDATES = 5, PROMPT_TOKENS = 50, LENGTH = 71 };
+
+/* Completes the plan for random words, which bring nothing of their own. */
+static void complete_words(arguments *a)
+{
+    if (a->readout == NULL && a->plan.model == NULL && strcmp(a->plan.shape, "minilm-l6") == 0) {
+        a->readout = "embedding";
+    }
+    a->plan.readout = a->readout != NULL ? fbt_choice_find(fbt_readout_names, a->readout) : -1;
+    a->plan.mode = (fbt_prompt_mode)fbt_choice_find(fbt_prompt_mode_names, a->mode != NULL ? a->mode : "add");
+    a->plan.length = a->plan.length == 0 ? LENGTH : a->plan.length;
+    if (a->plan.prompt_tokens == 0) {
+        const bool is_short = a->plan.mode == FBT_PROMPT_ADD && a->plan.length <= PROMPT_TOKENS;
+        a->plan.prompt_tokens = !is_short ? PROMPT_TOKENS : a->plan.length > 1 ? a->plan.length - 1 : 1;
+    }
+}
 
 static void complete(void *given, const struct argp_state *state)
 {
@@ -56,20 +72,20 @@ static void complete(void *given, const struct argp_state *state)
         if (a->plan.model != NULL) {
             argp_error(state, "--cma-es times no model: leave %s out", a->plan.model);
         }
+        if (a->plan.data != NULL) {
+            argp_error(state, "--cma-es times no data: leave --data out");
+        }
         if (a->plan.candidates == 1) {
             argp_error(state, "--candidates: CMA-ES ranks at least 2");
         }
         return;
     }
     a->plan.candidates = a->plan.candidates == 0 ? CANDIDATES : a->plan.candidates;
-    if (a->readout == NULL && a->plan.model == NULL && strcmp(a->plan.shape, "minilm-l6") == 0) {
-        a->readout = "embedding";
-    }
-    a->plan.readout = a->readout != NULL ? fbt_choice_find(fbt_readout_names, a->readout) : -1;
-    a->plan.mode = (fbt_prompt_mode)fbt_choice_find(fbt_prompt_mode_names, a->mode);
-    if (a->plan.prompt_tokens == 0) {
-        const bool is_short = a->plan.mode == FBT_PROMPT_ADD && a->plan.length <= PROMPT_TOKENS;
-        a->plan.prompt_tokens = !is_short ? PROMPT_TOKENS : a->plan.length > 1 ? a->plan.length - 1 : 1;
+    if (a->plan.data == NULL) {
+        complete_words(a);
+    } else if (a->readout != NULL || a->mode != NULL || a->plan.length > 0 || a->plan.prompt_tokens > 0) {
+        argp_error(state,
+                   "--data has its own readout, prompt mode, prompt tokens and lengths: leave these options out");
     }
 }
 
@@ -82,9 +98,9 @@ static fbt_status bench_precision(arguments *a, const char *precision, json_t *r
     FBT_TRY(fbt_timing_measure(&a->plan, &m));
     fbt_bench_warn(&m);
     if (a->json) {
-        json_array_append_new(results, fbt_bench_describe(&a->plan, &m));
+        json_array_append_new(results, fbt_bench_describe(&m));
     } else {
-        fbt_bench_print(&a->plan, &m);
+        fbt_bench_print(&m);
     }
 done:
     fbt_timing_clear(&m);
@@ -155,6 +171,7 @@ const fbt_command fbt_command_bench = {
            "\vExamples:\n"
            "  fedbpt bench --shape roberta-large --precision bf16 --threads 2\n"
            "  fedbpt bench models/all-MiniLM-L6-v2 --readout embedding --length 14\n"
+           "  fedbpt bench models/all-MiniLM-L6-v2 --data datasets/bbc-headlines.h5\n"
            "  fedbpt bench --shape roberta-base --json > bench.json\n"
            "  fedbpt bench --cma-es",
 };

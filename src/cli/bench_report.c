@@ -89,15 +89,17 @@ static void print_whole(const fbt_timing_result *m)
     }
 }
 
-void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m)
+void fbt_bench_print(const fbt_timing_result *m)
 {
+    const fbt_timing_plan *p = &m->plan;
     printf("%s %s: %s, %" PRId64 " layers of %" PRId64 ", %.1f million parameters in use, ready in %.1f s\n",
            m->info.name, m->info.types->name, p->model != NULL ? p->model : p->shape, m->shape.n_layers,
            m->shape.n_hidden, 1e-6 * (double)m->n_parameters, m->load_s);
     printf("%s, %s, %s, %d threads\n", m->info.device, m->info.isa, m->info.libraries, m->info.n_threads);
     printf("%" PRId64 " samples x %" PRId64 " candidates x %" PRId64 " copies = %" PRId64 " sequences, %" PRId64
-           " rows; prompt mode %s\n\n",
-           p->samples, p->candidates, p->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[p->mode]);
+           " rows; prompt mode %s; %s\n\n",
+           p->samples, p->candidates, p->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[p->mode],
+           p->data != NULL ? p->data : "random words");
     print_operations(m);
     printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, p->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
@@ -127,12 +129,13 @@ static json_t *describe_operations(const fbt_timing_result *m)
     return operations;
 }
 
-json_t *fbt_bench_describe(const fbt_timing_plan *p, const fbt_timing_result *m)
+json_t *fbt_bench_describe(const fbt_timing_result *m)
 {
+    const fbt_timing_plan *p = &m->plan;
     json_t *batch =
-        json_pack("{sI sI sI sI sI sI}", "samples", (json_int_t)p->samples, "candidates", (json_int_t)p->candidates,
-                  "copies", (json_int_t)p->copies, "length", (json_int_t)p->length, "sequences",
-                  (json_int_t)m->n_sequences, "rows", (json_int_t)m->n_rows);
+        json_pack("{ss? sI sI sI sI sI sI}", "data", p->data, "samples", (json_int_t)p->samples, "candidates",
+                  (json_int_t)p->candidates, "copies", (json_int_t)p->copies, "length", (json_int_t)p->length,
+                  "sequences", (json_int_t)m->n_sequences, "rows", (json_int_t)m->n_rows);
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);

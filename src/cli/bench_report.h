@@ -9,9 +9,9 @@
 /* Says to the log which products stay far below the peak though nothing but arithmetic bounds them. */
 void fbt_bench_warn(const fbt_timing_result *m);
 
-void fbt_bench_print(const fbt_timing_plan *p, const fbt_timing_result *m);
+void fbt_bench_print(const fbt_timing_result *m);
 
 /* The same as JSON, the caller's. */
-json_t *fbt_bench_describe(const fbt_timing_plan *p, const fbt_timing_result *m);
+json_t *fbt_bench_describe(const fbt_timing_result *m);
 
 #endif

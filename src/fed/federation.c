@@ -360,7 +360,9 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .client_evaluations = f->row.evaluations,
                            .phase_s = f->phase_s,
                            .n_tokens = n_tokens,
-                           .peak_memory_bytes = (int64_t)peak_bytes};
+                           .peak_memory_bytes = (int64_t)peak_bytes,
+                           .energy_cpu = NAN,
+                           .energy_gpu = NAN};
 }
 
 /* How many searches of the round collapsed; the first time it is told. */

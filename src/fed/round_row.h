@@ -44,10 +44,11 @@ typedef struct fbt_round_row {
     const double *client_condition;                                     /* [m] */
     const int64_t *client_evaluations;                                  /* [m] */
     const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
-    int64_t n_resets;             /* searches of this round that collapsed and began anew, the server's included */
-    int64_t bytes_up, bytes_down; /* that a real deployment would send this round, all clients together */
-    int64_t n_tokens;             /* tokens through the model this round, all ranks */
-    int64_t peak_memory_bytes;    /* largest over ranks */
+    int64_t n_resets;              /* searches of this round that collapsed and began anew, the server's included */
+    int64_t bytes_up, bytes_down;  /* that a real deployment would send this round, all clients together */
+    int64_t n_tokens;              /* tokens through the model this round, all ranks */
+    int64_t peak_memory_bytes;     /* largest over ranks */
+    double energy_cpu, energy_gpu; /* joules, all nodes together; NaN: not measured (run/energy.h) */
 } fbt_round_row;
 
 #ifdef __cplusplus

@@ -16,6 +16,10 @@
     {                                                                                                                  \
         "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1", FBT_RUN_WITH_CHECKS                 \
     }
+#define ENERGY(name, member, long_name)                                                                                \
+    {                                                                                                                  \
+        "cost", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "J", FBT_RUN_LATER                   \
+    }
 #define CLIENTS(name, member, long_name)                                                                               \
     {                                                                                                                  \
         "client", name, FBT_RUN_REAL, FBT_RUN_SLOTS, AT(member), false, long_name, "1", FBT_RUN_ALWAYS                 \
@@ -66,6 +70,8 @@ static const fbt_run_column table[] = {
     COUNT("cost", "bytes_down", bytes_down, "bytes that a server would send to all clients together", "byte"),
     COUNT("cost", "tokens", n_tokens, "tokens through the model, all ranks together", "1"),
     COUNT("cost", "peak_memory", peak_memory_bytes, "largest resident memory so far, largest over ranks", "byte"),
+    ENERGY("energy_cpu", energy_cpu, "energy of the processor packages of all nodes, whatever else ran there"),
+    ENERGY("energy_gpu", energy_gpu, "energy of all GPUs that ranks computed on, whatever else ran there"),
 };
 
 const fbt_run_column *fbt_run_columns(int64_t *n)

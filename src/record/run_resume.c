@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,7 +170,19 @@ done:
 
 /* ---- Whether it fits ---- */
 
-/* A column that the program which began the file did not have: zeros up to here. */
+/* Appends NaNs for what was not measured. */
+static fbt_status append_unmeasured(hid_t dataset, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    const double none = NAN;
+    for (int64_t r = 0; r < n_rows; r++) {
+        FBT_TRY(fbt_hdf5_append(dataset, (hsize_t)r + 1, &none));
+    }
+done:
+    return status;
+}
+
+/* A column that the program which began the file did not have: zeros up to here, or NaNs. */
 static fbt_status add_column(fbt_run_file *file, const fbt_run_column *column, const fbt_run_header *header,
                              hid_t *dataset)
 {
@@ -177,7 +190,11 @@ static fbt_status add_column(fbt_run_file *file, const fbt_run_column *column, c
     hid_t rounds = -1;
     FBT_HDF5(rounds = H5Gopen2(file->draft.file, "rounds", H5P_DEFAULT), "group rounds is missing");
     FBT_TRY(fbt_run_file_make_column(rounds, column, header, dataset));
-    FBT_TRY(fbt_hdf5_append(*dataset, (hsize_t)file->draft.n_rows, NULL));
+    if (column->type == FBT_RUN_REAL && column->shape == FBT_RUN_SCALAR) {
+        FBT_TRY(append_unmeasured(*dataset, file->draft.n_rows));
+    } else {
+        FBT_TRY(fbt_hdf5_append(*dataset, (hsize_t)file->draft.n_rows, NULL));
+    }
 done:
     fbt_hdf5_close(rounds);
     return status;

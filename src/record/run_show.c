@@ -13,24 +13,27 @@
 
 /* A column of the table of rounds. */
 typedef struct shown {
-    const char *name; /* below /rounds; NULL: seconds, summed over phases */
+    const char *group; /* below /rounds */
+    const char *name;  /* NULL: seconds, summed over phases */
     const char *title;
     int width;
     int decimals; /* < 0: significant digits */
 } shown;
 
 static const shown table[] = {
-    {"index", "round", 5, 0},
-    {"train_loss", "train loss", 10, 4},
-    {"train_accuracy", "train acc", 9, 4},
-    {"dev_loss", "dev loss", 9, 4},
-    {"dev_accuracy", "dev acc", 8, 4},
-    {"dev_f1", "dev F1", 8, 4},
-    {"test_loss", "test loss", 9, 4},
-    {"test_accuracy", "test acc", 8, 4},
-    {"test_f1", "test F1", 8, 4},
-    {"step_size", "step size", 10, -5},
-    {NULL, "seconds", 9, 2},
+    {"", "index", "round", 5, 0},
+    {"", "train_loss", "train loss", 10, 4},
+    {"", "train_accuracy", "train acc", 9, 4},
+    {"", "dev_loss", "dev loss", 9, 4},
+    {"", "dev_accuracy", "dev acc", 8, 4},
+    {"", "dev_f1", "dev F1", 8, 4},
+    {"", "test_loss", "test loss", 9, 4},
+    {"", "test_accuracy", "test acc", 8, 4},
+    {"", "test_f1", "test F1", 8, 4},
+    {"", "step_size", "step size", 10, -5},
+    {"cost", NULL, "seconds", 9, 2},
+    {"cost", "energy_cpu", "CPU J", 9, 1},
+    {"cost", "energy_gpu", "GPU J", 9, 1},
 };
 enum { N_SHOWN = sizeof table / sizeof table[0] };
 
@@ -38,7 +41,8 @@ static double value_at(const fbt_run_rounds *rounds, const shown *column, int64_
 {
     double sum = 0;
     if (column->name != NULL) {
-        return fbt_run_rounds_scalar(rounds, "", column->name)[r];
+        const double *values = fbt_run_rounds_scalar(rounds, column->group, column->name);
+        return values == NULL ? NAN : values[r]; /* of a file without the column */
     }
     for (int64_t p = 0; p < rounds->n_phases; p++) {
         sum += rounds->seconds[r * rounds->n_phases + p];

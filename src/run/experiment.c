@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "base/timer.h"
 #include "fed/federation.h"
+#include "run/energy.h"
 #include "run/guard.h"
 #include "run/limits.h"
 #include "run/recorder.h"
@@ -25,6 +26,7 @@ typedef struct session {
     fbt_experiment *e;
     fbt_federation *f;
     fbt_guard guard;
+    fbt_energy energy;
     fbt_recorder recorder;        /* of rank 0 */
     bool records;                 /* this is rank 0 */
     const fbt_run_observer *told; /* the plan's, on rank 0 alone */
@@ -214,6 +216,7 @@ static fbt_status begin(session *s)
     const double start_s = fbt_timer_now_s();
     if (!s->e->resumed) {
         FBT_TRY(fbt_federation_start(s->f, &row));
+        fbt_energy_fill(&s->energy, &row);
         return end_round(s, &row, start_s);
     }
     FBT_TRY(fbt_federation_restore(s->f, s->e->restored.checkpoint, &s->e->restored.best));
@@ -244,6 +247,7 @@ static fbt_status make_round(session *s, int64_t round)
         FBT_TRY(fall_back(s));
     }
     FBT_TRY(fbt_federation_round(s->f, (uint32_t)round, fbt_settings_scores_round(settings, round), &row));
+    fbt_energy_fill(&s->energy, &row);
     s->n_made++;
     fbt_guard_judge(&s->guard, settings, &row);
     FBT_TRY(end_round(s, &row, start_s));
@@ -387,6 +391,7 @@ static fbt_status open_session(session *s)
                                         .model = e->inputs->model,
                                         .reference = s->guard.reference.model};
     FBT_TRY(fbt_federation_new(&parts, &s->f));
+    FBT_TRY(fbt_energy_open(&s->energy, e, s->told));
 done:
     return status;
 }
@@ -411,6 +416,7 @@ fbt_status fbt_experiment_run(fbt_experiment *experiment, bool *interrupted)
 done:
     fbt_recorder_close(&s.recorder, status);
     fbt_federation_free(s.f);
+    fbt_energy_close(&s.energy);
     fbt_guard_close(&s.guard);
     free(s.prompt);
     return status;

@@ -52,6 +52,8 @@ typedef struct fbt_experiment_plan {
      * NULL: nothing. */
     fbt_status (*opened)(const fbt_backend_info *info, void *user);
     void *user;
+    const char *powercap; /* folder of the processors' energy counters; NULL: the system's (base/rapl.h) */
+    const char *nvml;     /* library that reads those of GPUs; NULL: the driver's (base/nvml.h) */
 } fbt_experiment_plan;
 
 /* Reads the settings and the data set, checks both and the model's config.json, deals the clients out, and looks at

@@ -6,6 +6,7 @@
 #include "base/timer.h"
 #include "data/batch.h"
 #include "model/prompt.h"
+#include "record/dataset_file.h"
 
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_sort.h>
@@ -20,6 +21,7 @@ enum { SEED = 1, N_SEARCH = 500, N_LABELS = 2, FIRST_WORD = 3 };
 /* Subject of the timing. */
 typedef struct subject {
     const fbt_timing_plan *p;
+    fbt_dataset dataset; /* empty: random words */
     fbt_backend *b;
     fbt_model *model;
     fbt_batch batch;
@@ -66,7 +68,38 @@ static fbt_status check_length(const fbt_timing_plan *p, const fbt_model_shape *
     return FBT_OK;
 }
 
-static fbt_status open_model(const fbt_timing_plan *p, fbt_backend *b, fbt_model **model)
+/* The samples of a data set, and what they say of the plan. */
+static fbt_status read_data(fbt_dataset *dataset, fbt_timing_plan *p)
+{
+    fbt_status status = FBT_OK;
+    const fbt_split *train = &dataset->train;
+    FBT_TRY(fbt_dataset_file_read(p->data, dataset));
+    if (train->n_samples < p->samples) {
+        FBT_FAIL(FBT_ERR_USAGE, "--samples is %" PRId64 ": %.300s has %" PRId64 " training samples", p->samples,
+                 p->data, train->n_samples);
+    }
+    p->readout = (int)dataset->readout;
+    p->mode = dataset->prompt_mode;
+    p->prompt_tokens = dataset->n_prompt_tokens;
+    for (int64_t i = 0; i < p->samples; i++) {
+        const int64_t length = train->offsets[i + 1] - train->offsets[i];
+        p->length = length > p->length ? length : p->length;
+    }
+done:
+    return status;
+}
+
+static fbt_status check_vocabulary(const fbt_dataset *dataset, const fbt_timing_plan *p, const fbt_model_shape *shape)
+{
+    return dataset->vocab_size <= shape->vocab_size
+               ? FBT_OK
+               : fbt_fail(FBT_ERR_USAGE,
+                          "%.300s was tokenised for a vocabulary of %" PRId64 " words, the model has %" PRId64
+                          ": stage it in for this model",
+                          p->data, dataset->vocab_size, shape->vocab_size);
+}
+
+static fbt_status open_model(const fbt_timing_plan *p, const fbt_dataset *dataset, fbt_backend *b, fbt_model **model)
 {
     static const int32_t label_ids[N_LABELS] = {FIRST_WORD, FIRST_WORD + 1};
     static const int64_t label_offsets[N_LABELS + 1] = {0, 1, 2};
@@ -74,6 +107,7 @@ static fbt_status open_model(const fbt_timing_plan *p, fbt_backend *b, fbt_model
     fbt_model_shape shape;
     FBT_TRY(read_shape(p, &shape));
     FBT_TRY(check_length(p, &shape));
+    FBT_TRY(check_vocabulary(dataset, p, &shape));
     const fbt_model_options model_options = {
         .readout = p->readout < 0 ? fbt_model_default_readout(&shape) : (fbt_readout)p->readout,
         .prompt_mode = p->mode,
@@ -110,13 +144,35 @@ done:
     return status;
 }
 
-/* Random words, and random z. */
+/* Random words; tokens: [p->length], where they go. */
+static fbt_sequence draw_sequence(const subject *s, gsl_rng *rng, int32_t *tokens)
+{
+    const int64_t n_words = fbt_model_get_shape(s->model)->vocab_size;
+    for (int64_t k = 0; k < s->p->length; k++) {
+        tokens[k] = (int32_t)gsl_rng_uniform_int(rng, (unsigned long)n_words);
+    }
+    return (fbt_sequence){.tokens = tokens,
+                          .n_tokens = (int32_t)s->p->length,
+                          .readout = (int32_t)(s->p->length - 1),
+                          .origin = {.client = -1}};
+}
+
+/* A training sample. A perturbed copy takes as long as the sample as it is. */
+static fbt_sequence sample_sequence(const fbt_split *split, int64_t i)
+{
+    const int64_t first = split->offsets[i];
+    return (fbt_sequence){.tokens = split->tokens + first,
+                          .n_tokens = (int32_t)(split->offsets[i + 1] - first),
+                          .readout = split->readout[i],
+                          .origin = {.client = -1}};
+}
+
+/* All sequences, and random z. */
 static fbt_status fill_batch(subject *s, gsl_rng *rng)
 {
     fbt_status status = FBT_OK;
     const fbt_timing_plan *p = s->p;
     int32_t *tokens = NULL;
-    int64_t n_words = fbt_model_get_shape(s->model)->vocab_size;
     int64_t n_placeholders = fbt_prompt_rows_in_front(p->mode, p->prompt_tokens);
     FBT_TRY(fbt_memory_alloc(&tokens, p->length, sizeof *tokens));
     FBT_TRY(fbt_memory_alloc(&s->z, p->candidates * N_SEARCH, sizeof *s->z));
@@ -127,13 +183,9 @@ static fbt_status fill_batch(subject *s, gsl_rng *rng)
     }
     fbt_batch_reset(&s->batch);
     for (int64_t i = 0; i < p->samples * p->candidates * p->copies; i++) {
-        for (int64_t k = 0; k < p->length; k++) {
-            tokens[k] = (int32_t)gsl_rng_uniform_int(rng, (unsigned long)n_words);
-        }
-        const fbt_sequence sequence = {.tokens = tokens,
-                                       .n_tokens = (int32_t)p->length,
-                                       .readout = (int32_t)(p->length - 1),
-                                       .origin = {.client = -1}};
+        const fbt_sequence sequence = p->data != NULL
+                                          ? sample_sequence(&s->dataset.train, i / p->candidates % p->samples)
+                                          : draw_sequence(s, rng, tokens);
         FBT_TRY(fbt_batch_append(&s->batch, &sequence, n_placeholders, (int32_t)(i % p->candidates)));
     }
 done:
@@ -145,7 +197,7 @@ static fbt_status open_subject(subject *s)
 {
     fbt_status status = FBT_OK;
     gsl_rng *rng = NULL;
-    FBT_TRY(open_model(s->p, s->b, &s->model));
+    FBT_TRY(open_model(s->p, &s->dataset, s->b, &s->model));
     FBT_TRY(set_projection(s->model, s->p));
     FBT_TRY(fbt_rng_new(&rng));
     FBT_TRY(fill_batch(s, rng));
@@ -158,6 +210,7 @@ static void close_subject(subject *s)
 {
     fbt_model_close(s->model);
     fbt_batch_clear(&s->batch);
+    fbt_dataset_clear(&s->dataset);
     free(s->z);
     free(s->losses);
 }
@@ -330,11 +383,13 @@ done:
 fbt_status fbt_timing_measure(const fbt_timing_plan *plan, fbt_timing_result *result)
 {
     fbt_status status = FBT_OK;
-    subject s = {.p = plan};
     fbt_timing_result *m = result;
+    subject s = {.p = &m->plan};
     const fbt_backend_options backend_options = {
         .name = plan->backend, .precision = plan->precision, .n_threads = (int)plan->threads, .n_local_ranks = 1};
     const double begin_s = fbt_timer_now_s();
+    m->plan = *plan;
+    FBT_TRY(plan->data != NULL ? read_data(&s.dataset, &m->plan) : FBT_OK);
     FBT_TRY(fbt_backend_open(&backend_options, &m->backend));
     s.b = m->backend;
     FBT_TRY(open_subject(&s));

@@ -1,5 +1,5 @@
-/* Times a population batch, samples x candidates x copies sequences of random words, beside the best large matrix
- * product and the best copy of memory that the backend's libraries make. */
+/* Times a population batch, samples x candidates x copies sequences of random words or of a data set, beside the best
+ * large matrix product and the best copy of memory that the backend's libraries make. */
 #ifndef FBT_RUN_TIMING_H
 #define FBT_RUN_TIMING_H
 
@@ -13,6 +13,8 @@
 typedef struct fbt_timing_plan {
     const char *model; /* folder, or NULL: */
     const char *shape; /* random weights of a named shape (fbt_model_named_shape) */
+    const char *data;  /* data set file, whose first training samples are timed; readout, mode, length and prompt_tokens
+                          are its own. NULL: random words */
     const char *backend;
     const char *precision;
     int readout; /* fbt_readout; -1: the model's own (fbt_model_default_readout) */
@@ -30,6 +32,7 @@ typedef struct fbt_timing_whole {
 
 /* Zero-initialise; fbt_timing_clear. */
 typedef struct fbt_timing_result {
+    fbt_timing_plan plan; /* with what the data set says; length: of the longest sequence */
     fbt_backend *backend; /* open until fbt_timing_clear, because info's strings are its own */
     fbt_backend_info info;
     fbt_model_shape shape;

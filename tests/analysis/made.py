@@ -157,6 +157,7 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
         "cost/seconds": draw.uniform(0.1, 1, (n_rows, len(PHASES))), "cost/bytes_up": (n * 4 * d).astype(np.int64),
         "cost/bytes_down": (n * 4 * (d + d * d)).astype(np.int64), "cost/tokens": (1000 + 500 * n).astype(np.int64),
         "cost/peak_memory": np.full(n_rows, 200_000_000, np.int64),
+        "cost/energy_cpu": np.full(n_rows, NAN), "cost/energy_gpu": np.full(n_rows, NAN),
     }
     if made.version == 1:
         return wide

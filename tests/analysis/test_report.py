@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import fedbpt_analysis as fa
+import h5py
 import made
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ import pytest
 from conftest import Result
 from fedbpt_analysis import charts, page, report, style, words
 from fedbpt_analysis.compare import compare
-from fedbpt_analysis.compare_report import pictures
+from fedbpt_analysis.compare_report import pictures, settings_table, summary
 from made import NAN, Made
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -303,6 +304,41 @@ def test_many_rounds_and_labels(tmp_path: Path) -> None:
     run = fa.open_run(made.write(tmp_path / "run.h5", Made({"fed.rounds": 3000, "cma.dimension": 2}, labels=400)))
     text = report.html([run])
     assert len(text.encode()) < 2_000_000 and "of 3,001 rounds; --csv writes all" in text
+
+
+def with_joules(path: Path, joules: list[float], seed: int = 1) -> Path:
+    """A run of so many rows whose processors took these joules, and whose GPUs were not measured."""
+    made.write(path, Made({"fed.rounds": len(joules) - 1, "run.seed": seed}))
+    with h5py.File(path, "r+") as file:
+        file["rounds/cost/energy_cpu"][:] = joules
+    return path
+
+
+def test_joules_are_told(tmp_path: Path) -> None:
+    """Beside time and bytes. Broken by joules of GPUs that nobody measured, and by a sum over a part of the rounds or runs."""
+    run = fa.Run(with_joules(tmp_path / "1.h5", [500, 1000.25, 2710]))
+    assert run.energy["energy_cpu"] == 4210.25
+    assert "It took 12 s and 4.21 kJ of the processors on" in " ".join(words.summary(run))
+    html = report.html([run])
+    assert "processors (J)" in html and "1000.2" in html and "GPUs" not in html
+    part = fa.Run(with_joules(tmp_path / "2.h5", [NAN, 1000, 2000], seed=2))
+    assert np.isnan(part.energy["energy_cpu"]) and "kJ" not in " ".join(words.summary(part))
+    comparison = compare([tmp_path])
+    assert "kJ" not in " ".join(summary(comparison))
+    with_joules(tmp_path / "2.h5", [0, 1000, 2000], seed=2)
+    comparison = compare([tmp_path])
+    assert "and 7.21 kJ of the processors; deployments" in " ".join(summary(comparison))
+    assert any("energy of the processors" in name for name in settings_table(comparison).head)
+
+
+def test_joules_of_a_file_without_them(tmp_path: Path) -> None:
+    """Of an earlier version. Broken by a file that is refused for want of them, and by 0 J."""
+    path = made.write(tmp_path / "1.h5")
+    with h5py.File(path, "r+") as file:
+        del file["rounds/cost/energy_cpu"], file["rounds/cost/energy_gpu"]
+    run = fa.Run(path)
+    assert run.cost["energy_cpu"].isna().all() and "(J)" not in report.html([run])
+    assert "energy of the processors" not in settings_table(compare([tmp_path])).head
 
 
 def test_quantiles() -> None:

@@ -6,8 +6,11 @@ import json
 import re
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
-from conftest import Result, call
+from conftest import Result, Study, call
+from toy import EMBEDDING_MODEL, MASK_MODEL
 
 SMALL = ("--shape", "minilm-l6", "--samples", 2, "--candidates", 3, "--copies", 2, "--length", 9, "--prompt-mode", "input",
          "--prompt-tokens", 4, "--threads", 2, "--repeats", 1)
@@ -66,6 +69,21 @@ def test_bench_counts_a_decoder_both_ways() -> None:
     saved = 2e-9 * (whole_rows - rows) * (first_layer + h * 2 * keys)  # the last layer: keys and values alone
     assert result["whole_gflop"] - result["gflop"] == pytest.approx(saved, rel=0.02)  # and a little attention
     assert result["whole_seconds"] > 0
+
+
+def test_bench_of_a_data_set(mask: Study) -> None:
+    """The first samples, as they are. Broken by rows of other samples, or of the prompt where it stands in the text."""
+    words = ("bench", MASK_MODEL, "--data", mask.data, "--samples", 5, "--candidates", 2, "--copies", 2, "--repeats", 1,
+             "--precision", "fp32", "--threads", 1)
+    (result,) = json.loads(call(*words, "--json").good().out)
+    with h5py.File(mask.data) as file:
+        lengths = np.diff(file["train/offsets"][:6])
+    assert result["batch"]["rows"] == 2 * 2 * lengths.sum() and result["batch"]["length"] == lengths.max()
+    assert result["batch"]["data"] == str(mask.data)
+    refused = call(*words, "--length", 9)
+    assert refused.code == 1 and "leave these options out" in refused.err
+    call(*words, "--samples", 1000).sentence("--samples is 1000", "training samples")
+    call("bench", EMBEDDING_MODEL, *words[2:]).sentence("97 words", "the model has 71")
 
 
 def test_bench_counts_an_encoder_one_way(found: dict[str, Any]) -> None:

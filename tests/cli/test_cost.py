@@ -40,6 +40,18 @@ def compare(study: Study, path: Path, **changes: object) -> None:
         assert rounds["client/evaluations"][:].max() in [copies * (generations * candidates + extra) for extra in (0, 1)]
 
 
+def test_energy(mask: Study) -> None:
+    """Whatever this machine lets a program read. Broken by joules that nothing measured, and by counters that are not heard of."""
+    path = mask.output()
+    told = call("run", mask.config, *mask.set(run__output=path)).good().err
+    with h5py.File(path) as file:
+        cpu, gpu = (file[f"rounds/cost/energy_{name}"][:] for name in ("cpu", "gpu"))
+    assert np.isnan(gpu).all()  # it computes on no GPU
+    assert told.count("energy of the processors is not measured") == np.isnan(cpu).all()
+    assert np.isnan(cpu).all() or (cpu > 0).all()
+    assert ("CPU J" in call("show", path).good().out) == np.isfinite(cpu).all()
+
+
 @pytest.mark.parametrize("protocol", ["nvflare", "synchronous"])
 def test_encoder(mask: Study, protocol: str) -> None:
     """Broken by the tokens of clients that take no part, of rounds that are not scored, of copies, or of the final means' scores."""

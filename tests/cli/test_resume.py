@@ -531,7 +531,9 @@ def test_a_file_of_an_earlier_version(mask: Study) -> None:
     """It lacks the columns and settings that came later: none of its results depends on them."""
     path = stopped(mask)
     with edited(path) as file:
-        del file["rounds/resets"]
+        n_rows = file["rounds/index"].shape[0]
+        file["rounds/cost/energy_gpu"][:] = 7.0
+        del file["rounds/resets"], file["rounds/cost/energy_cpu"]
         resolved = file["config"].attrs["resolved"]
         later = [line for line in resolved.splitlines() if line.strip() == "scale_by_sigma: true"]
         assert len(later) == 1
@@ -541,4 +543,6 @@ def test_a_file_of_an_earlier_version(mask: Study) -> None:
     resume(mask, path).good()
     with h5py.File(path) as file:
         assert file["rounds/resets"][:].tolist() == [0, 0, 0, 0]
+        assert np.isnan(file["rounds/cost/energy_cpu"][:n_rows]).all()  # 0 J would be a measurement
+        assert (file["rounds/cost/energy_gpu"][:n_rows] == 7).all()
     assert digest_of(path) == mask.digest() != digest

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[STUDY_PATH_BYTES], config[STUDY_PATH_BYTES];
@@ -270,6 +271,67 @@ static void a_run_is_made_again(const fbt_comm *world)
     fbt_error_clear();
 }
 
+enum { JOULES_RANGE = 1000 };
+
+/* A tree of one package whose counter goes from 0 to JOULES_RANGE microjoules. */
+static void make_powercap(const char *root)
+{
+    static const char *const texts[][2] = {{"name", "package-0"}, {"max_energy_range_uj", "1000"}, {"energy_uj", "0"}};
+    char zone[STUDY_PATH_BYTES + 16], path[STUDY_PATH_BYTES + 64];
+    snprintf(zone, sizeof zone, "%s/intel-rapl:0", root);
+    CHECK(mkdir(root, 0700) == 0 && mkdir(zone, 0700) == 0, "%s", zone);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", zone, texts[i][0]);
+        FILE *file = fopen(path, "w");
+        CHECK(file != NULL && fprintf(file, "%s\n", texts[i][1]) > 0 && fclose(file) == 0, "%s", path);
+    }
+}
+
+/* Sees the joules of each round; the package then takes 300 more, so that it wraps around in the fourth. */
+static void tell_joules(void *user, const fbt_run_event *event)
+{
+    const char *root = user;
+    char path[STUDY_PATH_BYTES + 64];
+    if (event->kind == FBT_RUN_EVENT_NOTE) {
+        CHECK(strstr(event->text, "energy") == NULL, "%s", event->text);
+    } else if (event->kind == FBT_RUN_EVENT_ROUND) {
+        const int64_t index = event->row->index;
+        CHECK(fabs(event->row->energy_cpu - (index == 0 ? 0 : 300e-6)) < 1e-9, "%g", event->row->energy_cpu);
+        CHECK(isnan(event->row->energy_gpu), "the processor is no GPU");
+        snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root);
+        FILE *file = fopen(path, "r+");
+        CHECK(file != NULL && fprintf(file, "%lld\n\n", (long long)(300 * (index + 1) % JOULES_RANGE)) > 0, "%s", path);
+        fclose(file);
+    }
+}
+
+/* Broken by a node whose processors every rank counts, by a rank that none has told of, and by a round that is given
+ * the energy of those before it. */
+static void a_run_counts_its_joules(const fbt_comm *world)
+{
+    fbt_inputs inputs = {0};
+    fbt_experiment *experiment = NULL;
+    bool interrupted;
+    char root[STUDY_PATH_BYTES], output[STUDY_PATH_BYTES + 32];
+    study_path(folder, "powercap", root);
+    if (rank == 0) {
+        make_powercap(root);
+    }
+    fbt_comm_wait(world);
+    snprintf(output, sizeof output, "run.output=%s/joules.h5", folder);
+    const fbt_run_observer observer = {.tell = tell_joules, .user = root};
+    const fbt_experiment_plan plan = {.config_path = config,
+                                      .assignments = (const char *const[]){output},
+                                      .n_assignments = 1,
+                                      .observer = &observer,
+                                      .powercap = root};
+    CHECK(fbt_experiment_open(&plan, &inputs, world, &experiment) == FBT_OK, "%s", fbt_error_message());
+    CHECK(fbt_experiment_run(experiment, &interrupted) == FBT_OK, "%s", fbt_error_message());
+    fbt_experiment_close(experiment);
+    fbt_inputs_close(&inputs);
+    check_digest("whole.h5", "joules.h5");
+}
+
 static void check_runs(fbt_comm *world, fbt_comm *self)
 {
     study_make(world, folder);
@@ -281,6 +343,7 @@ static void check_runs(fbt_comm *world, fbt_comm *self)
     a_population_is_scored(world, self);
     a_recorded_prompt_is_scored(world);
     a_run_is_made_again(world);
+    a_run_counts_its_joules(world);
     study_remove(world, folder);
 }
 

@@ -111,7 +111,9 @@ void fixture_round(fixture *f, int64_t r, double noise)
                                .bytes_up = 1000 + r,
                                .bytes_down = 2000 + r,
                                .n_tokens = 12345 * r,
-                               .peak_memory_bytes = (int64_t)(1e6 * (1 + noise))};
+                               .peak_memory_bytes = (int64_t)(1e6 * (1 + noise)),
+                               .energy_cpu = 40 + noise + (double)r,
+                               .energy_gpu = NAN};
 }
 
 void fixture_add_rounds(fixture *f, fbt_run_file *file, int64_t n_rounds, double noise)

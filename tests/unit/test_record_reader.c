@@ -83,6 +83,7 @@ static void one_bit_counts(void **state)
         {"result/best_prompt", H5T_NATIVE_FLOAT, 4, true},
         {"rounds/cost/seconds", H5T_NATIVE_DOUBLE, 8, false},
         {"rounds/cost/peak_memory", H5T_NATIVE_INT64, 8, false},
+        {"rounds/cost/energy_cpu", H5T_NATIVE_DOUBLE, 8, false},
     };
     fixture_init(&f);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -335,6 +336,8 @@ static void json_for_programs(void **state)
     assert_true(json_real_value(json_object_get(round, "train_loss")) == 1.3 - 0.1);
     assert_true(json_is_null(json_object_get(round, "test_accuracy")));
     assert_int_equal(json_integer_value(json_object_get(round, "bytes_down")), 2001);
+    assert_true(json_real_value(json_object_get(round, "energy_cpu")) == 41);
+    assert_true(json_is_null(json_object_get(round, "energy_gpu")));
     fixture_round(&f, 1, 0);
     assert_true(json_real_value(json_object_get(json_object_get(round, "seconds"), "search")) == f.seconds[1]);
     json_decref(run);
