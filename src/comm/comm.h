@@ -85,6 +85,14 @@ void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n);
 /* Waits until all ranks are here, without keeping a processor busy meanwhile. Collective. */
 void fbt_comm_wait(const fbt_comm *comm);
 
+/* What a message between the first and the last rank takes: half of a small one's way there and back, and the rate of a
+ * large one, the best of several. The same on every rank. Collective, of at least 2 ranks. Errors: FBT_ERR_ARG (1
+ * rank), FBT_ERR_MEMORY, agreed. */
+typedef struct fbt_comm_speed {
+    double latency_s, bytes_per_s;
+} fbt_comm_speed;
+fbt_status fbt_comm_ping(const fbt_comm *comm, fbt_comm_speed *speed);
+
 /* Rank 0's bytes to all. Collective. */
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);
 
