@@ -44,6 +44,24 @@ int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire)
     return n_values * fbt_wire_bytes(wire);
 }
 
+int64_t fbt_schema_n_exchanged(const fbt_schema *schema)
+{
+    int64_t n_values = 0;
+    for (int f = 0; f < schema->n_fields; f++) {
+        n_values += is_exchanged(&schema->fields[f]) ? schema->fields[f].count : 0;
+    }
+    return n_values;
+}
+
+int64_t fbt_schema_n_summed(const fbt_schema *schema)
+{
+    int64_t n_values = 0;
+    for (int f = 0; f < schema->n_fields; f++) {
+        n_values += schema->fields[f].use == FBT_FIELD_SUMMED ? schema->fields[f].count : 0;
+    }
+    return n_values;
+}
+
 /* ---- The encoder ---- */
 
 static fbt_status to_float(const fbt_field *field, double value, float *rounded)

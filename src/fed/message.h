@@ -49,6 +49,11 @@ void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_fie
 /* Bytes that the encoder makes of one message. */
 int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire);
 
+/* Values of one message that ranks exchange in one block, and those of summed fields, which go one message at a time.
+ */
+int64_t fbt_schema_n_exchanged(const fbt_schema *schema);
+int64_t fbt_schema_n_summed(const fbt_schema *schema);
+
 /* Bytes of a real number on the wire. */
 int64_t fbt_wire_bytes(fbt_wire wire);
 
