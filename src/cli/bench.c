@@ -54,6 +54,8 @@ static const fbt_cli_option options[] = {
                      MAX_COUNT),
     FBT_OPTION_COUNT(scale.spread, "spread", FBT_BENCH_SPREAD, "N",
                      "standard deviation of a sample's tokens, with --scale and a shape; default: 0", 0, MAX_COUNT),
+    FBT_OPTION_COUNT(scale.speed, "speed", FBT_BENCH_SPEED, "N",
+                     "tokens a second of a rank, with --scale and a shape; default: timed", 1, INT32_MAX),
     FBT_OPTION_COUNT(scale.test_samples, "test-samples", FBT_BENCH_TEST, "N",
                      "that every round scores, with --scale and a shape; default: 0", 0, MAX_COUNT),
     FBT_OPTION_FLAG(json, "json", 'j', "print JSON"),
@@ -67,16 +69,24 @@ static const arguments defaults = {
 
 enum { CANDIDATES = 5, PROMPT_TOKENS = 50 };
 
+/* Whether an option was given that --scale alone has. */
+static bool has_scale_options(const fbt_bench_scale *given)
+{
+    const fbt_bench_scale *usual = &defaults.scale;
+    return given->ranks != usual->ranks || given->clients != usual->clients || given->latency != NULL ||
+           given->bandwidth != NULL || given->ranks_per_node != usual->ranks_per_node || given->spread > 0 ||
+           given->speed > 0 || given->test_samples > 0;
+}
+
 /* Where options do not go together with --scale, or only with it. */
 static void complete_scale(arguments *a, const struct argp_state *state)
 {
-    fbt_bench_scale unused = defaults.scale;
     fbt_timing_plan timing = a->plan;
-    unused.wanted = a->scale.wanted;
     timing.model = NULL;
-    if (!a->scale.wanted && memcmp(&a->scale, &unused, sizeof unused) != 0) {
-        argp_error(state, "--ranks, --clients, --latency, --bandwidth, --ranks-per-node, --spread and --test-samples "
-                          "are options of --scale: give it too");
+    if (!a->scale.wanted && has_scale_options(&a->scale)) {
+        argp_error(state,
+                   "--ranks, --clients, --latency, --bandwidth, --ranks-per-node, --spread, --speed and --test-samples "
+                   "are options of --scale: give it too");
     }
     if (!a->scale.wanted) {
         return;
@@ -85,12 +95,15 @@ static void complete_scale(arguments *a, const struct argp_state *state)
         argp_error(state, "--scale times CMA-ES by itself: leave --cma-es out");
     }
     if (fbt_bench_scale_is_run(a->plan.model)) {
-        if (a->scale.spread > 0 || a->scale.test_samples > 0 || a->precision != NULL || a->readout != NULL ||
-            memcmp(&timing, &defaults.plan, sizeof timing) != 0) {
+        if (a->scale.spread > 0 || a->scale.speed > 0 || a->scale.test_samples > 0 || a->precision != NULL ||
+            a->readout != NULL || a->mode != defaults.mode || memcmp(&timing, &defaults.plan, sizeof timing) != 0) {
             argp_error(state, "--scale %s takes samples, lengths and speeds from the run: leave their options out",
                        a->plan.model);
         }
         a->scale.run = a->plan.model;
+    }
+    if (a->scale.speed > 0 && a->plan.layers > 0) {
+        argp_error(state, "--speed is of the whole model: leave --layers out");
     }
     fbt_bench_scale_check(&a->scale, state);
 }

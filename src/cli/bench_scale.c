@@ -181,6 +181,7 @@ fbt_status fbt_bench_scale_run(const fbt_bench_scale *scale, const fbt_timing_pl
     const fbt_scale_plan plan = {.run = scale->run,
                                  .timing = timing,
                                  .spread = scale->spread,
+                                 .tokens_per_s = scale->speed,
                                  .test_samples = scale->test_samples,
                                  .latency_s = read_quantity(scale->latency, times),
                                  .bytes_per_s = read_quantity(scale->bandwidth, rates),

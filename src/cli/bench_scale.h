@@ -18,6 +18,7 @@ enum {
     FBT_BENCH_BANDWIDTH,
     FBT_BENCH_NODE,
     FBT_BENCH_SPREAD,
+    FBT_BENCH_SPEED,
     FBT_BENCH_TEST
 };
 
@@ -26,7 +27,7 @@ typedef struct fbt_bench_scale {
     bool wanted;
     const char *run; /* NULL: a shape or a model folder is timed */
     const char *ranks, *clients, *latency, *bandwidth;
-    int64_t ranks_per_node, spread, test_samples;
+    int64_t ranks_per_node, spread, speed, test_samples;
 } fbt_bench_scale;
 
 /* Whether the argument of `bench --scale` is a run file: anything but a folder. NULL: no. */

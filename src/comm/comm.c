@@ -387,6 +387,18 @@ void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n)
     allreduce(comm, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
 }
 
+void fbt_comm_all_to_all(const fbt_comm *comm, const double *sent, const int *sent_counts, const int *sent_starts,
+                         double *received, const int *received_counts, const int *received_starts)
+{
+    MPI_Alltoallv(sent, sent_counts, sent_starts, MPI_DOUBLE, received, received_counts, received_starts, MPI_DOUBLE,
+                  comm->mpi);
+}
+
+void fbt_comm_gather_all(const fbt_comm *comm, double *values, const int *counts, const int *starts)
+{
+    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts, starts, MPI_DOUBLE, comm->mpi);
+}
+
 void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n)
 {
     allreduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_MAX);

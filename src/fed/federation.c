@@ -464,6 +464,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .n_participants = f->n_participants,
                          .n_samples = f->n_samples,
                          .slot_of = f->slot_of,
+                         .owner = f->placement.owner,
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,

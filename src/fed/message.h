@@ -72,7 +72,6 @@ typedef struct fbt_messages {
     double *starts[FBT_FIELDS_MAX];
     double *values;      /* all of them: first what is exchanged, then what is known, then sums */
     int64_t n_exchanged; /* leading values that ranks exchange                                  */
-    double *summand;     /* [largest summed field]                                              */
     char *bytes;         /* of the largest field that travels                                   */
 } fbt_messages;
 

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "fed/local_search.h"
+#include "fed/ordered_sum.h"
 #include "fed/participants.h"
 #include "fed/placement.h"
 #include "fed/protocol.h"
@@ -120,7 +121,18 @@ double fbt_prediction_search_tokens(const fbt_prediction_case *c, const fbt_pred
 
 /* ---- Collectives ---- */
 
-/* Messages of an exchange; a summed field's go one after the other. */
+/* The sum of a field of m participants in their order (ordered_sum.h): blocks of their rows, of which every rank gets
+ * its columns, and the sum of all columns to all. */
+static double ordered_sum_s(const fbt_rank_speeds *s, int64_t m, int n_ranks, double row_bytes)
+{
+    const double n_blocks = ceil((double)m / (double)fbt_ordered_sum_block(n_ranks));
+    const double row_s = row_bytes / s->bytes_per_s;
+    const double gather_s = ceil(log2(n_ranks)) * s->latency_s + row_s * (n_ranks - 1) / n_ranks;
+    return n_blocks * ((n_ranks - 1) * s->latency_s + row_s) + gather_s +
+           2 * fbt_prediction_allreduce_s(s, n_ranks, AGREEMENT_BYTES);
+}
+
+/* Messages of an exchange. */
 static double messages_s(const fbt_prediction_case *c, int64_t m, int n_ranks)
 {
     const fbt_settings *settings = c->settings;
@@ -129,7 +141,7 @@ static double messages_s(const fbt_prediction_case *c, int64_t m, int n_ranks)
     fbt_protocol_schemas(fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol), settings, &up, &down);
     const double block = (double)(m * fbt_schema_n_exchanged(&up)) * sizeof(double);
     const double summed = (double)fbt_schema_n_summed(&up) * sizeof(double);
-    const double sum_s = summed > 0 ? (double)m * fbt_prediction_allreduce_s(s, n_ranks, summed) : 0;
+    const double sum_s = summed > 0 ? ordered_sum_s(s, m, n_ranks, summed) : 0;
     return fbt_prediction_allreduce_s(s, n_ranks, block) + sum_s +
            N_AGREEMENTS_AN_EXCHANGE * fbt_prediction_allreduce_s(s, n_ranks, AGREEMENT_BYTES);
 }

@@ -29,6 +29,7 @@ typedef struct fbt_round {
     int64_t n_participants;
     const double *n_samples; /* [m]: how many samples each participant holds        */
     const int64_t *slot_of;  /* [K]: a client's place among the participants, or -1 */
+    const int *owner;        /* [m]: the rank that speaks for each participant      */
     uint32_t number;
     gsl_rng *rng;
     double *phase_s;            /* [FBT_N_PHASES], added to */

@@ -1,4 +1,4 @@
-/* What the rounds of a run file took: the times of its phases and its memory, as means of a round, for predictions. */
+/* Costs of the rounds of a run file, for predictions: the times of its phases, as means of a round, and its memory. */
 #ifndef FBT_RECORD_RUN_COSTS_H
 #define FBT_RECORD_RUN_COSTS_H
 

@@ -159,7 +159,7 @@ done:
     return status;
 }
 
-/* What every rank does of a round besides its clients' work; adds its time. */
+/* Makes every rank's own part of a round, without its clients' work; adds its time. */
 static fbt_status run_update(update *u, double *seconds)
 {
     fbt_status status = FBT_OK;

@@ -20,7 +20,7 @@
 
 enum { N_DRAWN = 4096, N_LABELS = 2, TOKEN_BYTES = 5 /* of a data set in memory, with its frozen flag */ };
 
-/* ---- What is measured here ---- */
+/* ---- Measured here ---- */
 
 /* Seconds of writing n_bytes to a new temporary file and of syncing it. */
 static fbt_status time_write(const char *bytes, int64_t n_bytes, double *seconds)
@@ -150,7 +150,7 @@ done:
     return status;
 }
 
-/* What is left of a rank's memory when all that is counted is taken away. */
+/* Finds what is left of a rank's memory when all that is counted is taken away. */
 static fbt_status find_memory(fbt_scale *s, const fbt_run_costs *costs, const fbt_comm *self, double n_hosted)
 {
     fbt_status status = FBT_OK;
@@ -265,6 +265,7 @@ done:
     return status;
 }
 
+/* Weights and batches, by the backend that is open. */
 static void plan_memory(fbt_scale *s, const fbt_timing_plan *p, const fbt_timing_result *m, double own_bytes)
 {
     const fbt_model_options options = {.readout = p->readout < 0 ? fbt_model_default_readout(&m->shape)
@@ -279,6 +280,26 @@ static void plan_memory(fbt_scale *s, const fbt_timing_plan *p, const fbt_timing
     s->c.rank_bytes = own_bytes + (double)(plan.projection + plan.n_streams * plan.workspace);
 }
 
+/* A client's batch, timed, or, where its speed is known, only described. */
+static fbt_status describe_batch(const fbt_scale_plan *plan, fbt_timing_result *m)
+{
+    fbt_status status = FBT_OK;
+    const fbt_timing_plan *p = plan->timing;
+    const fbt_backend_options options = {
+        .name = p->backend, .precision = p->precision, .n_threads = (int)p->threads, .n_local_ranks = 1};
+    if (plan->tokens_per_s == 0) {
+        return fbt_timing_measure(p, m);
+    }
+    FBT_TRY(p->model != NULL ? fbt_model_read_shape(p->model, &m->shape) : fbt_model_named_shape(p->shape, &m->shape));
+    FBT_TRY(fbt_backend_open(&options, &m->backend));
+    fbt_backend_get_info(m->backend, &m->info);
+    m->n_sequences = p->samples * p->candidates * p->copies;
+    m->n_rows = m->n_sequences * (p->length + fbt_prompt_rows_in_front(p->mode, p->prompt_tokens));
+    m->median_s = (double)m->n_rows / (double)plan->tokens_per_s;
+done:
+    return status;
+}
+
 static fbt_status open_shape(fbt_scale *s, const fbt_scale_plan *plan, const fbt_comm *self)
 {
     fbt_status status = FBT_OK;
@@ -289,15 +310,16 @@ static fbt_status open_shape(fbt_scale *s, const fbt_scale_plan *plan, const fbt
     FBT_TRY(assign(&s->settings, p));
     FBT_TRY(draw_clients(s, p, plan->spread));
     FBT_TRY(measure_alone(s, self));
-    FBT_TRY(fbt_timing_measure(p, &m));
+    FBT_TRY(describe_batch(plan, &m));
     s->c.speeds.token_s = s->c.speeds.score_token_s = m.median_s / (double)m.n_rows;
     s->c.n_samples = (double)p->samples;
     s->c.scored = 1;
     s->c.other_score_tokens = (double)(plan->test_samples * m.n_rows) / (double)m.n_sequences;
     s->c.sample_bytes = (double)(sizeof(fbt_item) + 3 * sizeof(double)) + TOKEN_BYTES * (double)p->length;
     plan_memory(s, p, &m, own_bytes);
-    snprintf(detail, sizeof detail, "%.20s, %" PRId64 " samples of %" PRId64 " tokens a client, %.0f tokens/s on %.60s",
-             m.info.types->name, p->samples, p->length, 1 / s->c.speeds.token_s, m.info.device);
+    snprintf(detail, sizeof detail, "%.20s, %" PRId64 " samples of %" PRId64 " tokens a client, %.0f tokens/s %s%.60s",
+             m.info.types->name, p->samples, p->length, 1 / s->c.speeds.token_s,
+             plan->tokens_per_s > 0 ? "as given" : "on ", plan->tokens_per_s > 0 ? "" : m.info.device);
     FBT_TRY(tell_source(s, p->model != NULL ? p->model : p->shape, detail));
 done:
     fbt_timing_clear(&m);
@@ -306,7 +328,7 @@ done:
 
 /* ---- Both ---- */
 
-/* What is not given is measured between the first rank and the last. Collective. */
+/* Measures what is not given between the first rank and the last. Collective. */
 static fbt_status find_network(fbt_scale *s, const fbt_scale_plan *plan, const fbt_comm *world)
 {
     fbt_status status = FBT_OK;

@@ -1,4 +1,4 @@
-/* What predictions (fed/prediction.h) start from: a finished run, or a shape whose batches are timed here. */
+/* Starts of predictions (fed/prediction.h): a finished run, or a shape whose batches are timed here. */
 #ifndef FBT_RUN_SCALE_H
 #define FBT_RUN_SCALE_H
 
@@ -15,6 +15,7 @@ typedef struct fbt_scale_plan {
     const char *run;               /* the run file; NULL: batches as `timing` says are timed instead */
     const fbt_timing_plan *timing; /* of one client: its samples, their tokens                     */
     int64_t spread;                /* with it: standard deviation of a sample's tokens             */
+    int64_t tokens_per_s;          /* with it: how fast a rank is, known from elsewhere; 0: timed  */
     int64_t test_samples;          /* with it: scored every round beside the training samples      */
     double latency_s, bytes_per_s; /* 0: measured by a ping between the first rank and the last    */
     int ranks_per_node;
