@@ -62,6 +62,13 @@ prints its digest of the results.""",
 Run files and data set files begin with the SHA-256 of their bytes, and one that does not fit is refused as damaged. Whoever changes such
 a file (with h5py or h5repack, say) seals it again with this command. Files of earlier versions, which have no seal, get one. Not for
 files that are damaged: they would pass as whole.""",
+    "scale": """examples:
+  fedbpt bench --scale runs/mine.h5 --latency 2us --bandwidth 12.5GB/s --json > scaling.json
+  fedbpt-analysis scale scaling.json --overview scaling.svg
+  fedbpt-analysis scale scaling.json --overview scaling.png --clients 10000    whose round is shown in its parts
+
+Draws what `fedbpt bench --scale --json` predicts: efficiency, time and memory by the number of ranks, a line for each number of
+clients.""",
     "classify": """examples:
   fedbpt-analysis classify runs/quickstart.h5 < texts.txt
   echo "Shares fall after profit warning" | fedbpt-analysis classify runs/quickstart.h5 --json
@@ -113,6 +120,11 @@ def make_parser() -> argparse.ArgumentParser:
 
     seal = add("seal", "say that files which you have changed yourself are as they should be")
     seal.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
+
+    scale = add("scale", "draw what `fedbpt bench --scale --json` predicts")
+    scale.add_argument("predictions", type=Path, metavar="FILE.json")
+    scale.add_argument("--overview", type=Path, metavar="FILE", required=True, help="the picture (.svg, .png, .pdf)")
+    scale.add_argument("--clients", type=int, metavar="N", help="whose round is shown in its parts (default: the number nearest to 1024)")
 
     classify = add("classify", "label new texts with a tuned prompt")
     classify.add_argument("run", type=Path, metavar="RUN.h5")
@@ -216,6 +228,14 @@ def run_seal(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_scale(arguments: argparse.Namespace) -> int:
+    from . import scaling
+
+    target = output.check("--overview", arguments.overview, PICTURES, [arguments.predictions])
+    scaling.overview(arguments.predictions, target, arguments.clients)
+    return 0
+
+
 def run_classify(arguments: argparse.Namespace) -> int:
     from . import classify, program
     from .run import Run
@@ -246,7 +266,7 @@ def _read_stdin() -> list[str]:
 
 
 COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "seal": run_seal,
-            "classify": run_classify}
+            "scale": run_scale, "classify": run_classify}
 
 
 def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

@@ -5,6 +5,7 @@
 #include "comm/leaks.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <mpi.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -386,6 +387,18 @@ void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n)
     allreduce(comm, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
 }
 
+void fbt_comm_all_to_all(const fbt_comm *comm, const double *sent, const int *sent_counts, const int *sent_starts,
+                         double *received, const int *received_counts, const int *received_starts)
+{
+    MPI_Alltoallv(sent, sent_counts, sent_starts, MPI_DOUBLE, received, received_counts, received_starts, MPI_DOUBLE,
+                  comm->mpi);
+}
+
+void fbt_comm_gather_all(const fbt_comm *comm, double *values, const int *counts, const int *starts)
+{
+    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts, starts, MPI_DOUBLE, comm->mpi);
+}
+
 void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n)
 {
     allreduce(comm, values, n, sizeof *values, MPI_DOUBLE, MPI_MAX);
@@ -400,6 +413,42 @@ void fbt_comm_wait(const fbt_comm *comm)
     for (MPI_Test(&request, &here, MPI_STATUS_IGNORE); !here; MPI_Test(&request, &here, MPI_STATUS_IGNORE)) {
         nanosleep(&pause, NULL);
     }
+}
+
+/* Half of the time of n_bytes from the first rank to the last and back, the mean of n_times. Others go on. */
+static double time_message(const fbt_comm *comm, char *bytes, int n_bytes, int n_times)
+{
+    const int last = comm->size - 1;
+    const double start_s = MPI_Wtime();
+    for (int i = 0; i < n_times && comm->rank == 0; i++) {
+        MPI_Send(bytes, n_bytes, MPI_BYTE, last, 0, comm->mpi);
+        MPI_Recv(bytes, n_bytes, MPI_BYTE, last, 0, comm->mpi, MPI_STATUS_IGNORE);
+    }
+    for (int i = 0; i < n_times && comm->rank == last; i++) {
+        MPI_Recv(bytes, n_bytes, MPI_BYTE, 0, 0, comm->mpi, MPI_STATUS_IGNORE);
+        MPI_Send(bytes, n_bytes, MPI_BYTE, 0, 0, comm->mpi);
+    }
+    return (MPI_Wtime() - start_s) / (2.0 * n_times);
+}
+
+fbt_status fbt_comm_ping(const fbt_comm *comm, fbt_comm_speed *speed)
+{
+    enum { SMALL_BYTES = 8, LARGE_BYTES = 1 << 22, N_SMALL = 100, N_LARGE = 4, N_REPEATS = 10 };
+    fbt_status status = FBT_OK;
+    double best_s[2] = {INFINITY, INFINITY};
+    char *bytes = NULL;
+    status =
+        comm->size < 2 ? fbt_fail(FBT_ERR_ARG, "a ping takes two ranks") : fbt_memory_alloc(&bytes, LARGE_BYTES, 1);
+    FBT_TRY(fbt_comm_agree(comm, status));
+    for (int i = 0; i < N_REPEATS; i++) {
+        best_s[0] = fmin(best_s[0], time_message(comm, bytes, SMALL_BYTES, N_SMALL));
+        best_s[1] = fmin(best_s[1], time_message(comm, bytes, LARGE_BYTES, N_LARGE));
+    }
+    fbt_comm_broadcast(comm, best_s, sizeof best_s);
+    *speed = (fbt_comm_speed){.latency_s = best_s[0], .bytes_per_s = LARGE_BYTES / best_s[1]};
+done:
+    free(bytes);
+    return status;
 }
 
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes)

@@ -79,11 +79,28 @@ fbt_status fbt_comm_report(const fbt_comm *comm, fbt_status local);
 void fbt_comm_sum(const fbt_comm *comm, double *values, int64_t n);
 void fbt_comm_sum_int(const fbt_comm *comm, int64_t *values, int64_t n);
 
+/* Sends sent_counts[r] values from sent_starts[r] on to rank r, and receives as many as it sends from it. counts and
+ * starts: [size]. Collective. */
+void fbt_comm_all_to_all(const fbt_comm *comm, const double *sent, const int *sent_counts, const int *sent_starts,
+                         double *received, const int *received_counts, const int *received_starts);
+
+/* The parts of an array, of which rank r has counts[r] values from starts[r] on, on every rank, in place. Collective.
+ */
+void fbt_comm_gather_all(const fbt_comm *comm, double *values, const int *counts, const int *starts);
+
 /* Largest over the ranks, in place, the result on all; unspecified where a rank has a NaN. Collective. */
 void fbt_comm_max(const fbt_comm *comm, double *values, int64_t n);
 
 /* Waits until all ranks are here, without keeping a processor busy meanwhile. Collective. */
 void fbt_comm_wait(const fbt_comm *comm);
+
+/* Times a message between the first and the last rank: half of a small one's way there and back, and the rate of a
+ * large one, the best of several. The same on every rank. Collective, of at least 2 ranks. Errors: FBT_ERR_ARG (1
+ * rank), FBT_ERR_MEMORY, agreed. */
+typedef struct fbt_comm_speed {
+    double latency_s, bytes_per_s;
+} fbt_comm_speed;
+fbt_status fbt_comm_ping(const fbt_comm *comm, fbt_comm_speed *speed);
 
 /* Rank 0's bytes to all. Collective. */
 void fbt_comm_broadcast(const fbt_comm *comm, void *bytes, int64_t n_bytes);

@@ -459,6 +459,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .participants = f->participants,
                          .n_participants = f->n_participants,
                          .n_samples = f->n_samples,
+                         .owner = f->placement.owner,
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,

@@ -231,7 +231,7 @@ static fbt_status begin(fbt_round *round, void **state)
         s->slot = s->client->slot;
         FBT_TRY(init_search(s, round, from));
     }
-    FBT_TRY(init_parts(list, round));
+    FBT_TRY(list->n > 0 ? init_parts(list, round) : FBT_OK);
 done:
     return status;
 }

@@ -44,6 +44,24 @@ int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire)
     return n_values * fbt_wire_bytes(wire);
 }
 
+int64_t fbt_schema_n_exchanged(const fbt_schema *schema)
+{
+    int64_t n_values = 0;
+    for (int f = 0; f < schema->n_fields; f++) {
+        n_values += is_exchanged(&schema->fields[f]) ? schema->fields[f].count : 0;
+    }
+    return n_values;
+}
+
+int64_t fbt_schema_n_summed(const fbt_schema *schema)
+{
+    int64_t n_values = 0;
+    for (int f = 0; f < schema->n_fields; f++) {
+        n_values += schema->fields[f].use == FBT_FIELD_SUMMED ? schema->fields[f].count : 0;
+    }
+    return n_values;
+}
+
 /* ---- The encoder ---- */
 
 static fbt_status to_float(const fbt_field *field, double value, float *rounded)
@@ -115,7 +133,7 @@ static bool is_local(const fbt_field *field)
 fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, fbt_wire wire, int64_t n)
 {
     fbt_status status = FBT_OK;
-    int64_t largest = 0, largest_summed = 0;
+    int64_t largest = 0;
     *messages = (fbt_messages){0};
     if (schema->n_fields > FBT_FIELDS_MAX) {
         FBT_FAIL(FBT_ERR_ARG, "a message of %d fields, more than %d", schema->n_fields, FBT_FIELDS_MAX);
@@ -124,13 +142,10 @@ fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, f
     for (int f = 0; f < schema->n_fields; f++) {
         const fbt_field *field = &schema->fields[f];
         largest = travels(field) && field->count > largest ? field->count : largest;
-        largest_summed =
-            field->use == FBT_FIELD_SUMMED && field->count > largest_summed ? field->count : largest_summed;
     }
     messages->n_exchanged = lay_out(messages, 0, is_exchanged);
     const int64_t n_values = lay_out(messages, messages->n_exchanged, is_local);
     FBT_TRY(fbt_memory_alloc(&messages->bytes, largest * fbt_wire_bytes(wire), 1));
-    FBT_TRY(fbt_memory_alloc(&messages->summand, largest_summed, sizeof *messages->summand));
     FBT_TRY(fbt_memory_alloc(&messages->values, n_values, sizeof *messages->values));
     lay_out(messages, lay_out(messages, 0, is_exchanged), is_local);
 done:
@@ -140,7 +155,6 @@ done:
 void fbt_messages_clear(fbt_messages *messages)
 {
     free(messages->values);
-    free(messages->summand);
     free(messages->bytes);
     *messages = (fbt_messages){0};
 }

@@ -49,6 +49,11 @@ void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_fie
 /* Bytes that the encoder makes of one message. */
 int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire);
 
+/* Values of one message that ranks exchange in one block, and those of summed fields, which go one message at a time.
+ */
+int64_t fbt_schema_n_exchanged(const fbt_schema *schema);
+int64_t fbt_schema_n_summed(const fbt_schema *schema);
+
 /* Bytes of a real number on the wire. */
 int64_t fbt_wire_bytes(fbt_wire wire);
 
@@ -67,7 +72,6 @@ typedef struct fbt_messages {
     double *starts[FBT_FIELDS_MAX];
     double *values;      /* all of them: first what is exchanged, then what is known, then sums */
     int64_t n_exchanged; /* leading values that ranks exchange                                  */
-    double *summand;     /* [largest summed field]                                              */
     char *bytes;         /* of the largest field that travels                                   */
 } fbt_messages;
 

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,36 +39,62 @@ static int compare_jobs(const void *left, const void *right)
     return a->client < b->client ? -1 : 1;
 }
 
+/* A rank on the heap of ranks. */
+typedef struct rank_load {
+    int64_t work, count;
+    int rank;
+} rank_load;
+
+/* Whether a client goes to `a` rather than to `b`: less work, then fewer clients, then the lower rank. */
+static bool comes_first(const rank_load *a, const rank_load *b)
+{
+    if (a->work != b->work) {
+        return a->work < b->work;
+    }
+    return a->count != b->count ? a->count < b->count : a->rank < b->rank;
+}
+
+/* Restores the heap whose first entry has grown. heap: [n], the rank that comes first in front. */
+static void sink_first(rank_load *heap, int n)
+{
+    const rank_load moved = heap[0];
+    int at = 0;
+    for (int child = 1; child < n; child = 2 * at + 1) {
+        child += child + 1 < n && comes_first(&heap[child + 1], &heap[child]);
+        if (!comes_first(&heap[child], &moved)) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
 /* Longest processing time first: owner[k] of every client. Ties go to the rank with fewer clients: an idle rank is
  * taken before any other, so with enough clients none stays idle, even if they have no work. */
 static fbt_status deal_clients(int64_t n_clients, const int64_t *work, int n_ranks, int *owner)
 {
     fbt_status status = FBT_OK;
     job *jobs = NULL;
-    int64_t *load = NULL;
-    int64_t *count = NULL;
+    rank_load *heap = NULL;
     FBT_TRY(fbt_memory_alloc(&jobs, n_clients, sizeof *jobs));
-    FBT_TRY(fbt_memory_alloc(&load, n_ranks, sizeof *load));
-    FBT_TRY(fbt_memory_alloc(&count, n_ranks, sizeof *count));
+    FBT_TRY(fbt_memory_alloc(&heap, n_ranks, sizeof *heap));
     for (int64_t k = 0; k < n_clients; k++) {
         jobs[k] = (job){.client = k, .work = work[k]};
     }
+    for (int r = 0; r < n_ranks; r++) {
+        heap[r].rank = r;
+    }
     qsort(jobs, (size_t)n_clients, sizeof *jobs, compare_jobs);
     for (int64_t i = 0; i < n_clients; i++) {
-        int best = 0;
-        for (int r = 1; r < n_ranks; r++) {
-            if (load[r] < load[best] || (load[r] == load[best] && count[r] < count[best])) {
-                best = r;
-            }
-        }
-        owner[jobs[i].client] = best;
-        load[best] += jobs[i].work;
-        count[best]++;
+        owner[jobs[i].client] = heap[0].rank;
+        heap[0].work += jobs[i].work;
+        heap[0].count++;
+        sink_first(heap, n_ranks);
     }
 done:
     free(jobs);
-    free(load);
-    free(count);
+    free(heap);
     return status;
 }
 

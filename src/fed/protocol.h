@@ -28,6 +28,7 @@ typedef struct fbt_round {
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
     const double *n_samples; /* [m]: how many samples each participant holds        */
+    const int *owner;        /* [m]: the rank that speaks for each participant      */
     uint32_t number;
     gsl_rng *rng;
     double *phase_s;            /* [FBT_N_PHASES], added to */

@@ -2,27 +2,22 @@
 #include "fed/protocol.h"
 
 #include "base/timer.h"
+#include "fed/ordered_sum.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-/* Whether this rank speaks for the participant in a slot. Slots are asked for in rising order, from *at = 0 on: slots
- * and a rank's clients both follow the clients' ids. */
-static bool is_own(const fbt_round *round, int64_t slot, int64_t *at)
+/* Whether this rank speaks for the participant in a slot. */
+static bool is_own(const fbt_round *round, int64_t slot)
 {
-    while (*at < round->n_clients && round->clients[*at].slot < slot) {
-        (*at)++;
-    }
-    return round->fills_slots && *at < round->n_clients && round->clients[*at].slot == slot;
+    return round->owner[slot] == fbt_comm_rank(round->world);
 }
 
 /* Sends what this rank's clients have put into their slots; the slots of others become zeros, to be summed. */
 static fbt_status send_own(fbt_round *round)
 {
     fbt_status status = FBT_OK;
-    int64_t at = 0;
     for (int64_t slot = 0; slot < round->n_participants; slot++) {
-        if (is_own(round, slot, &at)) {
+        if (is_own(round, slot)) {
             FBT_TRY(fbt_messages_send(round->up, slot));
         } else {
             fbt_messages_erase(round->up, slot);
@@ -32,27 +27,31 @@ done:
     return status;
 }
 
-/* The participants' values of one field, added up in their order. One after the other, so that memory stays at one of
- * them and the order of the additions is fixed. A rank that fails goes on with zeros and says so at the end. */
-static fbt_status sum_field(const fbt_protocol *protocol, fbt_round *round, void *state, const fbt_field *field)
+/* A summed field while it is added up. */
+typedef struct summing {
+    const fbt_protocol *protocol;
+    fbt_round *round;
+    void *state;
+    const fbt_field *field;
+} summing;
+
+/* The values that a participant hosted here sends of it. */
+static fbt_status make_summand(void *user, int64_t slot, double *values)
 {
     fbt_status status = FBT_OK;
-    fbt_messages *up = round->up;
-    double *sum = fbt_messages_field(up, field->name), *one = up->summand;
-    int64_t at = 0;
-    memset(sum, 0, (size_t)field->count * sizeof *sum);
-    for (int64_t slot = 0; slot < round->n_participants; slot++) {
-        memset(one, 0, (size_t)field->count * sizeof *one);
-        if (is_own(round, slot, &at) && status == FBT_OK) {
-            status = protocol->clients->summand(round, state, slot, field, one);
-            status = status == FBT_OK ? fbt_messages_send_field(up, field, one) : status;
-        }
-        fbt_comm_sum(round->world, one, field->count);
-        for (int64_t i = 0; i < field->count; i++) {
-            sum[i] += one[i];
-        }
-    }
-    return fbt_comm_agree(round->world, status);
+    const summing *s = user;
+    FBT_TRY(s->protocol->clients->summand(s->round, s->state, slot, s->field, values));
+    FBT_TRY(fbt_messages_send_field(s->round->up, s->field, values));
+done:
+    return status;
+}
+
+/* The participants' values of one field, added up in their order. */
+static fbt_status sum_field(const fbt_protocol *protocol, fbt_round *round, void *state, const fbt_field *field)
+{
+    summing s = {protocol, round, state, field};
+    return fbt_ordered_sum(round->world, round->n_participants, round->owner, field->count, make_summand, &s,
+                           fbt_messages_field(round->up, field->name));
 }
 
 /* Every participant's message to every rank: each slot has one contributor, so that the sum is exact. step: how the

@@ -192,6 +192,7 @@ static void replay_run(const json_t *run, const fbt_comm *world)
     fbt_messages up = {0}, down = {0};
     gsl_rng *rng;
     size_t r;
+    static const int owner[TRACE_MAX_POPULATION] = {0};
     replay.d = settings.cma.dimension;
     replay.n_clients = settings.fed.clients;
     replay.population = settings.cma.population;
@@ -216,6 +217,7 @@ static void replay_run(const json_t *run, const fbt_comm *world)
                                   .participants = ids,
                                   .n_participants = replay.n_clients,
                                   .n_samples = n_samples,
+                                  .owner = owner,
                                   .number = (uint32_t)r + 1,
                                   .rng = rng,
                                   .phase_s = phase_s,

@@ -277,6 +277,25 @@ static void test_wait(const fbt_comm *world)
     CHECK((double)(used[1].tv_sec - used[0].tv_sec) + 1e-9 * (double)(used[1].tv_nsec - used[0].tv_nsec) < 0.1);
 }
 
+/* Half of a message's way there and back: the latency is less than what a thousand of them take, and more bytes take
+ * longer. Broken by a time that is not the same on all ranks, and by a rank alone that waits for another. */
+static void test_ping(const fbt_comm *world)
+{
+    fbt_comm_speed speed = {0, 0};
+    const fbt_status status = fbt_comm_ping(world, &speed);
+    if (size == 1) {
+        CHECK(status == FBT_ERR_ARG);
+        fbt_error_clear();
+        return;
+    }
+    double found[2] = {speed.latency_s, speed.bytes_per_s};
+    fbt_comm_max(world, found, 2);
+    CHECK(status == FBT_OK);
+    CHECK(speed.latency_s > 1e-8 && speed.latency_s < 0.1);
+    CHECK(speed.bytes_per_s > 1e6 && speed.bytes_per_s < 1e12);
+    CHECK(found[0] == speed.latency_s && found[1] == speed.bytes_per_s);
+}
+
 int main(int argc, char **argv)
 {
     fbt_comm *world = NULL;
@@ -298,6 +317,7 @@ int main(int argc, char **argv)
     test_split_node(world);
     test_lines(world);
     test_hosts(world);
+    test_ping(world);
     fbt_comm_sum(world, &(double){0}, 1); /* together from here */
     test_wait(world);
     int64_t n = sum_over_ranks(n_failures);

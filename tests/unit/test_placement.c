@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -92,6 +93,48 @@ static void clients_are_dealt_by_work(void **state)
     assert_int_equal(p.client_offsets[1], 3);
     assert_memory_equal(p.client_index, first, sizeof first);
     fbt_placement_clear(&p);
+}
+
+/* The rule as it is written down: the largest client first, to the first rank of those with the least work, then the
+ * fewest clients. A heap finds the same rank; broken by one that is not mended. */
+static void deal_plainly(int n, const int64_t *work, int n_ranks, int *owner)
+{
+    int64_t load[MAX_RANKS] = {0}, count[MAX_RANKS] = {0};
+    for (int k = 0; k < n; k++) {
+        owner[k] = -1;
+    }
+    for (int dealt = 0; dealt < n; dealt++) {
+        int next = -1, best = 0;
+        for (int k = 0; k < n; k++) {
+            next = owner[k] < 0 && (next < 0 || work[k] > work[next]) ? k : next;
+        }
+        for (int r = 1; r < n_ranks; r++) {
+            const bool is_idler = load[r] == load[best] && count[r] < count[best];
+            best = load[r] < load[best] || is_idler ? r : best;
+        }
+        owner[next] = best;
+        load[best] += work[next];
+        count[best]++;
+    }
+}
+
+static void the_heap_deals_as_the_rule_says(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    for (int seed = 1; seed <= 100; seed++) {
+        int64_t work[N];
+        int owner[N];
+        fbt_placement p = {0};
+        const int n_ranks = 1 + seed % MAX_RANKS, most = seed % 3 == 0 ? 4 : 1009; /* with many ties, or few */
+        for (int k = 0; k < N; k++) {
+            work[k] = (int64_t)seed * (k + 3) * 7919 % most;
+        }
+        deal_plainly(N, work, n_ranks, owner);
+        assert_int_equal(fbt_placement_make(N, work, n_ranks, &p), FBT_OK);
+        assert_memory_equal(p.owner, owner, sizeof owner);
+        fbt_placement_clear(&p);
+    }
 }
 
 /* Graham's bound for this rule: at most 4/3 of the best, which is at least the mean and the largest client. */
@@ -215,9 +258,13 @@ static void equal_items_make_equal_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_sizes_are_placed),         cmocka_unit_test(clients_are_dealt_by_work),
-        cmocka_unit_test(no_rank_has_too_much),         cmocka_unit_test(groups_follow_the_work),
-        cmocka_unit_test(bad_input_is_refused),         cmocka_unit_test(items_are_shared_out),
+        cmocka_unit_test(all_sizes_are_placed),
+        cmocka_unit_test(clients_are_dealt_by_work),
+        cmocka_unit_test(the_heap_deals_as_the_rule_says),
+        cmocka_unit_test(no_rank_has_too_much),
+        cmocka_unit_test(groups_follow_the_work),
+        cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(items_are_shared_out),
         cmocka_unit_test(equal_items_make_equal_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
