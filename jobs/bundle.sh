@@ -26,7 +26,7 @@ PROGRAMS=(fedbpt conformance)
 MPI_PROGRAMS=(mpirun orted)
 
 build="" preset=release cut="" output=build/bundle models=() data=()
-# What is being made, in a folder that has the archive's own name.
+# The folder that is being packed, which has the archive's own name.
 folder=""
 libraries=() lapack=""
 

@@ -92,7 +92,7 @@ static fbt_status add_zone(fbt_rapl *rapl, const char *folder)
     error = read_count(p->counter, &p->last_uj);
     error = error == 0 ? read_count(path, &p->range_uj) : error;
     if (error != 0) {
-        FBT_FAIL(FBT_ERR_UNSUPPORTED,
+        FBT_FAIL(FBT_ERR_IO,
                  "%s cannot be read (%s); where joules are wanted, have an administrator permit it (chmod a+r)",
                  p->counter, strerror(error));
     }
@@ -170,7 +170,7 @@ static fbt_status start_reader(fbt_rapl *rapl)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rapl->has_reader
                ? FBT_OK
-               : fbt_fail(FBT_ERR_UNSUPPORTED,
+               : fbt_fail(FBT_ERR_IO,
                           "no thread can be started to read the counters; where joules are wanted, raise the limits of "
                           "threads and address space (ulimit -u, ulimit -v)");
 }

@@ -12,8 +12,8 @@ typedef struct fbt_rapl fbt_rapl;
 /* Opens the counters of all zones below `root` that are named package-..., each name once: two drivers may show the
  * same package. Zones inside a package (core, uncore), those of memory (dram) and of the whole platform (psys) are not
  * counted. Counters wrap around after some minutes, so that a thread of its own reads them every `every_s` seconds,
- * which must be less than that takes. Release *rapl with fbt_rapl_close. Errors: FBT_ERR_UNSUPPORTED (there are none,
- * they may not be read, or no thread can be started), with what to do; FBT_ERR_MEMORY. */
+ * which must be less than that takes. Release *rapl with fbt_rapl_close. Errors: FBT_ERR_UNSUPPORTED (there are none),
+ * FBT_ERR_IO (they may not be read, or no thread can be started), with what to do; FBT_ERR_MEMORY. */
 enum { FBT_RAPL_EVERY_S = 20 }; /* 3 kW a package would wrap the smallest counter, of 65 kJ */
 fbt_status fbt_rapl_open(const char *root, double every_s, fbt_rapl **rapl);
 

@@ -29,6 +29,8 @@ static double state_get_double(void *memory)
     return fbt_rng_uniform_of((uint32_t[]){high, (uint32_t)state_get(memory)});
 }
 
+_Static_assert((int)FBT_RNG_PURPOSES_END <= (int)FBT_RNG_N_PURPOSES, "a purpose would take bits of the client's");
+
 static const gsl_rng_type philox_type = {
     .name = "philox4x32-10",
     .max = 0xffffffffUL,

@@ -24,6 +24,7 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_PERTURB,        /* replaced tokens                                       */
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
     FBT_RNG_CHECK,          /* which population the precision is checked by          */
+    FBT_RNG_PURPOSES_END,   /* no purpose: how far the list goes                     */
 } fbt_rng_purpose;
 
 /* So many values may a member of a stream have: its bits of the counter. A client's upper four lie above the purpose's,

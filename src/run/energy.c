@@ -13,7 +13,7 @@ enum { CPU, GPU, N_KINDS, REASON_BYTES = 1024 };
 static fbt_status note_reason(fbt_status status, char reason[REASON_BYTES])
 {
     char host[HOST_NAME_MAX + 1] = "";
-    if (status != FBT_ERR_UNSUPPORTED) {
+    if (status != FBT_ERR_UNSUPPORTED && status != FBT_ERR_IO) {
         return status;
     }
     gethostname(host, sizeof host - 1);
@@ -21,15 +21,18 @@ static fbt_status note_reason(fbt_status status, char reason[REASON_BYTES])
     return FBT_OK;
 }
 
-/* The processors of a node are its first rank's. Collective. */
-static fbt_status open_cpu(fbt_energy *energy, const fbt_experiment *e, char reason[REASON_BYTES])
+/* The processors of a node are its first rank's. *expected: it has counters, whether they can be read or not.
+ * Collective. */
+static fbt_status open_cpu(fbt_energy *energy, const fbt_experiment *e, char reason[REASON_BYTES], bool *expected)
 {
     fbt_status status = FBT_OK;
     fbt_comm *node = NULL;
     const char *root = e->plan->powercap != NULL ? e->plan->powercap : FBT_RAPL_ROOT;
     FBT_TRY(fbt_comm_split_node(e->comm, &node));
     if (fbt_comm_rank(node) == 0) {
-        status = note_reason(fbt_rapl_open(root, FBT_RAPL_EVERY_S, &energy->cpu), reason);
+        status = fbt_rapl_open(root, FBT_RAPL_EVERY_S, &energy->cpu);
+        *expected = status != FBT_ERR_UNSUPPORTED;
+        status = note_reason(status, reason);
     }
 done:
     fbt_comm_free(node);
@@ -70,16 +73,20 @@ fbt_status fbt_energy_open(fbt_energy *energy, const fbt_experiment *e, const fb
 {
     fbt_status status = FBT_OK;
     char reasons[N_KINDS][REASON_BYTES] = {"", ""};
+    bool expected = false;
     energy->comm = e->comm;
-    FBT_TRY(fbt_comm_agree(e->comm, open_cpu(energy, e, reasons[CPU])));
+    FBT_TRY(fbt_comm_agree(e->comm, open_cpu(energy, e, reasons[CPU], &expected)));
     FBT_TRY(fbt_comm_agree(e->comm, open_gpu(energy, e, reasons[GPU])));
-    double counts[2 * N_KINDS] = {energy->cpu != NULL, energy->gpu != NULL, reasons[CPU][0] != '\0',
-                                  reasons[GPU][0] != '\0'};
-    fbt_comm_max(e->comm, counts, 2 * N_KINDS);
+    double counts[2 * N_KINDS + 1] = {energy->cpu != NULL, energy->gpu != NULL, reasons[CPU][0] != '\0',
+                                      reasons[GPU][0] != '\0', expected};
+    fbt_comm_max(e->comm, counts, 2 * N_KINDS + 1);
     for (int kind = 0; kind < N_KINDS; kind++) {
         energy->none[kind] = counts[kind] == 0 || counts[N_KINDS + kind] > 0;
     }
-    FBT_TRY(tell_reason(e, "processors", reasons[CPU], told));
+    if (counts[2 * N_KINDS] >
+        0) { /* machines without counters, mostly virtual ones, are not worth a word in every run */
+        FBT_TRY(tell_reason(e, "processors", reasons[CPU], told));
+    }
     FBT_TRY(tell_reason(e, "GPUs", reasons[GPU], told));
 done:
     return status;

@@ -440,7 +440,7 @@ static void perturbed_sequences_are_others(void **state)
         assert_memory_equal(got + s * f.n_labels, expected + s * f.n_labels, n_bytes);
         assert_int_equal(memcmp(got + s * f.n_labels, plain + s * f.n_labels, n_bytes) == 0, s % 2 == 0);
     }
-    batch.origins[1].client = 65536;
+    batch.origins[1].client = FBT_RNG_N_CLIENTS;
     assert_int_equal(fbt_model_evaluate(model, &batch, FBT_LOSS_CE, &(fbt_model_result){.logits = got}), FBT_ERR_ARG);
     fbt_error_clear();
     fbt_model_close(model);

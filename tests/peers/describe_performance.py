@@ -103,7 +103,7 @@ def peer(part: Part) -> str:
 
 
 def verdict(differences: list[float]) -> str:
-    """What these seeds show of a difference to fp32."""
+    """The verdict of these seeds on a difference to fp32."""
     found = estimate(differences, DIFFERENCE)
     if found.excludes_zero():
         return f"is {'above' if found.mean > 0 else 'below'} fp32 by more than the 95% interval"

@@ -53,7 +53,7 @@ def cma(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def record(_arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What it costs to write a round, by the last line of bench_record."""
+    """The cost of writing a round, by the last line of bench_record."""
     found = []
     for clients, dimension, rounds in RECORD_CASES:
         with tempfile.TemporaryDirectory() as folder:

@@ -105,6 +105,7 @@ static void what_settings_decide_is_listed(void **state)
                               "data.path: input\n"
                               "fed.rounds: length\n"
                               "eval.test_every: content\n"
+                              "eval.train_limit: content\n"
                               "backend.precision: outcome\n"
                               "backend.threads: nothing\n"
                               "backend.batch_tokens: nothing\n");
