@@ -23,6 +23,7 @@ cd "$FBT_ROOT"
 NOT_PACKED='^(ld-linux-x86-64|lib(c|m|mvec|dl|rt|pthread|resolv|util|anl|nss_[a-z]+|cuda|nvidia-ml|cublas|cublasLt))\.so'
 FABRICS='lib(ucp|fabric|psm2|psm_infinipath|ibverbs|oshmem)\.so'
 PROGRAMS=(fedbpt conformance)
+KERNEL_TESTS=(test_row_kernels test_attention_kernels)
 MPI_PROGRAMS=(mpirun orted)
 
 build="" preset=release cut="" output=build/bundle models=() data=()
@@ -67,9 +68,11 @@ read_arguments() {
 
 # In a folder of its own: the preset's may be configured without tests.
 build_programs() {
+    local targets=("${PROGRAMS[@]}")
     build="build/bundle/$preset"
     cmake --preset "$preset" -B "$build" -DBUILD_TESTING=ON
-    cmake --build "$build" --target "${PROGRAMS[@]}"
+    [ "$preset" != cuda ] || targets+=("${KERNEL_TESTS[@]}")
+    cmake --build "$build" --target "${targets[@]}"
 }
 
 # Libraries that files load when they are started, with their dependencies, one path a line. Of a name that stands twice, the first.
@@ -198,6 +201,9 @@ mkdir -p build/bundle
 fbt_install_packages build bundle >&2
 [ -n "$build" ] || build_programs >&2
 cublas="$(ldd "$build/bin/fedbpt" | awk '$1 ~ /^libcublasLt/ { print $1 }')"
+for name in "${KERNEL_TESTS[@]}"; do
+    [ ! -x "$build/bin/$name" ] || PROGRAMS+=("$name")
+done
 version="$("$build/bin/fedbpt" --version | head -n 1 | awk '{ print $2 }')"
 name="fedbpt-$version-linux-x86_64${cublas:+-cuda}"
 archive="$output/$name.tar.xz"
