@@ -165,9 +165,14 @@ def kill_and_resume(day: Day, settings: Path, name: str, changes: dict[str, obje
     day.call(f"run {name}", *run_words(day, settings, name, changes, "--resume"))
 
 
-def compare_runs(day: Day, backend: str, precision: str, settings: Path, ways: list[str]) -> None:
-    """Runs whose numbers must have the same bits, and those of another precision or backend, whose losses must be close."""
-    same: dict[str, object] = {"backend.name": backend, "backend.precision": precision}
+def compare_runs(day: Day, own: str, settings: Path, ways: list[str], changes: dict[str, object]) -> None:
+    """Runs in one way (backend:precision) whose numbers must have the same bits, and others whose losses must be close."""
+
+    def by(way: str) -> dict[str, object]:
+        name, precision = way.split(":")
+        return {**changes, "backend.name": name, "backend.precision": precision}
+
+    same = by(own)
     day.call("run once", *run_words(day, settings, "once", same))
     day.call("run again", *run_words(day, settings, "again", same))
     day.call("run in smaller batches", *run_words(day, settings, "smaller", {**same, "backend.batch_tokens": 2048}))
@@ -180,9 +185,7 @@ def compare_runs(day: Day, backend: str, precision: str, settings: Path, ways: l
     digests = {name: digest(day, name) for name in names}
     day.note("equal digests", len(set(digests.values())) == 1 and None not in digests.values(), digests)
     for way in ways:
-        name, precision = way.split(":")
-        other: dict[str, object] = {"backend.name": name, "backend.precision": precision}
-        day.call(f"run {way}", *run_words(day, settings, f"{name}-{precision}", other))
+        day.call(f"run {way}", *run_words(day, settings, way.replace(":", "-"), by(way)))
     compare_losses(day, [way.replace(":", "-") for way in ways])
 
 
@@ -219,6 +222,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=9.5, help="after which nothing is begun and what runs is ended (9.5)")
     parser.add_argument("--shape", default="roberta-large", help="of the part fast")
     parser.add_argument("--settings", type=Path, default=Path("configs/quickstart.yaml"), help="of the part same")
+    parser.add_argument("--model", type=Path, help="of the part same: in place of the settings' model, e.g. an archive's models/NAME-cut")
     parser.add_argument("--precision", default="bf16", help="of the part same (bf16)")
     parser.add_argument("--beside", nargs="*", default=["cpu:fp32", "cuda:fp32"], metavar="BACKEND:PRECISION",
                         help="of the part same: what else to compare losses with (cpu:fp32 cuda:fp32)")
@@ -242,7 +246,8 @@ def main() -> int:
     elif options.part == "fast":
         time_batches(day, options.backend, options.shape)
     else:
-        compare_runs(day, options.backend, options.precision, options.settings, options.beside)
+        changes = {} if options.model is None else {"model.path": options.model}
+        compare_runs(day, f"{options.backend}:{options.precision}", options.settings, options.beside, changes)
     shutil.rmtree(scratch)
     summary = {"part": options.part, "date": time.strftime("%Y-%m-%d"), "version": first_line(str(programs / "fedbpt"), "--version"),
                "device": first_line("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
