@@ -111,7 +111,7 @@ def test_eigenvalues_are_there(system: System) -> None:
 
 
 def test_dry_run_on_two_ranks(system: System) -> None:
-    said = system.call("bin/mpirun", "-n", "2", "--oversubscribe", "bin/fedbpt", "run", "toy.yaml", "--dry-run")
+    said = system.call("bin/mpirun", "-n", "2", "--oversubscribe", "bin/fedbpt", "run", "toy.yaml", "--dry-run", "--set", "run.output=dry.h5")
     assert said.returncode == 0 and "2 ranks" in said.stdout + said.stderr, said.stderr
     assert "mca" not in said.stderr.lower()
 
