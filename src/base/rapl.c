@@ -1,18 +1,16 @@
 #include "base/rapl.h"
 
 #include "base/memory.h"
+#include "base/ticker.h"
 
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { NAME_BYTES = 64, PATH_BYTES = 512 };
 
@@ -26,13 +24,8 @@ typedef struct package {
 struct fbt_rapl {
     package *packages;
     int64_t n_packages;
-    double every_s;
-    bool has_reader;
-    pthread_t reader;
-    pthread_mutex_t lock; /* of all below */
-    pthread_cond_t ended;
-    bool ends;
     double sum_j;
+    fbt_ticker reader; /* its lock is that of the sum and the counters */
 };
 
 /* First line of a file, without its end. Returns errno, 0 for success. */
@@ -124,8 +117,9 @@ done:
 }
 
 /* Adds what the counters have gone on by since they were last read; the lock is held. */
-static void add_up(fbt_rapl *rapl)
+static void add_up(void *user)
 {
+    fbt_rapl *rapl = user;
     for (int64_t i = 0; i < rapl->n_packages; i++) {
         package *p = &rapl->packages[i];
         uint64_t now_uj;
@@ -138,63 +132,17 @@ static void add_up(fbt_rapl *rapl)
     }
 }
 
-static struct timespec after(double seconds)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    const double at_s = (double)at.tv_sec + 1e-9 * (double)at.tv_nsec + seconds;
-    return (struct timespec){.tv_sec = (time_t)at_s, .tv_nsec = (long)(1e9 * (at_s - floor(at_s)))};
-}
-
-static void *read_now_and_then(void *user)
-{
-    fbt_rapl *rapl = user;
-    pthread_mutex_lock(&rapl->lock);
-    while (!rapl->ends) {
-        const struct timespec next = after(rapl->every_s);
-        while (!rapl->ends && pthread_cond_timedwait(&rapl->ended, &rapl->lock, &next) != ETIMEDOUT) {
-        }
-        add_up(rapl);
-    }
-    pthread_mutex_unlock(&rapl->lock);
-    return NULL;
-}
-
-/* Signals are for the program's own threads. */
-static fbt_status start_reader(fbt_rapl *rapl)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rapl->has_reader = pthread_create(&rapl->reader, NULL, read_now_and_then, rapl) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rapl->has_reader
-               ? FBT_OK
-               : fbt_fail(FBT_ERR_IO,
-                          "no thread can be started to read the counters; where joules are wanted, raise the limits of "
-                          "threads and address space (ulimit -u, ulimit -v)");
-}
-
-static void init_lock(fbt_rapl *rapl)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&rapl->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&rapl->lock, NULL);
-}
-
 fbt_status fbt_rapl_open(const char *root, double every_s, fbt_rapl **rapl)
 {
     fbt_status status = FBT_OK;
     fbt_rapl *made = NULL;
     *rapl = NULL;
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
-    init_lock(made);
-    made->every_s = every_s;
     FBT_TRY(find_packages(made, root));
-    FBT_TRY(start_reader(made));
+    if (fbt_ticker_start(&made->reader, every_s, add_up, made) != 0) {
+        FBT_FAIL(FBT_ERR_IO, "no thread can be started to read the counters; where joules are wanted, raise the limits "
+                             "of threads and address space (ulimit -u, ulimit -v)");
+    }
     *rapl = made;
     made = NULL;
 done:
@@ -204,10 +152,10 @@ done:
 
 double fbt_rapl_read_j(fbt_rapl *rapl)
 {
-    pthread_mutex_lock(&rapl->lock);
+    pthread_mutex_lock(&rapl->reader.lock);
     add_up(rapl);
     const double sum_j = rapl->sum_j;
-    pthread_mutex_unlock(&rapl->lock);
+    pthread_mutex_unlock(&rapl->reader.lock);
     return sum_j;
 }
 
@@ -216,15 +164,7 @@ void fbt_rapl_close(fbt_rapl *rapl)
     if (rapl == NULL) {
         return;
     }
-    if (rapl->has_reader) {
-        pthread_mutex_lock(&rapl->lock);
-        rapl->ends = true;
-        pthread_cond_signal(&rapl->ended);
-        pthread_mutex_unlock(&rapl->lock);
-        pthread_join(rapl->reader, NULL);
-    }
-    pthread_cond_destroy(&rapl->ended);
-    pthread_mutex_destroy(&rapl->lock);
+    fbt_ticker_stop(&rapl->reader);
     free(rapl->packages);
     free(rapl);
 }

@@ -30,14 +30,13 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/ticker.h"
 #include "record/claim_file.h"
 #include "record/real_path.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,10 +57,7 @@ struct fbt_claim {
     pid_t process;  /* a fork has its parent's list, not its claims */
     int n_taken;
     fbt_claim *next; /* of the process's claims */
-    pthread_t beat;
-    pthread_mutex_t mutex;
-    pthread_cond_t stop;
-    bool stopped;
+    fbt_ticker beat;
 };
 
 static fbt_claim *claims; /* of this process */
@@ -115,51 +111,10 @@ static fbt_status right_path(const char *lock, const char *identity, char **righ
 
 /* ---- Signs of life ---- */
 
-static void *beat(void *user)
+/* Touches the claim's own file: never one that has taken its name. */
+static void beat(void *user)
 {
-    fbt_claim *claim = user;
-    struct timespec until;
-    pthread_mutex_lock(&claim->mutex);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    while (!claim->stopped) {
-        until.tv_sec += FBT_CLAIM_BEAT_S;
-        while (!claim->stopped && pthread_cond_timedwait(&claim->stop, &claim->mutex, &until) != ETIMEDOUT) {
-        }
-        futimens(claim->descriptor, NULL); /* of the claim's own file: never of one that has taken its name */
-    }
-    pthread_mutex_unlock(&claim->mutex);
-    return NULL;
-}
-
-static fbt_status start_beat(fbt_claim *claim)
-{
-    pthread_condattr_t attributes;
-    sigset_t all, before;
-    pthread_mutex_init(&claim->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&claim->stop, &attributes);
-    pthread_condattr_destroy(&attributes);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the program's own threads */
-    int error = pthread_create(&claim->beat, NULL, beat, claim);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
-        return fbt_fail(FBT_ERR_IO, "%.400s cannot be written: no thread for its lock: %s", claim->shown,
-                        strerror(error));
-    }
-    return FBT_OK;
-}
-
-static void stop_beat(fbt_claim *claim)
-{
-    pthread_mutex_lock(&claim->mutex);
-    claim->stopped = true;
-    pthread_cond_signal(&claim->stop);
-    pthread_mutex_unlock(&claim->mutex);
-    pthread_join(claim->beat, NULL);
-    pthread_cond_destroy(&claim->stop);
-    pthread_mutex_destroy(&claim->mutex);
+    futimens(((fbt_claim *)user)->descriptor, NULL);
 }
 
 /* ---- Taking ---- */
@@ -413,8 +368,10 @@ fbt_status fbt_claim_take(const char *path, fbt_claim **claim, fbt_claim_holder 
     if (made->descriptor < 0) {
         goto done;
     }
-    status = start_beat(made);
-    if (status != FBT_OK) {
+    const int error = fbt_ticker_start(&made->beat, FBT_CLAIM_BEAT_S, beat, made);
+    if (error != 0) {
+        status =
+            fbt_fail(FBT_ERR_IO, "%.400s cannot be written: no thread for its lock: %s", made->shown, strerror(error));
         remove_lock(made);
         close(made->descriptor);
         goto done;
@@ -465,7 +422,7 @@ void fbt_claim_release(fbt_claim *claim)
             break;
         }
     }
-    stop_beat(claim);
+    fbt_ticker_stop(&claim->beat);
     remove_lock(claim);
     close(claim->descriptor);
     free_claim(claim);
