@@ -2,17 +2,14 @@
 #ifndef FBT_CPU_PARTS_H
 #define FBT_CPU_PARTS_H
 
+#include "base/smaller.h"
+
 #include <stdint.h>
 
 /* Parts that n is cut into, the last one perhaps smaller. */
 static inline int64_t fbt_n_parts(int64_t n, int64_t part)
 {
     return (n + part - 1) / part;
-}
-
-static inline int64_t fbt_smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Rows of a block where blocks of n_rows are shared among threads: a multiple of `step` and at most `most`, which is

@@ -3,6 +3,8 @@
  * vocabulary and the types alone, and so do a row's bits. */
 #include "kernels/cuda/cuda.h"
 
+#include "base/smaller.h"
+
 /* Logits of a block fit into Hopper's second-level cache. Words are counted by their elements as well, which bounds the
  * memory of a block, and of the trials of its product (choose.c). */
 enum { BLOCK_ROWS = 1024, WORD_STEP = 256, MAX_ITEMS = 1 << 25, MAX_WIDENED_ITEMS = 1 << 23 };
@@ -19,11 +21,6 @@ typedef struct call {
     float *largest, *sum;     /* [BLOCK_ROWS]                                                      */
 } call;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int is_widened(const call *a, fbt_dtype dtype)
 {
     return dtype != a->types->activations;
@@ -38,7 +35,7 @@ static call describe(fbt_cuda *cuda, const fbt_table *words)
     a.types = own->activations == FBT_BF16 && words->dtype == FBT_BF16 ? own : fbt_types_find("fp32");
     const int64_t n_items = is_widened(&a, words->dtype) ? MAX_WIDENED_ITEMS : MAX_ITEMS;
     const int64_t n_steps = n_items / words->n_dim / WORD_STEP, n = (n_steps > 0 ? n_steps : 1) * WORD_STEP;
-    a.block_words = least(least(n, FBT_CUDA_BLOCK_WORDS), words->n_rows);
+    a.block_words = fbt_smaller(fbt_smaller(n, FBT_CUDA_BLOCK_WORDS), words->n_rows);
     return a;
 }
 
@@ -124,10 +121,10 @@ fbt_status fbt_cuda_token_log_probs(fbt_backend *b, fbt_buffer *y, const fbt_buf
                                    .n_vocabulary = a.words->n_rows};
     for (block.first_row = 0; block.first_row < n_rows; block.first_row += BLOCK_ROWS) {
         const void *rows;
-        block.n_rows = least(BLOCK_ROWS, n_rows - block.first_row);
+        block.n_rows = fbt_smaller(BLOCK_ROWS, n_rows - block.first_row);
         FBT_TRY(operand(&a, x->data, a.dtype, block.first_row, block.n_rows, a.rows, &rows));
         for (block.first_word = 0; block.first_word < block.n_vocabulary; block.first_word += a.block_words) {
-            block.n_words = least(a.block_words, block.n_vocabulary - block.first_word);
+            block.n_words = fbt_smaller(a.block_words, block.n_vocabulary - block.first_word);
             FBT_TRY(add_words(&a, &block, rows, &described));
         }
     }

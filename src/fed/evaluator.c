@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
+#include "base/smaller.h"
 #include "fed/placement.h"
 
 #include <math.h>
@@ -312,33 +313,23 @@ fbt_status fbt_evaluator_run(fbt_evaluator *evaluator, const fbt_evaluation *eva
     return fbt_evaluator_finish(evaluator, 0);
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t largest(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 void fbt_evaluation_size_add(fbt_evaluation_size *size, int64_t n_rows)
 {
-    size->shortest = size->n_sequences == 0 ? n_rows : least(n_rows, size->shortest);
-    size->longest = largest(n_rows, size->longest);
+    size->shortest = size->n_sequences == 0 ? n_rows : fbt_smaller(n_rows, size->shortest);
+    size->longest = fbt_larger(n_rows, size->longest);
     size->n_rows += n_rows;
     size->n_sequences++;
 }
 
 void fbt_evaluation_limits(const fbt_evaluation_size *size, int64_t batch_tokens, fbt_model_limits *limits)
 {
-    const int64_t n_shared = size->n_shared, n_again = largest(size->n_sequences - size->n_candidates, 0);
-    const int64_t n_rows = largest(least(batch_tokens, size->n_rows - n_again * n_shared), size->longest);
+    const int64_t n_shared = size->n_shared, n_again = fbt_larger(size->n_sequences - size->n_candidates, 0);
+    const int64_t n_rows = fbt_larger(fbt_smaller(batch_tokens, size->n_rows - n_again * n_shared), size->longest);
     const int64_t n_alone = size->shortest > 0 ? n_rows / size->shortest : 0; /* each of another candidate */
     const int64_t n_beside = size->shortest > 0 ? (n_rows - n_shared) / (size->shortest - n_shared) : 0;
-    limits->n_rows = largest(limits->n_rows, n_rows);
-    limits->n_sequences = largest(limits->n_sequences, least(size->n_sequences, n_beside));
-    limits->n_prompts = largest(limits->n_prompts, least(size->n_candidates, n_alone));
+    limits->n_rows = fbt_larger(limits->n_rows, n_rows);
+    limits->n_sequences = fbt_larger(limits->n_sequences, fbt_smaller(size->n_sequences, n_beside));
+    limits->n_prompts = fbt_larger(limits->n_prompts, fbt_smaller(size->n_candidates, n_alone));
 }
 
 int64_t fbt_evaluator_n_tokens(const fbt_evaluator *evaluator)

@@ -16,12 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const fbt_phase_names[FBT_N_PHASES] = {
-#define FBT_PHASE_NAME(name, text) [name] = text,
-    FBT_PHASE_LIST(FBT_PHASE_NAME)
-#undef FBT_PHASE_NAME
-};
-
 /* Arrays that a row of the run file points to; [m] or [m, .], in the participants' order. */
 typedef struct row_arrays {
     int64_t *participants;

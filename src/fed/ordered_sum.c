@@ -1,6 +1,7 @@
 #include "fed/ordered_sum.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,14 +22,9 @@ typedef struct ordered_sum {
     int64_t *at;      /* [n_ranks]: where the next row of a rank starts in `received`        */
 } ordered_sum;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int64_t fbt_ordered_sum_block(int n_ranks)
 {
-    return least(n_ranks, MAX_BLOCK);
+    return fbt_smaller(n_ranks, MAX_BLOCK);
 }
 
 static int64_t n_owned(const ordered_sum *s, int rank, int64_t first, int64_t end)
@@ -49,10 +45,10 @@ static int64_t cut(const ordered_sum *s, int64_t n, int r)
 static fbt_status reserve(ordered_sum *s, int64_t n_slots, int64_t block)
 {
     fbt_status status = FBT_OK;
-    const int64_t columns = least(s->count, MAX_COLUMNS);
+    const int64_t columns = fbt_smaller(s->count, MAX_COLUMNS);
     int64_t n_own = 0;
     for (int64_t first = 0; first < n_slots; first += block) {
-        const int64_t n = n_owned(s, s->rank, first, least(first + block, n_slots));
+        const int64_t n = n_owned(s, s->rank, first, fbt_smaller(first + block, n_slots));
         n_own = n > n_own ? n : n_own;
     }
     FBT_TRY(fbt_memory_alloc(&s->rows, n_own * s->count, sizeof *s->rows));
@@ -132,7 +128,7 @@ done:
 static void gather(const ordered_sum *s, double *sum)
 {
     for (int64_t from = 0; from < s->count; from += MAX_COLUMNS) {
-        const int64_t n = least(s->count - from, MAX_COLUMNS);
+        const int64_t n = fbt_smaller(s->count - from, MAX_COLUMNS);
         for (int r = 0; r < s->n_ranks; r++) {
             s->counts[r] = (int)(cut(s, n, r + 1) - cut(s, n, r));
             s->counts[s->n_ranks + r] = (int)cut(s, n, r);
@@ -151,10 +147,10 @@ fbt_status fbt_ordered_sum(const fbt_comm *comm, int64_t n_slots, const int *own
     memset(sum, 0, (size_t)count * sizeof *sum);
     FBT_TRY(fbt_comm_agree(comm, reserve(&s, n_slots, block)));
     for (int64_t first = 0; first < n_slots; first += block) {
-        const int64_t end = least(first + block, n_slots);
+        const int64_t end = fbt_smaller(first + block, n_slots);
         made = made == FBT_OK ? make_rows(&s, first, end, make, user) : made; /* others go on until all agree */
         for (int64_t from = 0; from < count; from += MAX_COLUMNS) {
-            add_columns(&s, first, end, from, least(count - from, MAX_COLUMNS), sum);
+            add_columns(&s, first, end, from, fbt_smaller(count - from, MAX_COLUMNS), sum);
         }
     }
     gather(&s, sum);

@@ -23,7 +23,11 @@ typedef enum fbt_phase {
 #undef FBT_PHASE_ENUM
         FBT_N_PHASES
 } fbt_phase;
-extern const char *const fbt_phase_names[FBT_N_PHASES];
+static const char *const fbt_phase_names[FBT_N_PHASES] = {
+#define FBT_PHASE_NAME(name, text) text,
+    FBT_PHASE_LIST(FBT_PHASE_NAME)
+#undef FBT_PHASE_NAME
+};
 
 /* One row of /rounds. Row 0 is the state before tuning: its client arrays are NaN (or 0 for counts). Borrowed. Scores
  * that were not taken in a round are NaN. */

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
+#include "base/smaller.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,6 @@
 /* Kinds of sequences of one prompt. Those all of whose tokens may be replaced have the prompt's rows alone in common
  * with others, and would cut short what those share. */
 enum { OF_TOKENS, OF_PROMPT, N_KINDS };
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t rows_in_front(const fbt_level_request *request)
 {
@@ -52,7 +48,7 @@ static int64_t count_common(const fbt_level_request *request, int64_t a, int64_t
 {
     const fbt_batch *batch = request->batch;
     const int32_t *x = batch->tokens + batch->offsets[a], *y = batch->tokens + batch->offsets[b];
-    int64_t n = least(rows_in_front(request), limit);
+    int64_t n = fbt_smaller(rows_in_front(request), limit);
     while (n < limit && x[n] == y[n]) {
         n++;
     }
@@ -66,7 +62,7 @@ static void join(const fbt_level_request *request, fbt_sharers *sharers, int64_t
         sharers->first = sequence;
         sharers->n_rows = n_known;
     }
-    sharers->n_rows = count_common(request, sharers->first, sequence, least(sharers->n_rows, n_known));
+    sharers->n_rows = count_common(request, sharers->first, sequence, fbt_smaller(sharers->n_rows, n_known));
     sharers->n_members++;
 }
 
@@ -86,7 +82,7 @@ static void number(fbt_prefixes *prefixes, fbt_sharers *sharers)
 static void number_pair(fbt_prefixes *prefixes, fbt_sharers *known, fbt_sharers *unknown)
 {
     const int64_t n_members = known->n_members + unknown->n_members;
-    const int64_t n_common = least(known->n_rows, unknown->n_rows);
+    const int64_t n_common = fbt_smaller(known->n_rows, unknown->n_rows);
     const int64_t apart =
         count_saved(known->n_members, known->n_rows) + count_saved(unknown->n_members, unknown->n_rows);
     if (count_saved(n_members, n_common) > apart) {

@@ -1,4 +1,5 @@
 /* One copy of products.h, for the instruction set that the file is compiled for. */
+#include "base/smaller.h"
 #include "optim/lanes.h"
 #include "optim/products.h"
 
@@ -15,11 +16,6 @@ enum { COLUMNS = 1 };
 #endif
 
 enum { HALVES = FBT_PANEL / LANES };
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Four dot products at once, each in the order of fbt_vector_dot: one alone would wait for its own sums. */
 LANES_INLINE void dots(int64_t d, int n_rows, const double *rows, const double *v, double *out)
@@ -317,7 +313,7 @@ static void times(int64_t d, const double *triangle, int64_t n, const double *v,
     double sums[FBT_PRODUCTS_MANY][FBT_PANEL];
     interleave(d, n, v, scratch);
     for (int64_t p = 0; p < fbt_n_panels(d); p++) {
-        const int64_t n_rows = smaller(FBT_PANEL, d - FBT_PANEL * p);
+        const int64_t n_rows = fbt_smaller(FBT_PANEL, d - FBT_PANEL * p);
         tiles(n, FBT_PANEL * (p + 1), triangle + fbt_panel_start(p), scratch, FBT_PRODUCTS_MANY, sums);
         for (int64_t c = 0; c < n; c++) {
             memcpy(out + c * d + FBT_PANEL * p, sums[c], (size_t)n_rows * sizeof *out);
@@ -343,7 +339,7 @@ static void solve(int64_t d, const double *triangle, int64_t n, const double *v,
     double sums[FBT_PRODUCTS_MANY][FBT_PANEL];
     for (int64_t p = 0; p < n_panels; p++) {
         const double *panel = triangle + fbt_panel_start(p);
-        const int64_t first = FBT_PANEL * p, n_rows = smaller(FBT_PANEL, d - first);
+        const int64_t first = FBT_PANEL * p, n_rows = fbt_smaller(FBT_PANEL, d - first);
         double left[FBT_PANEL][FBT_PRODUCTS_MANY] = {{0}};
         tiles(n, first, panel, scratch, FBT_PRODUCTS_MANY, sums);
         for (int64_t c = 0; c < n; c++) {
@@ -376,7 +372,7 @@ static void times_transposed(int64_t d, const double *triangle, const double *v,
     memset(scratch, 0, (size_t)fbt_products_scratch(d) * sizeof *scratch);
     for (int64_t p = 0; p < fbt_n_panels(d); p++) {
         double x[FBT_PANEL] = {0};
-        memcpy(x, v + FBT_PANEL * p, (size_t)smaller(FBT_PANEL, d - FBT_PANEL * p) * sizeof *x);
+        memcpy(x, v + FBT_PANEL * p, (size_t)fbt_smaller(FBT_PANEL, d - FBT_PANEL * p) * sizeof *x);
         add_rows(FBT_PANEL * (p + 1), triangle + fbt_panel_start(p), x, scratch);
     }
     for (int64_t j = 0; j < d; j++) {
@@ -391,7 +387,7 @@ static void solve_transposed(int64_t d, const double *triangle, const double *v,
     memset(scratch, 0, (size_t)fbt_products_scratch(d) * sizeof *scratch);
     for (int64_t p = n_panels - 1; p >= 0; p--) {
         const double *panel = triangle + fbt_panel_start(p);
-        const int64_t first = FBT_PANEL * p, n_rows = smaller(FBT_PANEL, d - first);
+        const int64_t first = FBT_PANEL * p, n_rows = fbt_smaller(FBT_PANEL, d - first);
         double x[FBT_PANEL] = {0};
         for (int64_t i = n_rows - 1; i >= 0; i--) {
             double left = v[first + i] - lanes_sum(lanes_load(scratch + (first + i) * LANES));

@@ -8,18 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const phase_names[FBT_N_PHASES] = {
-#define PHASE_NAME(name, text) [name] = text,
-    FBT_PHASE_LIST(PHASE_NAME)
-#undef PHASE_NAME
-};
-
 /* Adds a row's phases by their names: files have had fewer of them. */
 static void add_phases(const fbt_run_rounds *rounds, int64_t row, double phase_s[FBT_N_PHASES])
 {
     for (int64_t i = 0; i < rounds->n_phases; i++) {
         for (int phase = 0; phase < FBT_N_PHASES; phase++) {
-            if (strcmp(rounds->phases[i], phase_names[phase]) == 0) {
+            if (strcmp(rounds->phases[i], fbt_phase_names[phase]) == 0) {
                 phase_s[phase] += rounds->seconds[row * rounds->n_phases + i];
             }
         }

@@ -1,6 +1,7 @@
 #include "run/limits.h"
 
 #include "base/prompt_mode.h"
+#include "base/smaller.h"
 #include "run/cost.h"
 
 /* Rows that sequences of one candidate share (fbt_model_shared_rows): causal models alone are read at the last token.
@@ -10,16 +11,6 @@ static int64_t shared_rows(const fbt_settings *settings, const fbt_dataset *data
     return dataset->readout == FBT_READOUT_LAST
                ? fbt_prompt_rows_in_front((fbt_prompt_mode)settings->prompt.mode, settings->prompt.tokens)
                : 0;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t largest(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* Sequences of a client's pass over its samples, by which a generation makes more. */
@@ -55,11 +46,11 @@ static fbt_evaluation_size size_of_any(const fbt_settings *settings, const fbt_d
         fbt_evaluation_size one = {0};
         fbt_cost_add_client(dataset, partition, k, n_around, &one);
         fbt_cost_add_client(dataset, partition, k, n_around, &all);
-        most_own = largest(most_own, one.n_rows - one.n_sequences * all.n_shared);
-        most_sequences = largest(most_sequences, one.n_sequences);
+        most_own = fbt_larger(most_own, one.n_rows - one.n_sequences * all.n_shared);
+        most_sequences = fbt_larger(most_sequences, one.n_sequences);
     }
-    const int64_t own = least(n * most_own, all.n_rows - all.n_sequences * all.n_shared);
-    all.n_sequences = least(n * most_sequences, all.n_sequences) * passes(settings);
+    const int64_t own = fbt_smaller(n * most_own, all.n_rows - all.n_sequences * all.n_shared);
+    all.n_sequences = fbt_smaller(n * most_sequences, all.n_sequences) * passes(settings);
     all.n_rows = own * passes(settings) + all.n_sequences * all.n_shared;
     all.n_candidates = n * settings->cma.population;
     return all;
@@ -74,7 +65,7 @@ void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset,
         const int64_t first = placement->client_offsets[rank], n = placement->client_offsets[rank + 1] - first;
         search = size_of_search(settings, dataset, partition, placement->client_index + first, n);
     } else { /* no rank is left without a client */
-        search = size_of_any(settings, dataset, partition, largest(m - n_ranks + 1, 1));
+        search = size_of_any(settings, dataset, partition, fbt_larger(m - n_ranks + 1, 1));
     }
     fbt_evaluation_size scores = {.n_candidates = 1, .n_shared = shared_rows(settings, dataset)};
     fbt_cost_add_scores(settings, dataset, partition, &scores);

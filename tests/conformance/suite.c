@@ -443,24 +443,6 @@ int suite_computed(fbt_status got, const char *name)
     return 1;
 }
 
-double suite_activate(fbt_activation activation, double x)
-{
-    switch (activation) {
-    case FBT_ACT_GELU_ERF:
-        return 0.5 * x * erfc(-x / sqrt(2));
-    case FBT_ACT_GELU_TANH:
-        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case FBT_ACT_RELU:
-        return x > 0 ? x : 0;
-    case FBT_ACT_TANH:
-        return tanh(x);
-    case FBT_ACT_SILU:
-        return x / (1 + exp(-x));
-    default:
-        return x;
-    }
-}
-
 void suite_compare(const char *what, const double *got, const double *want, const double *tolerance, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {

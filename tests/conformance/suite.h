@@ -133,9 +133,6 @@ void suite_refused(fbt_status got, const char *name);
 /* 1: the operation was done; 0: it was refused by `name`. Fails for any other status. */
 int suite_computed(fbt_status got, const char *name);
 
-/* activation(x) in double. */
-double suite_activate(fbt_activation activation, double x);
-
 /* The groups of tests, one per file. */
 int run_memory_tests(void);
 int run_linear_tests(void);

@@ -1,5 +1,6 @@
 /* Conformance: operations of decoders beside attention. A backend computes one, compared here with plain references in
  * double, or refuses it by name. */
+#include "activation.h"
 #include "suite.h"
 
 #include <math.h>
@@ -255,7 +256,7 @@ static void check_gate(fbt_activation activation, int64_t width)
     fbt_buffer *xb = suite_buffer(s, x, 2 * n, suite_dtype(s)), *y = suite_poisoned(s, n, suite_dtype(s));
     for (int64_t i = 0; i < n; i++) {
         const double g = x[i / d * 2 * d + i % d], u = x[i / d * 2 * d + d + i % d];
-        want[i] = suite_activate(activation, g) * u;
+        want[i] = reference_activate(activation, g) * u;
         tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) + 1e-6 * fmin(fabs(g), 8) * fabs(u);
     }
     if (suite_computed(fbt_gate(s->b, y, xb, activation, N_ROWS, d), "gate")) {
@@ -367,10 +368,11 @@ static void check_linear_gate(fbt_activation activation, int64_t width, int64_t 
                 size[k] += fabs(term);
             }
         }
-        want[i] = suite_activate(activation, part[0]) * part[1];
-        tolerance[i] =
-            1.01 * suite_roundoff(s) * fabs(want[i]) + 1.2 * error * size[0] * (fabs(part[1]) + error * size[1]) +
-            error * size[1] * fabs(suite_activate(activation, part[0])) + 1e-6 * fmin(fabs(part[0]), 8) * fabs(part[1]);
+        want[i] = reference_activate(activation, part[0]) * part[1];
+        tolerance[i] = 1.01 * suite_roundoff(s) * fabs(want[i]) +
+                       1.2 * error * size[0] * (fabs(part[1]) + error * size[1]) +
+                       error * size[1] * fabs(reference_activate(activation, part[0])) +
+                       1e-6 * fmin(fabs(part[0]), 8) * fabs(part[1]);
     }
     if (suite_computed(fbt_linear_gate(s->b, y, wide, xb, matrix, activation, N_ROWS), "linear_gate")) {
         suite_compare("linear with gate", suite_read(s, y, n, suite_dtype(s)), want, tolerance, n);

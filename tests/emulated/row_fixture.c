@@ -158,24 +158,6 @@ void assert_near(const char *what, int64_t place, double got, double want, doubl
     }
 }
 
-double activated(fbt_activation activation, double x)
-{
-    switch (activation) {
-    case FBT_ACT_GELU_ERF:
-        return 0.5 * x * (1 + erf(x / sqrt(2)));
-    case FBT_ACT_GELU_TANH:
-        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case FBT_ACT_RELU:
-        return x > 0 ? x : 0;
-    case FBT_ACT_TANH:
-        return tanh(x);
-    case FBT_ACT_SILU:
-        return x / (1 + exp(-x));
-    default:
-        return x;
-    }
-}
-
 void rms_normalise(double *row, int64_t n_dim, const double *gamma)
 {
     double squares = 0;

@@ -44,9 +44,6 @@ double roundoff(fbt_dtype dtype);
 /* Fails unless got is finite and at most relative * |want| + absolute away. */
 void assert_near(const char *what, int64_t place, double got, double want, double relative, double absolute);
 
-/* activation(x) in double. */
-double activated(fbt_activation activation, double x);
-
 /* RMS norm of a row with epsilon 1e-5, in place. */
 void rms_normalise(double *row, int64_t n_dim, const double *gamma);
 

@@ -1,5 +1,6 @@
 /* Row kernels of decoders: embedding by lists, rotary positions, norms of heads, gates. */
 #include "row_fixture.h"
+#include "tests/conformance/activation.h"
 
 #include <math.h>
 #include <string.h>
@@ -269,7 +270,7 @@ static void check_gate(fbt_activation activation, fbt_dtype dtype, int64_t n_row
     typed_read(&y);
     for (int64_t i = 0; i < y.n; i++) {
         const double *row = x.values + i / n_dim * 2 * n_dim, g = row[i % n_dim], u = row[n_dim + i % n_dim];
-        assert_near("gate", i, y.values[i], activated(activation, g) * u, 1.01 * roundoff(dtype),
+        assert_near("gate", i, y.values[i], reference_activate(activation, g) * u, 1.01 * roundoff(dtype),
                     1.5e-6 * (fabs(u) + 1));
     }
     device_clear(NULL);
