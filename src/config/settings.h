@@ -51,9 +51,11 @@ typedef struct fbt_settings {
         int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
-        double participation; /* fraction of the clients in a round                        */
-        int64_t participants; /* so many instead; 0: that fraction                         */
-        int partition;        /* fbt_partition_kind                                         */
+        double participation;  /* fraction of the clients in a round                        */
+        int64_t participants;  /* so many instead; 0: that fraction                         */
+        int64_t only_client;   /* takes part alone; -1: others do, too                       */
+        int64_t average_means; /* rounds whose means make one result                         */
+        int partition;         /* fbt_partition_kind                                         */
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
@@ -125,8 +127,8 @@ fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
 fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
 fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
-/* Clients that take part in a round: participants; where that is 0, participation * clients, rounded to the nearest,
- * halves up. */
+/* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
+ * clients, rounded to the nearest, halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
 
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind

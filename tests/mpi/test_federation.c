@@ -36,6 +36,7 @@ static const run_case cases[] = {
     {"fedavg-bbt, full, float64", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.wire=float64"}},
     {"fedavg-bbt, by samples",
      {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.weighting=samples", "fed.participation=0.75"}},
+    {"a client alone", {"fed.protocol=fedavg-bbt", "fed.only_client=1", "fed.average_means=2"}},
     {"paper, by improvement", {"fed.protocol=paper", "fed.ranking=improvement", "perturb.rate=0.4"}},
     {"synchronous, float64, eigen", {"fed.protocol=synchronous", "fed.wire=float64", "cma.decomposition=eigen"}},
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},

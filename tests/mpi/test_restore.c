@@ -25,7 +25,7 @@ static const run_case cases[] = {
     {"fedavg-bbt, full", {"fed.protocol=fedavg-bbt", "cma.covariance=full"}},
     {"fedavg-bbt, separable",
      {"fed.protocol=fedavg-bbt", "cma.covariance=separable", "fed.weighting=samples", "data.shots=3"}},
-    {"nvflare, by improvement", {"fed.protocol=nvflare", "fed.ranking=improvement"}},
+    {"nvflare, by improvement, averages", {"fed.protocol=nvflare", "fed.ranking=improvement", "fed.average_means=3"}},
     {"synchronous, mirrored", {"fed.protocol=synchronous", "cma.constants=pycma", "cma.population=5"}},
     {"synchronous, deferred updates",
      {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8", "cma.decomposition=eigen"}},
