@@ -52,7 +52,13 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,
                                         .active = settings->cma.active,
-                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
+                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)},
+                                .es = {.learning_rate = settings->es.learning_rate,
+                                       .momentum = settings->es.momentum,
+                                       .weight_decay = settings->es.weight_decay,
+                                       .elite = settings->es.elite,
+                                       .smoothing = settings->es.smoothing,
+                                       .variance_smoothing = settings->es.variance_smoothing}};
 }
 
 void fbt_local_search_record(fbt_schema *schema)
@@ -74,6 +80,13 @@ void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema
 
 fbt_status fbt_local_search_check_ranking(const fbt_settings *settings)
 {
+    const char *protocol = fbt_settings_choice_name("fed.protocol", settings->fed.protocol);
+    if (!fbt_optimiser_learns_foreign((fbt_optimiser_kind)settings->fed.optimiser)) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.optimiser: %s learns from its own candidates alone, and the server of fed.protocol %s "
+                        "from the clients' means; use another of the two, such as fed.protocol synchronous",
+                        fbt_optimiser_names[settings->fed.optimiser], protocol);
+    }
     if (fbt_settings_participants(settings) >= 2) {
         return FBT_OK;
     }
@@ -81,7 +94,7 @@ fbt_status fbt_local_search_check_ranking(const fbt_settings *settings)
         FBT_ERR_CONFIG,
         "fed.clients: protocol %s ranks the clients of a round, but only one takes part; use at least 2, or "
         "a protocol that does not rank them",
-        fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
+        protocol);
 }
 
 static void down(const fbt_settings *settings, fbt_schema *schema)

@@ -1,3 +1,4 @@
+#include "fed/local_search.h"
 #include "fed/protocol.h"
 
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
@@ -10,10 +11,27 @@ const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
     return protocols[kind];
 }
 
+/* Clients and server have optimisers of one kind, for populations of their own. */
+static fbt_status check_optimisers(const fbt_settings *settings, const fbt_protocol *protocol)
+{
+    fbt_status status = FBT_OK;
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+    protocol->server_options(settings, fbt_settings_participants(settings), &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+done:
+    return status;
+}
+
 fbt_status fbt_protocol_check(const fbt_settings *settings)
 {
+    fbt_status status = FBT_OK;
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
-    return protocol->check_settings == NULL ? FBT_OK : protocol->check_settings(settings);
+    FBT_TRY(protocol->check_settings == NULL ? FBT_OK : protocol->check_settings(settings));
+    FBT_TRY(check_optimisers(settings, protocol));
+done:
+    return status;
 }
 
 void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *settings, fbt_schema *up, fbt_schema *down)
