@@ -61,11 +61,11 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
-    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
+    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
+        fbt_settings_idle(settings, "cma.covariance") == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
-                 "; use cma.covariance "
-                 "separable or isotropic",
+                 "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
                  FULL_DIMENSION_MAX, settings->cma.dimension);
     }
     if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {

@@ -42,6 +42,18 @@ static const run_case cases[] = {
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
     {"synchronous, some take part, perturbed",
      {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},
+    {"openai-es", {"fed.protocol=synchronous", "fed.optimiser=openai-es", "fed.participation=0.75"}},
+    {"openai-es of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=openai-es", "es.weight_decay=0.1"}},
+    {"spsa", {"fed.protocol=synchronous", "fed.optimiser=spsa", "perturb.rate=0.4"}},
+    {"spsa of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=spsa", "fed.participation=0.75"}},
+    {"lm-ma", {"fed.protocol=synchronous", "fed.optimiser=lm-ma", "cma.dimension=40"}},
+    {"lm-ma of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=lm-ma"}},
+    {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
+    {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem", "fed.participation=0.75"}},
+    {"cem, paper, float64", {"fed.protocol=paper", "fed.optimiser=cem", "fed.wire=float64"}},
+    {"cem, fedavg-bbt", {"fed.protocol=fedavg-bbt", "fed.optimiser=cem", "fed.participation=0.75"}},
+    {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
+    {"random of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=random"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
