@@ -35,6 +35,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 EARLIER: dict[str, Value] = {
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0,
+    "fed.sizes": "equal", "fed.size_alpha": 1, "fed.size_sigma": 1,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
 }
 

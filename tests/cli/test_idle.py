@@ -20,6 +20,9 @@ IDLE = [
     ("cma.decomposition", ("eigen", "cholesky"), {"cma.covariance": "separable"}, {"fed.local_generations": 6}),
     ("cma.active", ("true", "false"), {"cma.covariance": "isotropic"}, {"fed.local_generations": 6}),
     ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 1}, {"cma.sigma": 0.5}),
+    ("fed.sizes", ("equal", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {}),
+    ("fed.size_alpha", (0.1, 10), {}, {"fed.sizes": "dirichlet"}),
+    ("fed.size_sigma", (0.1, 2), {"fed.sizes": "dirichlet"}, {"fed.sizes": "lognormal"}),
     ("fed.partition", ("iid", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {"fed.dirichlet_alpha": 0.1}),
 ]
 

@@ -38,6 +38,10 @@ static const run_case cases[] = {
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
     {"synchronous, some take part, perturbed",
      {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},
+    {"synchronous, unequal clients",
+     {"fed.protocol=synchronous", "fed.sizes=dirichlet", "fed.size_alpha=0.5", "perturb.rate=0.4"}},
+    {"paper, unequal clients and mixes, some take part",
+     {"fed.protocol=paper", "fed.sizes=lognormal", "fed.partition=dirichlet", "fed.participation=0.75"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 

@@ -28,6 +28,7 @@ static const run_case cases[] = {
     {"synchronous, deferred updates",
      {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8", "cma.decomposition=eigen"}},
     {"synchronous, isotropic", {"fed.protocol=synchronous", "cma.covariance=isotropic"}},
+    {"nvflare, unequal clients", {"fed.protocol=nvflare", "fed.sizes=lognormal", "fed.participation=0.5"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
