@@ -59,6 +59,8 @@ typedef struct fbt_settings {
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
+        int sizes;                 /* fbt_sizes_kind: of the clients                             */
+        double size_alpha, size_sigma;
     } fed;
     struct {
         int64_t population;  /* lambda                                                     */

@@ -54,6 +54,10 @@ static const run_case cases[] = {
     {"cem, fedavg-bbt", {"fed.protocol=fedavg-bbt", "fed.optimiser=cem", "fed.participation=0.75"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
     {"random of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=random"}},
+    {"synchronous, unequal clients",
+     {"fed.protocol=synchronous", "fed.sizes=dirichlet", "fed.size_alpha=0.5", "perturb.rate=0.4"}},
+    {"paper, unequal clients and mixes, some take part",
+     {"fed.protocol=paper", "fed.sizes=lognormal", "fed.partition=dirichlet", "fed.participation=0.75"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
