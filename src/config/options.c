@@ -96,6 +96,13 @@ static const fbt_option table[] = {
            "shared: all clients draw the same noise in a round, as the official code does"),
     INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
         "I, generations of a client in a round"),
+    INT("fed.quantise_bits", fed.quantise_bits, "0", 0, 8,
+        "bits of each number of the means, losses and covariances that clients send: 1, 2, 4 or 8, rounded "
+        "stochastically without bias; 0: as fed.wire has it",
+        .earlier_text = "0"),
+    BOOL("fed.error_feedback", fed.error_feedback, "false",
+         "of quantised means: a client adds to its next message what rounding to the nearest left out of the last",
+         .earlier_text = "false"),
     INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),

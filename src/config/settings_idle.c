@@ -42,6 +42,11 @@ static bool client_seeds(const fbt_settings *s)
     return !own_candidates[s->fed.protocol] || s->fed.clients == 1;
 }
 
+static bool error_feedback(const fbt_settings *s)
+{
+    return s->fed.quantise_bits == 0;
+}
+
 static bool perturbation(const fbt_settings *s)
 {
     return s->perturb.rate == 0;
@@ -72,6 +77,7 @@ static const struct {
     {"fed.partition", partition, "there is one client"},
     {"fed.client_seeds", client_seeds,
      "all clients score the same candidates under this protocol, or there is one client"},
+    {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},

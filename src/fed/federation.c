@@ -10,7 +10,9 @@
 #include "fed/placement.h"
 #include "fed/precision_check.h"
 #include "fed/protocol.h"
+#include "fed/residuals.h"
 #include "fed/scorer.h"
+#include "fed/uplink.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,6 +40,7 @@ struct fbt_federation {
     fbt_server server;
     fbt_best_round best; /* on dev, of all rounds so far */
     fbt_messages up, down;
+    double *residuals; /* [K, d] of error feedback (uplink.h), or NULL */
     gsl_rng *rng;
     int64_t n_participants;
     int64_t *participants;                /* [n_participants] */
@@ -68,6 +71,8 @@ static fbt_status new_messages(fbt_federation *f)
     fbt_protocol_schemas(f->protocol, settings, &up, &down);
     FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_participants));
     FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
+    const int64_t n_residuals = fbt_uplink_n_residuals(settings);
+    FBT_TRY(n_residuals > 0 ? fbt_memory_alloc(&f->residuals, n_residuals, sizeof *f->residuals) : FBT_OK);
 done:
     return status;
 }
@@ -201,6 +206,7 @@ void fbt_federation_free(fbt_federation *federation)
     fbt_server_clear(&f->server);
     fbt_messages_clear(&f->up);
     fbt_messages_clear(&f->down);
+    free(f->residuals);
     free_evaluators(f);
     fbt_scorer_free(f->scorer);
     gsl_rng_free(f->rng);
@@ -454,6 +460,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .n_participants = f->n_participants,
                          .n_samples = f->n_samples,
                          .owner = f->placement.owner,
+                         .residuals = f->residuals,
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,
@@ -536,16 +543,26 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
 
 fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays)
 {
-    const fbt_status status = fbt_server_export(&federation->server, &federation->checkpoint);
-    *arrays = federation->checkpoint.items;
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    FBT_TRY(fbt_server_export(&f->server, &f->checkpoint));
+    FBT_TRY(fbt_residuals_export(f->residuals, fbt_uplink_n_residuals(f->parts.settings), &f->checkpoint));
+    *arrays = f->checkpoint.items;
+done:
     return status;
 }
 
 fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint, const fbt_best_round *best)
 {
-    if (fbt_comm_rank(federation->parts.world) == 0) {
-        federation->best = *best;
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    const fbt_comm *world = f->parts.world;
+    if (fbt_comm_rank(world) == 0) {
+        f->best = *best;
     }
-    fbt_comm_broadcast(federation->parts.world, &federation->best, sizeof federation->best);
-    return fbt_server_import(&federation->server, federation->parts.world, checkpoint);
+    fbt_comm_broadcast(world, &f->best, sizeof f->best);
+    FBT_TRY(fbt_server_import(&f->server, world, checkpoint));
+    FBT_TRY(fbt_residuals_import(f->residuals, fbt_uplink_n_residuals(f->parts.settings), world, checkpoint));
+done:
+    return status;
 }

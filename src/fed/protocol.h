@@ -29,6 +29,7 @@ typedef struct fbt_round {
     int64_t n_participants;
     const double *n_samples; /* [m]: how many samples each participant holds        */
     const int *owner;        /* [m]: the rank that speaks for each participant      */
+    double *residuals;       /* [K, d] of error feedback, or NULL (uplink.h)        */
     uint32_t number;
     gsl_rng *rng;
     double *phase_s;            /* [FBT_N_PHASES], added to */
@@ -61,6 +62,8 @@ typedef struct fbt_client_work {
 
 typedef struct fbt_protocol {
     const fbt_client_work *clients;
+    bool averages;       /* the server uses the participants' average alone ... */
+    bool weighs_samples; /* ... with their numbers of samples as weights         */
 
     /* Checks what no table of settings can tell. NULL: any will do. Errors: FBT_ERR_CONFIG. */
     fbt_status (*check_settings)(const fbt_settings *settings);

@@ -43,6 +43,8 @@ done:
 
 const fbt_protocol fbt_protocol_synchronous = {
     .clients = &fbt_shared_population,
+    .averages = true,
+    .weighs_samples = true,
     .server_options = server_options,
     .up = fbt_shared_population_up,
     .aggregate = aggregate,

@@ -1,4 +1,5 @@
 #include "fed/protocol.h"
+#include "fed/uplink.h"
 
 const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
 {
@@ -13,13 +14,20 @@ const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind)
 fbt_status fbt_protocol_check(const fbt_settings *settings)
 {
     const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
-    return protocol->check_settings == NULL ? FBT_OK : protocol->check_settings(settings);
+    fbt_status status = FBT_OK;
+    fbt_schema up, down;
+    FBT_TRY(protocol->check_settings == NULL ? FBT_OK : protocol->check_settings(settings));
+    fbt_protocol_schemas(protocol, settings, &up, &down);
+    FBT_TRY(fbt_uplink_check(settings, &up, protocol->averages));
+done:
+    return status;
 }
 
 void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *settings, fbt_schema *up, fbt_schema *down)
 {
     *up = *down = (fbt_schema){0};
     protocol->up(settings, up);
+    fbt_uplink_add_fields(settings, up);
     protocol->clients->down(settings, down);
 }
 
@@ -36,6 +44,6 @@ void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down
     const int64_t n = protocol->clients->n_exchanges(settings);
     fbt_schema schemas[2];
     fbt_protocol_schemas(protocol, settings, &schemas[0], &schemas[1]);
-    *up = n * fbt_schema_bytes(&schemas[0], wire);
+    *up = n * fbt_uplink_bytes(settings, &schemas[0]);
     *down = n * fbt_schema_bytes(&schemas[1], wire);
 }

@@ -3,6 +3,7 @@
 
 #include "base/timer.h"
 #include "fed/ordered_sum.h"
+#include "fed/uplink.h"
 
 #include <stdlib.h>
 
@@ -41,7 +42,7 @@ static fbt_status make_summand(void *user, int64_t slot, double *values)
     fbt_status status = FBT_OK;
     const summing *s = user;
     FBT_TRY(s->protocol->clients->summand(s->round, s->state, slot, s->field, values));
-    FBT_TRY(fbt_messages_send_field(s->round->up, s->field, values));
+    FBT_TRY(fbt_messages_send_field(s->round->up, s->field, slot, values));
 done:
     return status;
 }
@@ -70,6 +71,7 @@ static fbt_status exchange(const fbt_protocol *protocol, fbt_round *round, void 
             FBT_TRY(sum_field(protocol, round, state, &round->up->schema.fields[f]));
         }
     }
+    fbt_uplink_gather(round->up);
 done:
     round->phase_s[FBT_PHASE_EXCHANGE] += fbt_timer_now_s() - start_s;
     return status;
@@ -105,10 +107,19 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
     const fbt_client_work *clients = protocol->clients;
     const int64_t n_exchanges = clients->n_exchanges(round->settings);
     void *state = NULL;
+    fbt_uplink uplink = {.settings = round->settings,
+                         .round = round->number,
+                         .participants = round->participants,
+                         .n_participants = round->n_participants,
+                         .weights = protocol->weighs_samples ? round->n_samples : NULL,
+                         .down = round->down,
+                         .residuals = round->residuals};
+    round->up->uplink = &uplink;
     round->up->n_bytes = round->down->n_bytes = 0;
     status = timed(round, fbt_timer_now_s(), clients->begin(round, &state));
     FBT_TRY(fbt_comm_agree(round->world, status));
     for (int64_t e = 0; e < n_exchanges; e++) {
+        uplink.exchange = (uint32_t)e;
         FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
         status = timed(round, fbt_timer_now_s(), protocol->aggregate(round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
@@ -117,6 +128,7 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
         clients->end(round, state);
     }
 done:
+    round->up->uplink = NULL;
     clients->free(state);
     return status;
 }

@@ -38,6 +38,11 @@ static const run_case cases[] = {
     {"synchronous", {"fed.protocol=synchronous", "cma.constants=pycma"}},
     {"synchronous, some take part, perturbed",
      {"fed.protocol=synchronous", "fed.participation=0.5", "perturb.rate=0.4"}},
+    {"nvflare, 4 bits", {"fed.protocol=nvflare", "fed.quantise_bits=4"}},
+    {"fedavg-bbt, full, 8 bits", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.quantise_bits=8"}},
+    {"synchronous, 1 bit", {"fed.protocol=synchronous", "fed.quantise_bits=1", "fed.wire=float64"}},
+    {"paper, 1 bit, error feedback, some take part",
+     {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 

@@ -28,6 +28,11 @@ static const run_case cases[] = {
     {"synchronous, deferred updates",
      {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8", "cma.decomposition=eigen"}},
     {"synchronous, isotropic", {"fed.protocol=synchronous", "cma.covariance=isotropic"}},
+    {"synchronous, 1 bit", {"fed.protocol=synchronous", "fed.quantise_bits=1"}},
+    {"paper, 1 bit, error feedback",
+     {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
+    {"fedavg-bbt, 2 bits, error feedback",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.quantise_bits=2", "fed.error_feedback=true"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
