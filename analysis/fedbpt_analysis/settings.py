@@ -33,6 +33,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 # Values of settings in run files made before there was such a setting, as the program takes them: a test compares this with it.
 EARLIER: dict[str, Value] = {
+    "fed.client_work": "auto", "fed.aggregation": "auto", "fed.weighting": "auto", "fed.ranking": "loss",
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0, "fed.quantise_bits": 0, "fed.error_feedback": False,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
@@ -43,6 +44,14 @@ def recorded(text: str) -> dict[str, Value]:
     """The settings that a run file has recorded: `parse`, and what was so by nature where they do not name it."""
     found = parse(text)
     return found | {name: value for name, value in EARLIER.items() if name not in found}
+
+
+def method(settings: dict[str, Value]) -> str:
+    """The protocol, and which of its parts are others than those that its name stands for."""
+    parts = {"client_work": "auto", "aggregation": "auto", "weighting": "auto", "ranking": "loss"}
+    given = {name: settings.get(f"fed.{name}", usual) for name, usual in parts.items()}
+    others = [f"{name} {value}" for name, value in given.items() if value != parts[name]]
+    return ", ".join([str(settings.get("fed.protocol")), *others])
 
 
 def parse(text: str) -> dict[str, Value]:

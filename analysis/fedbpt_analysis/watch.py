@@ -17,6 +17,7 @@ from .claims import LifeSigns
 from .files import RunError
 from .naming import printable
 from .run import Run
+from .settings import method
 from .words import age_text, bytes_text, is_killed, number_text, time_text
 
 MARKS = {"test": "o", "dev": "x", "train": "."}
@@ -43,8 +44,8 @@ def head(run: Run, width: int) -> list[str]:
     """Say what the run is, how far it is, and its scores as accuracy (loss) with the rounds they were taken in: the first line is the one
     to keep if there is room for one only. A long line goes on in the next one."""
     settings = run.settings
-    protocol, clients, partition = (settings.get(f"fed.{name}") for name in ("protocol", "clients", "partition"))
-    what = f"{run.task}: {protocol}, {clients} clients, {partition}, seed {run.seed}"
+    clients, partition = (settings.get(f"fed.{name}") for name in ("clients", "partition"))
+    what = f"{run.task}: {method(settings)}, {clients} clients, {partition}, seed {run.seed}"
     left = time_left(run)
     status = "killed" if is_killed(run) else run.status
     pace = f", about {time_text(left)} to go" if status == "running" and np.isfinite(left) else ""

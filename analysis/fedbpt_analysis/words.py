@@ -12,6 +12,7 @@ import numpy as np
 from . import claims
 from .run import Run, last_scored
 from .schema import ENERGY
+from .settings import method
 
 PROTOCOLS = {
     "nvflare": "nvflare (the official code's arithmetic)",
@@ -111,7 +112,8 @@ def _what(run: Run) -> str:
     get = run.settings.get
     partition = "dealt out evenly (IID)" if get("fed.partition") == "iid" else f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}"
     model = PurePath(run.inputs.get("model", "")).name
-    protocol = PROTOCOLS.get(str(get("fed.protocol")), str(get("fed.protocol")))
+    name, *others = method(run.settings).split(", ", 1)
+    protocol = ", ".join([PROTOCOLS.get(name, name), *others])
     return (
         f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')} for {model} was tuned on {run.inputs.get('task', 'a task')} by "
         f"{plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "

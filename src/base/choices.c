@@ -5,6 +5,10 @@
 
 const char *const fbt_prompt_mode_names[] = {FBT_PROMPT_MODE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_projection_names[] = {FBT_PROJECTION_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_client_work_names[] = {"auto", FBT_CLIENT_WORK_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_aggregation_names[] = {"auto", FBT_AGGREGATION_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_weighting_names[] = {"auto", FBT_WEIGHTING_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_ranking_names[] = {FBT_RANKING_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_protocol_names[] = {FBT_PROTOCOL_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_optimiser_names[] = {FBT_OPTIMISER_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};

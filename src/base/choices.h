@@ -38,13 +38,59 @@ extern const char *const fbt_prompt_mode_names[];
 typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_projection_kind;
 extern const char *const fbt_projection_names[];
 
-/* How clients search and the server aggregates. The third column is the protocol's object (fed/protocol.h), the fourth
- * tells whether each client draws candidates of its own. */
+/* Work of a client in a round. The third column is its object (fed/protocol.h), the fourth tells whether each client
+ * draws candidates of its own.
+ * local_search:      searches from the server's distribution and sends where it has come to
+ * shared_population: scores the server's candidates and sends their losses */
+#define FBT_CLIENT_WORK_LIST(X)                                                                                        \
+    X(FBT_CLIENT_WORK_LOCAL_SEARCH, "local_search", fbt_local_search, true)                                            \
+    X(FBT_CLIENT_WORK_SHARED_POPULATION, "shared_population", fbt_shared_population, false)
+typedef enum fbt_client_work_kind {
+    FBT_CLIENT_WORK_AUTO, /* as fed.protocol has it */
+    FBT_CLIENT_WORK_LIST(FBT_CHOICE_VALUE)
+} fbt_client_work_kind;
+extern const char *const fbt_client_work_names[];
+
+/* The server's update of what clients send. The third column is its object (fed/protocol.h).
+ * official:  all clients' means are parents, by rank (NVIDIA's code)
+ * best_half: the best half of them (Sun et al. 2023)
+ * average:   the mean of what they send, weighted by fed.weighting */
+#define FBT_AGGREGATION_LIST(X)                                                                                        \
+    X(FBT_AGGREGATION_OFFICIAL, "official", fbt_aggregation_official)                                                  \
+    X(FBT_AGGREGATION_BEST_HALF, "best_half", fbt_aggregation_best_half)                                               \
+    X(FBT_AGGREGATION_AVERAGE, "average", fbt_aggregation_average)
+typedef enum fbt_aggregation_kind {
+    FBT_AGGREGATION_AUTO, /* as fed.protocol has it */
+    FBT_AGGREGATION_LIST(FBT_CHOICE_VALUE)
+} fbt_aggregation_kind;
+extern const char *const fbt_aggregation_names[];
+
+/* Weights of clients in averages: all the same, or their numbers of samples n_k. */
+#define FBT_WEIGHTING_LIST(X)                                                                                          \
+    X(FBT_WEIGHTING_UNIFORM, "uniform")                                                                                \
+    X(FBT_WEIGHTING_SAMPLES, "samples")
+typedef enum fbt_weighting {
+    FBT_WEIGHTING_AUTO, /* as fed.protocol has it */
+    FBT_WEIGHTING_LIST(FBT_CHOICE_VALUE)
+} fbt_weighting;
+extern const char *const fbt_weighting_names[];
+
+/* By which of their numbers clients are ranked.
+ * loss:        the fitness of where a client has come to
+ * improvement: the symmetric relative change of fitness since the server's mean, (b - a) / (|a| + |b|) */
+#define FBT_RANKING_LIST(X)                                                                                            \
+    X(FBT_RANKING_LOSS, "loss")                                                                                        \
+    X(FBT_RANKING_IMPROVEMENT, "improvement")
+typedef enum fbt_ranking_kind { FBT_RANKING_LIST(FBT_CHOICE_VALUE) } fbt_ranking_kind;
+extern const char *const fbt_ranking_names[];
+
+/* Published combinations of them by name: clients' work, aggregation and weighting, each of which may be set by itself.
+ */
 #define FBT_PROTOCOL_LIST(X)                                                                                           \
-    X(FBT_PROTOCOL_NVFLARE, "nvflare", fbt_protocol_nvflare, true)                                                     \
-    X(FBT_PROTOCOL_PAPER, "paper", fbt_protocol_paper, true)                                                           \
-    X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", fbt_protocol_fedavg_bbt, true)                                            \
-    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", fbt_protocol_synchronous, false)
+    X(FBT_PROTOCOL_NVFLARE, "nvflare", LOCAL_SEARCH, OFFICIAL, UNIFORM)                                                \
+    X(FBT_PROTOCOL_PAPER, "paper", LOCAL_SEARCH, BEST_HALF, UNIFORM)                                                   \
+    X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", LOCAL_SEARCH, AVERAGE, UNIFORM)                                           \
+    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", SHARED_POPULATION, AVERAGE, SAMPLES)
 typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_protocol_kind;
 extern const char *const fbt_protocol_names[];
 

@@ -43,6 +43,10 @@ typedef struct fbt_settings {
     } prompt;
     struct {
         int protocol;    /* fbt_protocol_kind                                          */
+        int client_work; /* fbt_client_work_kind; this and the next two: auto means as protocol has it */
+        int aggregation; /* fbt_aggregation_kind                                       */
+        int weighting;   /* fbt_weighting                                              */
+        int ranking;     /* fbt_ranking_kind                                           */
         int optimiser;   /* fbt_optimiser_kind                                         */
         int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
@@ -117,6 +121,11 @@ fbt_status fbt_settings_set(fbt_settings *settings, const char *assignment);
 /* Checks what no single key can tell: required keys (model.path, data.path) and combinations (somebody takes part in a
  * round, ...). Call once all has been read. Errors: FBT_ERR_CONFIG. */
 fbt_status fbt_settings_check(const fbt_settings *settings);
+
+/* The parts of the protocol, those of fed.protocol where the settings leave them to it; never auto. */
+fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
+fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
+fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
 /* Clients that take part in a round: participants; where that is 0, participation * clients, rounded to the nearest,
  * halves up. */

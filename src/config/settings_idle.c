@@ -37,9 +37,9 @@ static bool partition(const fbt_settings *s)
 static bool client_seeds(const fbt_settings *s)
 {
 #define FBT_OWN_CANDIDATES(value, name, object, own_candidates) [value] = own_candidates,
-    static const bool own_candidates[] = {FBT_PROTOCOL_LIST(FBT_OWN_CANDIDATES)};
+    static const bool own_candidates[] = {FBT_CLIENT_WORK_LIST(FBT_OWN_CANDIDATES)};
 #undef FBT_OWN_CANDIDATES
-    return !own_candidates[s->fed.protocol] || s->fed.clients == 1;
+    return !own_candidates[fbt_settings_client_work(s)] || s->fed.clients == 1;
 }
 
 static bool error_feedback(const fbt_settings *s)
@@ -75,8 +75,7 @@ static const struct {
     {"cma.active", active, "cma.covariance is isotropic"},
     {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is iid, or there is one client"},
     {"fed.partition", partition, "there is one client"},
-    {"fed.client_seeds", client_seeds,
-     "all clients score the same candidates under this protocol, or there is one client"},
+    {"fed.client_seeds", client_seeds, "all clients score the same candidates, or there is one client"},
     {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},

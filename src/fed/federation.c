@@ -29,7 +29,7 @@ typedef struct row_arrays {
 
 struct fbt_federation {
     fbt_federation_parts parts;
-    const fbt_protocol *protocol;
+    fbt_protocol protocol;
     fbt_placement placement; /* of the participants' slots: all of one round, or of every round */
     fbt_comm *group;         /* ranks of this rank's group; NULL unless ranks outnumber participants */
     fbt_evaluator *evaluator;
@@ -58,7 +58,7 @@ static fbt_status new_server(fbt_federation *f)
 {
     const fbt_settings *settings = f->parts.settings;
     fbt_optimiser_options options;
-    f->protocol->server_options(settings, f->n_participants, &options);
+    f->protocol.rule->server_options(settings, f->n_participants, &options);
     return fbt_server_init(&f->server, &options, settings->cma.sigma);
 }
 
@@ -68,7 +68,7 @@ static fbt_status new_messages(fbt_federation *f)
     const fbt_settings *settings = f->parts.settings;
     const fbt_wire wire = (fbt_wire)settings->fed.wire;
     fbt_schema up, down;
-    fbt_protocol_schemas(f->protocol, settings, &up, &down);
+    fbt_protocol_schemas(&f->protocol, settings, &up, &down);
     FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_participants));
     FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
     const int64_t n_residuals = fbt_uplink_n_residuals(settings);
@@ -146,7 +146,7 @@ static fbt_status new_rank_local(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
-    f->protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
+    f->protocol = fbt_protocol_of(settings);
     f->n_participants = fbt_settings_participants(settings);
     f->best = FBT_NO_BEST_ROUND;
     FBT_TRY(fbt_rng_new(&f->rng));
@@ -468,7 +468,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .server = &f->server,
                          .up = &f->up,
                          .down = &f->down};
-    return fbt_comm_agree(f->parts.world, fbt_protocol_round(f->protocol, &context));
+    return fbt_comm_agree(f->parts.world, fbt_protocol_round(&f->protocol, &context));
 }
 
 /* The check of a round, NULL where it has none. */

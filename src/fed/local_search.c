@@ -55,6 +55,12 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                         .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
 }
 
+/* The mean that a search began from is then scored, too. */
+static bool ranks_by_improvement(const fbt_settings *settings)
+{
+    return settings->fed.ranking == FBT_RANKING_IMPROVEMENT;
+}
+
 void fbt_local_search_record(fbt_schema *schema)
 {
     fbt_schema_add(schema, "loss", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
@@ -63,25 +69,26 @@ void fbt_local_search_record(fbt_schema *schema)
     fbt_schema_add(schema, "resets", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
 }
 
+void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *schema)
+{
+    const bool by_improvement = ranks_by_improvement(settings);
+    fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, by_improvement ? FBT_FIELD_RECORDED : FBT_FIELD_SENT);
+    fbt_schema_add(schema, "improvement", by_improvement ? 1 : 0, FBT_FIELD_REAL, FBT_FIELD_SENT);
+}
+
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
-    fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_local_search_add_ranking(settings, schema);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
     fbt_local_search_record(schema);
 }
 
-fbt_status fbt_local_search_check_ranking(const fbt_settings *settings)
+const double *fbt_local_search_ranked_by(const fbt_messages *up)
 {
-    if (fbt_settings_participants(settings) >= 2) {
-        return FBT_OK;
-    }
-    return fbt_fail(
-        FBT_ERR_CONFIG,
-        "fed.clients: protocol %s ranks the clients of a round, but only one takes part; use at least 2, or "
-        "a protocol that does not rank them",
-        fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
+    const double *improvement = fbt_messages_field(up, "improvement");
+    return improvement != NULL ? improvement : fbt_messages_field(up, "fitness");
 }
 
 static void down(const fbt_settings *settings, fbt_schema *schema)
@@ -272,16 +279,29 @@ static fbt_status tell_all(const search_part *list, const fbt_round *round)
     return FBT_OK;
 }
 
-/* Starts to score the part's populations, or its final means. */
-static fbt_status start_part(search_part *part, const fbt_round *round, bool final_means)
+/* Candidates of the last scoring: the search's mean and, where it counts, the one that it began from. They take the
+ * place of the last population, which is told. */
+static int64_t put_means(search *s, const fbt_round *round)
+{
+    const size_t n_bytes = (size_t)round->settings->cma.dimension * sizeof *s->x;
+    memcpy(s->x, fbt_optimiser_mean(s->optimiser), n_bytes);
+    if (!ranks_by_improvement(round->settings)) {
+        return 1;
+    }
+    memcpy(s->x + round->settings->cma.dimension, fbt_messages_field(round->down, "mean"), n_bytes);
+    return 2;
+}
+
+/* Starts to score the part's populations, or its means. */
+static fbt_status start_part(search_part *part, const fbt_round *round, bool means)
 {
     const fbt_settings *settings = round->settings;
     double start_s = fbt_timer_now_s();
     for (int64_t i = 0; i < part->n; i++) {
         search *s = &part->items[i];
         part->populations[i] = (fbt_population){.client = s->client,
-                                                .z = final_means ? fbt_optimiser_mean(s->optimiser) : s->x,
-                                                .n_candidates = final_means ? 1 : settings->cma.population,
+                                                .z = s->x,
+                                                .n_candidates = means ? put_means(s, round) : settings->cma.population,
                                                 .fitness = s->scores};
     }
     fbt_scoring_clear(&part->scoring);
@@ -369,6 +389,12 @@ done:
     return status;
 }
 
+/* Symmetric relative change from a to b; no change where both are 0. */
+static double relative_change(double a, double b)
+{
+    return a == b ? 0 : (b - a) / (fabs(a) + fabs(b));
+}
+
 static void fill_messages(const search_list *list, fbt_messages *up)
 {
     for (int64_t i = 0; i < list->n; i++) {
@@ -377,6 +403,7 @@ static void fill_messages(const search_list *list, fbt_messages *up)
         fbt_optimiser_health_get(s->optimiser, &health);
         fbt_messages_put(up, "mean", s->slot, fbt_optimiser_mean(s->optimiser));
         fbt_messages_put_one(up, "fitness", s->slot, s->scores[0].fitness);
+        fbt_messages_put_one(up, "improvement", s->slot, relative_change(s->scores[1].fitness, s->scores[0].fitness));
         fbt_messages_put_one(up, "step_size_end", s->slot, fbt_optimiser_step_size(s->optimiser));
         fbt_messages_put_one(up, "loss", s->slot, s->scores[0].loss);
         fbt_messages_put_one(up, "loss_perturbed", s->slot, s->scores[0].loss_perturbed);
@@ -420,12 +447,19 @@ static int64_t n_exchanges(const fbt_settings *settings)
 
 static int64_t n_evaluations(const fbt_settings *settings)
 {
-    return settings->cma.population * settings->fed.local_generations + 1;
+    return settings->cma.population * settings->fed.local_generations + (ranks_by_improvement(settings) ? 2 : 1);
+}
+
+static int64_t n_batches(const fbt_settings *settings)
+{
+    return settings->fed.local_generations + 1;
 }
 
 const fbt_client_work fbt_local_search = {
+    .report = FBT_REPORT_SOLUTION,
     .n_exchanges = n_exchanges,
     .n_evaluations = n_evaluations,
+    .n_batches = n_batches,
     .down = down,
     .begin = begin,
     .step = step,

@@ -23,13 +23,13 @@ static fbt_settings settings_of(const fbt_prediction_case *c, int64_t n_clients)
 
 static const fbt_client_work *clients_of(const fbt_settings *settings)
 {
-    return fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol)->clients;
+    return fbt_protocol_of(settings).clients;
 }
 
 /* Evaluations of a round in which a rank's sequences are one batch. */
 static double n_passes(const fbt_settings *settings)
 {
-    return (double)settings->fed.local_generations + (clients_of(settings) == &fbt_local_search);
+    return (double)clients_of(settings)->n_batches(settings);
 }
 
 double fbt_prediction_allreduce_s(const fbt_rank_speeds *speeds, int n_ranks, double n_bytes)
@@ -133,7 +133,8 @@ static double messages_s(const fbt_prediction_case *c, int64_t m, int n_ranks)
     const fbt_settings *settings = c->settings;
     const fbt_rank_speeds *s = &c->speeds;
     fbt_schema up, down;
-    fbt_protocol_schemas(fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol), settings, &up, &down);
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    fbt_protocol_schemas(&protocol, settings, &up, &down);
     const double block = (double)(m * fbt_schema_n_exchanged(&up)) * sizeof(double);
     const double summed = (double)fbt_schema_n_summed(&up) * sizeof(double);
     const double sum_s = summed > 0 ? ordered_sum_s(s, m, n_ranks, summed) : 0;
@@ -191,7 +192,8 @@ double fbt_prediction_client_bytes(const fbt_prediction_case *c, int64_t n_clien
 {
     const fbt_settings settings = settings_of(c, n_clients);
     fbt_schema up, down;
-    fbt_protocol_schemas(fbt_protocol_get((fbt_protocol_kind)settings.fed.protocol), &settings, &up, &down);
+    const fbt_protocol protocol = fbt_protocol_of(&settings);
+    fbt_protocol_schemas(&protocol, &settings, &up, &down);
     const double message = (double)fbt_schema_n_exchanged(&up) * sizeof(double);
     const double lists = 3 * sizeof(int64_t); /* work, offsets, numbers of samples */
     return (double)fbt_settings_participants(&settings) * message + (double)n_clients * lists +

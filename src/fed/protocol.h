@@ -1,8 +1,8 @@
-/* A protocol: what clients and server send each other in a round, what clients do, and how the server makes one update
- * of what they send.
+/* A protocol: what clients do in a round, and how the server makes one update of what they send.
  *
- * One file (protocol_NAME.c) fills in one fbt_protocol; FBT_PROTOCOL_LIST (base/choices.h) names it. A worked example
- * is docs/adding-a-protocol.md. */
+ * The two are composed: a work says what kind of report it makes, an aggregation has a rule for the kinds that it can
+ * use. One file fills in each (FBT_CLIENT_WORK_LIST and FBT_AGGREGATION_LIST in base/choices.h name them), and
+ * FBT_PROTOCOL_LIST gives published compositions a name. A worked example is docs/adding-a-protocol.md. */
 #ifndef FBT_FED_PROTOCOL_H
 #define FBT_FED_PROTOCOL_H
 
@@ -16,6 +16,8 @@
 #include "fed/round_row.h"
 #include "fed/server.h"
 
+#include <stdbool.h>
+
 /* One round, and what a protocol may use in it. */
 typedef struct fbt_round {
     const fbt_settings *settings;
@@ -28,6 +30,7 @@ typedef struct fbt_round {
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
     const double *n_samples; /* [m]: how many samples each participant holds        */
+    double n_samples_all;    /* of all participants                                 */
     const int *owner;        /* [m]: the rank that speaks for each participant      */
     double *residuals;       /* [K, d] of error feedback, or NULL (uplink.h)        */
     uint32_t number;
@@ -41,12 +44,21 @@ typedef struct fbt_round {
     double *population; /* [lambda, d]: the server's candidates, where the clients score them                     */
 } fbt_round;
 
-/* Clients' work on the server's message. A round is n_exchanges of: `step`, the exchange of `up`, the protocol's
+/* Kinds of what clients report. */
+typedef enum fbt_report {
+    FBT_REPORT_SOLUTION, /* `mean`, `step_size`, `step_size_end`, `fitness`, `shape` of a search of their own */
+    FBT_REPORT_LOSSES,   /* `losses` [lambda] of the server's candidates                                      */
+    FBT_N_REPORTS
+} fbt_report;
+
+/* Clients' work on the server's message. A round is n_exchanges of: `step`, the exchange of `up`, the rule's
  * `aggregate`. state: what `begin` made. */
 typedef struct fbt_client_work {
+    fbt_report report;
     int64_t (*n_exchanges)(const fbt_settings *settings);
-    /* Passes of one participant over its samples in a round. */
+    /* Passes of one participant over its samples in a round, and how many batches they are. */
     int64_t (*n_evaluations)(const fbt_settings *settings);
+    int64_t (*n_batches)(const fbt_settings *settings);
     /* Fields of the server's message. */
     void (*down)(const fbt_settings *settings, fbt_schema *schema);
     /* On every rank, before the first step. *state is freed after a failure, too. Not collective. */
@@ -60,13 +72,10 @@ typedef struct fbt_client_work {
     void (*free)(void *state);
 } fbt_client_work;
 
-typedef struct fbt_protocol {
-    const fbt_client_work *clients;
-    bool averages;       /* the server uses the participants' average alone ... */
-    bool weighs_samples; /* ... with their numbers of samples as weights         */
-
-    /* Checks what no table of settings can tell. NULL: any will do. Errors: FBT_ERR_CONFIG. */
-    fbt_status (*check_settings)(const fbt_settings *settings);
+/* The server's side for one kind of report. */
+typedef struct fbt_aggregation_rule {
+    bool ranks;    /* participants against each other: at least two must take part, and weights mean nothing */
+    bool averages; /* what they send, with the weights of fed.weighting                                      */
 
     /* The server's optimiser for m participants a round. */
     void (*server_options)(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options);
@@ -77,15 +86,28 @@ typedef struct fbt_protocol {
 
     /* The server's update of what it has received, the same on every rank. Not collective. */
     fbt_status (*aggregate)(fbt_round *round);
+} fbt_aggregation_rule;
+
+typedef struct fbt_aggregation {
+    const fbt_aggregation_rule *rules[FBT_N_REPORTS]; /* NULL: it can do nothing with such reports */
+} fbt_aggregation;
+
+typedef struct fbt_protocol {
+    const fbt_client_work *clients;
+    const fbt_aggregation_rule *rule; /* NULL: the aggregation has none for what these clients report */
 } fbt_protocol;
 
-#define FBT_PROTOCOL_DECLARE(value, name, object, ...) extern const fbt_protocol object;
-FBT_PROTOCOL_LIST(FBT_PROTOCOL_DECLARE)
-#undef FBT_PROTOCOL_DECLARE
+#define FBT_CLIENT_WORK_DECLARE(value, name, object, ...) extern const fbt_client_work object;
+FBT_CLIENT_WORK_LIST(FBT_CLIENT_WORK_DECLARE)
+#undef FBT_CLIENT_WORK_DECLARE
+#define FBT_AGGREGATION_DECLARE(value, name, object) extern const fbt_aggregation object;
+FBT_AGGREGATION_LIST(FBT_AGGREGATION_DECLARE)
+#undef FBT_AGGREGATION_DECLARE
 
-const fbt_protocol *fbt_protocol_get(fbt_protocol_kind kind);
+/* The composition that the settings ask for. */
+fbt_protocol fbt_protocol_of(const fbt_settings *settings);
 
-/* Whether these settings can be run: the protocol's own say. Errors: FBT_ERR_CONFIG. */
+/* Whether these settings can be run: what they compose fits together. Errors: FBT_ERR_CONFIG, naming both. */
 fbt_status fbt_protocol_check(const fbt_settings *settings);
 
 /* Schemas of the two messages. */
@@ -96,6 +118,10 @@ int64_t fbt_protocol_evaluations(const fbt_settings *settings);
 
 /* Bytes that one participant sends and receives in a round. */
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down);
+
+/* For `aggregate`: adds a participant's part in an average of values: [count] to sum: [count]. That is values / m, or
+ * n_k / n * values where fed.weighting is samples. */
+void fbt_round_add_part(const fbt_round *round, int64_t slot, int64_t count, const double *values, double *sum);
 
 /* One round: fills up and down and updates the server, the same on every rank. Collective over round->world, up to the
  * last update: what that fails with on this rank alone is the caller's to agree on. */

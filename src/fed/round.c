@@ -36,12 +36,28 @@ typedef struct summing {
     const fbt_field *field;
 } summing;
 
+static bool weighs_by_samples(const fbt_protocol *protocol, const fbt_settings *settings)
+{
+    return protocol->rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+}
+
+/* The server cannot weigh what it gets the sum of alone: the senders do. */
+static void weigh_summand(const summing *s, int64_t slot, double *values)
+{
+    if (weighs_by_samples(s->protocol, s->round->settings)) {
+        for (int64_t i = 0; i < s->field->count; i++) {
+            values[i] *= s->round->n_samples[slot];
+        }
+    }
+}
+
 /* The values that a participant hosted here sends of it. */
 static fbt_status make_summand(void *user, int64_t slot, double *values)
 {
     fbt_status status = FBT_OK;
     const summing *s = user;
     FBT_TRY(s->protocol->clients->summand(s->round, s->state, slot, s->field, values));
+    weigh_summand(s, slot, values);
     FBT_TRY(fbt_messages_send_field(s->round->up, s->field, slot, values));
 done:
     return status;
@@ -86,6 +102,20 @@ fbt_status fbt_round_send_down(fbt_round *round)
     return status;
 }
 
+void fbt_round_add_part(const fbt_round *round, int64_t slot, int64_t count, const double *values, double *sum)
+{
+    if (fbt_settings_weighting(round->settings) == FBT_WEIGHTING_SAMPLES) {
+        const double weight = round->n_samples[slot] / round->n_samples_all;
+        for (int64_t i = 0; i < count; i++) {
+            sum[i] += weight * values[i];
+        }
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        sum[i] += values[i] / (double)round->up->n;
+    }
+}
+
 void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
                                const fbt_fitness *scores)
 {
@@ -111,17 +141,21 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
                          .round = round->number,
                          .participants = round->participants,
                          .n_participants = round->n_participants,
-                         .weights = protocol->weighs_samples ? round->n_samples : NULL,
+                         .weights = weighs_by_samples(protocol, round->settings) ? round->n_samples : NULL,
                          .down = round->down,
                          .residuals = round->residuals};
     round->up->uplink = &uplink;
     round->up->n_bytes = round->down->n_bytes = 0;
+    round->n_samples_all = 0;
+    for (int64_t slot = 0; slot < round->n_participants; slot++) {
+        round->n_samples_all += round->n_samples[slot];
+    }
     status = timed(round, fbt_timer_now_s(), clients->begin(round, &state));
     FBT_TRY(fbt_comm_agree(round->world, status));
     for (int64_t e = 0; e < n_exchanges; e++) {
         uplink.exchange = (uint32_t)e;
         FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
-        status = timed(round, fbt_timer_now_s(), protocol->aggregate(round));
+        status = timed(round, fbt_timer_now_s(), protocol->rule->aggregate(round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
     }
     if (clients->end != NULL) {

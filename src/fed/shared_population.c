@@ -157,8 +157,10 @@ static int64_t n_evaluations(const fbt_settings *settings)
 }
 
 const fbt_client_work fbt_shared_population = {
+    .report = FBT_REPORT_LOSSES,
     .n_exchanges = n_exchanges,
     .n_evaluations = n_evaluations,
+    .n_batches = n_exchanges, /* one for each */
     .down = down,
     .begin = begin,
     .step = step,

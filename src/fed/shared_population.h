@@ -5,11 +5,10 @@
 
 #include "fed/protocol.h"
 
-/* Its message down is `fitness` [lambda]: what the server has made of the participants' losses, with which they update
- * their copies of its optimiser. round->population are the candidates. */
-extern const fbt_client_work fbt_shared_population;
-
-/* The participants' message: `losses` [lambda], each candidate's; and what is recorded. */
+/* fbt_shared_population: its message down is `fitness` [lambda], what the server has made of the participants' losses,
+ * with which they update their copies of its optimiser. round->population are the candidates.
+ *
+ * The participants' message: `losses` [lambda], each candidate's; and what is recorded. */
 void fbt_shared_population_up(const fbt_settings *settings, fbt_schema *schema);
 
 #endif

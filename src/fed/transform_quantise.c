@@ -58,6 +58,12 @@ done:
     return status;
 }
 
+/* Whether there are fields whose senders weigh them. */
+static bool sends_weighted(const fbt_settings *settings, const fbt_schema *up)
+{
+    return fbt_schema_n_summed(up) > 0 && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+}
+
 static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
 {
     const int64_t bits = settings->fed.quantise_bits;
@@ -67,6 +73,12 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
                         "fed.quantise_bits: numbers of %" PRId64 " bits are not computed; use 1, 2, 4 or 8, or 0 for "
                         "none",
                         bits);
+    }
+    if (sends_weighted(settings, up)) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.quantise_bits: with fed.weighting samples clients send covariances times their numbers of "
+                        "samples, which are no update to quantise; use cma.covariance isotropic, or fed.weighting "
+                        "uniform");
     }
     return settings->fed.error_feedback ? check_feedback(settings, up) : FBT_OK;
 }

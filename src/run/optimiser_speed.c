@@ -86,7 +86,7 @@ done:
 
 /* A round of m participants whose messages are random. */
 typedef struct update {
-    const fbt_protocol *protocol;
+    fbt_protocol protocol;
     fbt_round round;
     fbt_server server;
     fbt_messages up, down;
@@ -101,9 +101,9 @@ static fbt_status open_update(const fbt_settings *settings, const fbt_comm *self
     fbt_status status = FBT_OK;
     fbt_optimiser_options options;
     fbt_schema up, down;
-    u->protocol = fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol);
-    u->protocol->server_options(settings, m, &options);
-    fbt_protocol_schemas(u->protocol, settings, &up, &down);
+    u->protocol = fbt_protocol_of(settings);
+    u->protocol.rule->server_options(settings, m, &options);
+    fbt_protocol_schemas(&u->protocol, settings, &up, &down);
     u->round = (fbt_round){.settings = settings,
                            .world = self,
                            .n_participants = m,
@@ -121,6 +121,7 @@ static fbt_status open_update(const fbt_settings *settings, const fbt_comm *self
     }
     u->round.participants = u->participants;
     u->round.n_samples = u->n_samples;
+    u->round.n_samples_all = (double)m;
     FBT_TRY(fbt_messages_init(&u->up, &up, (fbt_wire)settings->fed.wire, m));
     FBT_TRY(fbt_messages_init(&u->down, &down, (fbt_wire)settings->fed.wire, 1));
     FBT_TRY(fbt_server_init(&u->server, &options, settings->cma.sigma));
@@ -164,7 +165,7 @@ static fbt_status run_update(update *u, double *seconds)
 {
     fbt_status status = FBT_OK;
     fbt_round *round = &u->round;
-    const fbt_client_work *clients = u->protocol->clients;
+    const fbt_client_work *clients = u->protocol.clients;
     const int64_t n_exchanges = clients->n_exchanges(round->settings);
     double start_s = fbt_timer_now_s();
     FBT_TRY(clients->begin(round, &u->state));
@@ -177,7 +178,7 @@ static fbt_status run_update(update *u, double *seconds)
         const double pause_s = fbt_timer_now_s();
         FBT_TRY(fill(u));
         start_s += fbt_timer_now_s() - pause_s;
-        FBT_TRY(u->protocol->aggregate(round));
+        FBT_TRY(u->protocol.rule->aggregate(round));
     }
     *seconds += fbt_timer_now_s() - start_s;
 done:
@@ -222,7 +223,7 @@ fbt_status fbt_optimiser_speed_measure(const fbt_settings *settings, const fbt_c
     fbt_status status = FBT_OK;
     double few_s, many_s;
     *speed = (fbt_optimiser_speed){0};
-    if (fbt_protocol_get((fbt_protocol_kind)settings->fed.protocol)->clients == &fbt_local_search) {
+    if (fbt_protocol_of(settings).clients->report == FBT_REPORT_SOLUTION) {
         FBT_TRY(time_client(settings, speed));
     }
     FBT_TRY(time_update(settings, self, FEW, &few_s));

@@ -20,6 +20,7 @@ from conftest import Result
 from fedbpt_analysis import charts, page, report, style, words
 from fedbpt_analysis.compare import compare
 from fedbpt_analysis.compare_report import pictures, settings_table, summary
+from fedbpt_analysis.settings import method
 from made import NAN, Made
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -444,3 +445,10 @@ def test_errors(tmp_path: Path, call: Callable[..., Result]) -> None:
     (tmp_path / "file").write_text("")
     call("report", path, "--output", tmp_path / "file" / "x.html").sentence("file")
     assert path.read_bytes() == before
+
+
+def test_a_method_is_named_by_its_parts() -> None:
+    """Broken by runs of other aggregations that all read "nvflare"."""
+    assert method({"fed.protocol": "nvflare", "fed.aggregation": "auto", "fed.ranking": "loss"}) == "nvflare"
+    others = {"fed.protocol": "fedavg-bbt", "fed.weighting": "samples", "fed.client_work": "auto", "fed.ranking": "improvement"}
+    assert method(others) == "fedavg-bbt, weighting samples, ranking improvement"

@@ -143,7 +143,8 @@ static void replay_round(fbt_round *round)
     trace_expect_vector(replay.round, "mean", fbt_optimiser_mean(round->server->optimiser), replay.d);
     trace_expect_number(replay.round, "step_size", round->server->step_size_local);
     replay.n_asked = replay.n_scored = 0;
-    assert_int_equal(fbt_protocol_round(&fbt_protocol_nvflare, round), FBT_OK);
+    const fbt_protocol protocol = fbt_protocol_of(round->settings);
+    assert_int_equal(fbt_protocol_round(&protocol, round), FBT_OK);
     assert_int_equal(replay.n_asked, replay.n_clients * replay.population * replay.n_generations);
     expect_uploads(round->up);
     expect_server(round->server);
@@ -154,7 +155,7 @@ static void make_server(const fbt_settings *settings, const json_t *run, fbt_ser
 {
     double covariance[TRACE_MAX_DIMENSION * TRACE_MAX_DIMENSION] = {0}, diagonal[TRACE_MAX_DIMENSION];
     fbt_optimiser_options options;
-    fbt_protocol_nvflare.server_options(settings, replay.n_clients, &options);
+    fbt_protocol_of(settings).rule->server_options(settings, replay.n_clients, &options);
     assert_int_equal(options.cma.mirrored, json_is_true(trace_member(run, "mirrored_server")));
     assert_int_equal(fbt_server_init(server, &options, settings->cma.sigma), FBT_OK);
     trace_vector(trace_member(run, "start_covariance_diagonal"), replay.d, diagonal);
@@ -170,6 +171,7 @@ static fbt_settings settings_of(const json_t *run)
     settings.fed.clients = trace_integer(run, "clients");
     settings.fed.local_generations = trace_integer(run, "generations");
     settings.fed.participation = 1;
+    settings.fed.protocol = FBT_PROTOCOL_NVFLARE;
     settings.fed.wire = FBT_WIRE_FLOAT64;
     settings.cma.population = trace_integer(run, "population");
     settings.cma.dimension = trace_integer(run, "dimension");
@@ -203,7 +205,8 @@ static void replay_run(const json_t *run, const fbt_comm *world)
         n_samples[k] = 1;
     }
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
-    fbt_protocol_schemas(&fbt_protocol_nvflare, &settings, &schema_up, &schema_down);
+    const fbt_protocol protocol = fbt_protocol_of(&settings);
+    fbt_protocol_schemas(&protocol, &settings, &schema_up, &schema_down);
     assert_int_equal(fbt_messages_init(&up, &schema_up, FBT_WIRE_FLOAT64, replay.n_clients), FBT_OK);
     assert_int_equal(fbt_messages_init(&down, &schema_down, FBT_WIRE_FLOAT64, 1), FBT_OK);
     make_server(&settings, run, &server);

@@ -1,6 +1,7 @@
-"""A protocol is one file and one line of a list, an optimiser likewise: nothing else in the program knows any of them by name.
+"""A client's work is one file and one line of a list, an aggregation and an optimiser likewise: nothing else in the program knows any of
+them by name. A protocol is a line of a list alone.
 
-Broken by a table or a condition elsewhere that names one, which every further protocol or optimiser would have to be added to.
+Broken by a table or a condition elsewhere that names one, which every further one would have to be added to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHOICES = "src/base/choices.h"
 DEFAULTS = "src/config/options.c"  # names the default of an option
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-LISTS = {"PROTOCOL": "src/fed/protocol_{}.c", "OPTIMISER": "src/optim/optimiser_{}.c"}
+LISTS = {"CLIENT_WORK": "src/fed/{}.c", "AGGREGATION": "src/fed/aggregation_{}.c", "OPTIMISER": "src/optim/optimiser_{}.c"}
 
 
 def sources() -> dict[str, str]:
@@ -33,12 +34,12 @@ def entries() -> list[tuple[str, str, str, str]]:
         body = re.search(rf"#define FBT_{kind}_LIST\(X\)(.*?)\ntypedef", text, re.DOTALL)
         assert body is not None, f"{CHOICES} has no FBT_{kind}_LIST"
         for value, name, symbol in re.findall(r'X\((\w+), "([\w-]+)", (\w+)', body[1]):
-            found.append((path.format(symbol.removeprefix(f"fbt_{kind.lower()}_")), value, name, symbol))
+            found.append((path.format(symbol.removeprefix(f"fbt_{kind.lower()}_").removeprefix("fbt_")), value, name, symbol))
     return found
 
 
 def test_the_lists_are_read() -> None:
-    assert {"nvflare", "synchronous", "cma"} <= {name for _, _, name, _ in entries()}
+    assert {"local_search", "shared_population", "official", "average", "cma"} <= {name for _, _, name, _ in entries()}
 
 
 @pytest.mark.parametrize(("own", "value", "name", "symbol"), entries(), ids=[entry[2] for entry in entries()])

@@ -20,10 +20,10 @@ enum { MAX_CLIENTS = 10, MAX_DIMENSION = 64 };
 static void aggregate_by_hand(const toy_alone *a, fbt_server *server)
 {
     const fbt_settings *s = &a->problem.settings;
-    const fbt_protocol *protocol = fbt_protocol_get((fbt_protocol_kind)s->fed.protocol);
+    const fbt_protocol protocol = fbt_protocol_of(s);
     fbt_schema schema_up, schema_down;
     fbt_messages up, down;
-    fbt_protocol_schemas(protocol, s, &schema_up, &schema_down);
+    fbt_protocol_schemas(&protocol, s, &schema_up, &schema_down);
     assert_int_equal(fbt_messages_init(&up, &schema_up, FBT_WIRE_FLOAT64, s->fed.clients), FBT_OK);
     assert_int_equal(fbt_messages_init(&down, &schema_down, FBT_WIRE_FLOAT64, 1), FBT_OK);
     for (int64_t k = 0; k < s->fed.clients; k++) {
@@ -32,7 +32,7 @@ static void aggregate_by_hand(const toy_alone *a, fbt_server *server)
         fbt_messages_put_one(&up, "fitness", k, a->row.client_fitness[k]);
         fbt_messages_put_one(&up, "step_size_end", k, 1); /* the run file does not have it */
     }
-    assert_int_equal(protocol->aggregate(&(fbt_round){
+    assert_int_equal(protocol.rule->aggregate(&(fbt_round){
                          .settings = s, .n_participants = s->fed.clients, .server = server, .up = &up, .down = &down}),
                      FBT_OK);
     fbt_messages_clear(&up);
@@ -44,7 +44,7 @@ static void make_server(const toy_alone *a, const fbt_comm *world, fbt_server *s
     const fbt_settings *s = &a->problem.settings;
     const fbt_array *checkpoint;
     fbt_optimiser_options options;
-    fbt_protocol_get((fbt_protocol_kind)s->fed.protocol)->server_options(s, s->fed.clients, &options);
+    fbt_protocol_of(s).rule->server_options(s, s->fed.clients, &options);
     *server = (fbt_server){0};
     assert_int_equal(fbt_server_init(server, &options, 1), FBT_OK);
     assert_int_equal(fbt_federation_checkpoint(a->federation, &checkpoint), FBT_OK);
@@ -109,6 +109,7 @@ static void ledger(void **state)
         {"fed.protocol=fedavg-bbt", "cma.covariance=full", 6 + 1 + 21, 6 + 1 + 21},
         {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", 6 + 1, 6 + 1},
         {"fed.protocol=synchronous", "cma.covariance=full", 3 * 4, 3 * 4},
+        {"fed.ranking=improvement", "cma.covariance=full", 6 + 3 + 1, 6 + 1 + 21},
     };
     static const char *const wires[] = {"fed.wire=float32", "fed.wire=float64"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -168,7 +169,7 @@ static void shapes_that_do_not_survive(void **state)
 static void protocols_check_their_settings(void **state)
 {
     static const struct {
-        const char *assignments[4];
+        const char *assignments[5];
         const char *sentence; /* its start; NULL: it runs */
     } cases[] = {
         {{"fed.clients=1", "fed.protocol=nvflare"}, "fed.clients: protocol nvflare ranks"},
@@ -176,6 +177,17 @@ static void protocols_check_their_settings(void **state)
         {{"fed.protocol=paper", "fed.participation=0.5"}, NULL},
         {{"fed.clients=1", "fed.protocol=synchronous"}, NULL},
         {{"fed.clients=1", "fed.protocol=fedavg-bbt"}, NULL},
+        {{"fed.clients=1", "fed.protocol=nvflare", "fed.aggregation=average"}, NULL},
+        {{"fed.clients=1", "fed.protocol=synchronous", "fed.client_work=local_search", "fed.aggregation=official"},
+         "fed.weighting: samples, but fed.aggregation official"},
+        {{"fed.protocol=nvflare", "fed.client_work=shared_population"},
+         "fed.aggregation: official has no use for what clients of fed.client_work shared_population"},
+        {{"fed.protocol=synchronous", "fed.aggregation=best_half"},
+         "fed.aggregation: best_half has no use for what clients of fed.client_work shared_population"},
+        {{"fed.protocol=paper", "fed.weighting=samples"}, "fed.weighting: samples, but fed.aggregation best_half"},
+        {{"fed.protocol=fedavg-bbt", "fed.ranking=improvement"},
+         "fed.ranking: improvement, but fed.aggregation average ranks nobody"},
+        {{"fed.protocol=paper", "fed.ranking=improvement"}, NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -258,7 +270,7 @@ static void an_optimiser_in_no_list(void **state)
     for (int i = 0; i < 4; i++) {
         fbt_messages_field(&up, "step_size")[i] = 3;
     }
-    assert_int_equal(fbt_protocol_nvflare.aggregate(
+    assert_int_equal(fbt_protocol_of(&settings).rule->aggregate(
                          &(fbt_round){.settings = &settings, .n_participants = 2, .server = &server, .up = &up}),
                      FBT_OK);
     assert_true(fbt_optimiser_step_size(server.optimiser) == 3 && server.step_size_local == 1);
@@ -288,7 +300,8 @@ static fbt_status best_aggregate(fbt_round *round)
 /* Two fields up, one function: a protocol is that, and it needs nothing from elsewhere. */
 static void a_protocol_in_no_list(void **state)
 {
-    static const fbt_protocol best = {.clients = &fbt_local_search, .up = best_up, .aggregate = best_aggregate};
+    static const fbt_aggregation_rule rule = {.up = best_up, .aggregate = best_aggregate};
+    static const fbt_protocol best = {.clients = &fbt_local_search, .rule = &rule};
     const fbt_settings settings = {.fed = {.local_generations = 2}, .cma = {.dimension = 3, .population = 4}};
     const fbt_optimiser_options options = {.dimension = 3, .population = 4};
     const double fitness[2] = {2, 1}, means[2][3] = {{1, 1, 1}, {0.5, 0.25, 4}};
@@ -305,7 +318,7 @@ static void a_protocol_in_no_list(void **state)
         fbt_messages_put(&up, "fitness", k, &fitness[k]);
     }
     assert_int_equal(
-        best.aggregate(&(fbt_round){.settings = &settings, .n_participants = 2, .server = &server, .up = &up}), FBT_OK);
+        rule.aggregate(&(fbt_round){.settings = &settings, .n_participants = 2, .server = &server, .up = &up}), FBT_OK);
     assert_memory_equal(fbt_optimiser_mean(server.optimiser), means[1], sizeof means[1]);
     fbt_messages_clear(&up);
     fbt_server_clear(&server);

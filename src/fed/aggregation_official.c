@@ -30,17 +30,18 @@ static fbt_status aggregate(fbt_round *round)
     const double step_size = sqrt(sum / (double)(up->n * n_parents_local));
     FBT_TRY(fbt_optimiser_set_step_size(server->optimiser, step_size));
     FBT_TRY(fbt_optimiser_tell_foreign(server->optimiser, up->n, fbt_messages_field(up, "mean"),
-                                       fbt_messages_field(up, "fitness")));
+                                       fbt_local_search_ranked_by(up)));
     const double factor = fbt_optimiser_step_size(server->optimiser) / step_size;
     server->step_size_local = fmax(server->step_size_local * factor, FBT_OPTIMISER_STEP_SIZE_MIN);
 done:
     return status;
 }
 
-const fbt_protocol fbt_protocol_nvflare = {
-    .clients = &fbt_local_search,
-    .check_settings = fbt_local_search_check_ranking,
+static const fbt_aggregation_rule of_solutions = {
+    .ranks = true,
     .server_options = server_options,
     .up = fbt_local_search_up_ranked,
     .aggregate = aggregate,
 };
+
+const fbt_aggregation fbt_aggregation_official = {.rules = {[FBT_REPORT_SOLUTION] = &of_solutions}};

@@ -1,4 +1,4 @@
-/* The protocol as the paper states it (Sun et al. 2023, section 3.2): the best half of the clients are parents. */
+/* The server as the paper states it (Sun et al. 2023, section 3.2): the best half of the clients are parents. */
 #include "fed/local_search.h"
 #include "fed/protocol.h"
 
@@ -12,12 +12,12 @@ static void server_options(const fbt_settings *settings, int64_t n_participants,
     options->cma.mirrored = false;
 }
 
-/* Rank of client k by fitness; ties go by index, as in the optimiser. */
-static int64_t rank_of(const double *fitness, int64_t n, int64_t k)
+/* Rank of client k; ties go by index, as in the optimiser. */
+static int64_t rank_of(const double *ranked_by, int64_t n, int64_t k)
 {
     int64_t rank = 0;
     for (int64_t i = 0; i < n; i++) {
-        rank += fitness[i] < fitness[k] || (i < k && fitness[i] == fitness[k]);
+        rank += ranked_by[i] < ranked_by[k] || (i < k && ranked_by[i] == ranked_by[k]);
     }
     return rank;
 }
@@ -31,27 +31,28 @@ static fbt_status aggregate(fbt_round *round)
     const int64_t n_generations = round->settings->fed.local_generations;
     const int64_t population_local = round->settings->cma.population;
     fbt_status status = FBT_OK;
-    const double *step_sizes = fbt_messages_field(up, "step_size"), *fitness = fbt_messages_field(up, "fitness");
+    const double *step_sizes = fbt_messages_field(up, "step_size"), *ranked_by = fbt_local_search_ranked_by(up);
     const int64_t n_parents = up->n / 2;
     double sum = 0;
     for (int64_t k = 0; k < up->n; k++) {
-        const int64_t n_summed = rank_of(fitness, up->n, k) < n_parents ? n_generations : 0;
+        const int64_t n_summed = rank_of(ranked_by, up->n, k) < n_parents ? n_generations : 0;
         for (int64_t j = 0; j < n_summed; j++) {
             const double step_size = step_sizes[k * n_generations + j];
             sum += step_size * step_size;
         }
     }
     FBT_TRY(fbt_optimiser_set_step_size(server->optimiser, 2 * sqrt(sum / (double)(n_parents * population_local))));
-    FBT_TRY(fbt_optimiser_tell_foreign(server->optimiser, up->n, fbt_messages_field(up, "mean"), fitness));
+    FBT_TRY(fbt_optimiser_tell_foreign(server->optimiser, up->n, fbt_messages_field(up, "mean"), ranked_by));
     server->step_size_local = fbt_optimiser_step_size(server->optimiser);
 done:
     return status;
 }
 
-const fbt_protocol fbt_protocol_paper = {
-    .clients = &fbt_local_search,
-    .check_settings = fbt_local_search_check_ranking,
+static const fbt_aggregation_rule of_solutions = {
+    .ranks = true,
     .server_options = server_options,
     .up = fbt_local_search_up_ranked,
     .aggregate = aggregate,
 };
+
+const fbt_aggregation fbt_aggregation_best_half = {.rules = {[FBT_REPORT_SOLUTION] = &of_solutions}};

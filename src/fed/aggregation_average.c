@@ -1,0 +1,114 @@
+/* The mean of what clients send. Of solutions: federated averaging of black-box tuning (the baseline FedAvg-BBT of Sun
+ * et al. 2023), the mean of the clients' means, step sizes and covariances. Of losses: the fitness of the server's
+ * candidates, so that one optimiser searches the whole federation's objective (no drift of clients, nothing to rank
+ * across clients; related: FedES, FedKSeed); with fed.weighting samples that objective is the paper's equation 4. */
+#include "base/memory.h"
+#include "fed/local_search.h"
+#include "fed/shared_population.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void server_options(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options)
+{
+    (void)n_participants; /* the server holds the clients' distribution, or is told a population of it */
+    fbt_local_search_options(settings, options);
+}
+
+static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE, FBT_FIELD_SUMMED);
+    fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
+    fbt_local_search_record(schema);
+}
+
+static fbt_status average(const fbt_round *round, int64_t d, double *mean)
+{
+    fbt_status status = FBT_OK;
+    fbt_server *server = round->server;
+    const double *means = fbt_messages_field(round->up, "mean");
+    const double *step_sizes = fbt_messages_field(round->up, "step_size_end");
+    double step_size = 0;
+    for (int64_t k = 0; k < round->up->n; k++) {
+        fbt_round_add_part(round, k, d, means + k * d, mean);
+        fbt_round_add_part(round, k, 1, &step_sizes[k], &step_size);
+    }
+    FBT_TRY(fbt_optimiser_set_mean(server->optimiser, mean));
+    FBT_TRY(fbt_optimiser_set_step_size(server->optimiser, step_size));
+    server->step_size_local = step_size;
+done:
+    return status;
+}
+
+/* Shapes arrive as their sum, already times n_k where that is their weight (round.c). A mean of covariances that cannot
+ * be decomposed resets the server's search. */
+static fbt_status average_shape(const fbt_round *round)
+{
+    fbt_optimiser *optimiser = round->server->optimiser;
+    double *shape = fbt_messages_field(round->up, "shape");
+    const int64_t n = fbt_optimiser_n_shape(fbt_optimiser_options_of(optimiser));
+    const bool by_samples = fbt_settings_weighting(round->settings) == FBT_WEIGHTING_SAMPLES;
+    const double weight = by_samples ? round->n_samples_all : (double)round->up->n;
+    if (shape == NULL) {
+        return FBT_OK;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        shape[i] /= weight;
+    }
+    const fbt_status status = fbt_optimiser_set_shape(optimiser, shape);
+    return status == FBT_ERR_NUMERIC ? fbt_optimiser_reset(optimiser) : status;
+}
+
+static fbt_status aggregate_solutions(fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = round->settings->cma.dimension;
+    double *mean = NULL;
+    FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
+    FBT_TRY(average(round, d, mean));
+    FBT_TRY(average_shape(round));
+done:
+    free(mean);
+    return status;
+}
+
+/* The server is told what its clients are told: their copies of it must stay equal. */
+static fbt_status aggregate_losses(fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    const int64_t lambda = round->settings->cma.population;
+    fbt_server *server = round->server;
+    double *fitness = fbt_messages_field(round->down, "fitness");
+    const double *losses = fbt_messages_field(round->up, "losses");
+    memset(fitness, 0, (size_t)lambda * sizeof *fitness);
+    for (int64_t k = 0; k < round->up->n; k++) {
+        fbt_round_add_part(round, k, lambda, losses + k * lambda, fitness);
+    }
+    FBT_TRY(fbt_round_send_down(round));
+    FBT_TRY(fbt_optimiser_tell(server->optimiser, lambda, round->population, fitness));
+    server->step_size_local = fbt_optimiser_step_size(server->optimiser);
+done:
+    return status;
+}
+
+static const fbt_aggregation_rule of_solutions = {
+    .averages = true,
+    .server_options = server_options,
+    .up = up_solutions,
+    .aggregate = aggregate_solutions,
+};
+
+static const fbt_aggregation_rule of_losses = {
+    .averages = true,
+    .server_options = server_options,
+    .up = fbt_shared_population_up,
+    .aggregate = aggregate_losses,
+};
+
+const fbt_aggregation fbt_aggregation_average = {
+    .rules = {[FBT_REPORT_SOLUTION] = &of_solutions, [FBT_REPORT_LOSSES] = &of_losses}};

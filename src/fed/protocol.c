@@ -1,0 +1,99 @@
+#include "fed/protocol.h"
+
+#include "fed/uplink.h"
+
+fbt_protocol fbt_protocol_of(const fbt_settings *settings)
+{
+    static const fbt_client_work *const works[] = {
+#define FBT_CLIENT_WORK_OBJECT(value, name, object, ...) [value] = &(object),
+        FBT_CLIENT_WORK_LIST(FBT_CLIENT_WORK_OBJECT)
+#undef FBT_CLIENT_WORK_OBJECT
+    };
+    static const fbt_aggregation *const aggregations[] = {
+#define FBT_AGGREGATION_OBJECT(value, name, object) [value] = &(object),
+        FBT_AGGREGATION_LIST(FBT_AGGREGATION_OBJECT)
+#undef FBT_AGGREGATION_OBJECT
+    };
+    const fbt_client_work *clients = works[fbt_settings_client_work(settings)];
+    return (fbt_protocol){clients, aggregations[fbt_settings_aggregation(settings)]->rules[clients->report]};
+}
+
+/* The protocol by its parts, for a message. */
+static const char *aggregation_name(const fbt_settings *settings)
+{
+    return fbt_aggregation_names[fbt_settings_aggregation(settings)];
+}
+
+static fbt_status check_ranking(const fbt_settings *settings, const fbt_aggregation_rule *rule)
+{
+    fbt_status status = FBT_OK;
+    if (rule->ranks && fbt_settings_participants(settings) < 2) {
+        FBT_FAIL(
+            FBT_ERR_CONFIG,
+            "fed.clients: protocol %s ranks the clients of a round (fed.aggregation: %s), but only one takes part; "
+            "use at least 2, or an aggregation that does not rank them",
+            fbt_protocol_names[settings->fed.protocol], aggregation_name(settings));
+    }
+    if (!rule->ranks && settings->fed.ranking != FBT_RANKING_LOSS) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.ranking: %s, but fed.aggregation %s ranks nobody; leave fed.ranking out, or use an aggregation "
+                 "that ranks clients",
+                 fbt_ranking_names[settings->fed.ranking], aggregation_name(settings));
+    }
+done:
+    return status;
+}
+
+/* Whether the messages can be transformed as the settings say. */
+static fbt_status check_uplink(const fbt_settings *settings)
+{
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    fbt_schema up, down;
+    fbt_protocol_schemas(&protocol, settings, &up, &down);
+    return fbt_uplink_check(settings, &up, protocol.rule->averages);
+}
+
+fbt_status fbt_protocol_check(const fbt_settings *settings)
+{
+    fbt_status status = FBT_OK;
+    const fbt_aggregation_rule *rule = fbt_protocol_of(settings).rule;
+    if (rule == NULL) {
+        FBT_FAIL(FBT_ERR_CONFIG, "fed.aggregation: %s has no use for what clients of fed.client_work %s send",
+                 aggregation_name(settings), fbt_client_work_names[fbt_settings_client_work(settings)]);
+    }
+    if (!rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES) {
+        FBT_FAIL(
+            FBT_ERR_CONFIG,
+            "fed.weighting: samples, but fed.aggregation %s takes clients by rank; leave fed.weighting out, or use "
+            "fed.aggregation average",
+            aggregation_name(settings));
+    }
+    FBT_TRY(check_ranking(settings, rule));
+    FBT_TRY(check_uplink(settings));
+done:
+    return status;
+}
+
+void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *settings, fbt_schema *up, fbt_schema *down)
+{
+    *up = *down = (fbt_schema){0};
+    protocol->rule->up(settings, up);
+    fbt_uplink_add_fields(settings, up);
+    protocol->clients->down(settings, down);
+}
+
+int64_t fbt_protocol_evaluations(const fbt_settings *settings)
+{
+    return fbt_protocol_of(settings).clients->n_evaluations(settings) * (settings->perturb.rate > 0 ? 2 : 1);
+}
+
+void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down)
+{
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    const fbt_wire wire = (fbt_wire)settings->fed.wire;
+    const int64_t n = protocol.clients->n_exchanges(settings);
+    fbt_schema schemas[2];
+    fbt_protocol_schemas(&protocol, settings, &schemas[0], &schemas[1]);
+    *up = n * fbt_uplink_bytes(settings, &schemas[0]);
+    *down = n * fbt_schema_bytes(&schemas[1], wire);
+}
