@@ -9,6 +9,7 @@
 #include "fed/participants.h"
 #include "fed/placement.h"
 #include "fed/precision_check.h"
+#include "fed/privacy.h"
 #include "fed/protocol.h"
 #include "fed/residuals.h"
 #include "fed/scorer.h"
@@ -335,6 +336,7 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
     fbt_optimiser_health health;
     int64_t n_tokens = take_n_tokens(f);
     double peak_bytes = (double)fbt_memory_peak_bytes();
+    const int64_t n_exchanges = f->protocol.clients->n_exchanges(f->parts.settings);
     fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
@@ -346,6 +348,7 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .condition_number = health.condition,
                            .axis_ratio = health.axis_ratio,
                            .path_sigma_norm = health.path_length,
+                           .epsilon = fbt_privacy_epsilon(f->parts.settings, n_exchanges, index),
                            .precision_tau = NAN,
                            .precision_overlap = NAN,
                            .precision_loss_error = NAN,

@@ -1,4 +1,4 @@
-/* What quantised messages have left out so far (error feedback, transform_quantise.c), of every client: state that
+/* Remainders that quantised messages have left out (error feedback, transform_quantise.c), of every client: state that
  * outlives a round. Every rank has all of it, as any rank may host any client. */
 #ifndef FBT_FED_RESIDUALS_H
 #define FBT_FED_RESIDUALS_H

@@ -40,7 +40,12 @@ typedef struct fbt_transform {
     void (*gather)(fbt_messages *messages);
 } fbt_transform;
 
+extern const fbt_transform fbt_transform_privacy;
 extern const fbt_transform fbt_transform_quantise;
+extern const fbt_transform fbt_transform_secure;
+
+/* The transform that encodes a field that travels; NULL: the plain encoder does. */
+const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field);
 
 /* Place of a participant's random numbers for one field. */
 fbt_rng_stream fbt_passage_stream(const fbt_passage *p, fbt_rng_purpose purpose);

@@ -5,7 +5,8 @@
 #include <string.h>
 
 /* In the order in which a message passes them. */
-static const fbt_transform *const transforms[] = {&fbt_transform_quantise};
+static const fbt_transform *const transforms[] = {&fbt_transform_privacy, &fbt_transform_quantise,
+                                                  &fbt_transform_secure};
 enum { N_TRANSFORMS = sizeof transforms / sizeof transforms[0] };
 
 static const char residual_name[] = "residual";
@@ -38,8 +39,7 @@ int64_t fbt_uplink_n_residuals(const fbt_settings *settings)
     return feeds_errors_back(settings) ? settings->fed.clients * settings->cma.dimension : 0;
 }
 
-/* The transform that encodes a field; NULL: the plain encoder does. */
-static const fbt_transform *encoder_of(const fbt_settings *settings, const fbt_field *field)
+const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field)
 {
     for (int t = 0; t < N_TRANSFORMS; t++) {
         if (transforms[t]->is_on(settings) && transforms[t]->encodes != NULL && transforms[t]->encodes(field)) {
@@ -55,7 +55,7 @@ int64_t fbt_uplink_bytes(const fbt_settings *settings, const fbt_schema *up)
     for (int f = 0; f < up->n_fields; f++) {
         const fbt_field *field = &up->fields[f];
         if (fbt_field_travels(field)) {
-            const fbt_transform *encoder = encoder_of(settings, field);
+            const fbt_transform *encoder = fbt_uplink_encoder(settings, field);
             n_bytes += encoder != NULL ? encoder->n_bytes(settings, field)
                                        : field->count * fbt_wire_bytes((fbt_wire)settings->fed.wire);
         }
@@ -122,7 +122,7 @@ fbt_status fbt_uplink_send_field(fbt_messages *messages, const fbt_field *field,
             FBT_TRY(transforms[t]->change(&p, values));
         }
     }
-    FBT_TRY(encode(encoder_of(settings, field), messages, &p, values));
+    FBT_TRY(encode(fbt_uplink_encoder(settings, field), messages, &p, values));
 done:
     return status;
 }

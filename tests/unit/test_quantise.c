@@ -247,7 +247,7 @@ static void edges(void **state)
     sending_clear(&s);
 }
 
-/* What cannot be quantised so is refused by the settings' names. */
+/* Settings that cannot be quantised by are refused by name. */
 static void refused(void **state)
 {
     (void)state;
