@@ -76,6 +76,12 @@ clients.""",
 
 One text a line (UTF-8); of a task with two texts, both with a tab between. Where the output is not UTF-8, characters that it lacks
 are escaped; in JSON nothing is lost by that. Probabilities are the softmax of the labels' logits.""",
+    "privacy": """examples:
+  fedbpt-analysis privacy runs/private.h5
+  fedbpt-analysis privacy runs/z1.h5 runs/z2.h5 --format latex
+
+Run files hold epsilon by zero-concentrated differential privacy, in closed form; the exact epsilon of the same Gaussian mechanisms is
+smaller. What the guarantee is for, and what it assumes: docs/privacy.md.""",
 }
 
 
@@ -135,6 +141,10 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--max-tokens", type=int, metavar="N", help="shorten longer texts; default: what the model's positions allow")
     classify.add_argument("-j", "--json", action="store_true", help="JSON in place of tab-separated columns")
     classify.add_argument("--program", metavar="FEDBPT", help="default: $FEDBPT, on PATH, or in build/release/bin")
+
+    privacy = add("privacy", "tell the differential privacy of runs: the recorded epsilon, and the exact one")
+    privacy.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
+    privacy.add_argument("--format", choices=sorted(FORMATS), default="markdown", help="of the table (default: markdown)")
     return parser
 
 
@@ -252,6 +262,14 @@ def run_classify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_privacy(arguments: argparse.Namespace) -> int:
+    from . import privacy
+    from .run import Run
+
+    output.say(privacy.table([Run(path) for path in arguments.runs]).render(arguments.format).rstrip("\n"))
+    return 0
+
+
 def _read_stdin() -> list[str]:
     """Lines end with a line feed only: other characters that divide lines may stand in a text."""
     if sys.stdin is None:
@@ -266,7 +284,7 @@ def _read_stdin() -> list[str]:
 
 
 COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "seal": run_seal,
-            "scale": run_scale, "classify": run_classify}
+            "scale": run_scale, "classify": run_classify, "privacy": run_privacy}
 
 
 def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

@@ -75,6 +75,21 @@ static bool client_seeds(const fbt_settings *s)
     return !own_candidates[fbt_settings_client_work(s)] || s->fed.clients == 1;
 }
 
+static bool error_feedback(const fbt_settings *s)
+{
+    return s->fed.quantise_bits == 0;
+}
+
+static bool secure_range(const fbt_settings *s)
+{
+    return !s->fed.secure_aggregation;
+}
+
+static bool privacy_delta(const fbt_settings *s)
+{
+    return s->privacy.noise_multiplier == 0;
+}
+
 static bool perturbation(const fbt_settings *s)
 {
     return s->perturb.rate == 0;
@@ -110,6 +125,9 @@ static const struct {
     {"fed.size_alpha", size_alpha, "fed.sizes is not dirichlet, or there is one client"},
     {"fed.size_sigma", size_sigma, "fed.sizes is not lognormal, or there is one client"},
     {"fed.client_seeds", client_seeds, "all clients score the same candidates, or there is one client"},
+    {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
+    {"fed.secure_range", secure_range, "fed.secure_aggregation is false"},
+    {"privacy.delta", privacy_delta, "privacy.noise_multiplier is 0"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},

@@ -84,7 +84,7 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
 
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_local_search_add_ranking(settings, schema);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);

@@ -1,6 +1,7 @@
 #include "fed/protocol.h"
 
 #include "fed/local_search.h"
+#include "fed/uplink.h"
 
 fbt_protocol fbt_protocol_of(const fbt_settings *settings)
 {
@@ -65,6 +66,15 @@ done:
     return status;
 }
 
+/* Whether the messages can be transformed as the settings say. */
+static fbt_status check_uplink(const fbt_settings *settings)
+{
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    fbt_schema up, down;
+    fbt_protocol_schemas(&protocol, settings, &up, &down);
+    return fbt_uplink_check(settings, &up, protocol.rule->averages);
+}
+
 fbt_status fbt_protocol_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
@@ -82,6 +92,7 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
     }
     FBT_TRY(check_ranking(settings, rule));
     FBT_TRY(check_optimisers(settings, rule));
+    FBT_TRY(check_uplink(settings));
 done:
     return status;
 }
@@ -90,6 +101,7 @@ void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *sett
 {
     *up = *down = (fbt_schema){0};
     protocol->rule->up(settings, up);
+    fbt_uplink_add_fields(settings, up);
     protocol->clients->down(settings, down);
 }
 
@@ -105,6 +117,6 @@ void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down
     const int64_t n = protocol.clients->n_exchanges(settings);
     fbt_schema schemas[2];
     fbt_protocol_schemas(&protocol, settings, &schemas[0], &schemas[1]);
-    *up = n * fbt_schema_bytes(&schemas[0], wire);
+    *up = n * fbt_uplink_bytes(settings, &schemas[0]);
     *down = n * fbt_schema_bytes(&schemas[1], wire);
 }

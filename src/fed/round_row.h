@@ -48,6 +48,7 @@ typedef struct fbt_round_row {
     const double *client_condition;                                     /* [m] */
     const int64_t *client_evaluations;                                  /* [m] */
     const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
+    double epsilon;                /* of differential privacy so far (fed/privacy.h); NaN: none */
     int64_t n_resets;              /* searches of this round that collapsed and began anew, the server's included */
     int64_t bytes_up, bytes_down;  /* that a real deployment would send this round, all clients together */
     int64_t n_tokens;              /* tokens through the model this round, all ranks */

@@ -15,6 +15,9 @@ from conftest import Study, call
 IDLE = [
     ("fed.dirichlet_alpha", (0.1, 10), {}, {"fed.partition": "dirichlet"}),
     ("fed.client_seeds", ("distinct", "shared"), {"fed.protocol": "synchronous"}, {}),
+    ("fed.error_feedback", ("true", "false"), {}, {"fed.quantise_bits": 2}),
+    ("fed.secure_range", (30, 3000), {}, {"fed.protocol": "fedavg-bbt", "cma.covariance": "isotropic",
+                                              "fed.secure_aggregation": "true"}),
     ("perturb.scope", ("text", "all"), {}, {"perturb.rate": 0.9}),
     ("perturb.fitness", ("ratio_of_means", "sum_of_ratios"), {}, {"perturb.rate": 0.9, "fed.local_generations": 6}),
     ("cma.decomposition", ("eigen", "cholesky"), {"cma.covariance": "separable"}, {"fed.local_generations": 6}),

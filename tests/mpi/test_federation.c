@@ -58,6 +58,19 @@ static const run_case cases[] = {
      {"fed.protocol=synchronous", "fed.sizes=dirichlet", "fed.size_alpha=0.5", "perturb.rate=0.4"}},
     {"paper, unequal clients and mixes, some take part",
      {"fed.protocol=paper", "fed.sizes=lognormal", "fed.partition=dirichlet", "fed.participation=0.75"}},
+    {"nvflare, 4 bits", {"fed.protocol=nvflare", "fed.quantise_bits=4"}},
+    {"fedavg-bbt, full, 8 bits", {"fed.protocol=fedavg-bbt", "cma.covariance=full", "fed.quantise_bits=8"}},
+    {"synchronous, 1 bit", {"fed.protocol=synchronous", "fed.quantise_bits=1", "fed.wire=float64"}},
+    {"fedavg-bbt, private, some take part",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "privacy.clip=2", "privacy.noise_multiplier=0.5",
+      "fed.participation=0.75"}},
+    {"synchronous, private, secure",
+     {"fed.protocol=synchronous", "privacy.clip=0.5", "privacy.noise_multiplier=1", "fed.secure_aggregation=true"}},
+    {"fedavg-bbt, weighted, secure",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.weighting=samples", "fed.secure_aggregation=true"}},
+    {"synchronous, secure", {"fed.protocol=synchronous", "fed.secure_aggregation=true", "fed.participation=0.5"}},
+    {"paper, 1 bit, error feedback, some take part",
+     {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 

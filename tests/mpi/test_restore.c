@@ -37,6 +37,15 @@ static const run_case cases[] = {
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
     {"nvflare, unequal clients", {"fed.protocol=nvflare", "fed.sizes=lognormal", "fed.participation=0.5"}},
+    {"synchronous, 1 bit", {"fed.protocol=synchronous", "fed.quantise_bits=1"}},
+    {"synchronous, private, secure",
+     {"fed.protocol=synchronous", "privacy.clip=1", "privacy.noise_multiplier=1", "fed.secure_aggregation=true"}},
+    {"fedavg-bbt, private",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "privacy.clip=2", "privacy.noise_multiplier=1"}},
+    {"paper, 1 bit, error feedback",
+     {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
+    {"fedavg-bbt, 2 bits, error feedback",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.quantise_bits=2", "fed.error_feedback=true"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
