@@ -24,6 +24,8 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_PERTURB,        /* replaced tokens                                       */
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
     FBT_RNG_CHECK,          /* which population the precision is checked by          */
+    FBT_RNG_FAULTS,         /* who drops out of a round, who reports first of equals */
+    FBT_RNG_PACE,           /* how fast a client is                                  */
     FBT_RNG_PURPOSES_END,   /* no purpose: how far the list goes                     */
 } fbt_rng_purpose;
 

@@ -96,6 +96,8 @@ static const fbt_option table[] = {
            "shared: all clients draw the same noise in a round, as the official code does"),
     INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
         "I, generations of a client in a round"),
+    REAL("fed.over_selection", fed.over_selection, "1", 1, 1000, false,
+         "choose so many times the participants of a round; the first of them to report, as many as take part, count"),
     INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
@@ -150,6 +152,22 @@ static const fbt_option table[] = {
         DECIDES(NOTHING)),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
+    REAL("faults.dropout", faults.dropout, "0", 0, 1, false, "probability that a chosen client does not report"),
+    CHOICE("faults.dropout_kind", faults.dropout_kind, "round", fbt_dropout_names,
+           "round: every client drops out of a round with this probability; client: with its own, beta-distributed "
+           "around it"),
+    REAL("pace.compute_seconds", pace.compute_seconds, "0", 0, 1e9, false,
+         "simulated time that a client's model takes for 1,000 tokens, median over clients; 0: none"),
+    REAL("pace.compute_sigma", pace.compute_sigma, "0", 0, 10, false,
+         "of the log-normal distribution of that time over clients"),
+    REAL("pace.bytes_per_second", pace.bytes_per_second, "0", 0, 1e15, false,
+         "simulated rate of a client's messages, both ways, median over clients; 0: they take no time"),
+    REAL("pace.bandwidth_sigma", pace.bandwidth_sigma, "0", 0, 10, false,
+         "of the log-normal distribution of that rate over clients"),
+    REAL("pace.latency_seconds", pace.latency_seconds, "0", 0, 1e9, false,
+         "simulated time of one exchange between server and clients beside that of its bytes"),
+    REAL("pace.deadline_seconds", pace.deadline_seconds, "0", 0, 1e9, false,
+         "simulated time after which a round is over: who has not reported is late; 0: none"),
 };
 
 const fbt_option *fbt_options(int64_t *n)

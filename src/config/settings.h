@@ -53,6 +53,7 @@ typedef struct fbt_settings {
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
+        double over_selection;     /* so many times the participants of a round are chosen */
     } fed;
     struct {
         int64_t population;  /* lambda                                                     */
@@ -87,6 +88,18 @@ typedef struct fbt_settings {
         int64_t threads;               /* per rank; 0: the processors available, shared among the ranks of a node */
         int64_t batch_tokens;          /* rows of one forward pass at most; never changes a result  */
     } backend;
+    struct {
+        double dropout;   /* probability that a chosen client does not report           */
+        int dropout_kind; /* fbt_dropout_kind                                           */
+    } faults;
+    struct {                     /* of simulated clients: fed/reports.h                        */
+        double compute_seconds;  /* median over clients, for 1,000 tokens                      */
+        double compute_sigma;    /* of the log-normal distribution of that time over clients   */
+        double bytes_per_second; /* median over clients; 0: messages take no time              */
+        double bandwidth_sigma;  /* of the log-normal distribution of that rate over clients   */
+        double latency_seconds;  /* of one exchange, both ways together                        */
+        double deadline_seconds; /* of a round; 0: none                                        */
+    } pace;
 } fbt_settings;
 
 /* Defaults of the table. Errors: FBT_ERR_MEMORY. */
@@ -119,6 +132,20 @@ fbt_status fbt_settings_check(const fbt_settings *settings);
 /* Clients that take part in a round: participants; where that is 0, participation * clients, rounded to the nearest,
  * halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
+
+/* Clients that are chosen for a round, of which so many participants are to report: over_selection * participants,
+ * rounded to the nearest, halves up. */
+int64_t fbt_settings_chosen(const fbt_settings *settings);
+
+/* Whether the work of clients and its messages take simulated time. */
+bool fbt_settings_have_pace(const fbt_settings *settings);
+
+/* Whether some of the chosen clients may not report, or when they do is simulated. */
+bool fbt_settings_have_faults(const fbt_settings *settings);
+
+/* Whether all chosen clients report in every round, and whether these are all clients. */
+bool fbt_settings_all_report(const fbt_settings *settings);
+bool fbt_settings_all_take_part(const fbt_settings *settings);
 
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind
  * the last. */

@@ -41,6 +41,19 @@ static fbt_status check_clients(const fbt_settings *settings)
                  "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",
                  settings->fed.participation, settings->fed.clients, 1 / (double)settings->fed.clients);
     }
+    if (fbt_settings_chosen(settings) > settings->fed.clients) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.over_selection: %g times %" PRId64 " participants are %" PRId64
+                 " clients, but fed.clients are %" PRId64 "; lower it, fed.participants or fed.participation",
+                 settings->fed.over_selection, fbt_settings_participants(settings), fbt_settings_chosen(settings),
+                 settings->fed.clients);
+    }
+    if (settings->pace.deadline_seconds > 0 && !fbt_settings_have_pace(settings)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "pace.deadline_seconds: %g, but nothing takes time; give pace.compute_seconds, pace.bytes_per_second "
+                 "or pace.latency_seconds, or set it to 0",
+                 settings->pace.deadline_seconds);
+    }
 done:
     return status;
 }

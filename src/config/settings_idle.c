@@ -57,6 +57,21 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static bool dropout_kind(const fbt_settings *s)
+{
+    return s->faults.dropout == 0 || s->faults.dropout == 1;
+}
+
+static bool compute_sigma(const fbt_settings *s)
+{
+    return s->pace.compute_seconds == 0;
+}
+
+static bool bandwidth_sigma(const fbt_settings *s)
+{
+    return s->pace.bytes_per_second == 0;
+}
+
 static const struct {
     const char *key;
     bool (*is_idle)(const fbt_settings *settings);
@@ -77,6 +92,9 @@ static const struct {
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},
     {"backend.precision_guard", precision_guard, "no precision is checked"},
     {"backend.precision_guard_tau", precision_guard, "no precision is checked"},
+    {"faults.dropout_kind", dropout_kind, "faults.dropout is 0 or 1"},
+    {"pace.compute_sigma", compute_sigma, "pace.compute_seconds is 0"},
+    {"pace.bandwidth_sigma", bandwidth_sigma, "pace.bytes_per_second is 0"},
 };
 
 const char *fbt_settings_idle(const fbt_settings *settings, const char *key)

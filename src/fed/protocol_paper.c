@@ -51,6 +51,7 @@ done:
 const fbt_protocol fbt_protocol_paper = {
     .clients = &fbt_local_search,
     .check_settings = fbt_local_search_check_ranking,
+    .least_reports = 2,
     .server_options = server_options,
     .up = fbt_local_search_up_ranked,
     .aggregate = aggregate,

@@ -28,6 +28,10 @@ static const run_case cases[] = {
     {"synchronous, deferred updates",
      {"fed.protocol=synchronous", "cma.dimension=40", "cma.population=8", "cma.decomposition=eigen"}},
     {"synchronous, isotropic", {"fed.protocol=synchronous", "cma.covariance=isotropic"}},
+    {"nvflare, half drop out", {"fed.protocol=nvflare", "faults.dropout=0.5", "faults.dropout_kind=client"}},
+    {"paper, some are late",
+     {"fed.protocol=paper", "fed.participation=0.5", "fed.over_selection=1.5", "pace.compute_seconds=20",
+      "pace.compute_sigma=1", "pace.deadline_seconds=1.2"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
