@@ -15,13 +15,14 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 from .naming import width_of
 from .run import Run
-from .words import bytes_text, bytes_tick
+from .words import bytes_text, bytes_tick, time_unit
 
 LABELS_NAMED_MAX = 12  # more labels than that are numbered beside an axis
 HUGE = 1e100  # of numbers that are drawn
 BARS_MAX = 60  # more rounds than that share a bar
 NAMED_MAX = 30  # more clients than that get a number now and then
 CLIENTS_MAX = 200  # of more clients the spread is drawn, not each one
+REPORTS = {"reported": "reported", "dropped out": "dropped", "late": "late"}  # columns of Run.reports by their names in pictures
 LOSS_UNITS = {"ce": "nats a sample", "hinge": "hinge, per sample", "accuracy": "1 − correct"}
 
 
@@ -174,7 +175,7 @@ def client_values(run: Run, name: str) -> np.ndarray:
 
 def takes_all(run: Run) -> bool:
     """Whether all clients take part in every round."""
-    return run.participants.shape[1] == len(run.partition)
+    return run.participants.shape[1] == len(run.partition) and bool((run.participants[1:] >= 0).all())
 
 
 def _bands(axes: Axes, run: Run, values: np.ndarray, outer: tuple[float, float], name: str) -> None:
@@ -191,8 +192,13 @@ def _bands(axes: Axes, run: Run, values: np.ndarray, outer: tuple[float, float],
     axes.margins(y=0.1)
     _rounds_axis(axes, run)
     if not takes_all(run):
-        axes.set_xlabel(f"round (each: the {run.participants.shape[1]:,} of {len(run.partition):,} clients that took part)")
+        axes.set_xlabel(f"round (each: {_most(run)} of {len(run.partition):,} clients that took part)")
     style.legend_below(axes, 3)
+
+
+def _most(run: Run) -> str:
+    m = run.participants.shape[1]
+    return f"the {m:,}" if (run.participants[1:] >= 0).all() else f"at most {m:,}"
 
 
 def quantiles(values: np.ndarray, per_cent: Sequence[float]) -> np.ndarray:
@@ -315,22 +321,47 @@ def draw_traffic(axes: Axes, run: Run) -> None:
     style.legend_below(axes, 2)
 
 
-def draw_time(axes: Axes, run: Run) -> None:
+def draw_elapsed(axes: Axes, run: Run) -> None:
+    """Accuracies by the time that a deployment would have taken so far."""
+    elapsed = finite(run.reports["elapsed_s"])
+    unit, seconds = time_unit(float(elapsed[-1]))
+    splits = scored_splits(run, "accuracy")
+    for split in reversed(splits):
+        accuracy = finite(run.rounds[f"{split}_accuracy"])
+        taken = np.isfinite(accuracy)
+        axes.plot(elapsed[taken] / seconds, accuracy[taken], marker="o" if taken.sum() == 1 else None, label=split, **style.SPLITS[split])
+    axes.set_xlabel(f"simulated time so far ({unit})")
+    axes.set_ylabel("accuracy (fraction)")
+    axes.margins(y=0.1)
+    style.legend_below(axes, 3)
+
+
+def _stacked(axes: Axes, run: Run, parts: Sequence[tuple[str, np.ndarray]], ylabel: str) -> None:
+    """Bars by round, one part upon the other; of many rounds means."""
     n = run.n_rows
     per_bar = -(-n // BARS_MAX)
     starts = np.arange(0, n, per_bar)
     sizes = np.diff(np.r_[starts, n])
     middles = run.rounds.index.to_numpy()[starts] + (sizes - 1) / 2
     bottom = np.zeros(len(starts))
-    for number, phase in enumerate(run.phases):
-        means = np.add.reduceat(np.nan_to_num(finite(run.cost[f"seconds_{phase}"])), starts) / sizes
-        axes.bar(middles, means, width=0.86 * sizes, bottom=bottom, color=style.CYCLE[number % len(style.CYCLE)], linewidth=0, label=phase)
+    for number, (name, values) in enumerate(parts):
+        means = np.add.reduceat(np.nan_to_num(finite(values)), starts) / sizes
+        axes.bar(middles, means, width=0.86 * sizes, bottom=bottom, color=style.CYCLE[number % len(style.CYCLE)], linewidth=0, label=name)
         bottom += means
-    axes.set_ylabel("seconds a round" if per_bar == 1 else f"seconds a round (mean of {per_bar})")
+    axes.set_ylabel(ylabel if per_bar == 1 else f"{ylabel} (mean of {per_bar})")
     _from_zero(axes)
     _rounds_axis(axes, run)
     axes.set_xlim(-0.6, max(1, run.last_round) + 0.6)
     style.legend_below(axes, 3, handlelength=1.0)
+
+
+def draw_reports(axes: Axes, run: Run) -> None:
+    parts = [(name, run.reports[column].to_numpy(dtype=float)) for name, column in REPORTS.items()]
+    _stacked(axes, run, parts, "chosen clients a round")
+
+
+def draw_time(axes: Axes, run: Run) -> None:
+    _stacked(axes, run, [(phase, run.cost[f"seconds_{phase}"].to_numpy()) for phase in run.phases], "seconds a round")
 
 
 def _has_clients(name: str) -> Callable[[Run], bool]:
@@ -350,6 +381,10 @@ CHARTS = (
     Chart("loss", "Loss", "Mean over the samples of a split.", draw_loss, lambda run: bool(scored_splits(run, "loss"))),
     Chart("traffic", "Accuracy by traffic", "What clients and server would have sent each other so far, in a real deployment.",
           draw_traffic, _has_traffic),
+    Chart("elapsed", "Accuracy by simulated time", "Up to each round's last report or deadline, in a deployment of such clients.",
+          draw_elapsed, lambda run: bool(scored_splits(run, "accuracy")) and bool(run.reports["elapsed_s"].iloc[-1] > 0)),
+    Chart("reports", "Who reported", "Of the clients that were chosen for a round.", draw_reports,
+          lambda run: bool(run.reports["reported"].notna().any())),
     Chart("step_size", "Step size", "Standard deviation with which candidates are drawn around the mean.", draw_step_size),
     Chart("length", "Length of z", "Distance of the server's mean from its start, and how far each round moved it.", draw_length),
     Chart("condition_number", "Condition number", "Largest over smallest eigenvalue of the search covariance; 1: a sphere.",

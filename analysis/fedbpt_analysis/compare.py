@@ -22,7 +22,7 @@ from .settings import SEED
 from .stats import DIFFERENCE, Estimate, estimate
 
 COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_last", "test_accuracy_start",
-           "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client", *ENERGY)
+           "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client", *ENERGY, "simulated_s")
 
 
 UNRECORDED = "not recorded"  # in place of a setting that a run's program did not have yet

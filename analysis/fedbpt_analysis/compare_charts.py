@@ -134,8 +134,9 @@ def _write_cells(axes: Axes, values: np.ndarray) -> None:
             axes.text(j, i, f"{values[i, j]:.{decimals}f}", ha="center", va="center", fontsize=size, color=style.INK if light else "white")
 
 
-def draw_curves(axes: Axes, curves: Sequence[tuple[str, pd.DataFrame]], ylabel: str) -> None:
-    """Mean over runs by round for each setting (its name, rounds x runs), and the band between its smallest and largest run."""
+def draw_curves(axes: Axes, curves: Sequence[tuple[str, pd.DataFrame]], ylabel: str, xlabel: str = "round (0: before tuning)") -> None:
+    """Mean over runs by round, or by what else the tables' index is, for each setting (its name, rounds x runs), and the band between its
+    smallest and largest run."""
     lines = ["-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5))]
     names = style.picture_names([name for name, _ in curves], "setting", SETTING_WIDTH)
     entries = []
@@ -146,9 +147,9 @@ def draw_curves(axes: Axes, curves: Sequence[tuple[str, pd.DataFrame]], ylabel: 
         drawn = axes.plot(rounds, values.mean(axis=1), color=colour, linestyle=lines[number % 4], linewidth=1.8,
                           marker="o" if len(rounds) == 1 else None)
         entries.append((drawn[0], name))
-    axes.set_xlabel("round (0: before tuning)")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=xlabel.startswith("round")))
     axes.margins(x=0.02, y=0.08)
     style.legend_below(axes, legend_columns(names), entries)
 

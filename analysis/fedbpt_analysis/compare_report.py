@@ -26,9 +26,10 @@ from .schema import ENERGY
 from .settings import SEED
 from .stats import Estimate
 from .tables import FORMATS, Table
-from .words import bytes_text, energies, number_text, plural, spread_text, time_text
+from .words import bytes_text, energies, number_text, plural, spread_text, time_text, time_unit
 
 CURVES_MAX = 8  # settings whose rounds are drawn
+TIMES = 200  # at which curves by simulated time are drawn
 SCORES_SHOWN = ("dev_accuracy_best", "test_accuracy_best", "test_accuracy_last", "test_loss_best", "test_loss_last")  # of each run
 
 
@@ -164,17 +165,43 @@ def best_table(comparison: Comparison) -> Table:
                  notes=["On equal seeds, all else equal."])
 
 
-def curves(comparison: Comparison, column: str) -> list[tuple[str, pd.DataFrame]]:
-    """Each setting's name and rounds x runs, of up to CURVES_MAX settings; of more those that are best by dev."""
+def _best_groups(comparison: Comparison) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
+    """Up to CURVES_MAX settings; of more those that are best by dev."""
     groups = comparison.groups()
     if len(groups) > CURVES_MAX:
         groups = sorted(groups, key=lambda group: -np.nan_to_num(group[1]["dev_accuracy_best"].mean(), nan=-np.inf))[:CURVES_MAX]
+    return groups
+
+
+def curves(comparison: Comparison, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Each setting's name and rounds x runs, of _best_groups."""
     found = []
-    for values, part in groups:
+    for values, part in _best_groups(comparison):
         table = pd.DataFrame({path: Run(path).rounds[column].pipe(_drawn) for path in part["path"]}).dropna()
         if len(table):
             found.append((comparison.name_of(values), table))
     return found
+
+
+def curves_by_time(comparison: Comparison, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Each setting's name and seconds x runs: at TIMES times up to the end of the shortest run, what each run's last scored round had by
+    then. Settings whose runs simulate no time are left out."""
+    found = []
+    for values, part in _best_groups(comparison):
+        by_run = {path: _by_time(Run(path), column) for path in part["path"]}
+        if all(len(series) > 1 for series in by_run.values()):
+            times = np.linspace(0, min(series.index[-1] for series in by_run.values()), TIMES)
+            held = {path: series.to_numpy()[np.searchsorted(series.index, times, side="right") - 1] for path, series in by_run.items()}
+            found.append((comparison.name_of(values), pd.DataFrame(held, index=times)))
+    return found
+
+
+def _by_time(run: Run, column: str) -> pd.Series:
+    """Scores by the simulated time of their rounds; empty where there is none."""
+    elapsed = run.reports["elapsed_s"]
+    values = _drawn(run.rounds[column])
+    known = np.isfinite(elapsed[values.index])
+    return values[known].set_axis(elapsed[values.index][known]) if elapsed.iloc[-1] > 0 else values.iloc[:0]
 
 
 def _drawn(values: pd.Series) -> pd.Series:
@@ -199,7 +226,7 @@ def _said(caption: str, names: Sequence[str], kind: str, width: int = style.NAME
 
 def pictures(comparison: Comparison) -> list[Picture]:
     """All pictures of a comparison."""
-    found = _curve_pictures(comparison)
+    found = _curve_pictures(comparison) + _time_pictures(comparison)
     groups = comparison.groups()
     has_costs = (comparison.runs["bytes_up_client"] > 0).all() and comparison.runs[comparison.metric].notna().any()
     if 1 < len(groups) <= CURVES_MAX and has_costs:
@@ -243,6 +270,23 @@ def _curve_pictures(comparison: Comparison) -> list[Picture]:
     return found
 
 
+def _time_pictures(comparison: Comparison) -> list[Picture]:
+    """Test accuracy by simulated time, of runs that simulate it."""
+    by_setting = curves_by_time(comparison, "test_accuracy")
+    if not by_setting:
+        return []
+    names = [name for name, _ in by_setting]
+    unit, seconds = time_unit(max(float(table.index[-1]) for _, table in by_setting))
+    scaled = [(name, table.set_axis(table.index / seconds)) for name, table in by_setting]
+    caption = "What the last scored round had by then; mean over the runs of a setting, up to the end of the shortest, and their band."
+    return [("test_accuracy_time", "Test accuracy, by simulated time", _said(caption, names, "setting", charts.SETTING_WIDTH),
+             partial(_time_curves, scaled, f"simulated time so far ({unit})"), style.HEIGHT + _legend_room(names))]
+
+
+def _time_curves(by_setting: Sequence[tuple[str, pd.DataFrame]], xlabel: str, axes: PlotAxes) -> None:
+    charts.draw_curves(axes, by_setting, "test accuracy (fraction)", xlabel)
+
+
 def _first_of(groups: Sequence[object]) -> str:
     return f"The {CURVES_MAX} settings that are best by dev of {len(groups)}." if len(groups) > CURVES_MAX else ""
 
@@ -281,13 +325,13 @@ def html(comparison: Comparison, title: str, drawn: Sequence[Picture]) -> str:
     if comparison.axes.names:
         tables += [effects_table(comparison), pairs_table(comparison), best_table(comparison)]
     named = comparison.runs.assign(name=distinct([path_names(path) for path in comparison.runs["path"]]))
-    measured = [name for name in ENERGY if named[name].notna().any()]
+    measured = [name for name in (*ENERGY, "simulated_s") if named[name].notna().any()]
     runs = named[["name", *comparison.axes.names, SEED, "best_round", *SCORES_SHOWN, "seconds", *measured, "bytes_up", "bytes_down"]]
     titles = {name: title_of(name) for name in SCORES_SHOWN} | {"best_round": "best round", "seconds": "time (s)", "bytes_up": "up (bytes)",
                                                                 "bytes_down": "down (bytes)"}
-    titles |= {name: f"{what} (J)" for name, what in ENERGY.items()}
+    titles |= {name: f"{what} (J)" for name, what in ENERGY.items()} | {"simulated_s": "simulated (s)"}
     write: dict[str, Callable[[Any], str]] = {name: page.fixed(4) for name in SCORES_SHOWN}
-    write |= {SEED: str, "seconds": page.fixed(1)} | dict.fromkeys(ENERGY, page.fixed(1))
+    write |= {SEED: str} | dict.fromkeys(("seconds", "simulated_s", *ENERGY), page.fixed(1))
     shown = [*(_html_table(table) for table in tables if table.rows), page.frame_table(runs, "Runs", titles, write)]
     return page.render("comparison.html", title=title, sentences=summary(comparison), figures=figures, shown=shown,
                        left_out=comparison.left_out)

@@ -26,6 +26,7 @@ COSTS = {
     "evaluations": ("evaluations of all clients", "1"),
     "tokens": ("tokens through the model", "1"),
     "seconds": ("time", "s"),
+    "simulated_s": ("simulated time of a deployment", "s"),
     **{name: (f"energy of the {what}", "J") for name, what in schema.ENERGY.items()},
     "peak_memory": ("largest memory of a rank", "byte"),
 }
@@ -72,7 +73,7 @@ def _row_of(run: Run) -> dict[str, object]:
     row["test_accuracy_max"] = np.nanmax(test) if np.isfinite(test).any() else np.nan
     row |= {name: run.array(f"cost/{name}").sum() for name in ("bytes_up", "bytes_down", "tokens")}
     row |= {"seconds": np.nansum(run.array("cost/seconds").sum(axis=1)), "peak_memory": run.array("cost/peak_memory").max()}
-    row |= run.energy
+    row |= run.energy | {"simulated_s": float(run.reports["elapsed_s"].iloc[-1])}
     row["evaluations"] = int(run.array("client/evaluations").sum())
     for way in ("up", "down"):
         row[f"bytes_{way}_client"] = row[f"bytes_{way}"] / max(1, run.n_turns)  # type: ignore[operator]

@@ -25,6 +25,7 @@ ROUND_TITLES = {
     "dev_accuracy": "dev accuracy", "dev_f1": "dev F1", "test_loss": "test loss", "test_accuracy": "test accuracy", "test_f1": "test F1",
     "step_size": "step size σ", "condition_number": "condition", "bytes_up": "up (bytes)", "bytes_down": "down (bytes)",
     "seconds": "time (s)", **{name: f"{what} (J)" for name, what in ENERGY.items()},
+    "reported": "reported", "dropped": "dropped out", "late": "late", "simulated_s": "simulated (s)",
 }
 ROUNDS_SHOWN, CLIENTS_SHOWN, LABELS_SHOWN = 400, 25, 24  # in tables of a page; of more rounds evenly spread ones
 
@@ -55,7 +56,7 @@ def _on(chart: Chart, run: Run, axes: object) -> None:
 
 def round_table(run: Run) -> pd.DataFrame:
     """Scores, step size and cost by round; columns without a number left out."""
-    table = run.rounds.join(run.cost[["bytes_up", "bytes_down", "seconds", *ENERGY]]).reset_index()
+    table = run.rounds.join(run.cost[["bytes_up", "bytes_down", "seconds", *ENERGY]]).join(run.reports).reset_index()
     kept = [name for name in ROUND_TITLES if table[name].notna().any()]
     return table[kept]
 
@@ -114,7 +115,8 @@ def _round_rows(run: Run) -> Markup:
         caption = f"{len(kept)} of {plural(len(rounds), 'round')}; --csv writes all"
         rounds = rounds.iloc[sorted(kept)]
     write = {name: page.fixed(4) for name in rounds.columns if name.endswith(("loss", "accuracy", "f1", "size", "number"))}
-    return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)} | dict.fromkeys(ENERGY, page.fixed(1)))
+    return page.frame_table(rounds, caption, ROUND_TITLES, write | {"seconds": page.fixed(2)}
+                            | dict.fromkeys((*ENERGY, "simulated_s"), page.fixed(1)))
 
 
 def _tiles(run: Run) -> list[tuple[str, ...]]:
@@ -127,6 +129,7 @@ def _tiles(run: Run) -> list[tuple[str, ...]]:
         return number_text(accuracy.iloc[row]), f"loss {number_text(loss.iloc[row])}"
 
     last, used = last_scored(loss.to_numpy()), energies(run.energy)
+    elapsed = float(run.reports["elapsed_s"].iloc[-1])
     values: list[tuple[str, ...]] = [(f"{split} accuracy before tuning", *both(0))]
     if run.best_row is not None:
         values.append((f"at the best on dev, round {run.best_round}", *both(run.best_row)))
@@ -136,6 +139,7 @@ def _tiles(run: Run) -> list[tuple[str, ...]]:
         ("sent up by all clients", bytes_text(float(cost["bytes_up"].sum()))),
         ("sent down to all clients", bytes_text(float(cost["bytes_down"].sum()))),
         ("time", time_text(run.wall_time_s)),
+        *([("simulated time of a deployment", time_text(elapsed))] if np.isfinite(elapsed) else []),
         *([("energy", *used)] if used else []),
         ("largest memory of a rank", bytes_text(float(cost["peak_memory"].max()))),
         ("tokens through the model", f"{cost['tokens'].sum() / 1e6:,.1f} million"),
@@ -218,10 +222,12 @@ def write_pictures(run: Run, folder: Path, kinds: Sequence[str]) -> list[Path]:
 
 
 def write_tables(run: Run, folder: Path) -> list[Path]:
-    """rounds.csv, cost.csv, clients.csv, partition.csv, settings.csv."""
+    """rounds.csv, cost.csv, clients.csv, partition.csv, settings.csv; of runs that simulate it reports.csv."""
     partition = run.partition.set_axis(distinct([[name] for name in ("client", *map(str, run.partition.columns))])[1:], axis=1)
     tables = {"rounds": run.rounds, "cost": run.cost, "clients": run.clients, "partition": partition,
               "settings": pd.Series(run.settings, name="value").map(text_of).rename_axis("setting").to_frame()}
+    if run.reports["reported"].notna().any():
+        tables["reports"] = run.reports
     for name, frame in tables.items():
         write_csv(folder / f"{name}.csv", frame, index=True)
     return [folder / f"{name}.csv" for name in tables]

@@ -81,6 +81,8 @@ class Run:
       epsilon           of the clients' differential privacy after each round; NaN: no noise is added
       precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
                         were computed in fp32; without rows where nothing was checked
+      reports           data frame by round: chosen clients that reported, dropped, late; simulated_s, elapsed_s: simulated time of the
+                        round, and up to its end; NaN in runs that simulate none of it
       participants      [R, m]: the clients that took part in each round, rising; -1: none
       clients           data frame by round and client, of those that took part: fitness, loss, evaluations, ...
       partition         data frame by client: training samples of each label
@@ -254,6 +256,15 @@ class Run:
             columns = {name.removeprefix("precision_"): self._column(file, name) if there else np.full(self.n_rows, np.nan)
                        for name in schema.CHECKS}
             return self._frame(columns).dropna(subset="tau").astype({"fell_back": bool})
+
+        return self._read(read)
+
+    @cached_property
+    def reports(self) -> pd.DataFrame:
+        def read(file: h5py.File) -> pd.DataFrame:
+            there = all(name in file["rounds"] for name in schema.REPORTS)
+            frame = self._frame({name: self._column(file, name) if there else np.full(self.n_rows, np.nan) for name in schema.REPORTS})
+            return frame.assign(elapsed_s=frame["simulated_s"].cumsum(skipna=False))
 
         return self._read(read)
 

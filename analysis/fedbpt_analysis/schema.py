@@ -44,6 +44,10 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cost/peak_memory": ("i", ()),
     "cost/energy_cpu": ("f", ()),
     "cost/energy_gpu": ("f", ()),
+    "reported": ("i", ()),
+    "dropped": ("i", ()),
+    "late": ("i", ()),
+    "simulated_s": ("f", ()),
 }
 
 
@@ -62,8 +66,10 @@ def columns(version: int) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 # Findings of precision checks: of runs that have such checks.
 CHECKS = tuple(name for name in COLUMNS if name.startswith("precision_"))
-# Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked.
-OPTIONAL = frozenset({"client/mean", "resets", "epsilon", "cost/energy_cpu", "cost/energy_gpu", *CHECKS})
+# Who reports and when: of runs that simulate that.
+REPORTS = ("reported", "dropped", "late", "simulated_s")
+# Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked, that simulate reports.
+OPTIONAL = frozenset({"client/mean", "resets", "epsilon", "cost/energy_cpu", "cost/energy_gpu", *CHECKS, *REPORTS})
 
 # One number a round, of the server's state and scores.
 SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes and name not in OPTIONAL)

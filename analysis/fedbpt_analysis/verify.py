@@ -116,18 +116,36 @@ def took_part_in(file: h5py.File) -> np.ndarray:
 
 
 def _participants(file: h5py.File, run: Run) -> Iterator[str]:
-    """As many clients as the settings say take part in every round but the first, each of them once."""
+    """As many clients as the settings say take part in every round but the first, each of them once; in runs that simulate reports as many
+    as have reported, or none."""
     n_clients, index = file["partition/class_count"].shape[0], file["rounds/index"][:]
     number, share = int(run.settings.get("fed.participants", 0)), float(run.settings.get("fed.participation", 1))
     wanted = np.where(index == 0, 0, number if number > 0 else math.floor(share * n_clients + 0.5))
-    found = took_part_in(file).sum(axis=1)
+    took_part = took_part_in(file)
+    found = took_part.sum(axis=1)
+    if "reported" in file["rounds"]:
+        yield from _reports(file, run, wanted)
+        reported = file["rounds/reported"][:]
+        wanted = np.where(found == 0, 0, reported)
     if (found != wanted).any():
         row = int(np.argmax(found != wanted))
         yield f"{found[row]} clients took part in round {index[row]}, not {wanted[row]}"
     elif run.format_version != schema.WIDE:
-        values = file["rounds/participants"][:][index > 0]
-        if (np.diff(values, axis=1) <= 0).any() or (values >= n_clients).any():
+        values = file["rounds/participants"][:]
+        falls = (np.diff(values, axis=1) <= 0) & took_part[:, 1:]
+        if falls.any() or (values >= n_clients).any() or (values < -1).any() or (np.diff(took_part.astype(int), axis=1) > 0).any():
             yield "rounds/participants does not rise, or names a client that the run does not have"
+
+
+def _reports(file: h5py.File, run: Run, most: np.ndarray) -> Iterator[str]:
+    """All chosen clients have reported, dropped out or been late; no more have reported than take part. most: [R]."""
+    reported, dropped, late = (file[f"rounds/{name}"][:] for name in ("reported", "dropped", "late"))
+    chosen = np.floor(float(run.settings.get("fed.over_selection", 1)) * most + 0.5)
+    wrong = (reported + dropped + late != chosen) | (reported > most) | (np.minimum(np.minimum(reported, dropped), late) < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        yield (f"in round {file['rounds/index'][row]} {reported[row]} clients reported, {dropped[row]} dropped out, {late[row]} were late: "
+               f"of {chosen[row]:.0f} chosen and {most[row]} that may take part")
 
 
 def _bad_round(values: np.ndarray, required: np.ndarray) -> int | None:

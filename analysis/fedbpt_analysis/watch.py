@@ -40,6 +40,17 @@ def _scores_line(run: Run, row: int, name: str) -> str:
     return f"{name:<15}{'   '.join(parts) or 'not scored'}".rstrip()
 
 
+def _reports_line(run: Run) -> list[str]:
+    """Of the last round, and the simulated time so far; nothing where neither is simulated."""
+    last = run.reports.iloc[-1]
+    if run.last_round == 0 or not np.isfinite(last["reported"]):
+        return []
+    chosen = last["reported"] + last["dropped"] + last["late"]
+    elapsed = f"   simulated time {time_text(last['elapsed_s'])}" if np.isfinite(last["elapsed_s"]) else ""
+    return [f"last round: {last['reported']:.0f} of {chosen:.0f} clients reported, {last['dropped']:.0f} dropped out, "
+            f"{last['late']:.0f} were late{elapsed}"]
+
+
 def head(run: Run, width: int) -> list[str]:
     """Say what the run is, how far it is, and its scores as accuracy (loss) with the rounds they were taken in: the first line is the one
     to keep if there is room for one only. A long line goes on in the next one."""
@@ -59,7 +70,7 @@ def head(run: Run, width: int) -> list[str]:
     if run.best_row:
         lines.append(_scores_line(run, run.best_row, f"best dev {run.best_round}"))
     lines += [_scores_line(run, 0, "before tuning"), f"{run.name}   {what}",
-              f"step size {run.rounds['step_size'].iloc[-1]:.4g}   {sent}"]
+              f"step size {run.rounds['step_size'].iloc[-1]:.4g}   {sent}", *_reports_line(run)]
     return [part for line in lines for part in terminal.fold(printable(line), width)]
 
 

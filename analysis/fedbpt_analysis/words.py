@@ -67,6 +67,12 @@ def energies(joules: Mapping[str, float]) -> list[str]:
     return [f"{energy_text(joules[name])} of the {what}" for name, what in ENERGY.items() if math.isfinite(joules[name])]
 
 
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit for an axis up to so many seconds, and its seconds."""
+    return next(((unit, size) for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)) if seconds >= 2 * size),
+                ("seconds", 1.0))
+
+
 def number_text(value: float, decimals: int = 3) -> str:
     return "–" if not math.isfinite(value) else f"{value:.{decimals}f}"
 
@@ -169,6 +175,20 @@ def _traffic(run: Run) -> str:
     )
 
 
+def _reports(run: Run) -> str:
+    """Who reported, and how long it would have taken; empty where that was not simulated."""
+    reports = run.reports.iloc[1:]
+    if reports.empty or reports["reported"].isna().any():
+        return ""
+    means = reports[["reported", "dropped", "late"]].mean()
+    text = (f"On average {means['reported']:.1f} of {means.sum():.0f} chosen clients reported in a round, {means['dropped']:.1f} dropped "
+            f"out and {means['late']:.1f} were late")
+    abandoned = int((run.participants[1:] < 0).all(axis=1).sum())
+    text += f"; {plural(abandoned, 'round')} had too few reports and changed nothing" if abandoned else ""
+    elapsed = float(reports["elapsed_s"].iloc[-1])
+    return f"{text}. A deployment would have taken {time_text(elapsed)}." if math.isfinite(elapsed) else f"{text}."
+
+
 def _effort(run: Run) -> str:
     environment = run.environment
     ranks = int(environment.get("ranks", "1"))
@@ -190,6 +210,6 @@ def _precision(run: Run) -> str:
 
 
 def summary(run: Run) -> list[str]:
-    """Say what was run, what came of it, what a deployment would send, how long it took, how well its precision ranked: a sentence or
-    two each."""
-    return [text for text in (_what(run), _scores(run), _traffic(run), _effort(run), _precision(run)) if text]
+    """Say what was run, what came of it, what a deployment would send and who would report, how long it took, how well its precision
+    ranked: a sentence or two each."""
+    return [text for text in (_what(run), _scores(run), _traffic(run), _reports(run), _effort(run), _precision(run)) if text]

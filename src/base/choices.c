@@ -22,6 +22,7 @@ const char *const fbt_perturb_scope_names[] = {FBT_PERTURB_SCOPE_LIST(FBT_CHOICE
 const char *const fbt_fitness_names[] = {FBT_FITNESS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_loss_names[] = {FBT_LOSS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_precision_names[] = {FBT_PRECISION_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_dropout_names[] = {FBT_DROPOUT_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_precision_guard_names[] = {FBT_PRECISION_GUARD_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_backend_names[] = {FBT_BACKEND_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_readout_names[] = {FBT_READOUT_LIST(FBT_CHOICE_NAME) NULL};

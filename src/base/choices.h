@@ -186,6 +186,15 @@ extern const char *const fbt_fitness_names[];
 typedef enum fbt_loss { FBT_LOSS_LIST(FBT_CHOICE_VALUE) } fbt_loss;
 extern const char *const fbt_loss_names[];
 
+/* Probability with which a chosen client drops out of a round (fed/reports.h).
+ * round:  the same for every client
+ * client: one of its own, beta-distributed */
+#define FBT_DROPOUT_LIST(X)                                                                                            \
+    X(FBT_DROPOUT_ROUND, "round")                                                                                      \
+    X(FBT_DROPOUT_CLIENT, "client")
+typedef enum fbt_dropout_kind { FBT_DROPOUT_LIST(FBT_CHOICE_VALUE) } fbt_dropout_kind;
+extern const char *const fbt_dropout_names[];
+
 /* Types that products and activations are computed in (kernels/backend.h).
  * tf32: activations as in fp32, products on tensor cores that read 10 bits of each significand (cuda alone)
  * int8: the layers' products on integers of 8 bits, all else as in bf16, or fp32 where that is slow (cpu alone) */

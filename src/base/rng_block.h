@@ -27,6 +27,8 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_QUANTISE,       /* stochastic rounding of what clients send               */
     FBT_RNG_NOISE,          /* of differential privacy                                */
     FBT_RNG_MASK,           /* keys and masks of secure aggregation                   */
+    FBT_RNG_FAULTS,         /* who drops out of a round, who reports first of equals */
+    FBT_RNG_PACE,           /* how fast a client is                                  */
     FBT_RNG_PURPOSES_END,   /* no purpose: how far the list goes                     */
 } fbt_rng_purpose;
 

@@ -5,6 +5,7 @@
 #include "fed/protocol.h"
 #include "run/labels.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,23 @@ static void describe_idle(const fbt_experiment_view *v)
     fbt_settings_clear(&defaults);
 }
 
+/* Who reports, in a run that simulates it. */
+static void describe_reports(const fbt_settings *s, const fbt_cost *cost)
+{
+    const double n_rounds = (double)s->fed.rounds;
+    if (!fbt_settings_have_faults(s)) {
+        return;
+    }
+    printf(
+        "# simulated clients: on average %.1f of %lld chosen ones report in a round, %lld of %lld rounds are abandoned",
+        (double)cost->n_reported / n_rounds, (long long)fbt_settings_chosen(s), (long long)cost->n_abandoned,
+        (long long)s->fed.rounds);
+    if (!isnan(cost->simulated_s)) {
+        printf(", a round takes %.1f s, all rounds %.0f s", cost->simulated_s / n_rounds, cost->simulated_s);
+    }
+    printf("\n");
+}
+
 static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cost)
 {
     fbt_status status = FBT_OK;
@@ -164,6 +182,7 @@ static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cos
            "each\n",
            (long long)s->fed.local_generations, (long long)s->cma.population, (long long)fbt_settings_participants(s),
            (long long)s->fed.clients, (long long)bytes_up, (long long)bytes_down);
+    describe_reports(s, cost);
     printf("# tokens through the model: %lld in the largest round, %lld to score one, %lld in all rounds",
            (long long)cost->largest_round, (long long)cost->scores, (long long)cost->all);
     if (cost->checks > 0) {

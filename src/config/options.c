@@ -144,6 +144,8 @@ static const fbt_option table[] = {
          .earlier_text = "0"),
     REAL("privacy.delta", privacy.delta, "1e-05", 0, 0.5, true,
          "delta for which rounds/epsilon is recorded: well below 1 / fed.clients", .earlier_text = "1e-05"),
+    REAL("fed.over_selection", fed.over_selection, "1", 1, 1000, false,
+         "choose so many times the participants of a round; the first of them to report, as many as take part, count"),
     INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
@@ -207,6 +209,22 @@ static const fbt_option table[] = {
     REAL("es.smoothing", es.smoothing, "0.8", 0, 1, true, "cem: how much of the mean the fit decides"),
     REAL("es.variance_smoothing", es.variance_smoothing, "0.8", 0, 1, true,
          "cem: how much of the variances the fit decides in the first generation; less and less later"),
+    REAL("faults.dropout", faults.dropout, "0", 0, 1, false, "probability that a chosen client does not report"),
+    CHOICE("faults.dropout_kind", faults.dropout_kind, "round", fbt_dropout_names,
+           "round: every client drops out of a round with this probability; client: with its own, beta-distributed "
+           "around it"),
+    REAL("pace.compute_seconds", pace.compute_seconds, "0", 0, 1e9, false,
+         "simulated time that a client's model takes for 1,000 tokens, median over clients; 0: none"),
+    REAL("pace.compute_sigma", pace.compute_sigma, "0", 0, 10, false,
+         "of the log-normal distribution of that time over clients"),
+    REAL("pace.bytes_per_second", pace.bytes_per_second, "0", 0, 1e15, false,
+         "simulated rate of a client's messages, both ways, median over clients; 0: they take no time"),
+    REAL("pace.bandwidth_sigma", pace.bandwidth_sigma, "0", 0, 10, false,
+         "of the log-normal distribution of that rate over clients"),
+    REAL("pace.latency_seconds", pace.latency_seconds, "0", 0, 1e9, false,
+         "simulated time of one exchange between server and clients beside that of its bytes"),
+    REAL("pace.deadline_seconds", pace.deadline_seconds, "0", 0, 1e9, false,
+         "simulated time after which a round is over: who has not reported is late; 0: none"),
 };
 
 const fbt_option *fbt_options(int64_t *n)

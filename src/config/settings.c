@@ -122,6 +122,33 @@ int64_t fbt_settings_participants(const fbt_settings *settings)
     return (int64_t)(settings->fed.participation * (double)settings->fed.clients + 0.5);
 }
 
+int64_t fbt_settings_chosen(const fbt_settings *settings)
+{
+    return (int64_t)(settings->fed.over_selection * (double)fbt_settings_participants(settings) + 0.5);
+}
+
+bool fbt_settings_have_pace(const fbt_settings *settings)
+{
+    return settings->pace.compute_seconds > 0 || settings->pace.bytes_per_second > 0 ||
+           settings->pace.latency_seconds > 0;
+}
+
+bool fbt_settings_have_faults(const fbt_settings *settings)
+{
+    return fbt_settings_have_pace(settings) || !fbt_settings_all_report(settings);
+}
+
+bool fbt_settings_all_report(const fbt_settings *settings)
+{
+    return settings->faults.dropout == 0 && settings->pace.deadline_seconds == 0 &&
+           fbt_settings_chosen(settings) == fbt_settings_participants(settings);
+}
+
+bool fbt_settings_all_take_part(const fbt_settings *settings)
+{
+    return fbt_settings_all_report(settings) && fbt_settings_participants(settings) == settings->fed.clients;
+}
+
 bool fbt_settings_checks_round(const fbt_settings *settings, int64_t round)
 {
     const int64_t every = settings->backend.precision_check_every;

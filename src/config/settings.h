@@ -65,6 +65,7 @@ typedef struct fbt_settings {
         bool error_feedback;       /* clients add what their last message left out              */
         bool secure_aggregation;   /* the server learns sums alone                              */
         double secure_range;       /* the largest number of a message then                      */
+        double over_selection;     /* so many times the participants of a round are chosen */
     } fed;
     struct {
         double clip;             /* C, the largest norm of a client's message; 0: none          */
@@ -112,6 +113,18 @@ typedef struct fbt_settings {
         double smoothing;          /* part of the new mean that the fit decides                  */
         double variance_smoothing; /* the same of the variances, in the first generation         */
     } es;
+    struct {
+        double dropout;   /* probability that a chosen client does not report           */
+        int dropout_kind; /* fbt_dropout_kind                                           */
+    } faults;
+    struct {                     /* of simulated clients: fed/reports.h                        */
+        double compute_seconds;  /* median over clients, for 1,000 tokens                      */
+        double compute_sigma;    /* of the log-normal distribution of that time over clients   */
+        double bytes_per_second; /* median over clients; 0: messages take no time              */
+        double bandwidth_sigma;  /* of the log-normal distribution of that rate over clients   */
+        double latency_seconds;  /* of one exchange, both ways together                        */
+        double deadline_seconds; /* of a round; 0: none                                        */
+    } pace;
 } fbt_settings;
 
 /* Defaults of the table. Errors: FBT_ERR_MEMORY. */
@@ -149,6 +162,20 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
+
+/* Clients that are chosen for a round, of which so many participants are to report: over_selection * participants,
+ * rounded to the nearest, halves up. */
+int64_t fbt_settings_chosen(const fbt_settings *settings);
+
+/* Whether the work of clients and its messages take simulated time. */
+bool fbt_settings_have_pace(const fbt_settings *settings);
+
+/* Whether some of the chosen clients may not report, or when they do is simulated. */
+bool fbt_settings_have_faults(const fbt_settings *settings);
+
+/* Whether all chosen clients report in every round, and whether these are all clients. */
+bool fbt_settings_all_report(const fbt_settings *settings);
+bool fbt_settings_all_take_part(const fbt_settings *settings);
 
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind
  * the last. */

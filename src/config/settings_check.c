@@ -42,15 +42,32 @@ static fbt_status check_clients(const fbt_settings *settings)
                  ", numbered from 0; lower it",
                  settings->fed.only_client, settings->fed.clients);
     }
-    if (settings->fed.only_client >= 0 && (settings->fed.participants > 0 || settings->fed.participation != 1)) {
+    if (settings->fed.only_client >= 0 &&
+        (settings->fed.participants > 0 || settings->fed.participation != 1 || settings->fed.over_selection != 1)) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.only_client: client %" PRId64 " takes part alone, but %s draws the participants; leave one out",
-                 settings->fed.only_client, settings->fed.participants > 0 ? "fed.participants" : "fed.participation");
+                 settings->fed.only_client,
+                 settings->fed.participants > 0      ? "fed.participants"
+                 : settings->fed.over_selection != 1 ? "fed.over_selection"
+                                                     : "fed.participation");
     }
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",
                  settings->fed.participation, settings->fed.clients, 1 / (double)settings->fed.clients);
+    }
+    if (fbt_settings_chosen(settings) > settings->fed.clients) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.over_selection: %g times %" PRId64 " participants are %" PRId64
+                 " clients, but fed.clients are %" PRId64 "; lower it, fed.participants or fed.participation",
+                 settings->fed.over_selection, fbt_settings_participants(settings), fbt_settings_chosen(settings),
+                 settings->fed.clients);
+    }
+    if (settings->pace.deadline_seconds > 0 && !fbt_settings_have_pace(settings)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "pace.deadline_seconds: %g, but nothing takes time; give pace.compute_seconds, pace.bytes_per_second "
+                 "or pace.latency_seconds, or set it to 0",
+                 settings->pace.deadline_seconds);
     }
 done:
     return status;

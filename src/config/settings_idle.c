@@ -107,6 +107,21 @@ static bool precision_guard(const fbt_settings *s)
 
 static const char other_searcher[] = "the search of fed.optimiser has no such setting";
 
+static bool dropout_kind(const fbt_settings *s)
+{
+    return s->faults.dropout == 0 || s->faults.dropout == 1;
+}
+
+static bool compute_sigma(const fbt_settings *s)
+{
+    return s->pace.compute_seconds == 0;
+}
+
+static bool bandwidth_sigma(const fbt_settings *s)
+{
+    return s->pace.bytes_per_second == 0;
+}
+
 /* A setting may have several rules: the first that holds tells the reason. */
 static const struct {
     const char *key;
@@ -143,6 +158,9 @@ static const struct {
     {"es.elite", no_elite, other_searcher},
     {"es.smoothing", no_elite, other_searcher},
     {"es.variance_smoothing", no_elite, other_searcher},
+    {"faults.dropout_kind", dropout_kind, "faults.dropout is 0 or 1"},
+    {"pace.compute_sigma", compute_sigma, "pace.compute_seconds is 0"},
+    {"pace.bandwidth_sigma", bandwidth_sigma, "pace.bytes_per_second is 0"},
 };
 
 const char *fbt_settings_idle(const fbt_settings *settings, const char *key)

@@ -6,11 +6,11 @@
 #include "base/timer.h"
 #include "fed/best_round.h"
 #include "fed/evaluator.h"
-#include "fed/participants.h"
 #include "fed/placement.h"
 #include "fed/precision_check.h"
 #include "fed/privacy.h"
 #include "fed/protocol.h"
+#include "fed/reports.h"
 #include "fed/residuals.h"
 #include "fed/scorer.h"
 #include "fed/uplink.h"
@@ -43,10 +43,11 @@ struct fbt_federation {
     fbt_messages up, down;
     double *residuals; /* [K, d] of error feedback (uplink.h), or NULL */
     gsl_rng *rng;
-    int64_t n_participants;
-    int64_t *participants;                /* [n_participants] */
-    double *n_samples;                    /* [n_participants] */
-    int64_t *work;                        /* [n_participants] */
+    fbt_reports *reports;
+    int64_t n_slots;                      /* the most participants that a round can have */
+    fbt_round_reports round;              /* the last one's participants */
+    double *n_samples;                    /* [n_slots] */
+    int64_t *work;                        /* [n_slots] */
     double phase_s[FBT_N_PHASES];         /* of the last row */
     double pending_phase_s[FBT_N_PHASES]; /* for the next    */
     int64_t n_tokens_reported, n_resets_reported;
@@ -60,7 +61,7 @@ static fbt_status new_server(fbt_federation *f)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
     fbt_optimiser_options options;
-    f->protocol.rule->server_options(settings, f->n_participants, &options);
+    f->protocol.rule->server_options(settings, f->n_slots, &options);
     FBT_TRY(fbt_server_init(&f->server, &options, settings->cma.sigma));
     FBT_TRY(fbt_server_average(&f->server, settings->fed.average_means));
 done:
@@ -74,7 +75,7 @@ static fbt_status new_messages(fbt_federation *f)
     const fbt_wire wire = (fbt_wire)settings->fed.wire;
     fbt_schema up, down;
     fbt_protocol_schemas(&f->protocol, settings, &up, &down);
-    FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_participants));
+    FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_slots));
     FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
     const int64_t n_residuals = fbt_uplink_n_residuals(settings);
     FBT_TRY(n_residuals > 0 ? fbt_memory_alloc(&f->residuals, n_residuals, sizeof *f->residuals) : FBT_OK);
@@ -121,7 +122,7 @@ static fbt_status new_row(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
-    const int64_t m = f->n_participants;
+    const int64_t m = f->n_slots;
     row_arrays *row = &f->row;
     FBT_TRY(fbt_memory_alloc(&row->participants, m, sizeof *row->participants));
     FBT_TRY(fbt_memory_alloc(&row->fitness, m, sizeof *row->fitness));
@@ -140,9 +141,9 @@ done:
 static fbt_status new_participants(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(fbt_memory_alloc(&f->participants, f->n_participants, sizeof *f->participants));
-    FBT_TRY(fbt_memory_alloc(&f->n_samples, f->n_participants, sizeof *f->n_samples));
-    FBT_TRY(fbt_memory_alloc(&f->work, f->n_participants, sizeof *f->work));
+    FBT_TRY(fbt_reports_new(f->parts.settings, f->parts.work, &f->reports));
+    FBT_TRY(fbt_memory_alloc(&f->n_samples, f->n_slots, sizeof *f->n_samples));
+    FBT_TRY(fbt_memory_alloc(&f->work, f->n_slots, sizeof *f->work));
 done:
     return status;
 }
@@ -152,7 +153,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
     f->protocol = fbt_protocol_of(settings);
-    f->n_participants = fbt_settings_participants(settings);
+    f->n_slots = fbt_settings_participants(settings);
     f->best = FBT_NO_BEST_ROUND;
     FBT_TRY(fbt_rng_new(&f->rng));
     FBT_TRY(new_participants(f));
@@ -215,7 +216,7 @@ void fbt_federation_free(fbt_federation *federation)
     free_evaluators(f);
     fbt_scorer_free(f->scorer);
     gsl_rng_free(f->rng);
-    free(f->participants);
+    fbt_reports_free(f->reports);
     free(f->n_samples);
     free(f->work);
     free_row(&f->row);
@@ -226,9 +227,10 @@ void fbt_federation_free(fbt_federation *federation)
 static void choose_participants(fbt_federation *f, uint32_t round)
 {
     const int64_t *offsets = f->parts.partition->sample_offsets;
-    fbt_participants_draw(f->parts.settings, round, f->participants);
-    for (int64_t i = 0; i < f->n_participants; i++) {
-        int64_t k = f->participants[i];
+    fbt_reports_draw(f->reports, round, &f->round);
+    fbt_messages_set_senders(&f->up, f->round.n);
+    for (int64_t i = 0; i < f->round.n; i++) {
+        int64_t k = f->round.clients[i];
         f->n_samples[i] = (double)(offsets[k + 1] - offsets[k]);
         f->work[i] = f->parts.work[k];
     }
@@ -239,13 +241,13 @@ static fbt_status new_clients(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
     const fbt_comm *world = f->parts.world;
-    FBT_TRY(fbt_placement_make(f->n_participants, f->work, fbt_comm_size(world), &f->placement));
+    FBT_TRY(fbt_placement_make(f->round.n, f->work, fbt_comm_size(world), &f->placement));
     const int64_t *offsets = f->placement.client_offsets + fbt_comm_rank(world);
     FBT_TRY(fbt_memory_alloc(&f->clients, offsets[1] - offsets[0], sizeof *f->clients));
     for (int64_t i = offsets[0]; i < offsets[1]; i++) {
         fbt_client *client = &f->clients[f->n_clients++];
         const int64_t slot = f->placement.client_index[i];
-        FBT_TRY(fbt_client_init(client, f->participants[slot], &f->parts.dataset->train, f->parts.partition,
+        FBT_TRY(fbt_client_init(client, f->round.clients[slot], &f->parts.dataset->train, f->parts.partition,
                                 f->parts.settings->perturb.rate > 0));
         client->slot = slot;
     }
@@ -254,17 +256,17 @@ done:
 }
 
 /* Deals the participants of a round out over the ranks: no client keeps anything from round to round. Where all take
- * part, once. Collective. */
+ * part as in the round before, they stay. Collective. */
 static fbt_status place_participants(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
     const fbt_comm *world = f->parts.world;
-    if (f->n_clients > 0 && f->n_participants == f->parts.settings->fed.clients) {
+    if (f->round.n == f->parts.settings->fed.clients && f->placement.n_clients == f->round.n) {
         goto done;
     }
     clear_clients(f);
     FBT_TRY(fbt_comm_agree(world, new_clients(f)));
-    if (fbt_comm_size(world) > f->n_participants) {
+    if (f->round.n > 0 && fbt_comm_size(world) > f->round.n) {
         FBT_TRY(fbt_comm_split(world, f->placement.group[fbt_comm_rank(world)], &f->group));
     }
 done:
@@ -278,11 +280,11 @@ static void fill_nan(double *values, int64_t n)
     }
 }
 
-/* Of a round in which nobody takes part. */
+/* Of a round in which nobody takes part; it is also what stands behind those who do. */
 static void empty_row(fbt_federation *f)
 {
     const fbt_settings *settings = f->parts.settings;
-    const int64_t m = f->n_participants;
+    const int64_t m = f->n_slots;
     fill_nan(f->row.fitness, m);
     fill_nan(f->row.loss, m);
     fill_nan(f->row.loss_perturbed, m);
@@ -307,9 +309,9 @@ static void fill_row(fbt_federation *f)
     static const double none = NAN;
     const fbt_settings *settings = f->parts.settings;
     const int64_t d = settings->cma.dimension, n_generations = settings->fed.local_generations;
-    for (int64_t i = 0; i < f->n_participants; i++) {
+    for (int64_t i = 0; i < f->round.n; i++) {
         const double *step_size = fbt_messages_at(&f->up, "step_size", i);
-        f->row.participants[i] = f->participants[i];
+        f->row.participants[i] = f->round.clients[i];
         f->row.evaluations[i] = fbt_protocol_evaluations(settings);
         f->row.fitness[i] = *values_of(f, "fitness", i, &none);
         f->row.loss[i] = *values_of(f, "loss", i, &none);
@@ -356,7 +358,11 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .precision_tau = NAN,
                            .precision_overlap = NAN,
                            .precision_loss_error = NAN,
-                           .n_participants = f->n_participants,
+                           .n_participants = f->n_slots,
+                           .n_reported = f->round.n_reported,
+                           .n_dropped = f->round.n_dropped,
+                           .n_late = f->round.n_late,
+                           .simulated_s = f->round.simulated_s,
                            .participants = f->row.participants,
                            .client_fitness = f->row.fitness,
                            .client_loss = f->row.loss,
@@ -379,7 +385,7 @@ static int64_t count_resets(fbt_federation *f, uint32_t round)
     fbt_optimiser_health_get(f->server.optimiser, &health);
     int64_t n = health.n_resets - f->n_resets_reported;
     f->n_resets_reported = health.n_resets;
-    for (int64_t i = 0; i < f->n_participants; i++) {
+    for (int64_t i = 0; i < f->round.n; i++) {
         const double *resets = fbt_messages_at(&f->up, "resets", i);
         n += resets == NULL ? 0 : (int64_t)*resets;
     }
@@ -444,6 +450,8 @@ fbt_status fbt_federation_start(fbt_federation *federation, fbt_round_row *row)
     fbt_split_scores scores;
     begin_phases(federation);
     empty_row(federation);
+    federation->round =
+        (fbt_round_reports){.simulated_s = fbt_settings_have_pace(federation->parts.settings) ? 0 : NAN};
     FBT_TRY(score(federation, 0, true, &scores));
     fill_server(federation, 0, row);
     set_scores(&scores, row);
@@ -463,8 +471,9 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .evaluator = f->evaluator,
                          .clients = f->clients,
                          .n_clients = f->n_clients,
-                         .participants = f->participants,
-                         .n_participants = f->n_participants,
+                         .participants = f->round.clients,
+                         .n_participants = f->round.n,
+                         .n_silent = fbt_settings_chosen(f->parts.settings) - f->round.n,
                          .n_samples = f->n_samples,
                          .owner = f->placement.owner,
                          .residuals = f->residuals,
@@ -481,10 +490,10 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
 /* The check of a round, NULL where it has none. */
 static fbt_precision_check *begin_check(fbt_federation *f, uint32_t round)
 {
-    if (f->check == NULL || !fbt_settings_checks_round(f->parts.settings, round)) {
+    if (f->check == NULL || f->round.n == 0 || !fbt_settings_checks_round(f->parts.settings, round)) {
         return NULL;
     }
-    fbt_precision_check_begin(f->check, round, f->n_participants);
+    fbt_precision_check_begin(f->check, round, f->round.n);
     return f->check;
 }
 
@@ -496,7 +505,7 @@ static fbt_status finish_check(fbt_federation *f, fbt_precision_check *check, fb
     if (check == NULL) {
         return FBT_OK;
     }
-    const fbt_status status = fbt_precision_check_finish(check, f->participants, &f->parts.dataset->train,
+    const fbt_status status = fbt_precision_check_finish(check, f->round.clients, &f->parts.dataset->train,
                                                          f->parts.partition, f->parts.world, result);
     f->phase_s[FBT_PHASE_CHECK] += fbt_timer_now_s() - start_s;
     return status;

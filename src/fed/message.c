@@ -150,9 +150,16 @@ fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, f
     const int64_t n_values = lay_out(messages, messages->n_exchanged, is_local);
     FBT_TRY(fbt_memory_alloc(&messages->bytes, largest * fbt_wire_bytes(wire) + HEAD_BYTES, 1));
     FBT_TRY(fbt_memory_alloc(&messages->values, n_values, sizeof *messages->values));
-    lay_out(messages, lay_out(messages, 0, is_exchanged), is_local);
+    fbt_messages_set_senders(messages, n);
 done:
     return status;
+}
+
+void fbt_messages_set_senders(fbt_messages *messages, int64_t n)
+{
+    messages->n = n;
+    messages->n_exchanged = lay_out(messages, 0, is_exchanged);
+    lay_out(messages, messages->n_exchanged, is_local);
 }
 
 void fbt_messages_clear(fbt_messages *messages)

@@ -97,4 +97,7 @@ fbt_status fbt_messages_send_field(fbt_messages *messages, const fbt_field *fiel
 /* Zeros in sender i's exchanged fields. */
 void fbt_messages_erase(fbt_messages *messages, int64_t i);
 
+/* Lays the same memory out for n senders, at most as many as there were at fbt_messages_init: values are lost. */
+void fbt_messages_set_senders(fbt_messages *messages, int64_t n);
+
 #endif

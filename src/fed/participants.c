@@ -6,7 +6,7 @@
  * each client, taken by its place, so that blocks do not wait for each other. */
 void fbt_participants_draw(const fbt_settings *settings, uint32_t round, int64_t *participants)
 {
-    const int64_t n_clients = settings->fed.clients, n = fbt_settings_participants(settings);
+    const int64_t n_clients = settings->fed.clients, n = fbt_settings_chosen(settings);
     const fbt_rng_stream stream = {
         .seed = (uint64_t)settings->run.seed, .purpose = FBT_RNG_PARTICIPATION, .round = round};
     int64_t n_chosen = 0;

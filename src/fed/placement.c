@@ -12,7 +12,7 @@ typedef __int128 wide;
 static fbt_status check(int64_t n_clients, const int64_t *work, int n_ranks)
 {
     int64_t total = 0;
-    if (n_clients < 1 || n_ranks < 1) {
+    if (n_clients < 0 || n_ranks < 1) {
         return fbt_fail(FBT_ERR_ARG, "%lld clients cannot be placed on %d ranks", (long long)n_clients, n_ranks);
     }
     for (int64_t k = 0; k < n_clients; k++) {
@@ -105,7 +105,7 @@ static void size_groups(int64_t n_clients, const int64_t *work, int n_ranks, int
     for (int64_t k = 0; k < n_clients; k++) {
         size[k] = 1;
     }
-    for (int64_t given = n_clients; given < n_ranks; given++) {
+    for (int64_t given = n_clients; n_clients > 0 && given < n_ranks; given++) {
         int64_t best = 0;
         for (int64_t k = 1; k < n_clients; k++) {
             wide more = (wide)work[k] * size[best] - (wide)work[best] * size[k];

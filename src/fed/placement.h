@@ -20,7 +20,7 @@ extern "C" {
 typedef struct fbt_placement {
     int64_t n_clients;
     int n_ranks;
-    int64_t *client_offsets; /* [n_ranks + 1]; every rank has at least one client                             */
+    int64_t *client_offsets; /* [n_ranks + 1]; every rank has at least one client, unless there are none      */
     int64_t *client_index;   /* [client_offsets[n_ranks]]: clients by rank, rising within a rank; a group's   */
                              /*   client is listed at each of its ranks                                       */
     int *group;      /* [n_ranks]: the rank's group (a communicator's colour); ranks of a group are contiguous */
@@ -31,8 +31,9 @@ typedef struct fbt_placement {
 
 /* work: [n_clients], at least 0, in any unit (tokens of a generation). With n_ranks <= n_clients ties go to the lower
  * client and rank, and every group is one rank. Else every client gets one rank, and each rank left goes to the client
- * with the most work per rank so far (ties: the smaller group, then the lower client). Errors: FBT_ERR_ARG (n_clients
- * or n_ranks < 1, negative work, a sum past 2^63 - 1), FBT_ERR_MEMORY; on failure *placement is empty. */
+ * with the most work per rank so far (ties: the smaller group, then the lower client). n_clients 0: no rank has one,
+ * and there are no groups. Errors: FBT_ERR_ARG (n_clients < 0, n_ranks < 1, negative work, a sum past 2^63 -
+ * 1), FBT_ERR_MEMORY; on failure *placement is empty. */
 fbt_status fbt_placement_make(int64_t n_clients, const int64_t *work, int n_ranks, fbt_placement *placement);
 
 void fbt_placement_clear(fbt_placement *placement);

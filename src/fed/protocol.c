@@ -110,11 +110,21 @@ int64_t fbt_protocol_evaluations(const fbt_settings *settings)
     return fbt_protocol_of(settings).clients->n_evaluations(settings) * (settings->perturb.rate > 0 ? 2 : 1);
 }
 
+int64_t fbt_protocol_exchanges(const fbt_settings *settings)
+{
+    return fbt_protocol_of(settings).clients->n_exchanges(settings);
+}
+
+int64_t fbt_protocol_least_reports(const fbt_settings *settings)
+{
+    return fbt_protocol_of(settings).rule->ranks ? 2 : 1;
+}
+
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down)
 {
     const fbt_protocol protocol = fbt_protocol_of(settings);
     const fbt_wire wire = (fbt_wire)settings->fed.wire;
-    const int64_t n = protocol.clients->n_exchanges(settings);
+    const int64_t n = fbt_protocol_exchanges(settings);
     fbt_schema schemas[2];
     fbt_protocol_schemas(&protocol, settings, &schemas[0], &schemas[1]);
     *up = n * fbt_uplink_bytes(settings, &schemas[0]);

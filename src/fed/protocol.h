@@ -29,6 +29,7 @@ typedef struct fbt_round {
     int64_t n_clients;
     const int64_t *participants; /* [m]: client ids, rising */
     int64_t n_participants;
+    int64_t n_silent;        /* others that were chosen, and are sent what goes to all before the first exchange */
     const double *n_samples; /* [m]: how many samples each participant holds        */
     double n_samples_all;    /* of all participants                                 */
     const int *owner;        /* [m]: the rank that speaks for each participant      */
@@ -115,6 +116,18 @@ void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *sett
 
 /* Passes of one participant over its samples in a round, those over perturbed copies counted, too. */
 int64_t fbt_protocol_evaluations(const fbt_settings *settings);
+
+/* Exchanges of a round. */
+int64_t fbt_protocol_exchanges(const fbt_settings *settings);
+
+/* Reports without which a round is abandoned, at least 1. */
+int64_t fbt_protocol_least_reports(const fbt_settings *settings);
+
+/* Exchanges of a round. */
+int64_t fbt_protocol_exchanges(const fbt_settings *settings);
+
+/* Reports without which a round is abandoned: one cannot be ranked. */
+int64_t fbt_protocol_least_reports(const fbt_settings *settings);
 
 /* Bytes that one participant sends and receives in a round. */
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down);

@@ -98,7 +98,7 @@ fbt_status fbt_round_send_down(fbt_round *round)
     const int64_t n_before = round->down->n_bytes;
     const fbt_status status = fbt_messages_send(round->down, 0);
     const int64_t n_sent = round->down->n_bytes - n_before;
-    round->down->n_bytes = n_before + round->n_participants * n_sent; /* the same bytes to each */
+    round->down->n_bytes = n_before + (round->n_participants + round->n_silent) * n_sent; /* the same bytes to each */
     return status;
 }
 
@@ -135,7 +135,7 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
 {
     fbt_status status = FBT_OK;
     const fbt_client_work *clients = protocol->clients;
-    const int64_t n_exchanges = clients->n_exchanges(round->settings);
+    const int64_t n_exchanges = round->n_participants > 0 ? clients->n_exchanges(round->settings) : 0;
     void *state = NULL;
     fbt_uplink uplink = {.settings = round->settings,
                          .round = round->number,
@@ -155,6 +155,7 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
     for (int64_t e = 0; e < n_exchanges; e++) {
         uplink.exchange = (uint32_t)e;
         FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
+        round->n_silent = 0;
         status = timed(round, fbt_timer_now_s(), protocol->rule->aggregate(round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
     }

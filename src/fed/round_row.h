@@ -39,9 +39,12 @@ typedef struct fbt_round_row {
     double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
     double condition_number, axis_ratio, path_sigma_norm;          /* of the server's covariance and |p_sigma| */
     double precision_tau, precision_overlap, precision_loss_error; /* fed/precision_check.h; NaN: not checked */
-    int64_t precision_fell_back; /* 1: the rounds after this one are computed in the reference precision */
-    int64_t n_participants;      /* m, the same in every row */
-    const int64_t *participants; /* [m] ids, rising; -1 in row 0. The clients' values are in this order: */
+    int64_t precision_fell_back;           /* 1: the rounds after this one are computed in the reference precision */
+    int64_t n_reported, n_dropped, n_late; /* of the clients that were chosen (fed/reports.h) */
+    double simulated_s;                    /* of the round in a deployment; NaN: not simulated */
+    int64_t n_participants;                /* m, the same in every row */
+    const int64_t *participants; /* [m] ids, rising; behind the last one, and in row 0, -1. The clients' values are in
+                                    this order, NaN or 0 behind the last one: */
     const double *client_fitness, *client_loss, *client_loss_perturbed; /* [m] */
     const double *client_step_size;                                     /* [m, I] */
     const double *client_mean;                                          /* [m, d] or NULL */

@@ -125,7 +125,8 @@ fbt_status fbt_cma_tell(fbt_cma *cma, int64_t n, const double *x, const double *
 
 /* The same for solutions from elsewhere: solutions i with is_foreign[i] (NULL: all) are first moved towards m until
  * their Mahalanobis length |C^(-1/2) (x - m)| / sigma is at most sqrt(d) + 2 d / (d + 2) [I]. x itself is not changed.
- */
+ * n may be anything from 2 to the population: the update is then that of a search with population n (and no more
+ * parents than that), in this search's state. */
 fbt_status fbt_cma_tell_foreign(fbt_cma *cma, int64_t n, const double *x, const double *fitness,
                                 const bool *is_foreign);
 

@@ -109,8 +109,9 @@ fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 /* One update from a population that was asked for. x: [n, d]; fitness: [n], smaller is better. */
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
-/* One update from solutions that others have found, such as the means of clients. Errors: FBT_ERR_UNSUPPORTED (it
- * learns from its own alone). */
+/* One update from solutions that others have found, such as the means of clients. n: from 2 to the population; the
+ * update of fewer is that of an optimiser with so small a population. Errors: FBT_ERR_UNSUPPORTED (it learns from its
+ * own alone). */
 fbt_status fbt_optimiser_tell_foreign(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
 
 /* mean: [d], borrowed, valid until the next call that changes the optimiser. */

@@ -2,6 +2,7 @@
 #include "optim/cma_internal.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -290,7 +291,31 @@ fbt_status fbt_cma_tell(fbt_cma *cma, int64_t n, const double *x, const double *
     return tell(cma, n, x, fitness, false, NULL);
 }
 
+/* Gives the search the options of another population, no larger than that it was made for, with the weights and
+ * learning rates that follow from it. */
+static fbt_status use_options(fbt_cma *cma, const fbt_cma_options *options)
+{
+    const fbt_status status = fbt_cma_parameters_compute(options, &cma->parameters, cma->weights);
+    if (status == FBT_OK) {
+        cma->options = *options;
+    }
+    return status;
+}
+
 fbt_status fbt_cma_tell_foreign(fbt_cma *cma, int64_t n, const double *x, const double *fitness, const bool *is_foreign)
 {
-    return tell(cma, n, x, fitness, true, is_foreign);
+    fbt_status status = FBT_OK;
+    const fbt_cma_options own = cma->options;
+    fbt_cma_options fewer = own;
+    if (n < 2 || n >= own.population) {
+        return tell(cma, n, x, fitness, true, is_foreign);
+    }
+    fewer.population = n;
+    fewer.n_parents = fbt_smaller(own.n_parents, n);
+    FBT_TRY(use_options(cma, &fewer));
+    status = tell(cma, n, x, fitness, true, is_foreign);
+    const fbt_status returned = use_options(cma, &own);
+    status = status == FBT_OK ? returned : status;
+done:
+    return status;
 }

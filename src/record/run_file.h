@@ -49,6 +49,7 @@ typedef struct fbt_run_header {
     int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
     bool client_means;              /* keep /rounds/client/mean */
     bool precision_checks;          /* keep /rounds/precision_... */
+    bool faults;                    /* keep /rounds/reported, dropped, late and simulated_s */
     const char *const *phases;      /* names of the timed phases, which do not overlap: a round's time is their sum */
     int64_t n_phases;
     const int64_t *sample_offsets; /* [K + 1]: the training samples of each client ...      */

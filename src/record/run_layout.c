@@ -16,6 +16,10 @@
     {                                                                                                                  \
         "", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "1", FBT_RUN_WITH_CHECKS                 \
     }
+#define FAULTS(name, member, long_name)                                                                                \
+    {                                                                                                                  \
+        "", name, FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(member), false, long_name, "1", FBT_RUN_WITH_FAULTS              \
+    }
 #define ENERGY(name, member, long_name)                                                                                \
     {                                                                                                                  \
         "cost", name, FBT_RUN_REAL, FBT_RUN_SCALAR, AT(member), false, long_name, "J", FBT_RUN_LATER                   \
@@ -74,6 +78,11 @@ static const fbt_run_column table[] = {
     COUNT("cost", "peak_memory", peak_memory_bytes, "largest resident memory so far, largest over ranks", "byte"),
     ENERGY("energy_cpu", energy_cpu, "energy of the processor packages of all nodes, whatever else ran there"),
     ENERGY("energy_gpu", energy_gpu, "energy of all GPUs that ranks computed on, whatever else ran there"),
+    FAULTS("reported", n_reported, "chosen clients that reported in time; too few for the protocol: none took part"),
+    FAULTS("dropped", n_dropped, "chosen clients that dropped out"),
+    FAULTS("late", n_late, "chosen clients that were too slow: past the deadline, or when enough had reported"),
+    {"", "simulated_s", FBT_RUN_REAL, FBT_RUN_SCALAR, AT(simulated_s), false,
+     "time that the round would take a deployment of such clients", "s", FBT_RUN_WITH_FAULTS},
 };
 
 const fbt_run_column *fbt_run_columns(int64_t *n)
@@ -122,6 +131,7 @@ bool fbt_run_column_is_kept(const fbt_run_column *column, const fbt_run_header *
 {
     return column->presence == FBT_RUN_WITH_MEANS    ? header->client_means
            : column->presence == FBT_RUN_WITH_CHECKS ? header->precision_checks
+           : column->presence == FBT_RUN_WITH_FAULTS ? header->faults
                                                      : true;
 }
 

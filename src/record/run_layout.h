@@ -27,6 +27,7 @@ typedef enum fbt_run_presence {
     FBT_RUN_LATER,       /* those of earlier versions lack it */
     FBT_RUN_WITH_MEANS,  /* of runs that keep the clients' means */
     FBT_RUN_WITH_CHECKS, /* of runs whose precision is checked   */
+    FBT_RUN_WITH_FAULTS, /* of runs that simulate who reports    */
 } fbt_run_presence;
 
 typedef enum fbt_run_type { FBT_RUN_REAL, FBT_RUN_INTEGER, FBT_RUN_BYTE } fbt_run_type;

@@ -35,6 +35,10 @@ static const shown table[] = {
     {"cost", NULL, "seconds", 9, 2},
     {"cost", "energy_cpu", "CPU J", 9, 1},
     {"cost", "energy_gpu", "GPU J", 9, 1},
+    {"", "reported", "reported", 8, 0},
+    {"", "dropped", "dropped", 7, 0},
+    {"", "late", "late", 5, 0},
+    {"", "simulated_s", "simulated s", 11, 1},
 };
 enum { N_SHOWN = sizeof table / sizeof table[0] };
 

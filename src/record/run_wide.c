@@ -10,13 +10,17 @@
 
 enum { PARTICIPANTS = 1, VALUE_BYTES = 8, RANK_MAX = 3 };
 
-/* Strictly rising; nobody at all in the round before tuning. */
+/* Strictly rising, and then nobody. */
 static bool has_participants(const fbt_run_narrow *n)
 {
-    const bool none = n->n_slots > 0 && n->participants[0] == -1;
-    for (int64_t i = 0; i < n->n_slots; i++) {
-        const int64_t k = n->participants[i], before = i == 0 ? -1 : n->participants[i - 1];
-        if (none ? k != -1 : k <= before || k >= n->n_clients) {
+    int64_t i = 0;
+    for (int64_t before = -1; i < n->n_slots && n->participants[i] != -1; before = n->participants[i++]) {
+        if (n->participants[i] <= before || n->participants[i] >= n->n_clients) {
+            return false;
+        }
+    }
+    for (; i < n->n_slots; i++) {
+        if (n->participants[i] != -1) {
             return false;
         }
     }

@@ -2,9 +2,9 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
-#include "fed/participants.h"
 #include "fed/precision_check.h"
 #include "fed/protocol.h"
+#include "fed/reports.h"
 #include "run/labels.h"
 
 #include <inttypes.h>
@@ -103,30 +103,34 @@ static int64_t cost_of_check(const fbt_settings *settings, const int64_t *work, 
     return settings->cma.population * copies * work[participants[choice.slot]];
 }
 
-/* Draws the participants of every round, as the run will. */
+/* Draws who takes part in every round, as the run will. */
 static fbt_status add_rounds(const fbt_settings *settings, const int64_t *work, bool has_dev, bool checks,
                              fbt_cost *cost)
 {
     fbt_status status = FBT_OK;
-    const int64_t n = fbt_settings_participants(settings), n_evaluations = fbt_protocol_evaluations(settings);
-    int64_t *participants = NULL;
-    FBT_TRY(fbt_memory_alloc(&participants, n, sizeof *participants));
+    const int64_t n_evaluations = fbt_protocol_evaluations(settings);
+    fbt_reports *reports = NULL;
+    fbt_round_reports drawn;
+    FBT_TRY(fbt_reports_new(settings, work, &reports));
     for (int64_t round = 1; round <= settings->fed.rounds; round++) {
         int64_t n_tokens = 0;
-        fbt_participants_draw(settings, (uint32_t)round, participants);
-        for (int64_t i = 0; i < n; i++) {
-            n_tokens += n_evaluations * work[participants[i]];
+        fbt_reports_draw(reports, (uint32_t)round, &drawn);
+        cost->n_reported += drawn.n_reported;
+        cost->n_abandoned += drawn.n == 0;
+        cost->simulated_s += drawn.simulated_s;
+        for (int64_t i = 0; i < drawn.n; i++) {
+            n_tokens += n_evaluations * work[drawn.clients[i]];
         }
         cost->largest_round = n_tokens > cost->largest_round ? n_tokens : cost->largest_round;
         cost->all += n_tokens;
         add_round_scores(settings, round, has_dev, cost);
-        if (checks && fbt_settings_checks_round(settings, round)) {
-            cost->checks += cost_of_check(settings, work, round, participants, n);
+        if (checks && drawn.n > 0 && fbt_settings_checks_round(settings, round)) {
+            cost->checks += cost_of_check(settings, work, round, drawn.clients, drawn.n);
         }
     }
     cost->all += cost->checks;
 done:
-    free(participants);
+    fbt_reports_free(reports);
     return status;
 }
 

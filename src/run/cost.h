@@ -43,7 +43,7 @@ enum { FBT_COST_TEXT_BYTES = 160 };
 void fbt_cost_describe_test(const fbt_settings *settings, const fbt_cost_shares *shares,
                             char text[FBT_COST_TEXT_BYTES]);
 
-/* Tokens of a run from round 0 to fed.rounds. */
+/* Tokens of a run from round 0 to fed.rounds, and what it simulates. */
 typedef struct fbt_cost {
     fbt_cost_shares shares;
     int64_t scores;        /* of one scoring of all samples */
@@ -51,6 +51,9 @@ typedef struct fbt_cost {
     int64_t checks;        /* of all precision checks, unless the run falls back to fp32 */
     int64_t all;           /* of all rounds, with the scores of those that are scored, and the checks */
     int64_t most_for_best; /* that test samples may take besides, where dev samples are best so far */
+    int64_t n_reported;    /* clients that report, in all rounds together (fed/reports.h) */
+    int64_t n_abandoned;   /* rounds */
+    double simulated_s;    /* of all rounds; NaN: nothing takes time */
 } fbt_cost;
 
 /* work: [K], tokens of one pass over each client's samples. checks: whether the precision is checked. Errors:

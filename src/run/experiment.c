@@ -80,17 +80,33 @@ static void describe_time_left(const session *s, int64_t round, char *text, size
     }
 }
 
+/* ", 8 of 13 reported (2 dropped, 3 late), 84.2 s simulated": nothing where all report at once. */
+static void describe_reports(const session *s, const fbt_round_row *row, char *text, size_t n_bytes)
+{
+    const int64_t n_chosen = row->n_reported + row->n_dropped + row->n_late;
+    int used = 0;
+    text[0] = '\0';
+    if (n_chosen > 0 && fbt_settings_have_faults(&s->e->settings)) {
+        used = snprintf(text, n_bytes, ", %" PRId64 " of %" PRId64 " reported (%" PRId64 " dropped, %" PRId64 " late)",
+                        row->n_reported, n_chosen, row->n_dropped, row->n_late);
+    }
+    if (used > 0 && !isnan(row->simulated_s)) {
+        snprintf(text + used, n_bytes - (size_t)used, ", %.1f s simulated", row->simulated_s);
+    }
+}
+
 static void tell_round(const session *s, const fbt_round_row *row, double seconds)
 {
     const int64_t n_rounds = fbt_experiment_last_round(s->e);
-    char scores[160], left[64], check[48] = "", text[TEXT_BYTES];
+    char scores[160], left[64], check[48] = "", reports[160], text[TEXT_BYTES];
     describe_scores(row, scores, sizeof scores);
     if (fbt_guard_is_low(&s->e->settings, row)) {
         snprintf(check, sizeof check, ", ranks as fp32 tau %.2f", row->precision_tau);
     }
+    describe_reports(s, row, reports, sizeof reports);
     describe_time_left(s, row->index, left, sizeof left);
-    snprintf(text, sizeof text, "round %3" PRId64 "/%" PRId64 ": %s, sigma %.3f%s, %.2f s%s", row->index, n_rounds,
-             scores, row->step_size_local, check, seconds, left);
+    snprintf(text, sizeof text, "round %3" PRId64 "/%" PRId64 ": %s, sigma %.3f%s%s, %.2f s%s", row->index, n_rounds,
+             scores, row->step_size_local, check, reports, seconds, left);
     fbt_observer_tell(s->told, &(fbt_run_event){.kind = FBT_RUN_EVENT_ROUND,
                                                 .label = fbt_experiment_label(s->e),
                                                 .text = text,

@@ -61,7 +61,7 @@ void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset,
 {
     const int64_t m = fbt_settings_participants(settings);
     fbt_evaluation_size search;
-    if (m == settings->fed.clients) {
+    if (fbt_settings_all_take_part(settings)) {
         const int64_t first = placement->client_offsets[rank], n = placement->client_offsets[rank + 1] - first;
         search = size_of_search(settings, dataset, partition, placement->client_index + first, n);
     } else { /* no rank is left without a client */

@@ -104,7 +104,7 @@ static fbt_status prepare_by_itself(fbt_experiment *e)
     FBT_TRY(fbt_inputs_partition(e->inputs, &e->settings, &e->partition));
     FBT_TRY(count_work(e));
     FBT_TRY(find_test_every(e));
-    if (fbt_settings_participants(&e->settings) == e->settings.fed.clients) {
+    if (fbt_settings_all_take_part(&e->settings)) {
         FBT_TRY(fbt_placement_make(e->settings.fed.clients, e->work, fbt_comm_size(e->comm), &e->placement));
     }
 done:

@@ -107,6 +107,7 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(e->inputs->model)->n_hidden},
                          .client_means = s->run.client_means,
                          .precision_checks = e->checks,
+                         .faults = fbt_settings_have_faults(s),
                          .phases = fbt_phase_names,
                          .n_phases = e->checks ? FBT_N_PHASES : FBT_PHASE_CHECK,
                          .sample_offsets = p->sample_offsets,

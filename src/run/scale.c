@@ -104,6 +104,11 @@ static fbt_status open_inputs(fbt_scale *s, const char *run, const fbt_run_costs
     snprintf(precision, sizeof precision, "backend.precision=%.40s", costs->precision);
     FBT_TRY(fbt_settings_set(&s->settings, precision));
     FBT_TRY(fbt_settings_check(&s->settings));
+    if (!fbt_settings_all_report(&s->settings)) {
+        FBT_FAIL(FBT_ERR_UNSUPPORTED,
+                 "faults.dropout, pace.deadline_seconds or fed.over_selection let fewer clients report in some rounds: "
+                 "predictions are of rounds in which all chosen clients do; give a run without them");
+    }
     FBT_TRY(fbt_inputs_open_dataset(&s->inputs, &s->settings));
     FBT_TRY(fbt_inputs_check(&s->inputs, &s->settings));
     FBT_TRY(fbt_inputs_partition(&s->inputs, &s->settings, &s->partition));

@@ -94,6 +94,24 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run.h5"
 
 
+@pytest.fixture(scope="session")
+def unreliable(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs of the program, of two seeds and 20 rounds, in which 5 clients are chosen, some drop out and some are late: 3 count at
+    most. In some rounds nobody reports."""
+    folder = tmp_path_factory.mktemp("unreliable")
+    shape = toy.Toy()
+    data = toy.write(folder / "data.h5", shape)
+    paths = [folder / "first.h5", folder / "second.h5"]
+    for seed, path in enumerate(paths):
+        values = toy.settings(toy.MASK_MODEL, data, path, shape)
+        values["run"]["seed"] = 1 + seed
+        values["fed"] |= {"protocol": "fedavg-bbt", "participants": 3, "rounds": 20, "over_selection": 1.6}
+        values["faults"] = {"dropout": 0.65}
+        values["pace"] = {"compute_seconds": 2, "compute_sigma": 0.6, "latency_seconds": 0.2, "deadline_seconds": 4}
+        program("run", toy.write_settings(folder / "settings.yaml", values))
+    return paths
+
+
 @pytest.fixture(autouse=True)
 def _this_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDBPT", PROGRAM)

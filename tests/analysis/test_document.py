@@ -63,7 +63,7 @@ def test_run_file_data_sets(real: Path) -> None:
     """Names, types, ranks, units and meanings; of the checkpoint, whose content is the protocol's own, the group alone. Broken by a column that is not documented, or documented otherwise."""
     with h5py.File(real) as file:
         for title, group in (("Partition", "partition"), ("Rounds", "rounds"), ("Result", "result")):
-            expected = {name: entry for name, entry in documented(title).items() if name.removeprefix("rounds/") not in schema.CHECKS}
+            expected = {name: entry for name, entry in documented(title).items() if name.removeprefix("rounds/") not in (*schema.CHECKS, *schema.REPORTS)}
             assert expected == found(file, group), f"run this file on {real} for the lines"
         assert set(file) == {"config", "environment", "inputs", "partition", "rounds", "result", "checkpoint"}
 
@@ -73,6 +73,13 @@ def test_data_sets_of_precision_checks(checked: Path) -> None:
     with h5py.File(checked) as file:
         columns = found(file, "rounds/precision")
     assert columns == {name: entry for name, entry in documented("Rounds").items() if name in columns} and len(columns) == len(schema.CHECKS)
+
+
+def test_data_sets_of_reports(unreliable: list[Path]) -> None:
+    """Likewise."""
+    with h5py.File(unreliable[0]) as file:
+        assert found(file, "rounds") == {name: entry for name, entry in documented("Rounds").items()
+                                         if name.removeprefix("rounds/") not in (*schema.CHECKS, "client/mean")}
 
 
 def test_run_file_attributes(real: Path) -> None:

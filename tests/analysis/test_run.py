@@ -40,7 +40,7 @@ def in_schema(*absent: str) -> dict[str, tuple[str, int]]:
 
 def test_layout_of_the_program(real: Path, tmp_path: Path) -> None:
     """Breaks when src/record/run_layout.c has other columns than schema.py, and when the made files differ from real ones."""
-    expected = in_schema(*schema.CHECKS)
+    expected = in_schema(*schema.CHECKS, *schema.REPORTS)
     assert columns(real) == expected
     ours = columns(made.write(tmp_path / "made.h5"))
     assert ours == {name: entry for name, entry in expected.items() if name != "client/mean"}
@@ -51,7 +51,7 @@ def test_layout_of_the_program(real: Path, tmp_path: Path) -> None:
 
 def test_checks(checked: Path, real: Path) -> None:
     """Findings of precision checks as the file has them, and a sentence of them. Broken by columns that a file in fp32 would need."""
-    assert columns(checked) == in_schema("client/mean")
+    assert columns(checked) == in_schema("client/mean", *schema.REPORTS)
     run = fa.open_run(checked)
     found = run.precision_checks
     assert found.index.to_list() == [1, 2, 3] and found.columns.to_list() == [name.removeprefix("precision_") for name in schema.CHECKS]

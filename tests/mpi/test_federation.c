@@ -71,6 +71,16 @@ static const run_case cases[] = {
     {"synchronous, secure", {"fed.protocol=synchronous", "fed.secure_aggregation=true", "fed.participation=0.5"}},
     {"paper, 1 bit, error feedback, some take part",
      {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
+    {"nvflare, half drop out, mirrored", {"fed.protocol=nvflare", "faults.dropout=0.5", "cma.constants=pycma"}},
+    {"paper, half drop out by client",
+     {"fed.protocol=paper", "faults.dropout=0.5", "faults.dropout_kind=client", "cma.covariance=separable"}},
+    {"fedavg-bbt, full, two in three drop out",
+     {"fed.protocol=fedavg-bbt", "cma.covariance=full", "faults.dropout=0.67"}},
+    {"synchronous, over-selected, with a deadline",
+     {"fed.protocol=synchronous", "fed.participation=0.5", "fed.over_selection=1.5", "faults.dropout=0.2",
+      "pace.compute_seconds=20", "pace.compute_sigma=1", "pace.bytes_per_second=1000", "pace.bandwidth_sigma=1",
+      "pace.deadline_seconds=1.2"}},
+    {"nobody reports", {"fed.protocol=nvflare", "faults.dropout=1", "pace.latency_seconds=0.5"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
@@ -275,6 +285,7 @@ static const run_case fault_cases[] = {
     {"paper", {"fed.protocol=paper", "fed.participation=0.75"}},
     {"fedavg-bbt", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"synchronous", {"fed.protocol=synchronous"}},
+    {"fedavg-bbt, half drop out", {"fed.protocol=fedavg-bbt", "faults.dropout=0.5"}},
 };
 enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
 

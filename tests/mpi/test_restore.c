@@ -46,6 +46,10 @@ static const run_case cases[] = {
      {"fed.protocol=paper", "fed.quantise_bits=1", "fed.error_feedback=true", "fed.participation=0.5"}},
     {"fedavg-bbt, 2 bits, error feedback",
      {"fed.protocol=fedavg-bbt", "cma.covariance=isotropic", "fed.quantise_bits=2", "fed.error_feedback=true"}},
+    {"nvflare, half drop out", {"fed.protocol=nvflare", "faults.dropout=0.5", "faults.dropout_kind=client"}},
+    {"paper, some are late",
+     {"fed.protocol=paper", "fed.participation=0.5", "fed.over_selection=1.5", "pace.compute_seconds=20",
+      "pace.compute_sigma=1", "pace.deadline_seconds=1.2"}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 

@@ -3,6 +3,7 @@
 
 #include "base/choices.h"
 #include "fed/participants.h"
+#include "fed/reports.h"
 #include "run/cost.h"
 
 #include <setjmp.h>
@@ -28,6 +29,7 @@ static void make(problem *p, int readout, int64_t batch_tokens)
     *p = (problem){.dataset = {.readout = readout, .n_labels = 2}};
     p->settings.fed.clients = N_CLIENTS;
     p->settings.fed.participants = N_PARTICIPANTS;
+    p->settings.fed.over_selection = 1;
     p->settings.cma.population = 3;
     p->settings.prompt.mode = FBT_PROMPT_INPUT;
     p->settings.prompt.tokens = 5;
@@ -68,14 +70,15 @@ static fbt_model_limits limits_of(const problem *p, const int64_t *clients, int6
     return limits;
 }
 
-static void check_round(const problem *p, const int64_t *participants, int n_ranks, const fbt_model_limits *planned)
+static void check_round(const problem *p, const int64_t *participants, int64_t n_participants, int n_ranks,
+                        const fbt_model_limits *planned)
 {
     fbt_placement placement;
-    int64_t work[N_PARTICIPANTS], clients[N_PARTICIPANTS];
-    for (int i = 0; i < N_PARTICIPANTS; i++) {
+    int64_t work[N_CLIENTS], clients[N_CLIENTS];
+    for (int64_t i = 0; i < n_participants; i++) {
         work[i] = p->work[participants[i]];
     }
-    assert_int_equal(fbt_placement_make(N_PARTICIPANTS, work, n_ranks, &placement), FBT_OK);
+    assert_int_equal(fbt_placement_make(n_participants, work, n_ranks, &placement), FBT_OK);
     for (int r = 0; r < n_ranks; r++) {
         const int64_t first = placement.client_offsets[r], n = placement.client_offsets[r + 1] - first;
         for (int64_t i = 0; i < n; i++) {
@@ -98,8 +101,32 @@ static void check_all(int readout, int64_t batch_tokens)
         fbt_limits_of_run(&p.settings, &p.dataset, &p.partition, &(fbt_placement){0}, n_ranks, 0, &planned);
         for (uint32_t round = 1; round <= N_ROUNDS; round++) {
             fbt_participants_draw(&p.settings, round, participants);
-            check_round(&p, participants, n_ranks, &planned);
+            check_round(&p, participants, N_PARTICIPANTS, n_ranks, &planned);
         }
+    }
+}
+
+/* All clients are chosen, and some drop out: those that report come to other ranks than all would. Broken by a plan for
+ * the ranks of all clients. */
+static void rounds_with_dropouts_are_within_the_plan(void **state)
+{
+    (void)state;
+    static problem p;
+    make(&p, FBT_READOUT_MASK, 1000000);
+    p.settings.fed.participants = N_CLIENTS;
+    p.settings.faults.dropout = 0.4;
+    p.settings.fed.local_generations = 1;
+    for (int n_ranks = 1; n_ranks <= N_RANKS_MAX; n_ranks++) {
+        fbt_model_limits planned;
+        fbt_reports *reports;
+        fbt_round_reports drawn;
+        fbt_limits_of_run(&p.settings, &p.dataset, &p.partition, &(fbt_placement){0}, n_ranks, 0, &planned);
+        assert_int_equal(fbt_reports_new(&p.settings, p.work, &reports), FBT_OK);
+        for (uint32_t round = 1; round <= N_ROUNDS; round++) {
+            fbt_reports_draw(reports, round, &drawn);
+            check_round(&p, drawn.clients, drawn.n, n_ranks, &planned);
+        }
+        fbt_reports_free(reports);
     }
 }
 
@@ -134,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_round_is_within_the_plan),
+        cmocka_unit_test(rounds_with_dropouts_are_within_the_plan),
         cmocka_unit_test(the_plan_is_of_a_rounds_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

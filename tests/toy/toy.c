@@ -333,7 +333,7 @@ fbt_status toy_federation_new(const toy_problem *problem, const fbt_comm *world,
 int64_t toy_row_doubles(const toy_problem *problem)
 {
     const fbt_settings *s = &problem->settings;
-    return 17 + s->cma.dimension + fbt_settings_participants(s) * (6 + s->fed.local_generations + s->cma.dimension);
+    return 21 + s->cma.dimension + fbt_settings_participants(s) * (6 + s->fed.local_generations + s->cma.dimension);
 }
 
 static double *append(double *to, const double *from, int64_t n)
@@ -345,13 +345,14 @@ static double *append(double *to, const double *from, int64_t n)
 void toy_row_copy(const toy_problem *problem, const fbt_round_row *row, double *doubles)
 {
     const int64_t k = row->n_participants, d = problem->settings.cma.dimension;
-    const double scalars[] = {(double)row->index,      row->step_size,       row->step_size_local,
-                              row->train_loss,         row->train_accuracy,  row->dev_loss,
-                              row->dev_accuracy,       row->dev_f1,          row->test_loss,
-                              row->test_accuracy,      row->test_f1,         row->condition_number,
-                              row->axis_ratio,         row->path_sigma_norm, (double)row->bytes_up,
-                              (double)row->bytes_down, (double)row->n_tokens};
-    double *end = append(doubles, scalars, 17);
+    const double scalars[] = {(double)row->index,      row->step_size,        row->step_size_local,
+                              row->train_loss,         row->train_accuracy,   row->dev_loss,
+                              row->dev_accuracy,       row->dev_f1,           row->test_loss,
+                              row->test_accuracy,      row->test_f1,          row->condition_number,
+                              row->axis_ratio,         row->path_sigma_norm,  (double)row->bytes_up,
+                              (double)row->bytes_down, (double)row->n_tokens, (double)row->n_reported,
+                              (double)row->n_dropped,  (double)row->n_late,   row->simulated_s};
+    double *end = append(doubles, scalars, 21);
     end = append(end, row->z, d);
     end = append(end, row->client_fitness, k);
     end = append(end, row->client_loss, k);

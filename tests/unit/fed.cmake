@@ -1,4 +1,5 @@
 fbt_test(test_participants SOURCE test_participants.c LIBS fbt_fed LABEL unit)
+fbt_test(test_reports SOURCE test_reports.c LIBS fbt_fed LABEL unit)
 fbt_test(test_metrics SOURCE test_metrics.c LIBS fbt_toy LABEL unit)
 fbt_test(test_ranking SOURCE test_ranking.c LIBS fbt_fed LABEL unit)
 fbt_test(test_fitness SOURCE test_fitness.c LIBS fbt_toy LABEL unit)

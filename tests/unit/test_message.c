@@ -136,10 +136,32 @@ static void too_many_fields(void **state)
     fbt_messages_clear(&m);
 }
 
+/* Fewer senders than there is room for: their values lie behind each other, those of each use together, and the block
+ * that is exchanged is theirs alone. Broken by fields that stay where they were. */
+static void fewer_senders(void **state)
+{
+    (void)state;
+    const fbt_schema schema = schema_of_all_uses();
+    fbt_messages m;
+    assert_int_equal(fbt_messages_init(&m, &schema, FBT_WIRE_FLOAT64, N), FBT_OK);
+    const int64_t n_each = m.n_exchanged / N;
+    for (int64_t n = 0; n <= N; n++) {
+        fbt_messages_set_senders(&m, n);
+        assert_int_equal(m.n, n);
+        assert_int_equal(m.n_exchanged, n * n_each);
+        assert_ptr_equal(fbt_messages_field(&m, "mean"), m.values);
+        assert_ptr_equal(fbt_messages_field(&m, "loss"), m.values + n * 4);
+        assert_ptr_equal(fbt_messages_field(&m, "step_size"), m.values + n * 5);
+        assert_ptr_equal(fbt_messages_field(&m, "shape"), m.values + m.n_exchanged);
+        assert_ptr_equal(fbt_messages_field(&m, "condition"), m.values + m.n_exchanged + 5);
+    }
+    fbt_messages_clear(&m);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers), cmocka_unit_test(what_float32_cannot_hold),
-                                       cmocka_unit_test(bytes), cmocka_unit_test(sending),
-                                       cmocka_unit_test(too_many_fields)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers),         cmocka_unit_test(what_float32_cannot_hold),
+                                       cmocka_unit_test(bytes),           cmocka_unit_test(sending),
+                                       cmocka_unit_test(too_many_fields), cmocka_unit_test(fewer_senders)};
     return cmocka_run_group_tests_name("message", tests, NULL, NULL);
 }

@@ -184,12 +184,27 @@ static void groups_follow_the_work(void **state)
     fbt_placement_clear(&p);
 }
 
+/* A round in which nobody reports. */
+static void nobody_is_placed(void **state)
+{
+    (void)state;
+    for (int n_ranks = 1; n_ranks < 4; n_ranks++) {
+        fbt_placement p = {0};
+        assert_int_equal(fbt_placement_make(0, NULL, n_ranks, &p), FBT_OK);
+        for (int r = 0; r < n_ranks; r++) {
+            assert_int_equal(p.client_offsets[r + 1], 0);
+            assert_true(p.group_size[r] <= 1);
+        }
+        fbt_placement_clear(&p);
+    }
+}
+
 static void bad_input_is_refused(void **state)
 {
     (void)state;
     const int64_t work[] = {1, -1}, huge[] = {INT64_MAX, 1};
     fbt_placement p = {0};
-    assert_int_equal(fbt_placement_make(0, work, 1, &p), FBT_ERR_ARG);
+    assert_int_equal(fbt_placement_make(-1, work, 1, &p), FBT_ERR_ARG);
     assert_int_equal(fbt_placement_make(1, work, 0, &p), FBT_ERR_ARG);
     assert_int_equal(fbt_placement_make(2, work, 1, &p), FBT_ERR_ARG);
     assert_int_equal(fbt_placement_make(2, huge, 1, &p), FBT_ERR_ARG);
@@ -263,6 +278,7 @@ int main(void)
         cmocka_unit_test(the_heap_deals_as_the_rule_says),
         cmocka_unit_test(no_rank_has_too_much),
         cmocka_unit_test(groups_follow_the_work),
+        cmocka_unit_test(nobody_is_placed),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(items_are_shared_out),
         cmocka_unit_test(equal_items_make_equal_parts),

@@ -70,7 +70,7 @@ static fbt_status aggregate(fbt_protocol_kind protocol, fbt_server *server, fbt_
 {
     const fbt_settings settings = settings_by_hand(protocol);
     return fbt_protocol_of(&settings).rule->aggregate(
-        &(fbt_round){.settings = &settings, .n_participants = M, .server = server, .up = up});
+        &(fbt_round){.settings = &settings, .n_participants = up->n, .server = server, .up = up});
 }
 
 static int64_t n_parents_of(const fbt_server *server)
@@ -144,6 +144,71 @@ static void nvflare_update(void **state)
     expect(server.step_size_local, 7 * fbt_optimiser_step_size(server.optimiser) / sqrt(sum / 8));
     fbt_messages_clear(&up);
     fbt_server_clear(&server);
+}
+
+/* Of M clients that take part at most, N report: their slots are those of a message of N. */
+static void make_fewer_uploads(fbt_messages *up, int64_t n)
+{
+    fbt_messages all;
+    make_uploads(&all);
+    make_uploads(up);
+    fbt_messages_set_senders(up, n);
+    for (int64_t k = 0; k < n; k++) {
+        for (int f = 0; f < up->schema.n_fields; f++) {
+            const char *name = up->schema.fields[f].name;
+            fbt_messages_put(up, name, k, fbt_messages_at(&all, name, k));
+        }
+    }
+    fbt_messages_clear(&all);
+}
+
+/* A server for n participants a round, told by hand with step size sigma. */
+static void expect_server_for(const fbt_server *got, fbt_protocol_kind protocol, const fbt_messages *up, double sigma)
+{
+    const fbt_settings settings = settings_by_hand(protocol);
+    fbt_optimiser_options options;
+    fbt_server hand = {0};
+    fbt_protocol_of(&settings).rule->server_options(&settings, up->n, &options);
+    assert_int_equal(fbt_server_init(&hand, &options, sigma), FBT_OK);
+    assert_int_equal(fbt_optimiser_tell_foreign(hand.optimiser, up->n, fbt_messages_field(up, "mean"),
+                                                fbt_messages_field(up, "fitness")),
+                     FBT_OK);
+    expect(fbt_optimiser_step_size(got->optimiser), fbt_optimiser_step_size(hand.optimiser));
+    fbt_server_clear(&hand);
+}
+
+/* Three of four clients report, of fitness ranks 1, 0, 2. nvflare: all three are parents, with weights ln(7/2) - ln i:
+ * the mean, from 0, is theirs by these weights. paper: the best half is one client, whose mean the server takes. Then
+ * all four report, and the server is as it was made. Broken by weights of four, by parents that did not report, by
+ * learning rates of four, by a server that keeps those of three. */
+static void fewer_reports(void **state)
+{
+    (void)state;
+    static const fbt_protocol_kind protocols[] = {FBT_PROTOCOL_NVFLARE, FBT_PROTOCOL_PAPER};
+    const double w[] = {log(3.5), log(3.5) - log(2), log(3.5) - log(3)}, sum = w[0] + w[1] + w[2];
+    for (int p = 0; p < 2; p++) {
+        fbt_messages up, all;
+        fbt_server server = server_of(protocols[p]);
+        const int64_t n_parents = n_parents_of(&server);
+        double squares = 0;
+        make_fewer_uploads(&up, 3);
+        for (int64_t i = 0; i < 3 * I; i++) {
+            squares += p == 0 || i / I == 1 ? pow(fbt_messages_field(&up, "step_size")[i], 2) : 0;
+        }
+        assert_int_equal(aggregate(protocols[p], &server, &up), FBT_OK);
+        for (int64_t i = 0; i < D; i++) {
+            const double *mean = fbt_messages_field(&up, "mean");
+            const double weighted = (w[0] * mean[D + i] + w[1] * mean[i] + w[2] * mean[2 * D + i]) / sum;
+            assert_true(fabs(fbt_optimiser_mean(server.optimiser)[i] - (p == 0 ? weighted : mean[D + i])) < 1e-15);
+        }
+        expect_server_for(&server, protocols[p], &up, p == 0 ? sqrt(squares / (3 * 2)) : 2 * sqrt(squares / 5));
+        assert_int_equal(n_parents_of(&server), n_parents);
+        make_uploads(&all);
+        assert_int_equal(aggregate(protocols[p], &server, &all), FBT_OK);
+        fbt_messages_clear(&all);
+        fbt_messages_clear(&up);
+        fbt_server_clear(&server);
+    }
 }
 
 /* ---- Whole rounds ---- */
@@ -623,6 +688,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(paper_update),
                                        cmocka_unit_test(paper_ties),
                                        cmocka_unit_test(nvflare_update),
+                                       cmocka_unit_test(fewer_reports),
                                        cmocka_unit_test_prestate(fedavg, world),
                                        cmocka_unit_test_prestate(client_streams, world),
                                        cmocka_unit_test_prestate(synchronous, world),
