@@ -36,7 +36,7 @@ EARLIER: dict[str, Value] = {
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
-    "es.learning_rate": 0.1, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.variance_smoothing": 0.8,
+    "es.learning_rate": 0.3, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.deviation_smoothing": 0.8,
 }
 
 

@@ -7,6 +7,11 @@ const char *const fbt_prompt_mode_names[] = {FBT_PROMPT_MODE_LIST(FBT_CHOICE_NAM
 const char *const fbt_projection_names[] = {FBT_PROJECTION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_protocol_names[] = {FBT_PROTOCOL_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_optimiser_names[] = {FBT_OPTIMISER_LIST(FBT_CHOICE_NAME) NULL};
+
+#define READS(value, name, object, reads) [value] = reads,
+const int fbt_optimiser_reads[] = {FBT_OPTIMISER_LIST(READS)};
+#undef READS
+
 const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_partition_names[] = {FBT_PARTITION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_client_seeds_names[] = {FBT_CLIENT_SEEDS_LIST(FBT_CHOICE_NAME) NULL};

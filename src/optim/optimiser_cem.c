@@ -3,8 +3,8 @@
  * Sources: de Boer, Kroese, Mannor, Rubinstein 2005, "A tutorial on the cross-entropy method", Annals of Operations
  * Research 134, section 5 (the fit: mean and variance of the elite); Kroese, Porotsky, Rubinstein 2006, "The
  * cross-entropy method for continuous multi-extremal optimization", Methodology and Computing in Applied Probability 8
- * (smoothing of both, that of variances fading: beta_t = beta - beta (1 - 1/t)^q). The step size is the root of the
- * mean variance, the shape the variances by their mean. */
+ * (smoothing of means and standard deviations, the latter fading: beta_t = beta - beta (1 - 1/t)^q). The step size is
+ * the root of the mean variance, the shape the variances by their mean. */
 #include "optim/search.h"
 
 #include "base/memory.h"
@@ -123,13 +123,14 @@ static fbt_status tell(void *self, int64_t n, const double *x, const double *fit
         return status;
     }
     s->generation++;
-    const double alpha = s->options.es.smoothing, square = s->step_size * s->step_size;
-    const double beta = s->options.es.variance_smoothing * (1 - pow(1 - 1 / (double)s->generation, fading));
+    const double alpha = s->options.es.smoothing;
+    const double beta = s->options.es.deviation_smoothing * (1 - pow(1 - 1 / (double)s->generation, fading));
     for (int64_t i = 0; i < s->options.dimension; i++) {
         double mean, variance;
         fit(s, x, i, &mean, &variance);
         s->mean[i] = alpha * mean + (1 - alpha) * s->mean[i];
-        s->scratch[i] = beta * variance + (1 - beta) * square * s->vectors[i];
+        const double deviation = beta * sqrt(variance) + (1 - beta) * s->step_size * sqrt(s->vectors[i]);
+        s->scratch[i] = deviation * deviation;
     }
     return take_variances(s);
 }

@@ -57,7 +57,7 @@ static fbt_optimiser *make(const json_t *search, const json_t *trace)
                .weight_decay = json_number_value(json_object_get(p, "weight_decay")),
                .elite = json_number_value(json_object_get(p, "elite")),
                .smoothing = json_number_value(json_object_get(p, "smoothing")),
-               .variance_smoothing = json_number_value(json_object_get(p, "variance_smoothing"))}};
+               .deviation_smoothing = json_number_value(json_object_get(p, "deviation_smoothing"))}};
     for (int i = 0; i < DIMENSION; i++) {
         mean[i] = trace_number(trace, "start");
     }
