@@ -254,6 +254,7 @@ static const run_case fault_cases[] = {
     {"paper", {"fed.protocol=paper", "fed.participation=0.75"}},
     {"fedavg-bbt", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"synchronous", {"fed.protocol=synchronous"}},
+    {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
 };
 enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
 
