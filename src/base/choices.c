@@ -11,6 +11,11 @@ const char *const fbt_weighting_names[] = {"auto", FBT_WEIGHTING_LIST(FBT_CHOICE
 const char *const fbt_ranking_names[] = {FBT_RANKING_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_protocol_names[] = {FBT_PROTOCOL_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_optimiser_names[] = {FBT_OPTIMISER_LIST(FBT_CHOICE_NAME) NULL};
+
+#define READS(value, name, object, reads) [value] = reads,
+const int fbt_optimiser_reads[] = {FBT_OPTIMISER_LIST(READS)};
+#undef READS
+
 const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_partition_names[] = {FBT_PARTITION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_sizes_names[] = {FBT_SIZES_LIST(FBT_CHOICE_NAME) NULL};

@@ -99,7 +99,7 @@ extern const char *const fbt_protocol_names[];
 enum {
     FBT_READS_COVARIANCE = 1, /* cma.covariance, .decomposition, .active, .constants       */
     FBT_READS_GRADIENT = 2,   /* es.learning_rate, .momentum, .weight_decay               */
-    FBT_READS_ELITE = 4,      /* es.elite, .smoothing, .variance_smoothing                */
+    FBT_READS_ELITE = 4,      /* es.elite, .smoothing, .deviation_smoothing                */
 };
 #define FBT_OPTIMISER_LIST(X)                                                                                          \
     X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE)                                               \
@@ -110,6 +110,7 @@ enum {
     X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
+extern const int fbt_optimiser_reads[]; /* of each, the fourth column */
 
 /* As what the numbers of a message travel (fed/message.h). */
 #define FBT_WIRE_LIST(X)                                                                                               \

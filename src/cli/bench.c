@@ -14,6 +14,8 @@ typedef struct arguments {
     const char *precision; /* NULL: all that the backend has */
     const char *readout;   /* NULL: embedding for minilm-l6, else the model's own */
     const char *mode;
+    const char *optimiser; /* NULL: CMA-ES */
+    int64_t dimension;
     bool cma, json;
     fbt_bench_scale scale;
     fbt_timing_plan plan; /* all else */
@@ -43,6 +45,9 @@ static const fbt_cli_option options[] = {
     FBT_OPTION_FLAG(cma, "cma-es", 'C',
                     "time CMA-ES itself instead, for the population --candidates, or 5 and 20, beside pycma where that "
                     "is installed"),
+    FBT_OPTION_CHOICE(optimiser, "optimiser", 'O', "NAME", "with --cma-es: time this search, as fed.optimiser names it",
+                      fbt_optimiser_names),
+    FBT_OPTION_COUNT(dimension, "dimension", 'D', "N", "with --cma-es; default: 500", 2, 1000000),
     FBT_OPTION_FLAG(
         scale.wanted, "scale", 'S',
         "predict rounds on many ranks instead, from a finished run or from the timing of one client's batch"),
@@ -131,6 +136,9 @@ static void complete(void *given, const struct argp_state *state)
 {
     arguments *a = given;
     complete_scale(a, state);
+    if (!a->cma && (a->optimiser != NULL || a->dimension > 0)) {
+        argp_error(state, "--optimiser and --dimension are options of --cma-es: give it too");
+    }
     if (a->cma) {
         if (a->plan.model != NULL) {
             argp_error(state, "--cma-es times no model: leave %s out", a->plan.model);
@@ -194,7 +202,9 @@ static fbt_status bench_cma(const arguments *a, json_t *results)
 {
     static const int64_t usual[] = {5, 20};
     const bool given = a->plan.candidates > 0;
-    return fbt_bench_cma(given ? 1 : 2, given ? &a->plan.candidates : usual, a->json ? results : NULL);
+    const int kind = a->optimiser != NULL ? fbt_choice_find(fbt_optimiser_names, a->optimiser) : 0;
+    const fbt_bench_search search = {.kind = (fbt_optimiser_kind)kind, .dimension = a->dimension};
+    return fbt_bench_cma(&search, given ? 1 : 2, given ? &a->plan.candidates : usual, a->json ? results : NULL);
 }
 
 static fbt_status bench_scale(arguments *a, const fbt_comm *world)
@@ -240,7 +250,9 @@ const fbt_command fbt_command_bench = {
         "moves is "
         "counted as if every operand were read once and every result written once. A decoder's batch is timed and "
         "counted without shared prefixes, too. A warning names the products below 80% of the peak.\n"
-        "With --cma-es it times what the optimiser itself takes of a generation, ask and tell without any model.\n"
+        "With --cma-es it times what the optimiser itself takes of a generation, ask and tell without any model, and "
+        "with "
+        "--optimiser the same of another search.\n"
         "With --scale it predicts seconds of a round, efficiency and memory for numbers of ranks and clients, from "
         "the speeds of a finished run, or of one client's batch, CMA-ES and the disk as they are timed here, from "
         "the placement "
@@ -252,6 +264,7 @@ const fbt_command fbt_command_bench = {
         "  fedbpt bench models/all-MiniLM-L6-v2 --data datasets/bbc-headlines.h5\n"
         "  fedbpt bench --shape roberta-base --json > bench.json\n"
         "  fedbpt bench --cma-es\n"
+        "  fedbpt bench --cma-es --optimiser lm-ma --dimension 100000 --candidates 38\n"
         "  fedbpt bench --scale runs/mine.h5 --ranks 1,16,1024 --clients 10,1024 --latency 2us --bandwidth 12.5GB/s\n"
         "  mpirun -n 2 fedbpt bench --scale --shape roberta-large --precision bf16 --test-samples 872",
 };

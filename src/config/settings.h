@@ -106,12 +106,12 @@ typedef struct fbt_settings {
         int64_t batch_tokens;          /* rows of one forward pass at most; never changes a result  */
     } backend;
     struct {
-        double learning_rate;      /* step of a coordinate in step sizes                         */
-        double momentum;           /* of the estimated gradient                                  */
-        double weight_decay;       /* of the mean                                                */
-        double elite;              /* fraction of the candidates that a distribution is fitted to */
-        double smoothing;          /* part of the new mean that the fit decides                  */
-        double variance_smoothing; /* the same of the variances, in the first generation         */
+        double learning_rate;       /* step of a coordinate in step sizes                         */
+        double momentum;            /* of the estimated gradient                                  */
+        double weight_decay;        /* of the mean                                                */
+        double elite;               /* fraction of the candidates that a distribution is fitted to */
+        double smoothing;           /* part of the new mean that the fit decides                  */
+        double deviation_smoothing; /* the same of the standard deviations, at first         */
     } es;
     struct {
         double dropout;   /* probability that a chosen client does not report           */

@@ -24,27 +24,19 @@ static bool active(const fbt_settings *s)
     return s->cma.covariance == FBT_CMA_ISOTROPIC;
 }
 
-static bool reads(const fbt_settings *s, int what)
-{
-#define FBT_READS(value, name, object, reads) [value] = reads,
-    static const int read[] = {FBT_OPTIMISER_LIST(FBT_READS)};
-#undef FBT_READS
-    return (read[s->fed.optimiser] & what) != 0;
-}
-
 static bool no_covariance(const fbt_settings *s)
 {
-    return !reads(s, FBT_READS_COVARIANCE);
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_COVARIANCE) == 0;
 }
 
 static bool no_gradient(const fbt_settings *s)
 {
-    return !reads(s, FBT_READS_GRADIENT);
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_GRADIENT) == 0;
 }
 
 static bool no_elite(const fbt_settings *s)
 {
-    return !reads(s, FBT_READS_ELITE);
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_ELITE) == 0;
 }
 
 static bool dirichlet_alpha(const fbt_settings *s)
@@ -157,7 +149,7 @@ static const struct {
     {"es.weight_decay", no_gradient, other_searcher},
     {"es.elite", no_elite, other_searcher},
     {"es.smoothing", no_elite, other_searcher},
-    {"es.variance_smoothing", no_elite, other_searcher},
+    {"es.deviation_smoothing", no_elite, other_searcher},
     {"faults.dropout_kind", dropout_kind, "faults.dropout is 0 or 1"},
     {"pace.compute_sigma", compute_sigma, "pace.compute_seconds is 0"},
     {"pace.bandwidth_sigma", bandwidth_sigma, "pace.bytes_per_second is 0"},

@@ -58,7 +58,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                        .weight_decay = settings->es.weight_decay,
                                        .elite = settings->es.elite,
                                        .smoothing = settings->es.smoothing,
-                                       .variance_smoothing = settings->es.variance_smoothing}};
+                                       .deviation_smoothing = settings->es.deviation_smoothing}};
 }
 
 /* The mean that a search began from is then scored, too. */

@@ -28,9 +28,9 @@ typedef struct fbt_optimiser_options {
         bool active, mirrored;
     } cma;
     struct {
-        double learning_rate;                        /* step of a coordinate in step sizes                         */
-        double momentum, weight_decay;               /* of the estimated gradient, which the decay is added to     */
-        double elite, smoothing, variance_smoothing; /* fraction of parents; how much of what they say is believed */
+        double learning_rate;                         /* step of a coordinate in step sizes                         */
+        double momentum, weight_decay;                /* of the estimated gradient, which the decay is added to     */
+        double elite, smoothing, deviation_smoothing; /* fraction of parents; how much of what they say is believed */
     } es;
 } fbt_optimiser_options;
 

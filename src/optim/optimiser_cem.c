@@ -3,11 +3,12 @@
  * Sources: de Boer, Kroese, Mannor, Rubinstein 2005, "A tutorial on the cross-entropy method", Annals of Operations
  * Research 134, section 5 (the fit: mean and variance of the elite); Kroese, Porotsky, Rubinstein 2006, "The
  * cross-entropy method for continuous multi-extremal optimization", Methodology and Computing in Applied Probability 8
- * (smoothing of both, that of variances fading: beta_t = beta - beta (1 - 1/t)^q). The step size is the root of the
- * mean variance, the shape the variances by their mean. */
+ * (smoothing of means and standard deviations, the latter fading: beta_t = beta - beta (1 - 1/t)^q). The step size is
+ * the root of the mean variance, the shape the variances by their mean. */
 #include "optim/search.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,15 +17,16 @@
 
 static const double fading = 5; /* q; its source: 5 to 10 */
 
-static int64_t n_elite(const fbt_optimiser_options *options)
+/* Of n solutions. */
+static int64_t n_elite(const fbt_optimiser_options *options, int64_t n)
 {
-    return options->n_parents > 0 ? options->n_parents
-                                  : (int64_t)floor(options->es.elite * (double)options->population + 1e-9);
+    return options->n_parents > 0 ? fbt_smaller(options->n_parents, n)
+                                  : (int64_t)floor(options->es.elite * (double)n + 1e-9);
 }
 
 static fbt_status check(const fbt_optimiser_options *options)
 {
-    if (n_elite(options) >= 2) {
+    if (n_elite(options, options->population) >= 2) {
         return FBT_OK;
     }
     return fbt_fail(FBT_ERR_CONFIG,
@@ -62,10 +64,10 @@ static fbt_status ask(void *self, gsl_rng *rng, const fbt_rng_stream *stream, do
     return FBT_OK;
 }
 
-/* Mean and variance of one coordinate over the elite. */
-static void fit(const fbt_search *s, const double *x, int64_t i, double *mean, double *variance)
+/* Mean and variance of one coordinate over the n best. */
+static void fit(const fbt_search *s, const double *x, int64_t i, int64_t n, double *mean, double *variance)
 {
-    const int64_t d = s->options.dimension, n = n_elite(&s->options);
+    const int64_t d = s->options.dimension;
     *mean = *variance = 0;
     for (int64_t k = 0; k < n; k++) {
         *mean += x[s->order[k] * d + i] / (double)n;
@@ -115,23 +117,33 @@ static fbt_status take_variances(fbt_search *s)
     return isfinite(mean) ? fbt_search_reset(s) : fbt_search_adapt_step_size(s, mean);
 }
 
-static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)
+static fbt_status tell_foreign(void *self, int64_t n, const double *x, const double *fitness)
 {
     fbt_search *s = self;
-    const fbt_status status = fbt_search_rank(s, n, x, fitness);
+    const fbt_status status = fbt_search_rank_foreign(s, 2, n, x, fitness);
     if (status != FBT_OK) {
         return status;
     }
     s->generation++;
-    const double alpha = s->options.es.smoothing, square = s->step_size * s->step_size;
-    const double beta = s->options.es.variance_smoothing * (1 - pow(1 - 1 / (double)s->generation, fading));
+    const int64_t n_fitted = fbt_larger(n_elite(&s->options, n), 2); /* few of those that were expected may come */
+    const double alpha = s->options.es.smoothing;
+    const double beta = s->options.es.deviation_smoothing * (1 - pow(1 - 1 / (double)s->generation, fading));
     for (int64_t i = 0; i < s->options.dimension; i++) {
         double mean, variance;
-        fit(s, x, i, &mean, &variance);
+        fit(s, x, i, n_fitted, &mean, &variance);
         s->mean[i] = alpha * mean + (1 - alpha) * s->mean[i];
-        s->scratch[i] = beta * variance + (1 - beta) * square * s->vectors[i];
+        const double deviation = beta * sqrt(variance) + (1 - beta) * s->step_size * sqrt(s->vectors[i]);
+        s->scratch[i] = deviation * deviation;
     }
     return take_variances(s);
+}
+
+static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)
+{
+    const int64_t population = ((const fbt_search *)self)->options.population;
+    return n == population
+               ? tell_foreign(self, n, x, fitness)
+               : fbt_fail(FBT_ERR_ARG, "cem: told %" PRId64 " solutions with a population of %" PRId64, n, population);
 }
 
 static int64_t n_shape(const fbt_optimiser_options *options)
@@ -180,7 +192,7 @@ const fbt_optimiser_type fbt_optimiser_cem = {
     .restart_from = restart_from,
     .ask = ask,
     .tell = tell,
-    .tell_foreign = tell,
+    .tell_foreign = tell_foreign,
     .n_shape = n_shape,
     .get_shape = get_shape,
     .set_shape = set_shape,

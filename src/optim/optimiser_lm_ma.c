@@ -85,8 +85,10 @@ static fbt_status ask(void *self, gsl_rng *rng, const fbt_rng_stream *stream, do
             multiply(direction(s, j), factor_rate(s, j), d, x + c * d);
         }
     }
-    for (int64_t k = 0; k < n * d; k++) {
-        x[k] = s->mean[k % d] + s->step_size * x[k];
+    for (int64_t c = 0; c < n; c++) {
+        for (int64_t i = 0; i < d; i++) {
+            x[c * d + i] = s->mean[i] + s->step_size * x[c * d + i];
+        }
     }
     return FBT_OK;
 }

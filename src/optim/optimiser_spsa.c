@@ -49,7 +49,8 @@ static void find_gain(fbt_search *s)
     }
 }
 
-static void step(fbt_search *s)
+/* A gain that is too large for the loss's curvature makes the steps grow without bound. */
+static fbt_status step(fbt_search *s)
 {
     const int64_t d = s->options.dimension;
     const double beta = s->options.es.momentum, decay = s->options.es.weight_decay * s->options.es.learning_rate;
@@ -58,6 +59,12 @@ static void step(fbt_search *s)
         s->vectors[i] = beta * s->vectors[i] + (1 - beta) * s->scratch[i];
         s->mean[i] -= decay * s->mean[i] + s->step_size * rate * s->vectors[i];
     }
+    if (!isfinite(fbt_vector_norm(s->mean, d))) {
+        return fbt_fail(FBT_ERR_NUMERIC,
+                        "%s: the mean has left all bounds in generation %" PRId64 "; lower es.learning_rate",
+                        fbt_optimiser_names[s->options.kind], s->generation);
+    }
+    return FBT_OK;
 }
 
 static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)
@@ -68,7 +75,7 @@ static fbt_status tell(void *self, int64_t n, const double *x, const double *fit
     FBT_TRY(estimate(s, x, fitness));
     s->generation++;
     find_gain(s);
-    step(s);
+    FBT_TRY(step(s));
 done:
     return status;
 }

@@ -161,11 +161,12 @@ double fbt_search_pair_element(const fbt_search *search, const double *x, int64_
     return (x[i] - x[search->options.dimension + i]) / (2 * search->step_size);
 }
 
-static fbt_status check_solutions(const fbt_search *s, int64_t n, const double *x, const double *fitness)
+static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n, const double *x,
+                                  const double *fitness)
 {
     const char *name = fbt_optimiser_names[s->options.kind];
     const int64_t d = s->options.dimension;
-    if (n != s->options.population) {
+    if (n < fewest || n > s->options.population) {
         return fbt_fail(FBT_ERR_ARG, "%s: told %" PRId64 " solutions with a population of %" PRId64, name, n,
                         s->options.population);
     }
@@ -196,7 +197,13 @@ static int by_fitness_then_index(const void *a, const void *b, void *context)
 
 fbt_status fbt_search_rank(fbt_search *search, int64_t n, const double *x, const double *fitness)
 {
-    const fbt_status status = check_solutions(search, n, x, fitness);
+    return fbt_search_rank_foreign(search, search->options.population, n, x, fitness);
+}
+
+fbt_status fbt_search_rank_foreign(fbt_search *search, int64_t fewest, int64_t n, const double *x,
+                                   const double *fitness)
+{
+    const fbt_status status = check_solutions(search, fewest, n, x, fitness);
     if (status != FBT_OK) {
         return status;
     }

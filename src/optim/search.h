@@ -30,6 +30,9 @@ void fbt_search_draw(gsl_rng *rng, const fbt_rng_stream *stream, int64_t candida
 /* Whether these solutions can be learnt from; and their order, best first, into search->order. Errors: FBT_ERR_ARG (n
  * is not the population), FBT_ERR_NUMERIC (a fitness is NaN, an x not finite). */
 fbt_status fbt_search_rank(fbt_search *search, int64_t n, const double *x, const double *fitness);
+/* The same of `fewest` to a whole population of solutions. */
+fbt_status fbt_search_rank_foreign(fbt_search *search, int64_t fewest, int64_t n, const double *x,
+                                   const double *fitness);
 
 /* The step size after an update, which ends a search where it vanishes: that begins anew. Errors: FBT_ERR_NUMERIC (not
  * finite). */

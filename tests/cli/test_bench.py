@@ -128,7 +128,17 @@ def test_cma_alone() -> None:
     assert all(other["way"].startswith("pycma") for other in found[1:] if not other["way"].startswith("fedbpt"))
 
 
+@pytest.mark.parametrize(("name", "way"), [("cma", "fedbpt, separable"), ("lm-ma", "fedbpt, lm-ma"), ("openai-es", "fedbpt, openai-es")])
+def test_other_searches(name: str, way: str) -> None:
+    """In many dimensions, beside pycma's forms for those where it is installed."""
+    words = ("--cma-es", "--optimiser", name, "--dimension", 5000, "--candidates", 6, "--json")
+    own, *theirs = json.loads(call("bench", *words).good().out)
+    assert (own["way"], own["dimension"], own["population"]) == (way, 5000, 6) and 0 < own["seconds_median"] and "gflop" not in own
+    assert [other["way"].split(", ")[1] for other in theirs] in ([], ["separable", "VkD"])
+
+
 @pytest.mark.parametrize(("words", "told"), [(("models/mine", "--cma-es"), "leave models/mine out"),
+                                             (("--optimiser", "lm-ma"), "options of --cma-es"),
                                              (("--cma-es", "--candidates", 1), "at least 2")])
 def test_cma_refuses(words: tuple[object, ...], told: str) -> None:
     result = call("bench", *words)

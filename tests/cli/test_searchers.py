@@ -46,8 +46,8 @@ def test_settings_of_its_own(mask: Study, name: str) -> None:
     changes = changes_of(name, "synchronous") | {"fed__rounds": 3, "fed__local_generations": 4}
     with h5py.File(mask.finished(**changes)) as file:
         without = file["rounds/z"][:]
-    others = {"cma.covariance": "separable", "cma.active": "false", "cma.constants": "tutorial", "es.learning_rate": 0.3, "es.momentum": 0.5,
-              "es.weight_decay": 0.1, "es.elite": 1, "es.smoothing": 0.5, "es.variance_smoothing": 0.5}
+    others = {"cma.covariance": "separable", "cma.active": "false", "cma.constants": "tutorial", "es.learning_rate": 0.1, "es.momentum": 0.5,
+              "es.weight_decay": 0.1, "es.elite": 1, "es.smoothing": 0.5, "es.deviation_smoothing": 0.5}
     for key, value in others.items():
         path = mask.output()
         words = mask.set(run__output=path, **{**changes, key.replace(".", "__"): value})

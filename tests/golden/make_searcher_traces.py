@@ -115,25 +115,25 @@ class LMMA:
 
 
 class CEM:
-    """de Boer et al. 2005, section 5, smoothed as Kroese, Porotsky, Rubinstein 2006: mu and sigma^2 of each coordinate."""
+    """de Boer et al. 2005, section 5, smoothed as Kroese, Porotsky, Rubinstein 2006: mu and sigma of each coordinate."""
 
     def __init__(self, d, n, p):
-        self.mu, self.variances, self.p, self.t = np.full(d, START), np.full(d, STEP ** 2), p, 0
+        self.mu, self.sigma, self.p, self.t = np.full(d, START), np.full(d, STEP), p, 0
 
     def ask(self, z):
-        return self.mu + np.sqrt(self.variances) * z
+        return self.mu + self.sigma * z
 
     def tell(self, x, f):
         self.t += 1
         p = self.p
         elite = x[np.argsort(f, kind="stable")[: int(p["elite"] * len(f))]]
-        beta = p["variance_smoothing"] - p["variance_smoothing"] * (1 - 1 / self.t) ** 5
+        beta = p["deviation_smoothing"] - p["deviation_smoothing"] * (1 - 1 / self.t) ** 5
         self.mu = p["smoothing"] * elite.mean(axis=0) + (1 - p["smoothing"]) * self.mu
-        self.variances = beta * elite.var(axis=0) + (1 - beta) * self.variances
+        self.sigma = beta * elite.std(axis=0) + (1 - beta) * self.sigma
 
     def state(self):
-        mean = self.variances.mean()
-        return {"mean": self.mu, "step_size": math.sqrt(mean), "variances": self.variances / mean}
+        mean = np.square(self.sigma).mean()
+        return {"mean": self.mu, "step_size": math.sqrt(mean), "variances": np.square(self.sigma) / mean}
 
 
 class Random:
@@ -153,7 +153,7 @@ class Random:
 
 
 GRADIENT = [{"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}, {"learning_rate": 0.3, "momentum": 0.0, "weight_decay": 0.05}]
-ELITE = [{"elite": 0.5, "smoothing": 0.8, "variance_smoothing": 0.8}, {"elite": 0.34, "smoothing": 1.0, "variance_smoothing": 0.5}]
+ELITE = [{"elite": 0.5, "smoothing": 0.8, "deviation_smoothing": 0.8}, {"elite": 0.34, "smoothing": 1.0, "deviation_smoothing": 0.5}]
 SEARCHES = [("openai-es", OpenAI, p, ties) for p in GRADIENT for ties in (False, True)]
 SEARCHES += [("spsa", SPSA, p, False) for p in GRADIENT] + [("cem", CEM, p, False) for p in ELITE]
 SEARCHES += [("lm-ma", LMMA, {}, ties) for ties in (False, True)] + [("random", Random, {}, ties) for ties in (False, True)]

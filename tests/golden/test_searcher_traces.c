@@ -57,7 +57,7 @@ static fbt_optimiser *make(const json_t *search, const json_t *trace)
                .weight_decay = json_number_value(json_object_get(p, "weight_decay")),
                .elite = json_number_value(json_object_get(p, "elite")),
                .smoothing = json_number_value(json_object_get(p, "smoothing")),
-               .variance_smoothing = json_number_value(json_object_get(p, "variance_smoothing"))}};
+               .deviation_smoothing = json_number_value(json_object_get(p, "deviation_smoothing"))}};
     for (int i = 0; i < DIMENSION; i++) {
         mean[i] = trace_number(trace, "start");
     }
@@ -138,6 +138,52 @@ static void searches_are_their_papers(void **state)
     json_decref(trace);
 }
 
+static fbt_optimiser *named(const char *name)
+{
+    const double mean[DIMENSION] = {0};
+    fbt_optimiser *optimiser;
+    const fbt_optimiser_options options = {
+        .kind = (fbt_optimiser_kind)fbt_choice_find(fbt_optimiser_names, name),
+        .dimension = DIMENSION,
+        .population = POPULATION,
+        .es = {.learning_rate = 1e6, .elite = 0.5, .smoothing = 1, .deviation_smoothing = 1}};
+    assert_int_equal(fbt_optimiser_new(&options, mean, 1, &optimiser), FBT_OK);
+    return optimiser;
+}
+
+/* Broken by a slope of infinite losses, by a mean that grows without anybody's notice, by foreign solutions taken for
+ * own ones, by the checkpoint of another search that is taken, and by a distribution without width that is sampled
+ * from. */
+static void searches_refuse(void **state)
+{
+    (void)state;
+    double x[POPULATION * DIMENSION] = {0}, fitness[POPULATION] = {1, INFINITY, 2, 3, 4, 5};
+    fbt_array_list arrays = {0};
+    fbt_optimiser_health health;
+    fbt_optimiser *spsa = named("spsa"), *cem = named("cem"), *lm_ma = named("lm-ma");
+    assert_int_equal(fbt_optimiser_tell(spsa, POPULATION, x, fitness), FBT_ERR_NUMERIC);
+    assert_int_equal(fbt_optimiser_tell(cem, POPULATION, x, fitness), FBT_OK); /* all alike: no width is left */
+    fbt_optimiser_health_get(cem, &health);
+    assert_true(health.n_resets == 1 && health.condition == 1 && fbt_optimiser_step_size(cem) == 1);
+    fitness[1] = NAN;
+    assert_int_equal(fbt_optimiser_tell(lm_ma, POPULATION, x, fitness), FBT_ERR_NUMERIC);
+    assert_int_equal(fbt_optimiser_tell_foreign(lm_ma, POPULATION, x, fitness), FBT_ERR_UNSUPPORTED);
+    assert_int_equal(fbt_optimiser_export(spsa, "x_", &arrays), FBT_OK);
+    assert_int_equal(fbt_optimiser_import(cem, "x_", arrays.items), FBT_ERR_DATA);
+    fitness[1] = 2;
+    for (int64_t i = 0; i < DIMENSION; i++) {
+        x[i] = 1e300;
+    }
+    assert_int_equal(fbt_optimiser_tell(spsa, POPULATION, x, fitness), FBT_OK);
+    fitness[0] = 1e300;
+    assert_int_equal(fbt_optimiser_tell(spsa, POPULATION, x, fitness), FBT_ERR_NUMERIC);
+    fbt_error_clear();
+    fbt_array_list_clear(&arrays);
+    fbt_optimiser_free(spsa);
+    fbt_optimiser_free(cem);
+    fbt_optimiser_free(lm_ma);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "draws") == 0) {
@@ -146,6 +192,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(searches_are_their_papers),
+        cmocka_unit_test(searches_refuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,7 @@ static const run_case cases[] = {
     {"lm-ma of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=lm-ma"}},
     {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem", "fed.participation=0.75"}},
+    {"cem, paper, some drop out", {"fed.protocol=paper", "fed.optimiser=cem", "faults.dropout=0.3"}},
     {"cem, paper, float64", {"fed.protocol=paper", "fed.optimiser=cem", "fed.wire=float64"}},
     {"cem, fedavg-bbt", {"fed.protocol=fedavg-bbt", "fed.optimiser=cem", "fed.participation=0.75"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
@@ -286,6 +287,7 @@ static const run_case fault_cases[] = {
     {"fedavg-bbt", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"synchronous", {"fed.protocol=synchronous"}},
     {"fedavg-bbt, half drop out", {"fed.protocol=fedavg-bbt", "faults.dropout=0.5"}},
+    {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
 };
 enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
 
