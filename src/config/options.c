@@ -89,7 +89,9 @@ static const fbt_option table[] = {
     INT("fed.participants", fed.participants, "0", 0, FBT_RNG_N_CLIENTS - 1,
         "number of clients that take part in a round, instead of a fraction; 0: fed.participation says",
         .earlier_text = "0"),
-    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
+    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names,
+           "how training samples are dealt out to clients; natural: each has those of one client of the data set (an "
+           "author, a site)"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
     CHOICE("fed.client_seeds", fed.client_seeds, "distinct", fbt_client_seeds_names,
