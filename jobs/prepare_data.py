@@ -22,7 +22,9 @@ from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
 from staging.draw import draw_test
 from staging.encode import encode_samples
 from staging.errors import UserError
-from staging.label_words import encode_labels, leave_room
+from staging.in_context import Examples, choose, make_examples, put_in_front
+from staging.in_context import check as check_in_context
+from staging.label_words import LabelTokens, encode_labels, leave_room
 from staging.layout import Layout, make_layout
 from staging.model import ModelInfo, load_info
 from staging.records import Split, combined_sha256, some
@@ -70,11 +72,14 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--corpus", choices=sorted(CORPORA), help=f"a packaged corpus ({corpora})")
     source.add_argument("--dataset", type=Path, help="Hugging Face data set folder")
     source.add_argument("--test-size", type=int, help="draw this many test samples out of --train or --corpus (--corpus: 1000 by default)")
-    source.add_argument("--seed", type=int, help=f"seed of that draw (default: {SEED})")
+    source.add_argument("--seed", type=int, help=f"seed of that draw, and of --in-context (default: {SEED})")
     rows = parser.add_argument_group("rows")
     rows.add_argument("--client", metavar="COLUMN", help="whose a training sample is (an author, a site), for fed.partition natural")
     few = "leave out the training samples of clients that have less than so many; needs --client"
     rows.add_argument("--client-min-samples", type=int, metavar="N", help=few)
+    context = "put training samples with their label words in front of every sample, N at most and as many as fit, one of each label in "
+    context += "turn (in-context learning); they are drawn by --seed, and leave the training split"
+    rows.add_argument("--in-context", type=int, metavar="N", help=context)
     rows.add_argument("--empty", choices=EMPTY, help="rows without text: stop, or leave them out and count them; default: the task's")
     quoting = "CSV and TSV: double quotes belong to the text (none; TSV's default), or enclose fields, and those inside are doubled "
     quoting += "(csv; CSV's default) or have a backslash before them (backslash)"
@@ -102,8 +107,10 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parser.error("--dev and --test go with --train")
     if arguments.test_size is not None and (arguments.dataset or arguments.test):
         parser.error("--test-size draws from --train or --corpus, where there is no test split yet")
-    if arguments.seed is not None and arguments.test_size is None and not arguments.corpus:
-        parser.error("--seed goes with --test-size or --corpus")
+    if arguments.in_context is not None and arguments.in_context < 1:
+        parser.error("--in-context is 1 or more")
+    if arguments.seed is not None and arguments.test_size is None and not arguments.corpus and arguments.in_context is None:
+        parser.error("--seed goes with --test-size, --corpus or --in-context")
     if arguments.client_min_samples is not None and (not arguments.client or arguments.client_min_samples < 1):
         parser.error("--client-min-samples is 1 or more, and goes with --client")
     given = ("names", "quoting", "delimiter", "column_text", "column_text2", "column_label", "client")
@@ -195,20 +202,42 @@ def open_corpus(arguments: argparse.Namespace, seed: int) -> Source:
     return Source(draw_test(corpus, test_size, seed, 1), name, corpus.sha256)
 
 
-def find_clients(source: Source, task: Task, columns: dict[str, str], least: int | None) -> Clients | None:
+def find_examples(
+    source: Source, task: Task, columns: dict[str, str], parts: tuple[Layout, TaskTokenizer, LabelTokens], arguments: argparse.Namespace
+) -> tuple[Source, Examples]:
+    """Draws the examples in context out of the training samples; the source's name says so."""
+    layout, tokenizer, labels = parts
+    check_in_context(task, layout)
+    seed = SEED if arguments.seed is None else arguments.seed
+    samples = to_samples(source.splits["train"].records, task, columns, LeftOut(skip_empty=task.empty == "skip"))
+    chosen = choose(samples, arguments.in_context, len(task.labels), seed)
+    name = f"{source.name}; up to {len(chosen)} training samples in context, drawn with seed {seed}"
+    return replace(source, name=name), make_examples(chosen, task, layout, tokenizer, labels)
+
+
+def find_clients(
+    source: Source, task: Task, columns: dict[str, str], examples: Examples | None, least: int | None
+) -> Clients | None:
     """Finds out whose samples are taken, in a pass over the training samples where clients that have few are left out."""
     if "client" not in columns:
         return None
     clients = Clients(columns["client"])
     if least is not None:
-        samples = to_samples(source.splits["train"].records, task, columns, LeftOut(skip_empty=task.empty == "skip"), clients)
+        left_out = LeftOut(skip_empty=task.empty == "skip")
+        samples = to_samples(source.splits["train"].records, task, columns, left_out, clients)
+        samples = samples if examples is None else examples.without(samples, left_out)
         counts = Counter(sample.client for sample in samples)
         clients = Clients(columns["client"], [name for name, number in clients.numbers.items() if counts[number] < least])
     return clients
 
 
 def encode_splits(
-    source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Layout, TaskTokenizer], clients: Clients | None
+    source: Source,
+    task: Task,
+    columns: dict[str, str],
+    pipeline: tuple[Layout, TaskTokenizer],
+    clients: Clients | None,
+    examples: Examples | None,
 ) -> dict[str, Table]:
     """Tokenises every split, with a progress bar where someone is watching."""
     layout, tokenizer = pipeline
@@ -216,10 +245,17 @@ def encode_splits(
     for name, split in source.splits.items():
         left_out = LeftOut(skip_empty=task.empty == "skip")
         records = tqdm(split.records, desc=name, total=split.n_rows, unit=" samples", leave=False, disable=not sys.stderr.isatty())
-        samples = layout.sentence.checked(to_samples(records, task, columns, left_out, clients if name == "train" else None))
+        samples = to_samples(records, task, columns, left_out, clients if name == "train" else None)
+        if examples is not None and name == "train":
+            samples = examples.without(samples, left_out)
+        samples = layout.sentence.checked(samples)
         tables[name] = collect(encode_samples(samples, layout, tokenizer, left_out.without_tokens))
         if not tables[name]:
             raise UserError(f"{source.name}: the {name} split has no samples ({str(left_out) or 'there are no rows'})")
+        if examples is not None:
+            tables[name], counts = put_in_front(tables[name], examples, layout)
+            mean = sum(counts) / len(counts)
+            print(f"{name}: {min(counts)} to {max(counts)} of {len(examples.bodies)} examples in front of a sample, {mean:.1f} on average")
         print(summary(name, tables[name], len(task.labels), str(left_out)))
     return tables
 
@@ -281,8 +317,11 @@ def main() -> None:
     layout = leave_room(layout, labels, task, model, mode, n_prompt)
     columns = columns_of(task, arguments)
     source = open_source(task, arguments, columns)
-    clients = find_clients(source, task, columns, arguments.client_min_samples)
-    tables = encode_splits(source, task, columns, (layout, tokenizer), clients)
+    examples = None
+    if arguments.in_context is not None:
+        source, examples = find_examples(source, task, columns, (layout, tokenizer, labels), arguments)
+    clients = find_clients(source, task, columns, examples, arguments.client_min_samples)
+    tables = encode_splits(source, task, columns, (layout, tokenizer), clients, examples)
     attributes = attributes_of(task, model, (layout, tokenizer), source, mode, n_prompt) | {"label_token_ids": labels.ids}
     write(arguments.output, attributes, tables, labels.texts, clients)
     if clients is not None:

@@ -32,6 +32,7 @@ class LeftOut:
     by_label: int = 0
     empty: int = 0
     by_client: int = 0
+    by_example: int = 0
 
     def without_tokens(self, sample: Sample) -> None:
         """Counts a sample of whose text the tokenizer makes nothing, or refuses it."""
@@ -45,6 +46,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         counts = ((self.by_label, "by their labels"), (self.empty, "without text"), (self.by_client, "of clients with too few samples"))
+        counts += ((self.by_example, "as examples in context"),)
         return ", ".join(f"{count} rows left out {why}" for count, why in counts if count)
 
 
