@@ -9,18 +9,22 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from staging import errors
+from staging.clients import Clients
 from staging.corpora import CORPORA, load_corpus
 from staging.delimited import QUOTINGS, Dialect, parse_delimiter, parse_names
 from staging.draw import draw_test
 from staging.encode import encode_samples
 from staging.errors import UserError
-from staging.label_words import encode_labels, leave_room
+from staging.in_context import Examples, choose, make_examples, put_in_front
+from staging.in_context import check as check_in_context
+from staging.label_words import LabelTokens, encode_labels, leave_room
 from staging.layout import Layout, make_layout
 from staging.model import ModelInfo, load_info
 from staging.records import Split, combined_sha256, some
@@ -68,8 +72,14 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--corpus", choices=sorted(CORPORA), help=f"a packaged corpus ({corpora})")
     source.add_argument("--dataset", type=Path, help="Hugging Face data set folder")
     source.add_argument("--test-size", type=int, help="draw this many test samples out of --train or --corpus (--corpus: 1000 by default)")
-    source.add_argument("--seed", type=int, help=f"seed of that draw (default: {SEED})")
+    source.add_argument("--seed", type=int, help=f"seed of that draw, and of --in-context (default: {SEED})")
     rows = parser.add_argument_group("rows")
+    rows.add_argument("--client", metavar="COLUMN", help="whose a training sample is (an author, a site), for fed.partition natural")
+    few = "leave out the training samples of clients that have less than so many; needs --client"
+    rows.add_argument("--client-min-samples", type=int, metavar="N", help=few)
+    context = "put training samples with their label words in front of every sample, N at most and as many as fit, one of each label in "
+    context += "turn (in-context learning); they are drawn by --seed, and leave the training split"
+    rows.add_argument("--in-context", type=int, metavar="N", help=context)
     rows.add_argument("--empty", choices=EMPTY, help="rows without text: stop, or leave them out and count them; default: the task's")
     quoting = "CSV and TSV: double quotes belong to the text (none; TSV's default), or enclose fields, and those inside are doubled "
     quoting += "(csv; CSV's default) or have a backslash before them (backslash)"
@@ -97,9 +107,13 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parser.error("--dev and --test go with --train")
     if arguments.test_size is not None and (arguments.dataset or arguments.test):
         parser.error("--test-size draws from --train or --corpus, where there is no test split yet")
-    if arguments.seed is not None and arguments.test_size is None and not arguments.corpus:
-        parser.error("--seed goes with --test-size or --corpus")
-    given = ("names", "quoting", "delimiter", "column_text", "column_text2", "column_label")
+    if arguments.in_context is not None and arguments.in_context < 1:
+        parser.error("--in-context is 1 or more")
+    if arguments.seed is not None and arguments.test_size is None and not arguments.corpus and arguments.in_context is None:
+        parser.error("--seed goes with --test-size, --corpus or --in-context")
+    if arguments.client_min_samples is not None and (not arguments.client or arguments.client_min_samples < 1):
+        parser.error("--client-min-samples is 1 or more, and goes with --client")
+    given = ("names", "quoting", "delimiter", "column_text", "column_text2", "column_label", "client")
     wrong = [f"--{name.replace('_', '-')}" for name in given if getattr(arguments, name)]
     if arguments.corpus and wrong:
         parser.error(f"{wrong[0]} is for files, not for --corpus")
@@ -124,6 +138,8 @@ def columns_of(task: Task, arguments: argparse.Namespace) -> dict[str, str]:
     if given["text2"] and "text2" not in task.columns:
         raise UserError(f"--column-text2 {given['text2']}: the template of {task.path} has no {{text2}}")
     columns = {name: given[name] or column for name, column in task.columns.items()}
+    if arguments.client:
+        columns["client"] = arguments.client
     if len(set(columns.values())) < len(columns):
         raise UserError(f"{', '.join(columns)} must be different columns; they are {', '.join(map(repr, columns.values()))}")
     return columns
@@ -134,7 +150,8 @@ def open_source(task: Task, arguments: argparse.Namespace, columns: dict[str, st
     seed = SEED if arguments.seed is None else arguments.seed
     if arguments.corpus:
         return open_corpus(arguments, seed)
-    wanted = [columns[field] for field in (*task.fields(), "label")]
+    wanted = {split: [columns[field] for field in (*task.fields(), "label")] for split in ("dev", "test")}
+    wanted["train"] = [*wanted["dev"][:-1], *([columns["client"]] if arguments.client else []), columns["label"]]
     dialect = Dialect(
         parse_names(arguments.names) if arguments.names else None,
         arguments.quoting,
@@ -148,7 +165,7 @@ def open_source(task: Task, arguments: argparse.Namespace, columns: dict[str, st
         paths = {split: expand(names, f"--{split}") for split, names in given.items() if names}
     if arguments.output.resolve() in {path.resolve() for parts in paths.values() for path in parts}:
         raise UserError(f"{arguments.output}: is one of the files to read; give --output another name")
-    splits = {split: from_files(parts, wanted, dialect) for split, parts in paths.items()}
+    splits = {split: from_files(parts, wanted[split], dialect) for split, parts in paths.items()}
     tell_files(paths, arguments.dataset)
     label = arguments.dataset.resolve().name if arguments.dataset else ", ".join(f"{split}: {part.name}" for split, part in splits.items())
     digest = combined_sha256([part.sha256 for part in splits.values()])
@@ -185,17 +202,60 @@ def open_corpus(arguments: argparse.Namespace, seed: int) -> Source:
     return Source(draw_test(corpus, test_size, seed, 1), name, corpus.sha256)
 
 
-def encode_splits(source: Source, task: Task, columns: dict[str, str], pipeline: tuple[Layout, TaskTokenizer]) -> dict[str, Table]:
+def find_examples(
+    source: Source, task: Task, columns: dict[str, str], parts: tuple[Layout, TaskTokenizer, LabelTokens], arguments: argparse.Namespace
+) -> tuple[Source, Examples]:
+    """Draws the examples in context out of the training samples; the source's name says so."""
+    layout, tokenizer, labels = parts
+    check_in_context(task, layout)
+    seed = SEED if arguments.seed is None else arguments.seed
+    samples = to_samples(source.splits["train"].records, task, columns, LeftOut(skip_empty=task.empty == "skip"))
+    chosen = choose(samples, arguments.in_context, len(task.labels), seed)
+    name = f"{source.name}; up to {len(chosen)} training samples in context, drawn with seed {seed}"
+    return replace(source, name=name), make_examples(chosen, task, layout, tokenizer, labels)
+
+
+def find_clients(
+    source: Source, task: Task, columns: dict[str, str], examples: Examples | None, least: int | None
+) -> Clients | None:
+    """Finds out whose samples are taken, in a pass over the training samples where clients that have few are left out."""
+    if "client" not in columns:
+        return None
+    clients = Clients(columns["client"])
+    if least is not None:
+        left_out = LeftOut(skip_empty=task.empty == "skip")
+        samples = to_samples(source.splits["train"].records, task, columns, left_out, clients)
+        samples = samples if examples is None else examples.without(samples, left_out)
+        counts = Counter(sample.client for sample in samples)
+        clients = Clients(columns["client"], [name for name, number in clients.numbers.items() if counts[number] < least])
+    return clients
+
+
+def encode_splits(
+    source: Source,
+    task: Task,
+    columns: dict[str, str],
+    pipeline: tuple[Layout, TaskTokenizer],
+    clients: Clients | None,
+    examples: Examples | None,
+) -> dict[str, Table]:
     """Tokenises every split, with a progress bar where someone is watching."""
     layout, tokenizer = pipeline
     tables = {}
     for name, split in source.splits.items():
         left_out = LeftOut(skip_empty=task.empty == "skip")
         records = tqdm(split.records, desc=name, total=split.n_rows, unit=" samples", leave=False, disable=not sys.stderr.isatty())
-        samples = layout.sentence.checked(to_samples(records, task, columns, left_out))
+        samples = to_samples(records, task, columns, left_out, clients if name == "train" else None)
+        if examples is not None and name == "train":
+            samples = examples.without(samples, left_out)
+        samples = layout.sentence.checked(samples)
         tables[name] = collect(encode_samples(samples, layout, tokenizer, left_out.without_tokens))
         if not tables[name]:
             raise UserError(f"{source.name}: the {name} split has no samples ({str(left_out) or 'there are no rows'})")
+        if examples is not None:
+            tables[name], counts = put_in_front(tables[name], examples, layout)
+            mean = sum(counts) / len(counts)
+            print(f"{name}: {min(counts)} to {max(counts)} of {len(examples.bodies)} examples in front of a sample, {mean:.1f} on average")
         print(summary(name, tables[name], len(task.labels), str(left_out)))
     return tables
 
@@ -207,6 +267,14 @@ def summary(name: str, table: Table, n_labels: int, left_out: str) -> str:
     by_label = "/".join(map(str, counts))
     text = f"{name}: {len(table)} samples, {mean:.1f} tokens on average, {table.n_truncated} shortened; by label {by_label}"
     return f"{text}; {left_out}" if left_out else text
+
+
+def client_summary(clients: Clients, table: Table) -> str:
+    """One line about the clients."""
+    names, client = clients.order(table.client)
+    sizes = np.sort(np.bincount(client, minlength=len(names)))
+    spread = f"{sizes[0]} to {sizes[-1]} training samples each (median {sizes[(len(sizes) - 1) // 2]})"
+    return f"clients by {clients.column}: {len(names)}, {spread}; for fed.partition natural set fed.clients to {len(names)}"
 
 
 def attributes_of(
@@ -249,9 +317,15 @@ def main() -> None:
     layout = leave_room(layout, labels, task, model, mode, n_prompt)
     columns = columns_of(task, arguments)
     source = open_source(task, arguments, columns)
-    tables = encode_splits(source, task, columns, (layout, tokenizer))
+    examples = None
+    if arguments.in_context is not None:
+        source, examples = find_examples(source, task, columns, (layout, tokenizer, labels), arguments)
+    clients = find_clients(source, task, columns, examples, arguments.client_min_samples)
+    tables = encode_splits(source, task, columns, (layout, tokenizer), clients, examples)
     attributes = attributes_of(task, model, (layout, tokenizer), source, mode, n_prompt) | {"label_token_ids": labels.ids}
-    write(arguments.output, attributes, tables, labels.texts)
+    write(arguments.output, attributes, tables, labels.texts, clients)
+    if clients is not None:
+        print(client_summary(clients, tables["train"]))
     print(f"{arguments.output}: task {task.name}, prompt mode {mode}, {n_prompt} prompt tokens")
 
 

@@ -142,6 +142,8 @@ def _dealt(run: Run) -> str:
     unequal = sizes.get(str(get("fed.sizes")), "")
     if get("fed.partition") == "iid":
         return f"dealt out at random (IID){unequal}" if unequal else "dealt out evenly (IID)"
+    if get("fed.partition") == "natural":
+        return "each with those of one client of the data set"
     return f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}{unequal}"
 
 

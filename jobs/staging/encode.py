@@ -35,6 +35,7 @@ class Block:
     labels: array[int] = field(default_factory=lambda: array("i"))
     readout: array[int] = field(default_factory=lambda: array("i"))
     row: array[int] = field(default_factory=lambda: array("q"))
+    client: array[int] = field(default_factory=lambda: array("i"))
     n_truncated: int = 0
 
 
@@ -158,6 +159,7 @@ class _Encoder:
         block.labels.append(sample.label)
         block.readout.append(length - 1 if layout.readout == "last" else readout)
         block.row.append(sample.row)
+        block.client.append(sample.client)
 
     def _append(self, block: Block, ids: list[int], ranges: Sequence[Range]) -> None:
         layout, frozen = self.layout, block.frozen

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .clients import Clients
 from .errors import UserError
 from .labels import Lookup
 from .records import Origin, Record, row_by_row, short
@@ -20,6 +21,7 @@ class Sample(NamedTuple):
     label: int
     row: int
     place: str
+    client: int = -1  # number of the client that it comes from, where that is known
 
 
 @dataclass
@@ -29,6 +31,8 @@ class LeftOut:
     skip_empty: bool
     by_label: int = 0
     empty: int = 0
+    by_client: int = 0
+    by_example: int = 0
 
     def without_tokens(self, sample: Sample) -> None:
         """Counts a sample of whose text the tokenizer makes nothing, or refuses it."""
@@ -41,7 +45,8 @@ class LeftOut:
         self.empty += 1
 
     def __str__(self) -> str:
-        counts = ((self.by_label, "by their labels"), (self.empty, "without text"))
+        counts = ((self.by_label, "by their labels"), (self.empty, "without text"), (self.by_client, "of clients with too few samples"))
+        counts += ((self.by_example, "as examples in context"),)
         return ", ".join(f"{count} rows left out {why}" for count, why in counts if count)
 
 
@@ -74,8 +79,11 @@ class Labels:
         self.known = {(int, number): label for number, label in classes.items()}
 
 
-def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str], left_out: LeftOut) -> Iterator[Sample]:
-    """Checks rows and looks up their labels. A record's cells are the task's texts, and the label."""
+def to_samples(
+    records: Iterable[Record], task: Task, columns: dict[str, str], left_out: LeftOut, clients: Clients | None = None
+) -> Iterator[Sample]:
+    """Checks rows and looks up their labels. A record's cells are the task's texts, its client where clients are asked for, and the
+    label."""
     labels = Labels(Lookup(str(task.path), task.label_index(), task.skip_labels), columns["label"])
     names = [columns[field] for field in task.fields()]
     for record in records:
@@ -87,7 +95,11 @@ def to_samples(records: Iterable[Record], task: Task, columns: dict[str, str], l
         if "" in texts:
             left_out.note_empty(record.place, f"the text in column {short(names[texts.index('')])} is empty")
             continue
-        yield Sample(texts, label, record.row, record.place)
+        client = -1 if clients is None else clients.of(record, record.cells[-2])
+        if client is None:
+            left_out.by_client += 1
+            continue
+        yield Sample(texts, label, record.row, record.place, client)
 
 
 def _clean(record: Record, column: str, value: Any, task: Task) -> str:

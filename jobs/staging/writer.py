@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .clients import Clients
 from .encode import Block
 from .errors import UserError
 from .paths import real_path
@@ -28,7 +29,10 @@ COLUMNS = {
     "readout": (np.int32, "position within the sample where the model is read", "token"),
     "frozen": (np.uint8, "1: template, prompt or special token; 0: token of the text", "1"),
     "row": (np.int64, "row in the source, from 0", "row"),
+    "client": (np.int32, "client that the sample comes from", "client"),
+    "names": (np.uint8, "names of the clients in UTF-8, end to end", "byte"),
 }
+OF_SPLITS = ("tokens", "offsets", "labels", "readout", "frozen", "row")
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Table:
     labels: array[int] = field(default_factory=lambda: array("i"))
     readout: array[int] = field(default_factory=lambda: array("i"))
     row: array[int] = field(default_factory=lambda: array("q"))
+    client: array[int] = field(default_factory=lambda: array("i"))
     n_truncated: int = 0
 
     def add(self, block: Block) -> None:
@@ -52,6 +57,7 @@ class Table:
         self.labels.extend(block.labels)
         self.readout.extend(block.readout)
         self.row.extend(block.row)
+        self.client.extend(block.client)
         self.n_truncated += block.n_truncated
 
     def __len__(self) -> int:
@@ -66,8 +72,11 @@ def collect(blocks: Iterable[Block]) -> Table:
     return table
 
 
-def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]]) -> None:
-    """Writes the file beside its final place and renames it, so that no one ever sees half a file."""
+def write(
+    path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]], clients: Clients | None = None
+) -> None:
+    """Writes the file beside its final place and renames it, so that no one ever sees half a file. `clients`: those that the training
+    samples come from."""
     path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -79,14 +88,24 @@ def write(path: Path, attributes: dict[str, Any], splits: dict[str, Table], labe
             for name, table in splits.items():
                 group = file.create_group(name)
                 group.attrs["n_truncated"] = table.n_truncated
-                for column in COLUMNS:
+                for column in OF_SPLITS:
                     _write_column(group, column, getattr(table, column))
             if label_texts:
                 group = file.create_group("labels")
                 _write_column(group, "tokens", [token for row in label_texts for token in row])
                 _write_column(group, "offsets", np.cumsum([0, *map(len, label_texts)]))
+            if clients is not None:
+                _write_clients(file, *clients.order(splits["train"].client))
         _seal(temporary)
         temporary.replace(path)
+
+
+def _write_clients(file: h5py.File, names: list[str], client: np.ndarray) -> None:
+    group = file.create_group("clients")
+    encoded = [name.encode("utf-8") for name in names]
+    _write_column(group, "names", np.frombuffer(b"".join(encoded), dtype=np.uint8))
+    _write_column(group, "offsets", np.cumsum([0, *map(len, encoded)]))
+    _write_column(file["train"], "client", client)
 
 
 def _seal(path: Path) -> None:

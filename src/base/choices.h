@@ -121,7 +121,8 @@ extern const char *const fbt_wire_names[];
 
 #define FBT_PARTITION_LIST(X)                                                                                          \
     X(FBT_PARTITION_IID, "iid")                                                                                        \
-    X(FBT_PARTITION_DIRICHLET, "dirichlet")
+    X(FBT_PARTITION_DIRICHLET, "dirichlet")                                                                            \
+    X(FBT_PARTITION_NATURAL, "natural")
 typedef enum fbt_partition_kind { FBT_PARTITION_LIST(FBT_CHOICE_VALUE) } fbt_partition_kind;
 extern const char *const fbt_partition_names[];
 

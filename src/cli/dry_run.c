@@ -10,15 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A text within a comment of the output: what could end its line becomes '?'. */
-static void print_in_comment(const char *text)
+/* Bytes of UTF-8 text within a comment of the output: what could end its line becomes '?'. */
+static void print_bytes_in_comment(const char *text, size_t n)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+    const unsigned char *c = (const unsigned char *)text, *end = c + n;
+    for (; c < end; c++) {
         /* U+0085, U+2028 and U+2029 end a line of YAML 1.1 too */
         bool wide = (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9));
         putchar(*c < 0x20 || *c == 0x7f || wide ? '?' : *c);
         c += wide ? (c[0] == 0xc2 ? 1 : 2) : 0;
     }
+}
+
+static void print_in_comment(const char *text)
+{
+    print_bytes_in_comment(text, strlen(text));
+}
+
+/* Name of a client of the data set. */
+static void print_client_name(const fbt_dataset *dataset, int64_t k)
+{
+    const int64_t first = dataset->client_offsets[k], end = dataset->client_offsets[k + 1];
+    printf(", ");
+    print_bytes_in_comment((const char *)dataset->client_names + first, (size_t)(end - first));
 }
 
 static fbt_status describe_client(const fbt_experiment_view *v, int64_t k)
@@ -33,12 +47,15 @@ static fbt_status describe_client(const fbt_experiment_view *v, int64_t k)
     for (int64_t c = 0; c < p->n_labels; c++) {
         printf("%s%lld", c > 0 ? ", " : "", (long long)counts[c]);
     }
-    if (v->placement->owner == NULL) {
-        printf(")\n");
-    } else {
+    printf(")");
+    if (v->placement->owner != NULL) {
         const int owner = v->placement->owner[k], size = v->placement->group_size[owner];
-        printf(size > 1 ? "), ranks %d to %d\n" : "), rank %d\n", owner, owner + size - 1);
+        printf(size > 1 ? ", ranks %d to %d" : ", rank %d", owner, owner + size - 1);
     }
+    if (v->settings->fed.partition == FBT_PARTITION_NATURAL) {
+        print_client_name(v->dataset, k);
+    }
+    printf("\n");
 done:
     free(counts);
     return status;

@@ -109,7 +109,9 @@ static const fbt_option table[] = {
     INT("fed.average_means", fed.average_means, "1", 1, 1000,
         "score and keep the mean of the server's means of so many last rounds; the search goes on from its own",
         .earlier_text = "1"),
-    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
+    CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names,
+           "how training samples are dealt out to clients; natural: each has those of one client of the data set (an "
+           "author, a site)"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
     CHOICE("fed.client_seeds", fed.client_seeds, "distinct", fbt_client_seeds_names,

@@ -73,17 +73,30 @@ done:
     return status;
 }
 
-/* Fitnesses of clients are compared with each other, or averaged: a sum over samples would compare their sizes. */
+/* Clients of unequal sizes. Fitnesses of clients are compared with each other, or averaged: a sum over samples would
+ * compare their sizes. */
 static fbt_status check_sizes(const fbt_settings *settings)
 {
+    const bool natural = settings->fed.partition == FBT_PARTITION_NATURAL;
+    const bool drawn = settings->fed.sizes != FBT_SIZES_EQUAL;
     const char *sizes = fbt_sizes_names[settings->fed.sizes];
-    const bool sums = settings->perturb.rate > 0 && settings->perturb.fitness == FBT_FITNESS_SUM_OF_RATIOS;
-    if (settings->fed.sizes != FBT_SIZES_EQUAL && sums) {
-        return fbt_fail(
-            FBT_ERR_CONFIG,
-            "perturb.fitness: sum_of_ratios grows with a client's samples, of which fed.sizes %s gives some "
-            "clients more than others; use ratio_of_means, or fed.sizes equal",
-            sizes);
+    if (natural && drawn) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.sizes: with fed.partition natural clients have the samples that the data set gives them, "
+                        "not %s sizes; leave it out",
+                        sizes);
+    }
+    if (natural && settings->data.shots != 0) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "data.shots: %" PRId64 " samples per class over all clients would leave clients of "
+                        "fed.partition natural without any; set it to 0, so that they have all of their samples",
+                        settings->data.shots);
+    }
+    if ((natural || drawn) && settings->perturb.rate > 0 && settings->perturb.fitness == FBT_FITNESS_SUM_OF_RATIOS) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "perturb.fitness: sum_of_ratios grows with a client's samples, of which %s %s gives some "
+                        "clients more than others; use ratio_of_means",
+                        natural ? "fed.partition" : "fed.sizes", natural ? "natural" : sizes);
     }
     return FBT_OK;
 }

@@ -23,6 +23,9 @@ void fbt_dataset_clear(fbt_dataset *dataset)
     free(dataset->label_token_ids);
     free(dataset->label_tokens);
     free(dataset->label_offsets);
+    free(dataset->client);
+    free(dataset->client_names);
+    free(dataset->client_offsets);
     free(dataset->task);
     free(dataset->template_text);
     free(dataset->source);

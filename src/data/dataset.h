@@ -44,6 +44,10 @@ typedef struct fbt_dataset {
                                                       *   otherwise                                           */
     int32_t bos_id, eos_id, mask_id, pad_id, unk_id; /* -1: the tokenizer has none      */
     fbt_split train, dev, test;                      /* n_samples = 0: absent                                */
+    int64_t n_clients;       /* that the training samples come from by nature (an author, a site); 0: none is known */
+    int32_t *client;         /* [train.n_samples]; each client has a sample; NULL as well as the names: none is known */
+    uint8_t *client_names;   /* UTF-8, end to end: client k's is client_names[client_offsets[k]] ... */
+    int64_t *client_offsets; /* ... client_names[client_offsets[k + 1] - 1]; [n_clients + 1]         */
 } fbt_dataset;
 
 void fbt_dataset_clear(fbt_dataset *dataset);

@@ -2,16 +2,20 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/smaller.h"
 #include "data/client_sizes.h"
 
 #include <gsl/gsl_randist.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Uses of a row of a split. */
 enum { UNUSED = 0, TRAINING, DEV };
+
+enum { NAME_BYTES_MAX = 64 }; /* of a client's name in a message */
 
 /* How the shots of one split are drawn. */
 typedef struct draw {
@@ -397,6 +401,26 @@ done:
     return status;
 }
 
+static fbt_status check_natural(const fbt_dataset *dataset, const fbt_partition_options *options)
+{
+    if (dataset->client == NULL) {
+        return fbt_fail(FBT_ERR_DATA,
+                        "fed.partition is natural, but the data set does not say which client its samples come from; "
+                        "prepare it with jobs/prepare_data.py --client COLUMN, or use fed.partition iid");
+    }
+    if (dataset->n_clients != options->n_clients) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.clients is %" PRId64 ", but with fed.partition natural the data set has %" PRId64
+                        " clients; set fed.clients to %" PRId64 ", or prepare the data with other clients",
+                        options->n_clients, dataset->n_clients, dataset->n_clients);
+    }
+    if (options->shots != 0 || options->sizes != FBT_SIZES_EQUAL) {
+        return fbt_fail(FBT_ERR_CONFIG, "fed.partition natural gives clients all of their samples; set data.shots to 0 "
+                                        "and leave out fed.sizes");
+    }
+    return FBT_OK;
+}
+
 static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_options *options)
 {
     if (dataset->n_labels < 1 || dataset->train.n_samples < 1) {
@@ -420,6 +444,32 @@ static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_
         return fbt_fail(FBT_ERR_CONFIG, "fed.dirichlet_alpha = %g must be 1e-6 to 1e6", options->dirichlet_alpha);
     }
     return FBT_OK;
+}
+
+/* Each sample stays with the client that it comes from. */
+static fbt_status keep_natural(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *pool,
+                               int64_t n_pool, int32_t *client)
+{
+    fbt_status status = FBT_OK;
+    bool *has_sample = NULL;
+    FBT_TRY(fbt_memory_alloc(&has_sample, dataset->n_clients, sizeof *has_sample));
+    for (int64_t i = 0; i < n_pool; i++) {
+        client[i] = dataset->client[pool[i]];
+        has_sample[client[i]] = true;
+    }
+    for (int64_t k = 0; k < dataset->n_clients; k++) {
+        if (!has_sample[k]) {
+            const int64_t first = dataset->client_offsets[k], n = dataset->client_offsets[k + 1] - first;
+            FBT_FAIL(FBT_ERR_DATA,
+                     "data.dev_shots = %" PRId64 " takes all samples of client %" PRId64
+                     " (\"%.*s\") out of the train split; set it to 0, or prepare the data with a dev split",
+                     options->dev_shots, k, (int)fbt_smaller(n, NAME_BYTES_MAX),
+                     (const char *)dataset->client_names + first);
+        }
+    }
+done:
+    free(has_sample);
+    return status;
 }
 
 static fbt_status deal(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *pool,
@@ -447,6 +497,7 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
     int64_t n_pool = 0;
     memset(partition, 0, sizeof *partition);
     FBT_TRY(check_options(dataset, options));
+    FBT_TRY(options->kind == FBT_PARTITION_NATURAL ? check_natural(dataset, options) : FBT_OK);
     partition->n_clients = options->n_clients;
     partition->n_labels = dataset->n_labels;
     FBT_TRY(choose_samples(dataset, options, partition, &pool, &n_pool));
@@ -459,7 +510,8 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
                  n_pool, options->n_clients, options->shots, dataset->n_labels);
     }
     FBT_TRY(fbt_memory_alloc(&client, n_pool, sizeof *client));
-    FBT_TRY(deal(dataset, options, pool, n_pool, client));
+    FBT_TRY(options->kind == FBT_PARTITION_NATURAL ? keep_natural(dataset, options, pool, n_pool, client)
+                                                   : deal(dataset, options, pool, n_pool, client));
     FBT_TRY(group_by_client(pool, n_pool, client, partition));
 done:
     free(pool);

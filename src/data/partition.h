@@ -54,6 +54,8 @@ typedef struct fbt_partition_options {
  *     client may have none, and the program has no solution when there are more classes than clients, and often when
  *     nearly as many. The skew is alike: with 4 classes, 10 clients and alpha 0.5 a client's largest class has a share
  *     of 0.79 there and 0.76 here.
+ *   - Natural: client k has all training samples of the data set's client k that are not dev samples. shots must be 0,
+ *     sizes equal, n_clients the data set's.
  * Errors: FBT_ERR_DATA (a class has fewer samples than shots, a client would be empty: what to change), FBT_ERR_CONFIG
  * (a number of the options out of range), FBT_ERR_UNSUPPORTED (more rows than a random stream can name),
  * FBT_ERR_MEMORY. On failure *partition is empty. */

@@ -124,6 +124,18 @@ static double mean_work(const fbt_prediction_case *c)
     return sum / (double)c->n_clients;
 }
 
+/* Training samples that are scored, of n_clients. */
+static double scored_train(const fbt_prediction_case *c, int64_t n_clients)
+{
+    const double all = (double)n_clients * c->n_samples, limit = (double)c->settings->eval.train_limit;
+    return limit > 0 ? fmin(all, limit) : all;
+}
+
+double fbt_prediction_train_tokens(const fbt_prediction_case *c, int64_t n_clients)
+{
+    return mean_work(c) / c->n_samples * scored_train(c, n_clients);
+}
+
 /* ---- Collectives ---- */
 
 /* The sum of a field of m participants in their order (ordered_sum.h): blocks of their rows, of which every rank gets
@@ -172,7 +184,7 @@ static double group_s(const fbt_prediction_case *c, const fbt_prediction_load *l
 static double scores_s(const fbt_prediction_case *c, int64_t n_clients, int n_ranks)
 {
     const double n_others = c->longest > 0 ? c->other_score_tokens / c->longest : 0;
-    const double n_items = c->scored * (double)n_clients * c->n_samples + n_others;
+    const double n_items = c->scored * scored_train(c, n_clients) + n_others;
     return 2 * fbt_prediction_allreduce_s(&c->speeds, n_ranks, n_items * sizeof(double));
 }
 
@@ -218,7 +230,7 @@ static void add_up(const fbt_prediction_case *c, const fbt_prediction_load *load
 {
     const fbt_rank_speeds *s = &c->speeds;
     const fbt_settings settings = settings_of(c, p->n_clients);
-    const double score_tokens = c->scored * mean_work(c) * (double)p->n_clients + c->other_score_tokens;
+    const double score_tokens = c->scored * fbt_prediction_train_tokens(c, p->n_clients) + c->other_score_tokens;
     const double search_tokens = fbt_prediction_search_tokens(c, load, p->n_ranks);
     p->n_participants = load->n_participants;
     p->balance = load->all_tokens / p->n_ranks / fmax(load->busiest_tokens, 1);

@@ -71,6 +71,10 @@ fbt_status fbt_prediction_find_load(const fbt_prediction_case *c, int64_t n_clie
 /* Tokens that the busiest rank puts through the model in a search with this load. */
 double fbt_prediction_search_tokens(const fbt_prediction_case *c, const fbt_prediction_load *load, int n_ranks);
 
+/* Tokens of the training samples that a round scores which scores any, of n_clients: all, or eval.train_limit of them.
+ */
+double fbt_prediction_train_tokens(const fbt_prediction_case *c, int64_t n_clients);
+
 /* Tokens of the largest share where n_tokens are scored by n_ranks. */
 double fbt_prediction_share(double n_tokens, double longest, int n_ranks);
 

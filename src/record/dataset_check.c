@@ -1,10 +1,12 @@
 #include "record/dataset_check.h"
 
+#include "base/memory.h"
 #include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 fbt_status fbt_dataset_check_offsets(const char *path, const char *what, const char *item, const int64_t *offsets,
@@ -189,11 +191,50 @@ done:
     return status;
 }
 
+static fbt_status check_names(const char *path, const fbt_dataset *dataset)
+{
+    for (int64_t k = 0; k < dataset->n_clients; k++) {
+        const char *name = (const char *)dataset->client_names + dataset->client_offsets[k];
+        const size_t n = (size_t)(dataset->client_offsets[k + 1] - dataset->client_offsets[k]);
+        const size_t fault = fbt_utf8_find_fault(name, n);
+        if (fault < n) {
+            return fbt_fail(FBT_ERR_DATA, "%.300s: clients: byte %zu of name %" PRId64 " is not UTF-8 text", path,
+                            fault, k);
+        }
+    }
+    return FBT_OK;
+}
+
+static fbt_status check_clients(const char *path, const fbt_dataset *dataset)
+{
+    fbt_status status = FBT_OK;
+    bool *has_sample = NULL;
+    FBT_TRY(check_names(path, dataset));
+    FBT_TRY(fbt_memory_alloc(&has_sample, dataset->n_clients, sizeof *has_sample));
+    for (int64_t i = 0; dataset->client != NULL && i < dataset->train.n_samples; i++) {
+        if (dataset->client[i] < 0 || dataset->client[i] >= dataset->n_clients) {
+            FBT_FAIL(FBT_ERR_DATA,
+                     "%.300s: train: sample %" PRId64 " is of client %d, but the clients are 0 to %" PRId64, path, i,
+                     (int)dataset->client[i], dataset->n_clients - 1);
+        }
+        has_sample[dataset->client[i]] = true;
+    }
+    for (int64_t k = 0; k < dataset->n_clients; k++) {
+        if (!has_sample[k]) {
+            FBT_FAIL(FBT_ERR_DATA, "%.300s: train: client %" PRId64 " has no sample; prepare the data again", path, k);
+        }
+    }
+done:
+    free(has_sample);
+    return status;
+}
+
 fbt_status fbt_dataset_check(const char *path, const fbt_dataset *dataset)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_head(path, dataset));
     FBT_TRY(check_labels(path, dataset));
+    FBT_TRY(check_clients(path, dataset));
     FBT_TRY(check_split(path, "train", dataset, &dataset->train));
     FBT_TRY(check_split(path, "dev", dataset, &dataset->dev));
     FBT_TRY(check_split(path, "test", dataset, &dataset->test));

@@ -1,6 +1,7 @@
 #include "record/dataset_file.h"
 
 #include "base/memory.h"
+#include "base/rng_block.h"
 #include "record/dataset_check.h"
 #include "record/hdf5_util.h"
 
@@ -342,6 +343,31 @@ done:
     return status;
 }
 
+/* The clients that training samples come from by nature, where the file knows any. */
+static fbt_status read_clients(const reader *r)
+{
+    fbt_status status = FBT_OK;
+    fbt_dataset *dataset = r->dataset;
+    int64_t n_bytes, n;
+    if (!fbt_hdf5_has(r->file, "clients") && !fbt_hdf5_has(r->file, "train/client")) {
+        return FBT_OK;
+    }
+    FBT_TRY(read_uint8(r, "clients/names", &dataset->client_names, &n_bytes));
+    FBT_TRY(read_wide(r, "clients/offsets", &dataset->client_offsets, &n));
+    if (n < 2 || n > FBT_RNG_N_CLIENTS) {
+        FBT_FAIL(FBT_ERR_DATA,
+                 "%.300s: clients/offsets has %" PRId64 " entries, one more than clients; expected 2 to %d", r->path, n,
+                 FBT_RNG_N_CLIENTS);
+    }
+    dataset->n_clients = n - 1;
+    FBT_TRY(
+        fbt_dataset_check_offsets(r->path, "clients", "name", dataset->client_offsets, dataset->n_clients, n_bytes));
+    FBT_TRY(read_int32(r, "train/client", &dataset->client, &n));
+    FBT_TRY(expect_length(r, "train/client", n, dataset->train.n_samples, "one per sample"));
+done:
+    return status;
+}
+
 static fbt_status read_all(reader *r)
 {
     fbt_status status = FBT_OK;
@@ -352,6 +378,7 @@ static fbt_status read_all(reader *r)
     if (r->dataset->train.n_samples == 0) {
         FBT_FAIL(FBT_ERR_DATA, "%.300s: the train split has no samples", r->path);
     }
+    FBT_TRY(read_clients(r));
     if (fbt_hdf5_has(r->file, "dev")) {
         FBT_TRY(read_split(r, "dev", &r->dataset->dev));
     }

@@ -129,10 +129,10 @@ static void describe_samples(fbt_scale *s, const fbt_run_costs *costs)
         train += (double)s->work[k];
     }
     const double test = (double)fbt_cost_of_shares(&s->settings, &s->inputs.dataset, s->work).test;
-    const double dev = (double)scores.n_rows - train - test;
     s->c.n_clients = s->partition.n_clients;
     s->c.work = s->work;
     s->c.n_samples = (double)n_samples / (double)s->partition.n_clients;
+    const double dev = (double)scores.n_rows - fbt_prediction_train_tokens(&s->c, s->c.n_clients) - test;
     s->c.scored = (double)costs->n_scored / n_rounds;
     s->c.other_score_tokens = s->c.scored * dev + (double)costs->n_tested / n_rounds * test;
     s->c.sample_bytes = (double)(sizeof(fbt_item) + 3 * sizeof(double)) + TOKEN_BYTES * train / (double)n_samples;
@@ -186,10 +186,8 @@ static void fit(fbt_scale *s, const fbt_run_costs *costs, double search_tokens, 
     const double m = (double)fbt_settings_participants(&s->settings);
     const double optimise_s = v->client_s * n_hosted + v->server_s + v->server_participant_s * m;
     const double factor = optimise_s > 0 ? phase_s[FBT_PHASE_OPTIMISE] / optimise_s : 1;
-    double score_tokens = s->c.other_score_tokens;
-    for (int64_t k = 0; k < s->c.n_clients; k++) {
-        score_tokens += s->c.scored * (double)s->work[k];
-    }
+    const double score_tokens =
+        s->c.other_score_tokens + s->c.scored * fbt_prediction_train_tokens(&s->c, s->c.n_clients);
     const double share = fbt_prediction_share(score_tokens, s->c.longest, costs->n_ranks);
     v->token_s = phase_s[FBT_PHASE_SEARCH] / fmax(search_tokens, 1);
     v->score_token_s = phase_s[FBT_PHASE_SCORE] / fmax(share, 1);

@@ -19,7 +19,7 @@ SETTINGS: dict[str, object] = {
     "model.path": "models/roberta-large", "data.path": "datasets/sst2.h5", "data.shots": 40,
     "prompt.mode": "add", "prompt.tokens": 3,
     "fed.protocol": "nvflare", "fed.clients": 4, "fed.rounds": 4, "fed.participation": 1, "fed.partition": "iid",
-    "fed.dirichlet_alpha": 0.5, "fed.local_generations": 2,
+    "fed.dirichlet_alpha": 0.5, "fed.local_generations": 2, "fed.sizes": "equal", "fed.size_alpha": 1, "fed.size_sigma": 1,
     "cma.population": 5, "cma.sigma": 1, "cma.dimension": 6, "perturb.rate": 0, "objective.loss": "ce", "eval.every": 1, "eval.test_every": 1,
     "backend.name": "cpu", "backend.threads": 1,
 }

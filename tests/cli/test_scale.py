@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import toy
 from conftest import Study, call, make_study
@@ -143,6 +144,23 @@ def test_more_clients_and_ranks(study: Study) -> None:
     messages = 8 * 20 * (1000000 - 1000)  # 20 exchanged values a participant
     assert at[1000000, 4096]["rank_bytes"] - at[1000, 4096]["rank_bytes"] > messages
     assert at[1000, 16]["node_bytes"] == pytest.approx(at[1000, 4096]["node_bytes"], rel=0.05)  # eight ranks on either
+
+
+def test_unequal_clients(study: Study) -> None:
+    """The busiest of as many ranks as clients hosts the largest client; scores of so many training samples do not grow with the clients.
+    Broken by clients of mean size, and by scores of all samples where few are scored."""
+    run = study.finished(fed__sizes="lognormal", eval__train_limit=20)
+    told = predict(run, *NETWORK, "--clients", "16,10000", "--ranks", "1,16")["at"]
+    with h5py.File(run) as file, h5py.File(study.data) as data:
+        lengths, offsets = np.diff(data["train/offsets"][:]), file["partition/sample_offsets"][:]
+        tokens = np.add.reduceat(lengths[file["partition/sample_index"][:]], offsets[:-1])
+        seconds = dict(zip(file["rounds/cost/seconds"].attrs["phases"], file["rounds/cost/seconds"][1:].mean(axis=0), strict=True))
+    assert tokens.max() > 2 * tokens.mean()
+    assert told[16, 16]["balance"] == pytest.approx(tokens.mean() / tokens.max(), rel=1e-4)
+    for phase in ("search", "score"):
+        assert told[16, 1]["phases"][phase] == pytest.approx(seconds[phase], rel=1e-3), phase
+    assert told[16, 1]["phases"]["search"] == pytest.approx(16 * told[16, 16]["phases"]["search"] * told[16, 16]["balance"], rel=1e-3)
+    assert told[10000, 1]["phases"]["score"] == pytest.approx(told[16, 1]["phases"]["score"], rel=1e-3)
 
 
 def test_shape() -> None:

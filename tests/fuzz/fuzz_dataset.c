@@ -20,6 +20,19 @@ static void put_label_texts(hid_t file)
     H5Gclose(group);
 }
 
+static void put_clients(hid_t file)
+{
+    const int64_t offsets[] = {0, 3, 6};
+    const int32_t client[] = {1, 0, 1};
+    hid_t group = H5Gcreate2(file, "clients", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t train = H5Gopen2(file, "train", H5P_DEFAULT);
+    data_file_put(group, "names", H5T_STD_U8LE, H5T_NATIVE_UINT8, 6, "anabob");
+    data_file_put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, offsets);
+    data_file_put(train, "client", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, client);
+    H5Gclose(train);
+    H5Gclose(group);
+}
+
 static void make_base(bool by_embedding, fuzz_hdf5_base *base)
 {
     const data_file_head head = {
@@ -51,6 +64,9 @@ static void make_base(bool by_embedding, fuzz_hdf5_base *base)
     }
     data_file_put_split(file, "train", &data_file_three_samples, H5T_STD_I32LE);
     data_file_put_split(file, "test", &data_file_three_samples, H5T_STD_I32LE);
+    if (by_embedding) {
+        put_clients(file);
+    }
     H5Fclose(file);
     fuzz_hdf5_load(path, base);
 }
@@ -73,6 +89,16 @@ static void check_split(const fbt_dataset *d, const fbt_split *split)
     FUZZ_REQUIRE(fbt_split_max_length(split) == longest);
 }
 
+static void check_clients(const fbt_dataset *d)
+{
+    for (int64_t i = 0; d->n_clients > 0 && i < d->train.n_samples; i++) {
+        FUZZ_REQUIRE(d->client[i] >= 0 && d->client[i] < d->n_clients);
+    }
+    for (int64_t k = 0; k < d->n_clients; k++) {
+        FUZZ_REQUIRE(d->client_offsets[k] >= 0 && d->client_offsets[k] < d->client_offsets[k + 1]);
+    }
+}
+
 static void check_dataset(const fbt_dataset *d)
 {
     FUZZ_REQUIRE(d->n_labels >= 2 && d->train.n_samples >= 1 && d->vocab_size >= 1);
@@ -85,6 +111,7 @@ static void check_dataset(const fbt_dataset *d)
     check_split(d, &d->train);
     check_split(d, &d->dev);
     check_split(d, &d->test);
+    check_clients(d);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)

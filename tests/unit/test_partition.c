@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -398,6 +399,48 @@ static void dirichlet_has_the_prior_as_mean(void **state)
     fbt_dataset_clear(&dataset);
 }
 
+/* Gives the train split's rows to clients by the remainders of their squares; all clients are called "c". */
+static void add_clients(fbt_dataset *dataset, int64_t n)
+{
+    dataset->n_clients = n;
+    assert_int_equal(fbt_memory_alloc(&dataset->client, dataset->train.n_samples, sizeof *dataset->client), FBT_OK);
+    assert_int_equal(fbt_memory_alloc(&dataset->client_names, n, sizeof *dataset->client_names), FBT_OK);
+    assert_int_equal(fbt_memory_alloc(&dataset->client_offsets, n + 1, sizeof *dataset->client_offsets), FBT_OK);
+    for (int64_t k = 0; k < n; k++) {
+        dataset->client_names[k] = 'c';
+        dataset->client_offsets[k + 1] = k + 1;
+    }
+    for (int64_t i = 0; i < dataset->train.n_samples; i++) {
+        dataset->client[i] = (int32_t)(i * i % n);
+    }
+}
+
+/* Every sample that is no dev sample is with the client that it comes from; the seed chooses dev samples alone. */
+static void natural_clients_keep_their_samples(void **state)
+{
+    (void)state;
+    const int train[] = {30, 20}, dev[] = {9, 9};
+    for (int variant = 0; variant < 4; variant++) {
+        fbt_dataset dataset;
+        fbt_partition p;
+        dataset_make(&dataset, train, variant % 2 ? dev : NULL, 2);
+        add_clients(&dataset, 2); /* squares modulo 2: both remainders come */
+        const fbt_partition_options o = {
+            .seed = (uint64_t)variant, .n_clients = 2, .dev_shots = variant < 2 ? 0 : 4, .kind = FBT_PARTITION_NATURAL};
+        assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
+        assert_int_equal(p.sample_offsets[2], variant == 2 ? 50 - 8 : 50);
+        for (int64_t k = 0; k < 2; k++) {
+            for (int64_t i = p.sample_offsets[k]; i < p.sample_offsets[k + 1]; i++) {
+                assert_int_equal(dataset.client[p.sample_index[i]], k);
+                assert_true(i == p.sample_offsets[k] || p.sample_index[i] > p.sample_index[i - 1]);
+            }
+        }
+        assert_int_equal(p.n_dev, 2 * o.dev_shots);
+        fbt_partition_clear(&p);
+        fbt_dataset_clear(&dataset);
+    }
+}
+
 static void expect_error(const fbt_dataset *dataset, fbt_partition_options o, fbt_status expected, const char *word)
 {
     fbt_partition p;
@@ -407,6 +450,40 @@ static void expect_error(const fbt_dataset *dataset, fbt_partition_options o, fb
     assert_null(p.sample_index);
     assert_null(p.dev_index);
     fbt_error_clear();
+}
+
+static void natural_clients_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    const int train[] = {10, 10};
+    fbt_dataset dataset;
+    dataset_make(&dataset, train, NULL, 2);
+    fbt_partition_options o = {.n_clients = 2, .kind = FBT_PARTITION_NATURAL};
+    expect_error(&dataset, o, FBT_ERR_DATA, "prepare_data.py --client COLUMN");
+    add_clients(&dataset, 2);
+    o.n_clients = 3;
+    expect_error(&dataset, o, FBT_ERR_CONFIG, "set fed.clients to 2");
+    o.n_clients = 2;
+    o.shots = 3;
+    expect_error(&dataset, o, FBT_ERR_CONFIG, "data.shots");
+    o.shots = 0;
+    o.sizes = FBT_SIZES_LOGNORMAL;
+    o.size_sigma = 1;
+    expect_error(&dataset, o, FBT_ERR_CONFIG, "fed.sizes");
+    o.sizes = FBT_SIZES_EQUAL;
+    for (int64_t i = 0; i < 20; i++) {
+        dataset.client[i] = i > 0;
+    }
+    bool refused = false;
+    for (o.dev_shots = 9, o.seed = 0; o.seed < 4; o.seed++) { /* 9 of 10 of a class are dev samples */
+        fbt_partition p;
+        const fbt_status status = fbt_partition_make(&dataset, &o, &p);
+        refused |= status == FBT_ERR_DATA && strstr(fbt_error_message(), "all samples of client 0 (\"c\")") != NULL;
+        fbt_error_clear();
+        fbt_partition_clear(&p);
+    }
+    assert_true(refused);
+    fbt_dataset_clear(&dataset);
 }
 
 static void bad_input_is_refused(void **state)
@@ -452,6 +529,8 @@ int main(void)
         cmocka_unit_test(sizes_keep_the_odds_ratios),
         cmocka_unit_test(unequal_clients_are_iid),
         cmocka_unit_test(dirichlet_has_the_prior_as_mean),
+        cmocka_unit_test(natural_clients_keep_their_samples),
+        cmocka_unit_test(natural_clients_that_do_not_fit_are_refused),
         cmocka_unit_test(bad_input_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

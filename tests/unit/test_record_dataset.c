@@ -226,6 +226,70 @@ static void assert_bad(const char *path, fbt_status expected, const char *senten
     assert_null(d.train.tokens);
 }
 
+static void put_clients(const char *path, int64_t n_names, const int64_t *offsets, int64_t n, const int32_t *client,
+                        const char *names)
+{
+    write_valid(path);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t group = H5Gcreate2(file, "clients", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t train = H5Gopen2(file, "train", H5P_DEFAULT);
+    data_file_put(group, "names", H5T_STD_U8LE, H5T_NATIVE_UINT8, (int64_t)strlen(names), names);
+    data_file_put(group, "offsets", H5T_STD_I64LE, H5T_NATIVE_INT64, n_names + 1, offsets);
+    data_file_put(train, "client", H5T_STD_I32LE, H5T_NATIVE_INT32, n, client);
+    H5Gclose(train);
+    H5Gclose(group);
+    H5Fclose(file);
+}
+
+/* Clients that samples come from, and that every inconsistency of theirs is named. */
+static void clients_by_nature(void **state)
+{
+    (void)state;
+    const char *path = fixture_path("d.h5");
+    const int64_t offsets[] = {0, 3, 6}, apart[] = {0, 4, 6};
+    fbt_dataset d = {0};
+    put_clients(path, 2, offsets, 3, (const int32_t[]){1, 0, 1}, "anabob");
+    assert_int_equal(fbt_dataset_file_read(path, &d), FBT_OK);
+    assert_int_equal(d.n_clients, 2);
+    assert_memory_equal(d.client, ((const int32_t[]){1, 0, 1}), 3 * sizeof *d.client);
+    assert_memory_equal(d.client_names + d.client_offsets[1], "bob", 3);
+    fbt_dataset_clear(&d);
+    const struct {
+        int64_t n_names, n;
+        const int64_t *offsets;
+        int32_t client[3];
+        const char *names, *sentence;
+    } wrong[] = {{2, 3, offsets, {1, 0, 2}, "anabob", "sample 2 is of client 2, but the clients are 0 to 1"},
+                 {2, 3, offsets, {1, 0, -1}, "anabob", "sample 2 is of client -1"},
+                 {2, 3, offsets, {1, 1, 1}, "anabob", "client 0 has no sample"},
+                 {2, 2, offsets, {1, 0, 1}, "anabob", "train/client has 2 entries instead of 3"},
+                 {2, 3, offsets, {1, 0, 1}, "ana", "clients"},
+                 {2,
+                  3,
+                  apart,
+                  {1, 0, 1},
+                  "an\xc3\xa4"
+                  "bo",
+                  ""},
+                 {2,
+                  3,
+                  offsets,
+                  {1, 0, 1},
+                  "an\xc3\xa4"
+                  "bo",
+                  "clients: byte 2 of name 0 is not UTF-8"},
+                 {0, 3, offsets, {1, 0, 1}, "", "clients/offsets has 1 entries"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        put_clients(path, wrong[i].n_names, wrong[i].offsets, wrong[i].n, wrong[i].client, wrong[i].names);
+        if (wrong[i].sentence[0] == '\0') {
+            assert_int_equal(fbt_dataset_file_read(path, &d), FBT_OK);
+            fbt_dataset_clear(&d);
+        } else {
+            assert_bad(path, FBT_ERR_DATA, wrong[i].sentence);
+        }
+    }
+}
+
 static void every_inconsistency_is_named(void **state)
 {
     (void)state;
@@ -465,6 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_is_read, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(texts_of_fixed_length, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(embedding_readout, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(clients_by_nature, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(words_of_several_tokens, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(words_that_contradict_are_refused, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(every_inconsistency_is_named, fixture_setup, fixture_teardown),
