@@ -233,7 +233,7 @@ static fbt_status check_types(const fbt_types *types)
 static const fbt_types *own_types(const fbt_types *types)
 {
     if (types == NULL) {
-        return fbt_types_find(fbt_cpu_has_bf16() ? "bf16" : "fp32");
+        return fbt_types_find(fbt_cpu_has_fast_bf16() ? "bf16" : "fp32");
     }
     return types->compute == FBT_COMPUTE_I8 ? fbt_types_int8(fbt_cpu_has_bf16()) : types;
 }

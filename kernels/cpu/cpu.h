@@ -51,12 +51,14 @@ static inline void *fbt_cpu_heads_row(const fbt_cpu *cpu, const fbt_heads *heads
 }
 
 /* Of the processor, capped by ONEDNN_MAX_CPU_ISA like oneDNN itself: kernels of products but those on tiles; those of
- * int8 products, or NULL; whether it multiplies bfloat16 on AMX tiles; its name; whether it multiplies bfloat16. */
+ * int8 products, or NULL; whether it multiplies bfloat16 on AMX tiles; its name; whether it multiplies bfloat16, and
+ * faster than fp32. */
 const fbt_panel_kernels *fbt_cpu_panel_kernels(fbt_compute compute);
 const fbt_int8_kernels *fbt_cpu_int8_kernels(void);
 int fbt_cpu_has_tiles(void);
 const char *fbt_cpu_isa_name(void);
 int fbt_cpu_has_bf16(void);
+int fbt_cpu_has_fast_bf16(void);
 
 /* Number of threads by the options, and (where every thread can have a processor of its own) their binding. Restore
  * gives the calling thread back the affinity and the number of OpenMP threads that it had. */

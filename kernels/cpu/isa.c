@@ -108,6 +108,20 @@ int fbt_cpu_has_bf16(void)
     return isa_has(dnnl_cpu_isa_avx512_core_bf16);
 }
 
+/* Of Intel's processors the tiles alone are fast: their vdpbf16ps makes half as many products a cycle as their two fp32
+ * units (174 against 318 GFLOP/s by oneDNN on two cores of model 207). */
+int fbt_cpu_has_fast_bf16(void)
+{
+#ifdef FBT_X86
+    unsigned int eax, ebx, ecx, edx;
+    const int is_intel = __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx &&
+                         ecx == signature_INTEL_ecx && edx == signature_INTEL_edx;
+    return fbt_cpu_has_tiles() || (fbt_cpu_has_bf16() && !is_intel);
+#else
+    return 0;
+#endif
+}
+
 int fbt_cpu_has_tiles(void)
 {
 #ifdef FBT_X86

@@ -103,6 +103,12 @@ static const fbt_option table[] = {
     INT("fed.participants", fed.participants, "0", 0, FBT_RNG_N_CLIENTS - 1,
         "number of clients that take part in a round, instead of a fraction; 0: fed.participation says",
         .earlier_text = "0"),
+    INT("fed.only_client", fed.only_client, "-1", -1, FBT_RNG_N_CLIENTS - 2,
+        "the one client that takes part in every round, the baseline of a client alone; -1: others do, too",
+        .earlier_text = "-1"),
+    INT("fed.average_means", fed.average_means, "1", 1, 1000,
+        "score and keep the mean of the server's means of so many last rounds; the search goes on from its own",
+        .earlier_text = "1"),
     CHOICE("fed.partition", fed.partition, "iid", fbt_partition_names, "how training samples are dealt out to clients"),
     REAL("fed.dirichlet_alpha", fed.dirichlet_alpha, "1", 0, 1e6, true,
          "dirichlet partition: concentration; small: very unequal clients"),
@@ -185,6 +191,15 @@ static const fbt_option table[] = {
         DECIDES(NOTHING)),
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
+    REAL("es.learning_rate", es.learning_rate, "0.1", 0, 1e6, true,
+         "openai-es, spsa: how far a coordinate of the mean moves in a generation, in step sizes (spsa: in the first)"),
+    REAL("es.momentum", es.momentum, "0.9", 0, 0.999999, false,
+         "openai-es, spsa: how much of the estimated gradient's running mean stays (Adam's beta 1)"),
+    REAL("es.weight_decay", es.weight_decay, "0", 0, 1e6, false, "openai-es, spsa: pulls the mean to 0"),
+    REAL("es.elite", es.elite, "0.5", 0, 1, true, "cem: fraction of the candidates that the distribution is fitted to"),
+    REAL("es.smoothing", es.smoothing, "0.8", 0, 1, true, "cem: how much of the mean the fit decides"),
+    REAL("es.variance_smoothing", es.variance_smoothing, "0.8", 0, 1, true,
+         "cem: how much of the variances the fit decides in the first generation; less and less later"),
 };
 
 const fbt_option *fbt_options(int64_t *n)

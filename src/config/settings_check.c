@@ -36,6 +36,17 @@ static fbt_status check_clients(const fbt_settings *settings)
                  "; lower the former or raise the latter",
                  settings->fed.participants, settings->fed.clients);
     }
+    if (settings->fed.only_client >= settings->fed.clients) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.only_client: there is no client %" PRId64 ", as fed.clients are %" PRId64
+                 ", numbered from 0; lower it",
+                 settings->fed.only_client, settings->fed.clients);
+    }
+    if (settings->fed.only_client >= 0 && (settings->fed.participants > 0 || settings->fed.participation != 1)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.only_client: client %" PRId64 " takes part alone, but %s draws the participants; leave one out",
+                 settings->fed.only_client, settings->fed.participants > 0 ? "fed.participants" : "fed.participation");
+    }
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",
@@ -50,11 +61,11 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
-    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
+    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
+        fbt_settings_idle(settings, "cma.covariance") == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
-                 "; use cma.covariance "
-                 "separable or isotropic",
+                 "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
                  FULL_DIMENSION_MAX, settings->cma.dimension);
     }
     if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {

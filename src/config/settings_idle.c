@@ -24,6 +24,29 @@ static bool active(const fbt_settings *s)
     return s->cma.covariance == FBT_CMA_ISOTROPIC;
 }
 
+static bool reads(const fbt_settings *s, int what)
+{
+#define FBT_READS(value, name, object, reads) [value] = reads,
+    static const int read[] = {FBT_OPTIMISER_LIST(FBT_READS)};
+#undef FBT_READS
+    return (read[s->fed.optimiser] & what) != 0;
+}
+
+static bool no_covariance(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_COVARIANCE);
+}
+
+static bool no_gradient(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_GRADIENT);
+}
+
+static bool no_elite(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_ELITE);
+}
+
 static bool dirichlet_alpha(const fbt_settings *s)
 {
     return s->fed.partition != FBT_PARTITION_DIRICHLET || s->fed.clients == 1;
@@ -72,6 +95,9 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static const char other_searcher[] = "the search of fed.optimiser has no such setting";
+
+/* A setting may have several rules: the first that holds tells the reason. */
 static const struct {
     const char *key;
     bool (*is_idle)(const fbt_settings *settings);
@@ -94,13 +120,23 @@ static const struct {
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},
     {"backend.precision_guard", precision_guard, "no precision is checked"},
     {"backend.precision_guard_tau", precision_guard, "no precision is checked"},
+    {"cma.covariance", no_covariance, other_searcher},
+    {"cma.decomposition", no_covariance, other_searcher},
+    {"cma.active", no_covariance, other_searcher},
+    {"cma.constants", no_covariance, other_searcher},
+    {"es.learning_rate", no_gradient, other_searcher},
+    {"es.momentum", no_gradient, other_searcher},
+    {"es.weight_decay", no_gradient, other_searcher},
+    {"es.elite", no_elite, other_searcher},
+    {"es.smoothing", no_elite, other_searcher},
+    {"es.variance_smoothing", no_elite, other_searcher},
 };
 
 const char *fbt_settings_idle(const fbt_settings *settings, const char *key)
 {
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        if (strcmp(rules[i].key, key) == 0) {
-            return rules[i].is_idle(settings) ? rules[i].reason : NULL;
+        if (strcmp(rules[i].key, key) == 0 && rules[i].is_idle(settings)) {
+            return rules[i].reason;
         }
     }
     return NULL;
@@ -113,7 +149,7 @@ fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream)
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const fbt_option *option = fbt_option_find(rules[i].key);
         FBT_TRY(fbt_option_value_text(option, settings, &text));
-        if (strcmp(text, option->default_text) != 0 && rules[i].is_idle(settings)) {
+        if (strcmp(text, option->default_text) != 0 && fbt_settings_idle(settings, option->key) == rules[i].reason) {
             fprintf(stream, "# %s: %s has no effect: %s\n", option->key, text, rules[i].reason);
         }
         free(text);

@@ -57,10 +57,14 @@ struct fbt_federation {
 
 static fbt_status new_server(fbt_federation *f)
 {
+    fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
     fbt_optimiser_options options;
     f->protocol.rule->server_options(settings, f->n_participants, &options);
-    return fbt_server_init(&f->server, &options, settings->cma.sigma);
+    FBT_TRY(fbt_server_init(&f->server, &options, settings->cma.sigma));
+    FBT_TRY(fbt_server_average(&f->server, settings->fed.average_means));
+done:
+    return status;
 }
 
 static fbt_status new_messages(fbt_federation *f)
@@ -342,7 +346,7 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
     fbt_optimiser_health_get(f->server.optimiser, &health);
     *row = (fbt_round_row){.index = index,
-                           .z = fbt_optimiser_mean(f->server.optimiser),
+                           .z = fbt_server_result(&f->server),
                            .step_size = fbt_optimiser_step_size(f->server.optimiser),
                            .step_size_local = f->server.step_size_local,
                            .condition_number = health.condition,
@@ -392,8 +396,8 @@ static int64_t count_resets(fbt_federation *f, uint32_t round)
 
 static fbt_status score_part(fbt_federation *f, fbt_scored_part what, fbt_split_scores *scores)
 {
-    return fbt_scorer_run(f->scorer, f->evaluator, fbt_optimiser_mean(f->server.optimiser),
-                          f->parts.settings->cma.dimension, what, f->parts.world, scores);
+    return fbt_scorer_run(f->scorer, f->evaluator, fbt_server_result(&f->server), f->parts.settings->cma.dimension,
+                          what, f->parts.world, scores);
 }
 
 /* Test samples are scored where it is their turn, and where dev samples are better than ever: that round's test scores
@@ -516,6 +520,7 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     FBT_TRY(place_participants(f));
     fbt_precision_check *check = begin_check(f, round);
     FBT_TRY(protocol_round(f, round, check));
+    fbt_server_end_round(&f->server);
     FBT_TRY(finish_check(f, check, &checked));
     FBT_TRY(score(f, round, scored, &scores));
     empty_row(f);

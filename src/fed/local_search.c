@@ -52,7 +52,13 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,
                                         .active = settings->cma.active,
-                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
+                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)},
+                                .es = {.learning_rate = settings->es.learning_rate,
+                                       .momentum = settings->es.momentum,
+                                       .weight_decay = settings->es.weight_decay,
+                                       .elite = settings->es.elite,
+                                       .smoothing = settings->es.smoothing,
+                                       .variance_smoothing = settings->es.variance_smoothing}};
 }
 
 /* The mean that a search began from is then scored, too. */

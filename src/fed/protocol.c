@@ -1,5 +1,6 @@
 #include "fed/protocol.h"
 
+#include "fed/local_search.h"
 #include "fed/uplink.h"
 
 fbt_protocol fbt_protocol_of(const fbt_settings *settings)
@@ -27,6 +28,14 @@ static const char *aggregation_name(const fbt_settings *settings)
 static fbt_status check_ranking(const fbt_settings *settings, const fbt_aggregation_rule *rule)
 {
     fbt_status status = FBT_OK;
+    if (rule->ranks && !fbt_optimiser_learns_foreign((fbt_optimiser_kind)settings->fed.optimiser)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.optimiser: %s learns from its own candidates alone, and the server of fed.protocol %s "
+                 "(fed.aggregation: %s) from the clients' means; use another of the two, such as fed.protocol "
+                 "synchronous",
+                 fbt_optimiser_names[settings->fed.optimiser], fbt_protocol_names[settings->fed.protocol],
+                 aggregation_name(settings));
+    }
     if (rule->ranks && fbt_settings_participants(settings) < 2) {
         FBT_FAIL(
             FBT_ERR_CONFIG,
@@ -53,6 +62,19 @@ static fbt_status check_uplink(const fbt_settings *settings)
     return fbt_uplink_check(settings, &up, protocol.rule->averages);
 }
 
+/* Clients and server have optimisers of one kind, for populations of their own. */
+static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggregation_rule *rule)
+{
+    fbt_status status = FBT_OK;
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+    rule->server_options(settings, fbt_settings_participants(settings), &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+done:
+    return status;
+}
+
 fbt_status fbt_protocol_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
@@ -69,6 +91,7 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
             aggregation_name(settings));
     }
     FBT_TRY(check_ranking(settings, rule));
+    FBT_TRY(check_optimisers(settings, rule));
     FBT_TRY(check_uplink(settings));
 done:
     return status;

@@ -24,6 +24,8 @@ IDLE = [
     ("cma.active", ("true", "false"), {"cma.covariance": "isotropic"}, {"fed.local_generations": 6}),
     ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 1}, {"cma.sigma": 0.5}),
     ("fed.partition", ("iid", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {"fed.dirichlet_alpha": 0.1}),
+    ("es.elite", (0.6, 1), {}, {"fed.optimiser": "cem"}),
+    ("cma.covariance", ("separable", "isotropic"), {"fed.optimiser": "cem"}, {"fed.local_generations": 6}),
 ]
 
 

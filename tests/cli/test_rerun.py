@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import LOG_LINE, Result, Study, call, command, digest_of, edited, environment, finish, last_round, read_rounds
 from safetensors.numpy import load_file, save_file
+from test_identity import has_bf16
 from toy import copy_model, write
 
 ONE_ROUND = {"run__max_seconds": 1e-6}  # a session of one round: its time is up at once
@@ -227,7 +228,7 @@ def test_other_program(mask: Study) -> None:
 @pytest.mark.thorough
 def test_recorded_precision(mask: Study) -> None:
     """`auto` stands for what came of it."""
-    if "precision (auto): bf16" not in call("info").good().out:
+    if not has_bf16():
         pytest.skip("this processor does not compute in bf16")
     path = mask.finished(backend__precision="auto", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
     assert "cpu fp32" in rerun(path, "--output", mask.folder / "again.h5").err

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 # Shapes and batches: with few samples where a batch would take long.
 SHAPES = (("roberta-large", "--samples", 1), ("minilm-l6", "--prompt-mode", "input", "--prompt-tokens", 10, "--length", 24),
           ("smollm2-135m", "--samples", 1, "--prompt-mode", "input", "--prompt-tokens", 10))
+LOAD_S = 5
 RECORD_CASES = ((10, 500, 200), (1000, 100, 200))  # clients, dimension, rounds of a second's work each
 
 
@@ -96,12 +98,25 @@ def int8(arguments: argparse.Namespace) -> dict[str, Any] | None:
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {"bench": bench, "cma": cma, "record": record, "peer": peer, "int8": int8}
 
 
+def idle_ticks() -> int:
+    return int(Path("/proc/stat").read_text(encoding="ascii").split()[4])
+
+
+def load() -> float:
+    """How many processors others keep busy while this program sleeps. The kernel's own load average looks back by minutes, at the part that
+    was measured before."""
+    before, start = idle_ticks(), time.monotonic()
+    time.sleep(LOAD_S)
+    idle = (idle_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - start)
+    return max(0.0, (os.cpu_count() or 1) - idle)
+
+
 def machine() -> dict[str, Any]:
-    """Name of the processor, the processors that may be used, and how busy they were before."""
+    """Name of the processor, the processors that may be used, and how many of them were busy before."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     found = {name: match[1].strip() for name in ("model name", "cpu family", "model") if (match := re.search(rf"^{name}\s*:(.*)$", text, re.M))}
     return {"processor": found.get("model name", "unknown"), "family": f"{found.get('cpu family', '?')}/{found.get('model', '?')}",
-            "processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+            "processors": len(os.sched_getaffinity(0)), "load": round(load(), 2)}
 
 
 def write(part: str, found: Any, before: dict[str, Any], folder: Path) -> None:
