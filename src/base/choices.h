@@ -157,6 +157,14 @@ extern const char *const fbt_cma_decomposition_names[];
 typedef enum fbt_cma_constants { FBT_CMA_CONSTANTS_LIST(FBT_CHOICE_VALUE) } fbt_cma_constants;
 extern const char *const fbt_cma_constants_names[];
 
+/* How many training samples each client holds (data/client_sizes.h). */
+#define FBT_SIZES_LIST(X)                                                                                              \
+    X(FBT_SIZES_EQUAL, "equal")                                                                                        \
+    X(FBT_SIZES_DIRICHLET, "dirichlet")                                                                                \
+    X(FBT_SIZES_LOGNORMAL, "lognormal")
+typedef enum fbt_sizes_kind { FBT_SIZES_LIST(FBT_CHOICE_VALUE) } fbt_sizes_kind;
+extern const char *const fbt_sizes_names[];
+
 /* Which tokens of a perturbed copy may be replaced. */
 #define FBT_PERTURB_SCOPE_LIST(X)                                                                                      \
     X(FBT_PERTURB_TEXT, "text")                                                                                        \

@@ -116,6 +116,13 @@ static const fbt_option table[] = {
            "shared: all clients draw the same noise in a round, as the official code does"),
     INT("fed.local_generations", fed.local_generations, "8", 1, FBT_RNG_N_GENERATIONS - 1,
         "I, generations of a client in a round"),
+    CHOICE("fed.sizes", fed.sizes, "equal", fbt_sizes_names,
+           "how many training samples clients hold: equally many, or shares drawn from a Dirichlet or lognormal "
+           "distribution"),
+    REAL("fed.size_alpha", fed.size_alpha, "1", 1e-6, 1e6, false,
+         "dirichlet sizes: concentration of the clients' shares; small: most samples at few clients"),
+    REAL("fed.size_sigma", fed.size_sigma, "1", 0, 100, true,
+         "lognormal sizes: standard deviation of a size's logarithm"),
     INT("fed.quantise_bits", fed.quantise_bits, "0", 0, 8,
         "bits of each number of the means, losses and covariances that clients send: 1, 2, 4 or 8, rounded "
         "stochastically without bias; 0: as fed.wire has it",

@@ -59,6 +59,8 @@ typedef struct fbt_settings {
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
+        int sizes;                 /* fbt_sizes_kind: of the clients                             */
+        double size_alpha, size_sigma;
         int64_t quantise_bits;     /* of a number that clients send; 0: as fed.wire has it      */
         bool error_feedback;       /* clients add what their last message left out              */
         bool secure_aggregation;   /* the server learns sums alone                              */

@@ -56,11 +56,27 @@ done:
     return status;
 }
 
+/* Fitnesses of clients are compared with each other, or averaged: a sum over samples would compare their sizes. */
+static fbt_status check_sizes(const fbt_settings *settings)
+{
+    const char *sizes = fbt_sizes_names[settings->fed.sizes];
+    const bool sums = settings->perturb.rate > 0 && settings->perturb.fitness == FBT_FITNESS_SUM_OF_RATIOS;
+    if (settings->fed.sizes != FBT_SIZES_EQUAL && sums) {
+        return fbt_fail(
+            FBT_ERR_CONFIG,
+            "perturb.fitness: sum_of_ratios grows with a client's samples, of which fed.sizes %s gives some "
+            "clients more than others; use ratio_of_means, or fed.sizes equal",
+            sizes);
+    }
+    return FBT_OK;
+}
+
 fbt_status fbt_settings_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
+    FBT_TRY(check_sizes(settings));
     if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
         fbt_settings_idle(settings, "cma.covariance") == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,

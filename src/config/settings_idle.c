@@ -52,9 +52,19 @@ static bool dirichlet_alpha(const fbt_settings *s)
     return s->fed.partition != FBT_PARTITION_DIRICHLET || s->fed.clients == 1;
 }
 
-static bool partition(const fbt_settings *s)
+static bool one_client(const fbt_settings *s)
 {
     return s->fed.clients == 1;
+}
+
+static bool size_alpha(const fbt_settings *s)
+{
+    return s->fed.sizes != FBT_SIZES_DIRICHLET || s->fed.clients == 1;
+}
+
+static bool size_sigma(const fbt_settings *s)
+{
+    return s->fed.sizes != FBT_SIZES_LOGNORMAL || s->fed.clients == 1;
 }
 
 static bool client_seeds(const fbt_settings *s)
@@ -109,8 +119,11 @@ static const struct {
     {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1"},
     {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
-    {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is iid, or there is one client"},
-    {"fed.partition", partition, "there is one client"},
+    {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is not dirichlet, or there is one client"},
+    {"fed.partition", one_client, "there is one client"},
+    {"fed.sizes", one_client, "there is one client"},
+    {"fed.size_alpha", size_alpha, "fed.sizes is not dirichlet, or there is one client"},
+    {"fed.size_sigma", size_sigma, "fed.sizes is not lognormal, or there is one client"},
     {"fed.client_seeds", client_seeds, "all clients score the same candidates, or there is one client"},
     {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
     {"fed.secure_range", secure_range, "fed.secure_aggregation is false"},

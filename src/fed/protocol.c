@@ -53,15 +53,6 @@ done:
     return status;
 }
 
-/* Whether the messages can be transformed as the settings say. */
-static fbt_status check_uplink(const fbt_settings *settings)
-{
-    const fbt_protocol protocol = fbt_protocol_of(settings);
-    fbt_schema up, down;
-    fbt_protocol_schemas(&protocol, settings, &up, &down);
-    return fbt_uplink_check(settings, &up, protocol.rule->averages);
-}
-
 /* Clients and server have optimisers of one kind, for populations of their own. */
 static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggregation_rule *rule)
 {
@@ -73,6 +64,15 @@ static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggre
     FBT_TRY(fbt_optimiser_check(&options));
 done:
     return status;
+}
+
+/* Whether the messages can be transformed as the settings say. */
+static fbt_status check_uplink(const fbt_settings *settings)
+{
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    fbt_schema up, down;
+    fbt_protocol_schemas(&protocol, settings, &up, &down);
+    return fbt_uplink_check(settings, &up, protocol.rule->averages);
 }
 
 fbt_status fbt_protocol_check(const fbt_settings *settings)

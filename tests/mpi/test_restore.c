@@ -36,6 +36,7 @@ static const run_case cases[] = {
     {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
+    {"nvflare, unequal clients", {"fed.protocol=nvflare", "fed.sizes=lognormal", "fed.participation=0.5"}},
     {"synchronous, 1 bit", {"fed.protocol=synchronous", "fed.quantise_bits=1"}},
     {"synchronous, private, secure",
      {"fed.protocol=synchronous", "privacy.clip=1", "privacy.noise_multiplier=1", "fed.secure_aggregation=true"}},
