@@ -1,7 +1,8 @@
 """Differential privacy of a run: the epsilon that it has recorded, and the exact one of the same mechanisms.
 
 A run records epsilon by zero-concentrated differential privacy (Bun and Steinke 2016). Its averages are Gaussian mechanisms, which compose
-into one of rho = mu^2 / 2, and of that the trade-off is known exactly (Balle and Wang 2018, theorem 8; Dong, Roth and Su 2022, corollary 1):
+into one of rho = mu^2 / 2, and of that the trade-off is known exactly (Balle and Wang 2018, theorem 8; Dong, Roth and Su 2022, corollary
+1):
 
     delta(epsilon) = Phi(mu / 2 - epsilon / mu) - exp(epsilon) Phi(-mu / 2 - epsilon / mu)
 """

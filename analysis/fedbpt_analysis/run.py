@@ -232,7 +232,8 @@ class Run:
     def epsilon(self) -> pd.Series[float]:
         def read(file: h5py.File) -> pd.Series[float]:
             there = "rounds/epsilon" in file
-            found: pd.Series[float] = self._frame({"epsilon": self._column(file, "epsilon") if there else np.full(self.n_rows, np.nan)})["epsilon"]
+            values = self._column(file, "epsilon") if there else np.full(self.n_rows, np.nan)
+            found: pd.Series[float] = self._frame({"epsilon": values})["epsilon"]
             return found
 
         return self._read(read)

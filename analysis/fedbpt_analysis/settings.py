@@ -36,7 +36,6 @@ EARLIER: dict[str, Value] = {
     "fed.client_work": "auto", "fed.aggregation": "auto", "fed.weighting": "auto", "fed.ranking": "loss",
     "fed.only_client": -1, "fed.average_means": 1,
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
-    "eval.test_every": 1, "eval.train_limit": 0,
     "fed.sizes": "equal", "fed.size_alpha": 1, "fed.size_sigma": 1,
     "eval.test_every": 1, "eval.train_limit": 0, "fed.quantise_bits": 0, "fed.error_feedback": False,
     "fed.secure_aggregation": False, "fed.secure_range": 64, "privacy.clip": 0, "privacy.noise_multiplier": 0, "privacy.delta": 1e-05,

@@ -61,11 +61,11 @@ typedef struct fbt_settings {
         int64_t local_generations; /* I                                                    */
         int sizes;                 /* fbt_sizes_kind: of the clients                             */
         double size_alpha, size_sigma;
-        int64_t quantise_bits;     /* of a number that clients send; 0: as fed.wire has it      */
-        bool error_feedback;       /* clients add what their last message left out              */
-        bool secure_aggregation;   /* the server learns sums alone                              */
-        double secure_range;       /* the largest number of a message then                      */
-        double over_selection;     /* so many times the participants of a round are chosen */
+        int64_t quantise_bits;   /* of a number that clients send; 0: as fed.wire has it      */
+        bool error_feedback;     /* clients add what their last message left out              */
+        bool secure_aggregation; /* the server learns sums alone                              */
+        double secure_range;     /* the largest number of a message then                      */
+        double over_selection;   /* so many times the participants of a round are chosen */
     } fed;
     struct {
         double clip;             /* C, the largest norm of a client's message; 0: none          */

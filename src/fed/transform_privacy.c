@@ -27,7 +27,7 @@ static bool is_withheld(const fbt_field *field)
 }
 
 /* One vector, and nothing beside it that is not withheld. */
-static fbt_status check_fields(const fbt_schema *up)
+static fbt_status check_fields(const fbt_settings *settings, const fbt_schema *up)
 {
     fbt_status status = FBT_OK;
     int n_vectors = 0;
@@ -41,8 +41,10 @@ static fbt_status check_fields(const fbt_schema *up)
         }
     }
     if (n_vectors != 1) {
-        FBT_FAIL(FBT_ERR_CONFIG, "privacy.clip: clients would send covariances (cma.covariance) beside their means, "
-                                 "which are neither clipped nor noised; use cma.covariance isotropic");
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "privacy.clip: clients would send the shape of their search (fed.optimiser %s, cma.covariance %s) "
+                 "beside its mean, neither clipped nor noised; use cma with cma.covariance isotropic",
+                 fbt_optimiser_names[settings->fed.optimiser], fbt_cma_covariance_names[settings->cma.covariance]);
     }
 done:
     return status;
@@ -67,7 +69,7 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
         FBT_FAIL(FBT_ERR_CONFIG, "fed.quantise_bits: messages are rounded one by one, which the noise of their average "
                                  "(privacy.clip) does not cover; set one of the two to 0");
     }
-    FBT_TRY(check_fields(up));
+    FBT_TRY(check_fields(settings, up));
 done:
     return status;
 }

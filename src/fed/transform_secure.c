@@ -35,8 +35,10 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
                                  "(fed.secure_aggregation) do not add up; set it to 0");
     }
     if (fbt_schema_n_summed(up) > 0) {
-        FBT_FAIL(FBT_ERR_CONFIG, "fed.secure_aggregation: covariances (cma.covariance) are not masked; use "
-                                 "cma.covariance isotropic");
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.secure_aggregation: the shape of clients' searches (fed.optimiser %s, cma.covariance %s) is not "
+                 "masked; use cma with cma.covariance isotropic",
+                 fbt_optimiser_names[settings->fed.optimiser], fbt_cma_covariance_names[settings->cma.covariance]);
     }
     if (m < 2 || m > PARTICIPANTS_MAX) {
         FBT_FAIL(FBT_ERR_CONFIG,
