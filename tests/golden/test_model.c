@@ -39,6 +39,9 @@ static const char *const names[] = {
     "hf_opt_no_biases",
     "hf_neox_old",
     "hf_neox_serial",
+    "hf_deep_bert",
+    "hf_deep_bert_embedding",
+    "hf_deep_llama",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
@@ -117,8 +120,9 @@ static double check_case(fbt_backend *b, const char *folder, const fixture *f, c
 }
 
 /* Broken by a wrong name, order of Q, K, V, position offset, activation of layers or head, head bias, prompt row,
- * attention across sequences, conversion of F16 or BF16, rows left out of the last layer that are read after all, or
- * bits that depend on whether what sequences begin with is computed once. */
+ * attention across sequences, a layer's prompt put into another layer or other rows, conversion of F16 or BF16, rows
+ * left out of the last layer that are read after all, or bits that depend on whether what sequences begin with is
+ * computed once. */
 static void check_fixture(fbt_backend *b, const char *name, const precision *p)
 {
     static const char *const modes[] = {"none", "add", "cat", "input"};
@@ -136,8 +140,8 @@ static void check_fixture(fbt_backend *b, const char *name, const precision *p)
     must(fixture_read(path, &f));
     for (int64_t i = 0; i < f.n_cases; i++) {
         double error = check_case(b, folder, &f, &f.cases[i], p);
-        print_message("%-22s %s %-5s %s error %.1e\n", name, p->name, modes[f.cases[i].mode],
-                      f.cases[i].has_offset ? "with p0" : "       ", error);
+        print_message("%-22s %s %-5s %s %s error %.1e\n", name, p->name, modes[f.cases[i].mode],
+                      f.cases[i].is_deep ? "deep" : "    ", f.cases[i].has_offset ? "with p0" : "       ", error);
         assert_true(error <= p->bound);
     }
     fixture_clear(&f);
