@@ -36,6 +36,7 @@ EARLIER: dict[str, Value] = {
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
+    "prompt.deep": "none", "prompt.hidden_std": "auto",
 }
 
 

@@ -111,10 +111,11 @@ def _what(run: Run) -> str:
     get = run.settings.get
     partition = "dealt out evenly (IID)" if get("fed.partition") == "iid" else f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}"
     model = PurePath(run.inputs.get("model", "")).name
+    deep = "" if get("prompt.deep", "none") == "none" else " at the input of every layer"
     protocol = PROTOCOLS.get(str(get("fed.protocol")), str(get("fed.protocol")))
     return (
-        f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')} for {model} was tuned on {run.inputs.get('task', 'a task')} by "
-        f"{plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
+        f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')}{deep} for {model} was tuned on {run.inputs.get('task', 'a task')} "
+        f"by {plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
         f"{partition}, with the protocol {protocol}, searching {get('cma.dimension')} numbers."
     )
 

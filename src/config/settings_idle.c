@@ -57,6 +57,11 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static bool hidden_std(const fbt_settings *s)
+{
+    return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
+}
+
 static const struct {
     const char *key;
     bool (*is_idle)(const fbt_settings *settings);
@@ -72,6 +77,7 @@ static const struct {
     {"fed.partition", partition, "there is one client"},
     {"fed.client_seeds", client_seeds,
      "all clients score the same candidates under this protocol, or there is one client"},
+    {"prompt.hidden_std", hidden_std, "prompt.deep is none, or prompt.projection is not normal"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},

@@ -209,6 +209,14 @@ int64_t fbt_model_label_rows(const fbt_model *model);
 /* Population standard deviation of all entries of the word embedding matrix (sets the scale of the projection). */
 double fbt_model_embedding_std(const fbt_model *model);
 
+/* Population standard deviations of the hidden states at every layer's input, [n_layers]: what the projections of deep
+ * prompts are scaled by (Sun et al. 2022, arXiv 2205.11200, section 3.2). Of the first layer: of the word embedding
+ * matrix. Of the others: over all hidden states of sequences of random tokens without prompt, after these were clipped,
+ * five times over, at three standard deviations from their mean, as in the authors' code (deepbbt.py). Random tokens
+ * stand in for training texts, which are the clients' own. Waits. Depends on the model and the seed, and in its last
+ * digits on the backend's precision. Errors: those of fbt_model_submit, FBT_ERR_NUMERIC. */
+fbt_status fbt_model_hidden_stds(fbt_model *model, uint64_t seed, double *stds);
+
 /* Number of parameters in use. */
 int64_t fbt_model_n_parameters(const fbt_model *model);
 

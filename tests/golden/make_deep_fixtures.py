@@ -121,7 +121,7 @@ def make_fixture(name: str, model: Any, readout: str, number: int) -> None:
 
 
 def main() -> None:
-    bert = encoders.shape(32, 2, 48, N_LAYERS, 47, **encoders.BERT)
+    bert = encoders.shape(32, 2, 48, N_LAYERS, 59, **encoders.BERT)
     llama = decoders.shape(32, 4, 2, 48, 53, tie_word_embeddings=True, rope_parameters=decoders.rope()) | {"num_hidden_layers": N_LAYERS}
     make_fixture("bert", hf.BertForMaskedLM(hf.BertConfig(**bert)), "mask", 0)
     make_fixture("bert_embedding", hf.BertModel(hf.BertConfig(**bert)), "embedding", 1)

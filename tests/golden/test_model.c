@@ -187,10 +187,12 @@ static void projection_is_keyed_by_row(void **state)
     double squares = 0;
     must(fbt_memory_alloc(&all, N_OUT * D, sizeof *all));
     must(fbt_memory_alloc(&few, N_OUT * D, sizeof *few));
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, N_OUT, D, all));
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 10, D, few));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 0, N_OUT, D, all));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 0, 10, D, few));
     assert_memory_equal(all, few, 10 * D * sizeof *all);
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 8, 0.5, 10, D, few));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 15, 10, D, few));
+    assert_memory_equal(all + 15 * D, few, 10 * D * sizeof *all);
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 8, 0.5, 0, 10, D, few));
     assert_memory_not_equal(all, few, 10 * D * sizeof *all);
     for (int i = 0; i < N_OUT * D; i++) {
         sum += all[i];
@@ -198,11 +200,11 @@ static void projection_is_keyed_by_row(void **state)
     }
     assert_true(fabs(sum / (N_OUT * D)) < 0.02);
     assert_true(fabs(sqrt(squares / (N_OUT * D)) - 0.5) < 0.02);
-    must(fbt_prompt_projection(FBT_PROJECTION_UNIFORM, 7, 0, N_OUT, D, all));
+    must(fbt_prompt_projection(FBT_PROJECTION_UNIFORM, 7, 0, 0, N_OUT, D, all));
     for (int i = 0; i < N_OUT * D; i++) {
         assert_true(fabs(all[i]) <= 1 / sqrt(D));
     }
-    assert_int_equal(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, NAN, 1, 1, all), FBT_ERR_ARG);
+    assert_int_equal(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, NAN, 0, 1, 1, all), FBT_ERR_ARG);
     fbt_error_clear();
     free(all);
     free(few);

@@ -395,10 +395,12 @@ static void streams_do_not_matter(void **state)
     check_streams("hf_roberta_mlm", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_roberta_mlm", 4, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
+    check_streams("hf_deep_bert", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("st_roberta_cls", 4, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 2, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_gpt2", 3, FBT_LABEL_SCORING_AUTO);
+    check_streams("hf_deep_llama", 2, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 2, FBT_LABEL_SCORING_SUM);
 }
 
@@ -498,9 +500,11 @@ static void memory_is_planned(void **state)
     check_plan("hf_roberta_mlm", 0, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_roberta_mlm", 3, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
+    check_plan("hf_deep_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
     check_plan("st_roberta_cls", 4, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_llama_tied", 2, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_gpt2", 0, FBT_LABEL_SCORING_AUTO);
+    check_plan("hf_deep_llama", 2, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_llama_tied", 1, FBT_LABEL_SCORING_SUM);
 }
 
