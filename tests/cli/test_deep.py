@@ -132,15 +132,38 @@ def llama_hidden_states(folder: Path, tokens: np.ndarray) -> list[np.ndarray]:
     return states
 
 
+def philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x32-10 (Salmon et al. 2011)."""
+    for number in range(10):
+        bumped = [(key[0] + number * 0x9E3779B9) % 2**32, (key[1] + number * 0xBB67AE85) % 2**32]
+        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [b >> 32 ^ counter[1] ^ bumped[0], b % 2**32, a >> 32 ^ counter[3] ^ bumped[1], a % 2**32]
+    return counter
+
+
+def random_tokens(seed: int, sequence: int, n: int, n_words: int) -> np.ndarray:
+    """As GSL's gsl_rng_uniform_int makes them of the stream for projections (purpose 1) of client 1 + sequence."""
+    words = [word for block in range(n) for word in philox([block, 1 << 24, 0, (1 + sequence) << 16], [seed, 0])]
+    numbers = [word // (0xFFFFFFFF // n_words) for word in words]
+    return np.array([number for number in numbers if number < n_words][:n])
+
+
 def test_standard_deviations(decoder: Study) -> None:
-    """Against NumPy, on random tokens of its own: those of the word embeddings for the first layer, and of clipped hidden states behind
-    it. Broken by another layer's states, or by values that are not clipped (a unit in the last place of bf16 is 0.4 %)."""
-    draw = np.random.default_rng(1)
-    states = [llama_hidden_states(decoder.model, draw.integers(0, 61, 32)) for _ in range(64)]
+    """Against NumPy: those of the word embeddings for the first layer, and of clipped hidden states behind it. Broken by another
+    layer's states, by other tokens, or by values that are clipped fewer times."""
+    states = [llama_hidden_states(decoder.model, random_tokens(3, sequence, 32, 61)) for sequence in range(16)]
     words = safetensors.numpy.load_file(decoder.model / "model.safetensors")["model.embed_tokens.weight"]
     found = stds_of(decoder.finished(**DEEP))
+    inputs = np.concatenate([state[1] for state in states])
     assert found[0] == pytest.approx(words.std(), rel=1e-5)
-    assert found[1] == pytest.approx(clipped_std(np.concatenate([state[1] for state in states])), rel=0.06)
+    assert found[1] == pytest.approx(clipped_std(inputs), rel=1e-5) != pytest.approx(inputs.std(), rel=1e-4)
+
+
+def test_dry_run(decoder: Study) -> None:
+    out = call("run", decoder.config, "--dry-run", *decoder.set(**DEEP)).good().out
+    assert "# prompts: one of 3 vectors at the input of each of 2 layers, of 6 dimensions each" in out and "deep: joint" in out
+    out = call("run", decoder.config, "--dry-run", *decoder.set(prompt__hidden_std="1,1")).good().out
+    assert "prompt.hidden_std: 1,1 has no effect" in out and "# prompts" not in out
 
 
 def test_evaluate_and_rerun(study: Study) -> None:
