@@ -76,8 +76,7 @@ static fbt_status print_stds(const double *stds, int64_t n, char **text)
         const size_t room = FBT_OPTION_TEXT_BYTES - used;
         const int n_bytes = snprintf(*text + used, room, "%s%.9g", l > 0 ? "," : "", stds[l]);
         if (n_bytes < 0 || (size_t)n_bytes >= room) {
-            FBT_FAIL(FBT_ERR_UNSUPPORTED, "prompt.deep: a model of %" PRId64 " layers is too deep for its %s", n,
-                     "prompt.hidden_std");
+            FBT_FAIL(FBT_ERR_UNSUPPORTED, "prompt.deep: prompt.hidden_std has no room for %" PRId64 " layers", n);
         }
         used += (size_t)n_bytes;
     }
