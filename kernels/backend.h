@@ -195,6 +195,14 @@ typedef struct fbt_row_embedding {
     int64_t n_dim;
 } fbt_row_embedding;
 
+/* A prompt's rows at the input of a layer behind the first (deep prompts: Sun et al. 2022, arXiv 2205.11200). */
+typedef struct fbt_layer_prompts {
+    const fbt_buffer *prompts; /* float [n_prompts * P, n_dim]                          */
+    const fbt_buffer *rows;    /* int32 [n_rows]: row of prompts; -1: the row has none  */
+    int adds;                  /* 1: added to what is there; 0: in its place            */
+    int64_t n_dim;
+} fbt_layer_prompts;
+
 /* Where attention finds its operands: head h of row r starts at element r * stride + column + h * head_dim. */
 typedef struct fbt_heads {
     const fbt_buffer *buffer; /* activation type */
@@ -371,6 +379,12 @@ fbt_status fbt_linear_residual(fbt_backend *b, fbt_buffer *y, const fbt_buffer *
 
 /* x: [n_rows, n_dim], residual type. Errors: FBT_ERR_ARG when a position, token or prompt is outside its table. */
 fbt_status fbt_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
+
+/* x[i] = prompts[rows[i]], or x[i] + prompts[rows[i]] where it adds, for every row that has one; others stay as they
+ * are. The sum is fp32, rounded once.  x: [n_rows, n_dim], of dtype: activation type or F32. Errors: FBT_ERR_ARG when a
+ * prompt's row is outside its buffer. */
+fbt_status fbt_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                           int64_t n_rows);
 
 /* Turns n_heads heads of head_dim of every row of x in place; x is heads->buffer. Errors: FBT_ERR_ARG when a position
  * is outside the tables. */

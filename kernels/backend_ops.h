@@ -43,6 +43,10 @@ struct fbt_backend_ops {
     fbt_status (*loss)(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                        const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
 
+    /* Of deep prompts. NULL: FBT_ERR_UNSUPPORTED. */
+    fbt_status (*put_prompts)(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                              int64_t n_rows);
+
     /* Of decoders. NULL: FBT_ERR_UNSUPPORTED. */
     fbt_status (*linear_residual)(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                                   const fbt_buffer *residual, int64_t n_rows);

@@ -363,6 +363,22 @@ done:
     return status;
 }
 
+fbt_status fbt_check_put_prompts(const fbt_backend *b, const fbt_buffer *x, fbt_dtype dtype,
+                                 const fbt_layer_prompts *prompts, int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_dtype(b, dtype, "put_prompts"));
+    FBT_TRY(fbt_check_dim(b, prompts->n_dim, "put_prompts"));
+    FBT_TRY(fbt_check_buffer(x, n_rows, prompts->n_dim * (int64_t)fbt_dtype_bytes(dtype), "put_prompts, x"));
+    FBT_TRY(fbt_check_buffer(prompts->prompts, 1, prompts->n_dim * (int64_t)sizeof(float), "put_prompts, prompts"));
+    FBT_TRY(fbt_check_buffer(prompts->rows, n_rows, sizeof(int32_t), "put_prompts, rows"));
+    if (x == prompts->prompts) {
+        FBT_FAIL(FBT_ERR_ARG, "put_prompts: x and the prompts are one buffer");
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_check_mean_pool(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                                int64_t n_dim)
 {

@@ -48,6 +48,8 @@ fbt_status fbt_check_rotate(const fbt_backend *b, const fbt_buffer *x, const fbt
 fbt_status fbt_check_attend(const fbt_backend *b, const fbt_buffer *y, const fbt_attention *a);
 fbt_status fbt_check_gather_rows(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
                                  const fbt_buffer *rows, int64_t n, int64_t n_dim);
+fbt_status fbt_check_put_prompts(const fbt_backend *b, const fbt_buffer *x, fbt_dtype dtype,
+                                 const fbt_layer_prompts *prompts, int64_t n_rows);
 fbt_status fbt_check_mean_pool(const fbt_backend *b, const fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed,
                                int64_t n_dim);
 fbt_status fbt_check_label_logits(const fbt_backend *b, const fbt_buffer *logits, const fbt_buffer *x, fbt_dtype dtype,

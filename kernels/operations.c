@@ -72,6 +72,22 @@ done:
     return status;
 }
 
+fbt_status fbt_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                           int64_t n_rows)
+{
+    fbt_status status;
+    if (!has_rows(n_rows, "put_prompts", &status)) {
+        return status;
+    }
+    FBT_TRY(b->ops->put_prompts != NULL ? FBT_OK : fbt_backend_lacks(b, "put_prompts"));
+    FBT_TRY(fbt_check_put_prompts(b, x, dtype, prompts, n_rows));
+    FBT_TRY(fbt_profiler_begin(b));
+    FBT_TRY(b->ops->put_prompts(b, x, dtype, prompts, n_rows));
+    FBT_TRY(fbt_profiler_end(b, FBT_OP_EMBED, fbt_work_copy(dtype, n_rows * prompts->n_dim)));
+done:
+    return status;
+}
+
 fbt_status fbt_linear(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, const fbt_matrix *w,
                       fbt_activation activation, int64_t n_rows)
 {

@@ -19,7 +19,7 @@ from . import output, program
 from .errors import AnalysisError
 from .files import RunError, opened, text_of, texts_of
 from .output import Part
-from .settings import parse
+from .settings import Value, parse
 
 TENSOR = "prompt_embeddings"  # what PEFT calls it
 ROUNDS = ("best", "last")
@@ -75,8 +75,21 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
     scoring = str(settings.get("model.label_scoring", "auto"))
     if scoring != "auto":  # with which every label is one token
         facts["label_scoring"] = scoring
+    deep = str(settings.get("prompt.deep", "none"))
+    vectors = _array(result[f"{which}_prompt"], 2, np.float32)
+    if deep != "none":
+        facts["prompt_deep"] = deep
+        vectors = _by_layer(file, vectors, settings)
     facts |= {name: text_of(file.attrs[name]) for name in ("program_version", "git_commit")}
-    return Prompt(round_, _array(result[f"{which}_z"], 1, np.float64), _array(result[f"{which}_prompt"], 2, np.float32), mode, facts)
+    return Prompt(round_, _array(result[f"{which}_z"], 1, np.float64), vectors, mode, facts)
+
+
+def _by_layer(file: h5py.File, vectors: np.ndarray, settings: dict[str, Value]) -> np.ndarray:
+    """[L P, H] as [L, P, H]."""
+    n_tokens = int(str(settings["prompt.tokens"]))
+    if len(vectors) == 0 or len(vectors) % n_tokens != 0:
+        raise RunError(f"{file.filename}: its prompt has {len(vectors)} rows, which are no layers of {n_tokens}; the file is damaged")
+    return vectors.reshape(-1, n_tokens, vectors.shape[1])
 
 
 def _array(dataset: h5py.Dataset, rank: int, kind: type) -> np.ndarray:
@@ -136,6 +149,9 @@ def adapter(prompt: Prompt) -> dict[str, bytes]:
 
 def _check_mode(path: Path, prompt: Prompt) -> None:
     """PEFT's prompt tuning puts vectors before the word embeddings, and nothing else. For a decoder mode cat does the same."""
+    if "prompt_deep" in prompt.facts:
+        raise AnalysisError(f"{path} has a prompt for every layer (prompt.deep {prompt.facts['prompt_deep']}); PEFT's prompt tuning can "
+                            "only put vectors in place of word embeddings before the text: use --format safetensors or npz")
     if prompt.mode != "input" and not (prompt.mode == "cat" and _is_causal(prompt)):
         added = f"is added to the embeddings of {'the first' if _is_causal(prompt) else 'fixed'} words of the text"
         what = added if prompt.mode == "add" else "gets no position embeddings and no LayerNorm"
@@ -181,7 +197,7 @@ def export(arguments: argparse.Namespace) -> int:
         _check_mode(path, prompt)
     place = Path(arguments.output or f"{path.with_suffix('') if path.suffix == '.h5' else path}.{form}")
     FORMATS[form](place, prompt, arguments.overwrite)
-    output.say(f"{place}: prompt [{prompt.vectors.shape[0]}, {prompt.vectors.shape[1]}] of round {prompt.round} of {path}")
+    output.say(f"{place}: prompt {list(prompt.vectors.shape)} of round {prompt.round} of {path}")
     return 0
 
 

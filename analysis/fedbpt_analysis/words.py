@@ -117,11 +117,12 @@ def age_text(run: Run) -> str:
 def _what(run: Run) -> str:
     get = run.settings.get
     model = PurePath(run.inputs.get("model", "")).name
+    deep = "" if get("prompt.deep", "none") == "none" else " at the input of every layer"
     name, *others = method(run.settings).split(", ", 1)
     protocol = ", ".join([PROTOCOLS.get(name, name), *others])
     return (
-        f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')} for {model} was tuned on {run.inputs.get('task', 'a task')} by "
-        f"{plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
+        f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')}{deep} for {model} was tuned on {run.inputs.get('task', 'a task')} "
+        f"by {plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
         f"{_held(run)}, {_dealt(run)}, with the protocol {protocol}, searching {get('cma.dimension')} numbers."
     )
 

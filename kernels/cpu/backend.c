@@ -156,6 +156,7 @@ static const fbt_backend_ops cpu_ops = {
     .perturb = fbt_cpu_perturb,
     .embed = fbt_cpu_embed,
     .embed_rows = fbt_cpu_embed_rows,
+    .put_prompts = fbt_cpu_put_prompts,
     .linear = fbt_cpu_linear,
     .linear_gate = fbt_cpu_linear_gate,
     .linear_norm = fbt_cpu_linear_norm,

@@ -92,6 +92,8 @@ fbt_status fbt_cpu_embed(fbt_backend *b, fbt_buffer *x, const fbt_embedding *emb
 fbt_status fbt_cpu_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype x_dtype,
                              const fbt_norm *norm, int64_t n_rows, int64_t n_dim);
 fbt_status fbt_cpu_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
+fbt_status fbt_cpu_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                               int64_t n_rows);
 fbt_status fbt_cpu_norm_heads(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
                               const fbt_norm *norm, int64_t n_rows);
 fbt_status fbt_cpu_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,

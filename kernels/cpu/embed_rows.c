@@ -1,4 +1,4 @@
-/* Embedding by lists: rows over threads. */
+/* Embedding by lists, and prompts at layers' inputs: rows over threads. */
 #include "kernels/cpu/cpu.h"
 
 #include <inttypes.h>
@@ -66,6 +66,37 @@ fbt_status fbt_cpu_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embed
 #pragma omp parallel for num_threads(cpu->n_threads) schedule(static)
     for (int64_t i = 0; i < n_rows; i++) {
         embed_row(cpu, (char *)x->data + i * row_bytes, e, i);
+    }
+done:
+    return status;
+}
+
+static void put_prompt(const fbt_cpu *cpu, void *x, fbt_dtype dtype, const fbt_layer_prompts *p, int32_t row)
+{
+    const float *prompt = (const float *)p->prompts->data + row * p->n_dim;
+    const fbt_row_terms terms = {.rows = {p->adds ? x : NULL, prompt}, .dtypes = {dtype, FBT_F32}};
+    cpu->rows->sum(x, dtype, &terms, p->n_dim);
+}
+
+fbt_status fbt_cpu_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                               int64_t n_rows)
+{
+    fbt_status status = FBT_OK;
+    const fbt_cpu *cpu = fbt_cpu_of(b);
+    const int32_t *rows = prompts->rows->data;
+    const int64_t row_bytes = prompts->n_dim * (int64_t)fbt_dtype_bytes(dtype);
+    const int64_t n_prompt_rows = prompts->prompts->n_bytes / (prompts->n_dim * (int64_t)sizeof(float));
+    for (int64_t i = 0; i < n_rows; i++) {
+        if (rows[i] < -1 || rows[i] >= n_prompt_rows) {
+            FBT_FAIL(FBT_ERR_ARG, "row %" PRId64 " asks for row %" PRId32 " of %" PRId64 " prompt rows", i, rows[i],
+                     n_prompt_rows);
+        }
+    }
+#pragma omp parallel for num_threads(cpu->n_threads) schedule(static)
+    for (int64_t i = 0; i < n_rows; i++) {
+        if (rows[i] >= 0) {
+            put_prompt(cpu, (char *)x->data + i * row_bytes, dtype, prompts, rows[i]);
+        }
     }
 done:
     return status;

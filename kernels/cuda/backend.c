@@ -168,6 +168,7 @@ static const fbt_backend_ops cuda_ops = {
     .attention = fbt_cuda_attention,
     .linear_residual = fbt_cuda_linear_residual,
     .embed_rows = fbt_cuda_embed_rows,
+    .put_prompts = fbt_cuda_put_prompts,
     .rotate = fbt_cuda_rotate,
     .norm_heads = fbt_cuda_norm_heads,
     .gate = fbt_cuda_gate,

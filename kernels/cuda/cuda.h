@@ -304,6 +304,8 @@ fbt_status fbt_cuda_layernorm(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x
                               const fbt_norm *norm, int64_t n_rows, int64_t n_dim);
 fbt_status fbt_cuda_attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *attention);
 fbt_status fbt_cuda_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embedding *embedding, int64_t n_rows);
+fbt_status fbt_cuda_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                                int64_t n_rows);
 fbt_status fbt_cuda_rotate(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,
                            const fbt_rotary *rotary, int64_t n_rows);
 fbt_status fbt_cuda_norm_heads(fbt_backend *b, fbt_buffer *x, const fbt_heads *heads, int64_t n_heads, int64_t head_dim,

@@ -28,6 +28,24 @@ fbt_status fbt_cuda_embed_rows(fbt_backend *b, fbt_buffer *x, const fbt_row_embe
     return fbt_cuda_status(fbt_cuda_launch_embed_rows(stream->handle, &args), "launch the embedding of rows");
 }
 
+fbt_status fbt_cuda_put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                                int64_t n_rows)
+{
+    const fbt_cuda_stream *stream = fbt_cuda_of(b)->stream;
+    const int64_t n_dim = prompts->n_dim;
+    const fbt_cuda_put_prompts_args args = {.x = x->data,
+                                            .dtype = dtype,
+                                            .prompts = prompts->prompts->data,
+                                            .n_prompt_rows =
+                                                prompts->prompts->n_bytes / (n_dim * (int64_t)sizeof(float)),
+                                            .rows = prompts->rows->data,
+                                            .adds = prompts->adds,
+                                            .n_rows = n_rows,
+                                            .n_dim = n_dim,
+                                            .error = stream->device_error};
+    return fbt_cuda_status(fbt_cuda_launch_put_prompts(stream->handle, &args), "launch the prompts of a layer");
+}
+
 static fbt_cuda_rows_of_heads describe_heads(const fbt_backend *b, const fbt_heads *heads, int64_t n_heads,
                                              int64_t head_dim, int64_t n_rows)
 {

@@ -215,3 +215,44 @@ cudaError_t fbt_cuda_launch_embed_rows(cudaStream_t stream, const fbt_cuda_embed
     return FBT_LAUNCH((is_bf16 ? embed_rows_kernel<__nv_bfloat16> : embed_rows_kernel<float>),
                       fbt_tile::n_blocks(args->n_rows, row_units), fbt_tile::block, 0, stream, *args);
 }
+
+template <typename T>
+static __device__ __forceinline__ void put_unit(const fbt_cuda_put_prompts_args &a, int64_t r, int64_t column)
+{
+    constexpr int unit = fbt_unit<T>;
+    const int64_t prompt = a.rows[r];
+    T *x = static_cast<T *>(a.x) + r * a.n_dim + column;
+    float v[unit] = {};
+    if (prompt < -1 || prompt >= a.n_prompt_rows) {
+        *a.error = FBT_CUDA_ERROR_PROMPT;
+    } else if (prompt >= 0) {
+        if (a.adds) {
+            add_unit<T>(v, x, 0);
+        }
+        add_unit<float>(v, a.prompts, prompt * a.n_dim + column);
+        fbt_store_unit(x, v);
+    }
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(fbt_tile::block) put_prompts_kernel(const fbt_cuda_put_prompts_args a)
+{
+    const fbt_tile tile(a.n_rows, a.n_dim / fbt_unit<T>);
+#pragma unroll 1
+    for (int i = 0; i < fbt_tile::per_thread; i++) {
+        if (tile.has(i)) {
+            put_unit<T>(a, tile.row(i), tile.unit * fbt_unit<T>);
+        }
+    }
+}
+
+cudaError_t fbt_cuda_launch_put_prompts(cudaStream_t stream, const fbt_cuda_put_prompts_args *args)
+{
+    const bool is_bf16 = args->dtype == FBT_BF16;
+    const int64_t row_units = args->n_dim / (is_bf16 ? fbt_unit<__nv_bfloat16> : fbt_unit<float>);
+    if (args->n_rows == 0) {
+        return cudaSuccess;
+    }
+    return FBT_LAUNCH((is_bf16 ? put_prompts_kernel<__nv_bfloat16> : put_prompts_kernel<float>),
+                      fbt_tile::n_blocks(args->n_rows, row_units), fbt_tile::block, 0, stream, *args);
+}

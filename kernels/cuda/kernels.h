@@ -76,6 +76,19 @@ typedef struct fbt_cuda_embed_rows_args {
 } fbt_cuda_embed_rows_args;
 cudaError_t fbt_cuda_launch_embed_rows(cudaStream_t stream, const fbt_cuda_embed_rows_args *args);
 
+/* fbt_put_prompts. */
+typedef struct fbt_cuda_put_prompts_args {
+    void *x; /* [n_rows, n_dim] of `dtype` (F32 or BF16) */
+    fbt_dtype dtype;
+    const float *prompts; /* [n_prompt_rows, n_dim] */
+    int64_t n_prompt_rows;
+    const int32_t *rows; /* [n_rows]; -1: the row stays as it is */
+    int adds;
+    int64_t n_rows, n_dim;
+    int32_t *error; /* as above; the row then stays as it is */
+} fbt_cuda_put_prompts_args;
+cudaError_t fbt_cuda_launch_put_prompts(cudaStream_t stream, const fbt_cuda_put_prompts_args *args);
+
 /* y = norm(x + bias + residual); bias (float [n_dim]) and residual (of y's type) may be NULL; y may be residual, or x
  * where they are of one type. */
 typedef struct fbt_cuda_norm_args {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *const fbt_deep_names[] = {FBT_DEEP_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_prompt_mode_names[] = {FBT_PROMPT_MODE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_projection_names[] = {FBT_PROJECTION_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_client_work_names[] = {"auto", FBT_CLIENT_WORK_LIST(FBT_CHOICE_NAME) NULL};

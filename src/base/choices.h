@@ -38,6 +38,15 @@ extern const char *const fbt_prompt_mode_names[];
 typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_projection_kind;
 extern const char *const fbt_projection_names[];
 
+/* Whether layers behind the first have prompts of their own (Sun et al. 2022, arXiv 2205.11200).
+ * none:  the first layer's input alone has one
+ * joint: every layer's has one; z is all layers' search points, one behind the other, and searched as one */
+#define FBT_DEEP_LIST(X)                                                                                               \
+    X(FBT_DEEP_NONE, "none")                                                                                           \
+    X(FBT_DEEP_JOINT, "joint")
+typedef enum fbt_deep { FBT_DEEP_LIST(FBT_CHOICE_VALUE) } fbt_deep;
+extern const char *const fbt_deep_names[];
+
 /* Work of a client in a round. The third column is its object (fed/protocol.h), the fourth tells whether each client
  * draws candidates of its own.
  * local_search:      searches from the server's distribution and sends where it has come to

@@ -36,6 +36,19 @@ fbt_status fbt_memory_strdup(char **copy, const char *text)
     return *copy == NULL ? fbt_fail(FBT_ERR_MEMORY, "out of memory: a string of %zu bytes", strlen(text)) : FBT_OK;
 }
 
+fbt_status fbt_memory_replace_text(char **copy, const char *text)
+{
+    fbt_status status = FBT_OK;
+    char *made;
+    if (text != NULL) {
+        FBT_TRY(fbt_memory_strdup(&made, text));
+        free(*copy);
+        *copy = made;
+    }
+done:
+    return status;
+}
+
 int64_t fbt_memory_peak_bytes(void)
 {
     struct rusage usage;

@@ -15,6 +15,9 @@ fbt_status fbt_memory_alloc(void *memory, int64_t n_items, size_t item_bytes);
 /* Copy of a string; release it with free(). Errors: FBT_ERR_MEMORY. */
 fbt_status fbt_memory_strdup(char **copy, const char *text);
 
+/* A copy of `text` in place of what *copy is, which is freed; NULL leaves it. Errors: FBT_ERR_MEMORY. */
+fbt_status fbt_memory_replace_text(char **copy, const char *text);
+
 /* Largest resident set of this process so far, in bytes. */
 int64_t fbt_memory_peak_bytes(void);
 

@@ -195,6 +195,10 @@ static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cos
            (long long)p->n_dev, (long long)v->dataset->test.n_samples);
     FBT_TRY(describe_spread(v));
     FBT_TRY(describe_clients(v));
+    if (v->n_prompts > 1) {
+        printf("# prompts: one of %lld vectors at the input of each of %lld layers, of %lld dimensions each\n",
+               (long long)s->prompt.tokens, (long long)v->n_prompts, (long long)(s->cma.dimension / v->n_prompts));
+    }
     printf("# a round: %lld generations of %lld candidates on %lld of %lld clients, %lld bytes up and %lld down for "
            "each\n",
            (long long)s->fed.local_generations, (long long)s->cma.population, (long long)fbt_settings_participants(s),

@@ -160,21 +160,22 @@ const fbt_command fbt_command_export = {
     .arguments_bytes = sizeof(arguments),
     .check = check,
     .run = export_prompt,
-    .doc = "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
-           "\vExamples:\n"
-           "  fedbpt export runs/a.h5 --format safetensors\n"
-           "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
-           "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
-           "safetensors: the tensors prompt_embeddings [P, hidden size] and z [d]; in the metadata, as texts, the "
-           "prompt mode, seed, round, the run's digest (fedbpt show --digest), the model and its SHA-256, task, "
-           "template, label words and program version.\n"
-           "npz: the same as arrays that numpy.load reads.\n"
-           "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
-           "prompt-tuning adapter of the run's model: an encoder with or without its masked-language-model head, or a "
-           "causal language model. Only for prompt mode input (of a causal model also cat), the one that PEFT knows: "
-           "vectors before the text in place of word embeddings.\n\n"
-           "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
-           "(pip install ./analysis, or PREFIX/share/fedbpt/analysis), looked for in the Python that FEDBPT_PYTHON "
-           "names, or else in python3, in .venv of "
-           "the checkout and in .venv of the folder that the program is installed in.",
+    .doc =
+        "Writes the soft prompt of a run, p = A z + p0 [P, hidden size], for other programs."
+        "\vExamples:\n"
+        "  fedbpt export runs/a.h5 --format safetensors\n"
+        "  fedbpt export runs/a.h5 --format npz --round last --output prompt.npz\n"
+        "  fedbpt export runs/a.h5 --format peft --output adapters/a\n\n"
+        "safetensors: the tensors prompt_embeddings [P, hidden size], of deep prompts [L, P, hidden size], and z [d]; "
+        "in the metadata, as texts, the prompt mode, seed, round, the run's digest (fedbpt show --digest), the model "
+        "and its SHA-256, task, template, label words and program version.\n"
+        "npz: the same as arrays that numpy.load reads.\n"
+        "peft: a folder that PeftModel.from_pretrained(model, FOLDER) of Hugging Face PEFT loads as a "
+        "prompt-tuning adapter of the run's model: an encoder with or without its masked-language-model head, or a "
+        "causal language model. Only for prompt.deep none and prompt mode input (of a causal model also cat), the one "
+        "that PEFT knows: vectors before the text in place of word embeddings.\n\n"
+        "The same run file gives the same bytes. The work is done by the Python package fedbpt-analysis "
+        "(pip install ./analysis, or PREFIX/share/fedbpt/analysis), looked for in the Python that FEDBPT_PYTHON "
+        "names, or else in python3, in .venv of "
+        "the checkout and in .venv of the folder that the program is installed in.",
 };

@@ -74,6 +74,12 @@ static const fbt_option table[] = {
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
     CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
            "entries of the random projection A"),
+    CHOICE("prompt.deep", prompt.deep, "none", fbt_deep_names,
+           "joint: a prompt at every layer's input, each with its own random projection and an equal part of z"),
+    TEXT("prompt.hidden_std", prompt.hidden_std, "auto",
+         "deep prompts: standard deviation of the hidden states at each layer's input, with commas between, which the "
+         "layer's projection is scaled by; auto: of random tokens, found and recorded when the run begins",
+         .auto_text = "auto"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names,
            "how clients search and the server aggregates: sets the three that follow where they are auto"),
     CHOICE("fed.client_work", fed.client_work, "auto", fbt_client_work_names,

@@ -37,9 +37,11 @@ typedef struct fbt_settings {
         int64_t test_limit; /* first n test samples; 0: all                               */
     } data;
     struct {
-        int mode;       /* add, cat, input: fbt_prompt_mode                            */
-        int64_t tokens; /* P                                                          */
-        int projection; /* fbt_projection_kind                                        */
+        int mode;         /* add, cat, input: fbt_prompt_mode                            */
+        int64_t tokens;   /* P                                                          */
+        int projection;   /* fbt_projection_kind                                        */
+        int deep;         /* fbt_deep                                                 */
+        char *hidden_std; /* auto, or sigma-hat of every layer's input, with commas between */
     } prompt;
     struct {
         int protocol;    /* fbt_protocol_kind                                          */

@@ -114,6 +114,11 @@ static bool bandwidth_sigma(const fbt_settings *s)
     return s->pace.bytes_per_second == 0;
 }
 
+static bool hidden_std(const fbt_settings *s)
+{
+    return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
+}
+
 /* A setting may have several rules: the first that holds tells the reason. */
 static const struct {
     const char *key;
@@ -135,6 +140,7 @@ static const struct {
     {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
     {"fed.secure_range", secure_range, "fed.secure_aggregation is false"},
     {"privacy.delta", privacy_delta, "privacy.noise_multiplier is 0"},
+    {"prompt.hidden_std", hidden_std, "prompt.deep is none, or prompt.projection is not normal"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},

@@ -30,27 +30,38 @@ done:
     return status;
 }
 
+/* Queues the prompts of one layer: A_l times its part of every z. */
+static fbt_status project(fbt_model *model, const double *z, int64_t n, int64_t layer)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = model->n_search, stride = model->n_projections * d;
+    for (int64_t i = 0; i < n * d; i++) {
+        model->z[i] = (float)z[i / d * stride + layer * d + i % d];
+    }
+    FBT_TRY(
+        fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_Z), model->z, n * d * (int64_t)sizeof *model->z));
+    FBT_TRY(fbt_linear(model->b, fbt_model_prompts(model, layer), fbt_model_buffer(model, FBT_BUFFER_Z),
+                       model->projections[layer], FBT_ACT_NONE, n));
+done:
+    return status;
+}
+
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
     fbt_status status = FBT_OK;
-    const int64_t n_items = n * model->n_search;
     if (model->options.prompt_mode == FBT_PROMPT_NONE) {
         goto done;
     }
-    if (model->projection == NULL || n < 0) {
+    if (model->projections == NULL || n < 0) {
         FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompts cannot be made%s", n,
-                 model->projection == NULL ? " before the projection is set" : "");
+                 model->projections == NULL ? " before the projection is set" : "");
     }
     model->stream->n_prompts = 0;
-    FBT_TRY(reserve_z(model, n_items));
-    for (int64_t i = 0; i < n_items; i++) {
-        model->z[i] = (float)z[i];
-    }
+    FBT_TRY(reserve_z(model, n * model->n_search));
     FBT_TRY(fbt_model_reserve_stream(model, &(fbt_model_limits){.n_prompts = n}));
-    FBT_TRY(fbt_buffer_write(model->b, fbt_model_buffer(model, FBT_BUFFER_Z), model->z,
-                             n_items * (int64_t)sizeof *model->z));
-    FBT_TRY(fbt_linear(model->b, fbt_model_buffer(model, FBT_BUFFER_PROMPTS), fbt_model_buffer(model, FBT_BUFFER_Z),
-                       model->projection, FBT_ACT_NONE, n));
+    for (int64_t l = 0; l < model->n_projections; l++) {
+        FBT_TRY(project(model, z, n, l));
+    }
     model->stream->n_prompts = n;
 done:
     return status;
@@ -65,10 +76,12 @@ fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p)
         FBT_FAIL(FBT_ERR_ARG, "prompt %" PRId64 " of %" PRId64 " cannot be read", index, model->stream->n_prompts);
     }
     FBT_TRY(fbt_memory_alloc(&all, (index + 1) * n_items, sizeof *all));
-    FBT_TRY(fbt_buffer_read(model->b, all, fbt_model_buffer(model, FBT_BUFFER_PROMPTS),
-                            (index + 1) * n_items * (int64_t)sizeof *all));
-    FBT_TRY(fbt_model_wait(model));
-    memcpy(p, all + index * n_items, (size_t)n_items * sizeof *p);
+    for (int64_t l = 0; l < model->n_projections; l++) {
+        FBT_TRY(
+            fbt_buffer_read(model->b, all, fbt_model_prompts(model, l), (index + 1) * n_items * (int64_t)sizeof *all));
+        FBT_TRY(fbt_model_wait(model));
+        memcpy(p + l * n_items, all + index * n_items, (size_t)n_items * sizeof *p);
+    }
 done:
     free(all);
     return status;

@@ -14,6 +14,26 @@ fbt_status fbt_forward_gather(fbt_forward *f, fbt_buffer *read, const fbt_buffer
     return fbt_gather_rows(f->b, read, x, dtype, f->buffers[FBT_BUFFER_READOUT], f->n_read, f->shape->n_hidden);
 }
 
+int64_t fbt_forward_n_rows(const fbt_forward *f)
+{
+    return f->shape->family->is_causal ? f->levels.n_rows : f->packed.n_rows;
+}
+
+fbt_status fbt_forward_enter_layer(fbt_forward *f, int64_t layer, fbt_dtype dtype)
+{
+    fbt_status status = FBT_OK;
+    if (f->deep_prompts != NULL && layer > 0) {
+        const fbt_layer_prompts prompts = {.prompts = f->deep_prompts[layer],
+                                           .rows = f->deep_rows,
+                                           .adds = f->mode == FBT_PROMPT_ADD,
+                                           .n_dim = f->shape->n_hidden};
+        FBT_TRY(fbt_put_prompts(f->b, f->buffers[FBT_BUFFER_X], dtype, &prompts, fbt_forward_n_rows(f)));
+    }
+    FBT_TRY(f->watch != NULL ? f->watch(f, layer, dtype, f->watcher) : FBT_OK);
+done:
+    return status;
+}
+
 /* The log-probability of every token of every label, [n_sequences, n_targets]. */
 static fbt_status score_tokens(fbt_forward *f, const fbt_buffer *hidden, fbt_features *features)
 {

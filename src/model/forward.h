@@ -48,7 +48,13 @@ typedef struct fbt_forward {
     int64_t n_read;             /* rows that are read: one of each sequence, then all rows of labels */
     fbt_packed read_rows; /* pooling by one row: the read rows as a batch in which every sequence is one row long */
     fbt_prompt_mode mode; /* NONE for label texts, whatever the options say */
+    fbt_buffer *const *deep_prompts;      /* [n_layers]: prompts of the layers behind the first; NULL: they have none */
+    const fbt_buffer *deep_rows;          /* int32 [rows of X]: row of a layer's prompts; -1: none */
     const fbt_perturbation *perturbation; /* NULL: no sequence is perturbed */
+
+    /* Looks at X, of dtype, at each layer's input; not in a graph. NULL: nobody does. */
+    fbt_status (*watch)(const struct fbt_forward *f, int64_t layer, fbt_dtype dtype, void *watcher);
+    void *watcher;
 } fbt_forward;
 
 /* Factors of the logits: scale * (buffer . labels' rows + bias), buffer: [n_sequences, n_dim] of type dtype. */
@@ -61,6 +67,12 @@ typedef struct fbt_features {
 
 /* read: [n_read, n_hidden], the rows of x that are read; both of dtype. */
 fbt_status fbt_forward_gather(fbt_forward *f, fbt_buffer *read, const fbt_buffer *x, fbt_dtype dtype);
+
+/* Rows of X. */
+int64_t fbt_forward_n_rows(const fbt_forward *f);
+
+/* For families: what happens to X, of dtype, at the input of a layer. */
+fbt_status fbt_forward_enter_layer(fbt_forward *f, int64_t layer, fbt_dtype dtype);
 
 /* Perturbs, runs the family's forward pass and its head, or pools. *features belongs to the workspace. Operations only:
  * may be one graph of the backend. */

@@ -77,6 +77,9 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
     if (options->prompt_mode == FBT_PROMPT_NONE ? n_prompt != 0 : n_prompt < 1) {
         FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompt tokens do not fit the prompt mode", n_prompt);
     }
+    if (options->is_deep && options->prompt_mode == FBT_PROMPT_NONE) {
+        FBT_FAIL(FBT_ERR_ARG, "a prompt for every layer does not fit prompt mode none");
+    }
     if (n_prompt - fbt_model_rows_without_position(shape, options->prompt_mode, n_prompt) >= shape->n_positions) {
         FBT_FAIL(FBT_ERR_ARG,
                  "a prompt of %" PRId64 " tokens leaves no room for text in a model of %" PRId64 " positions", n_prompt,
@@ -205,6 +208,25 @@ fbt_status fbt_model_open_random(fbt_backend *b, const fbt_model_shape *shape, c
     return open_model(b, NULL, shape, options, seed, model);
 }
 
+static void free_deeper(const fbt_model *model, fbt_model_stream *stream)
+{
+    for (int64_t l = 1; stream->deeper != NULL && l < model->n_projections; l++) {
+        fbt_buffer_free(model->b, stream->deeper[l]);
+    }
+    free(stream->deeper);
+    stream->deeper = NULL;
+    stream->deeper_bytes = 0;
+}
+
+static void free_projections(fbt_model *model)
+{
+    for (int64_t l = 0; model->projections != NULL && l < model->n_projections; l++) {
+        fbt_matrix_free(model->b, model->projections[l]);
+    }
+    free(model->projections);
+    model->projections = NULL;
+}
+
 void fbt_model_close(fbt_model *model)
 {
     if (model == NULL) {
@@ -212,12 +234,14 @@ void fbt_model_close(fbt_model *model)
     }
     for (int i = 0; i < model->n_streams; i++) {
         fbt_workspace_clear(model->b, &model->streams[i].workspace);
+        free_deeper(model, &model->streams[i]);
     }
-    fbt_matrix_free(model->b, model->projection);
+    free_projections(model);
     fbt_weights_clear(model->b, &model->weights);
     fbt_label_words_clear(&model->label_words);
     fbt_level_lists_clear(&model->lists);
     free(model->units);
+    free(model->prompt_rows);
     free(model->streams);
     free(model->z);
     free(model);
@@ -236,6 +260,11 @@ const fbt_model_options *fbt_model_get_options(const fbt_model *model)
 int64_t fbt_model_label_rows(const fbt_model *model)
 {
     return model->label_words.sizes.n_rows;
+}
+
+int64_t fbt_model_n_prompts(const fbt_model_shape *shape, const fbt_model_options *options)
+{
+    return options->is_deep ? shape->n_layers : 1;
 }
 
 double fbt_model_embedding_std(const fbt_model *model)
@@ -271,26 +300,33 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
 {
     fbt_status status = FBT_OK;
     fbt_backend *b = model->b;
-    if (model->options.prompt_mode == FBT_PROMPT_NONE || d < 1) {
-        FBT_FAIL(FBT_ERR_ARG, "a projection from %" PRId64 " dimensions does not fit a model %s prompt", d,
-                 model->options.prompt_mode == FBT_PROMPT_NONE ? "without" : "with");
+    const int64_t n_items = fbt_model_prompt_items(model), n = fbt_model_n_prompts(&model->shape, &model->options);
+    if (model->options.prompt_mode == FBT_PROMPT_NONE || d < n || d % n != 0) {
+        FBT_FAIL(FBT_ERR_ARG, "a projection from %" PRId64 " dimensions does not fit a model with %" PRId64 " prompts",
+                 d, n);
     }
-    fbt_matrix_free(b, model->projection);
-    model->projection = NULL;
+    free_projections(model);
     for (int i = 0; i < model->n_streams; i++) {
         model->streams[i].n_prompts = 0;
     }
-    FBT_TRY(fbt_matrix_new(b,
-                           &(fbt_matrix_spec){.weight = a,
-                                              .dtype = FBT_F32,
-                                              .bias = p0,
-                                              .n_out = fbt_model_prompt_items(model),
-                                              .n_in = d,
-                                              .types = fbt_types_find("fp32"),
-                                              .operation = FBT_OP_PROMPT},
-                           &model->projection));
-    model->n_search = d;
+    FBT_TRY(fbt_memory_alloc(&model->projections, n, sizeof(fbt_matrix *)));
+    model->n_projections = n;
+    for (int64_t l = 0; l < n; l++) {
+        FBT_TRY(fbt_matrix_new(b,
+                               &(fbt_matrix_spec){.weight = a + l * n_items * (d / n),
+                                                  .dtype = FBT_F32,
+                                                  .bias = l == 0 ? p0 : NULL,
+                                                  .n_out = n_items,
+                                                  .n_in = d / n,
+                                                  .types = fbt_types_find("fp32"),
+                                                  .operation = FBT_OP_PROMPT},
+                               &model->projections[l]));
+    }
+    model->n_search = d / n;
 done:
+    if (status != FBT_OK) {
+        free_projections(model);
+    }
     return status;
 }
 
@@ -307,8 +343,27 @@ fbt_status fbt_model_set_perturbation(fbt_model *model, const fbt_perturbation *
     return FBT_OK;
 }
 
+/* As many bytes for the prompts of every layer behind the first as for the first's. */
+static fbt_status reserve_deeper(fbt_model *model, int64_t n_bytes)
+{
+    fbt_status status = FBT_OK;
+    fbt_model_stream *stream = model->stream;
+    if (model->projections == NULL || n_bytes <= stream->deeper_bytes) {
+        goto done;
+    }
+    free_deeper(model, stream);
+    FBT_TRY(fbt_memory_alloc(&stream->deeper, model->n_projections, sizeof(fbt_buffer *)));
+    for (int64_t l = 1; l < model->n_projections; l++) {
+        FBT_TRY(fbt_buffer_new(model->b, n_bytes, &stream->deeper[l]));
+    }
+    stream->deeper_bytes = n_bytes;
+done:
+    return status;
+}
+
 fbt_status fbt_model_reserve_stream(fbt_model *model, const fbt_model_limits *limits)
 {
+    fbt_status status = FBT_OK;
     int64_t bytes[FBT_N_BUFFERS];
     const fbt_workspace_request request = {.options = &model->options,
                                            .types = fbt_backend_types(model->b),
@@ -316,7 +371,10 @@ fbt_status fbt_model_reserve_stream(fbt_model *model, const fbt_model_limits *li
                                            .labels = model->label_words.sizes,
                                            .limits = *limits};
     fbt_workspace_plan(&model->shape, &request, bytes);
-    return fbt_workspace_reserve(model->b, &model->stream->workspace, bytes);
+    FBT_TRY(fbt_workspace_reserve(model->b, &model->stream->workspace, bytes));
+    FBT_TRY(reserve_deeper(model, bytes[FBT_BUFFER_PROMPTS]));
+done:
+    return status;
 }
 
 fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits)

@@ -79,6 +79,8 @@ typedef struct fbt_model_options {
     fbt_readout readout;
     fbt_prompt_mode prompt_mode;
     int64_t n_prompt_tokens; /* P                                                                          */
+    int is_deep; /* 1: every layer has a prompt of its own at its input (Sun et al. 2022, arXiv 2205.11200): in modes */
+    /*   cat and input in place of what the layer before left in the prompt's rows, in mode add on top   */
     int64_t n_labels;
     const int32_t *label_token_ids;  /* mask and last: [n_labels], first tokens; borrowed during open              */
     const int32_t *label_tokens;     /* embedding: label texts; last, where all tokens are scored: label words;    */
@@ -207,11 +209,23 @@ int64_t fbt_model_label_rows(const fbt_model *model);
 /* Population standard deviation of all entries of the word embedding matrix (sets the scale of the projection). */
 double fbt_model_embedding_std(const fbt_model *model);
 
+/* Population standard deviations of the hidden states at every layer's input, [n_layers]: what the projections of deep
+ * prompts are scaled by (Sun et al. 2022, arXiv 2205.11200, section 3.2). Of the first layer: of the word embedding
+ * matrix. Of the others: over all hidden states of sequences of random tokens without prompt, after these were clipped,
+ * five times over, at three standard deviations from their mean, as in the authors' code (deepbbt.py). Random tokens
+ * stand in for training texts, which are the clients' own. Waits. Depends on the model and the seed, and in its last
+ * digits on the backend's precision. Errors: those of fbt_model_submit, FBT_ERR_NUMERIC. */
+fbt_status fbt_model_hidden_stds(fbt_model *model, uint64_t seed, double *stds);
+
 /* Number of parameters in use. */
 int64_t fbt_model_n_parameters(const fbt_model *model);
 
-/* The random projection A: [P * n_hidden, d] (fbt_prompt_projection in prompt.h) and the offset p0 [P * n_hidden] or
- * NULL. Copied. Must be called before fbt_model_set_prompts unless the prompt mode is none. */
+/* Prompts of P vectors that a search point makes: one, or one for each layer of the shape. */
+int64_t fbt_model_n_prompts(const fbt_model_shape *shape, const fbt_model_options *options);
+
+/* The random projections A_l, l < L = fbt_model_n_prompts: [L, P * n_hidden, d / L] (fbt_prompt_projection in prompt.h)
+ * and the offset p0 [P * n_hidden] of the first, or NULL. Copied. Must be called before fbt_model_set_prompts unless
+ * the prompt mode is none. Errors: FBT_ERR_ARG (d is no multiple of L). */
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d);
 
 /* Sets options.full_sequences of an open model: to time and to test both ways. */
@@ -230,12 +244,13 @@ fbt_status fbt_model_reserve(fbt_model *model, const fbt_model_limits *limits);
 int fbt_model_n_streams(const fbt_model *model);
 fbt_status fbt_model_select_stream(fbt_model *model, int stream);
 
-/* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision.  z: [n, d], rounded to float, and
- * free again at return. Batches submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
+/* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision; of deep prompts that of layer l is
+ * A_l times elements l d / L to (l + 1) d / L of z_i.  z: [n, d], rounded to float, and free again at return. Batches
+ * submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
  * In mode none nothing is done. Errors: FBT_ERR_ARG (no projection set), backend errors. */
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n);
 
-/* Reads back prompt `index` of those last set: p: [P, n_hidden]. Waits. */
+/* Reads back prompt `index` of those last set: p: [L, P, n_hidden]. Waits. */
 fbt_status fbt_model_get_prompt(fbt_model *model, int64_t index, float *p);
 
 /* Results of one evaluation, per sequence; NULL members are not wanted. Caller's memory, written by fbt_model_wait.

@@ -41,11 +41,12 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     }
     const fbt_workspace_request request = {.options = options,
                                            .types = info.types,
-                                           .n_search = d,
+                                           .n_search = d / fbt_model_n_prompts(shape, options),
                                            .labels = fbt_label_sizes_of(options, info.size_multiple),
                                            .limits = *limits};
     fbt_workspace_plan(shape, &request, bytes);
     for (int i = 0; i < FBT_N_BUFFERS; i++) {
         plan->workspace += bytes[i];
     }
+    plan->workspace += (fbt_model_n_prompts(shape, options) - 1) * bytes[FBT_BUFFER_PROMPTS];
 }

@@ -19,10 +19,10 @@ static void fill_row(fbt_projection_kind kind, gsl_rng *rng, uint64_t seed, doub
     }
 }
 
-fbt_status fbt_prompt_projection(fbt_projection_kind kind, uint64_t seed, double scale, int64_t n_out, int64_t d,
-                                 float *a)
+fbt_status fbt_prompt_projection(fbt_projection_kind kind, uint64_t seed, double scale, int64_t first, int64_t n_out,
+                                 int64_t d, float *a)
 {
-    if (n_out < 0 || n_out > UINT32_MAX || d < 1) {
+    if (first < 0 || n_out < 0 || first + n_out > UINT32_MAX || d < 1) {
         return fbt_fail(FBT_ERR_ARG, "a projection cannot have %" PRId64 " rows of %" PRId64, n_out, d);
     }
     if (kind == FBT_PROJECTION_NORMAL && !(scale > 0 && isfinite(scale))) {
@@ -36,7 +36,7 @@ fbt_status fbt_prompt_projection(fbt_projection_kind kind, uint64_t seed, double
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < n_out; row++) {
             if (mine == FBT_OK) {
-                fill_row(kind, rng, seed, scale, row, d, a + row * d);
+                fill_row(kind, rng, seed, scale, first + row, d, a + row * d);
             }
         }
         gsl_rng_free(rng);

@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-/* A: [n_out, d], row-major, n_out = P * hidden size. Depends on the seed and the sizes only: every rank makes the same.
- * scale: s for NORMAL, ignored for UNIFORM. */
-fbt_status fbt_prompt_projection(fbt_projection_kind kind, uint64_t seed, double scale, int64_t n_out, int64_t d,
-                                 float *a);
+/* Rows first .. first + n_out - 1 of A: [n_out, d], row-major; P * hidden size rows make one prompt. Depends on the
+ * seed, the rows' numbers and d only: every rank makes the same. scale: s for NORMAL, ignored for UNIFORM. */
+fbt_status fbt_prompt_projection(fbt_projection_kind kind, uint64_t seed, double scale, int64_t first, int64_t n_out,
+                                 int64_t d, float *a);
 
 #endif

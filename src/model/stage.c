@@ -24,6 +24,32 @@ done:
     return status;
 }
 
+static bool has_deep_prompts(const fbt_model *model, fbt_prompt_mode mode)
+{
+    return model->options.is_deep && mode != FBT_PROMPT_NONE;
+}
+
+/* Row of the prompts that each row of an encoder's batch has; -1: none. In mode add the first token has none. */
+static fbt_status list_prompt_rows(fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n_tokens = model->options.n_prompt_tokens, first = mode == FBT_PROMPT_ADD ? 1 : 0;
+    if (batch->n_rows > model->n_prompt_rows) {
+        free(model->prompt_rows);
+        model->n_prompt_rows = 0;
+        FBT_TRY(fbt_memory_alloc(&model->prompt_rows, batch->n_rows, sizeof *model->prompt_rows));
+        model->n_prompt_rows = batch->n_rows;
+    }
+    for (int64_t s = 0; s < batch->n_sequences; s++) {
+        for (int64_t row = batch->offsets[s]; row < batch->offsets[s + 1]; row++) {
+            const int64_t t = row - batch->offsets[s] - first;
+            model->prompt_rows[row] = t >= 0 && t < n_tokens ? (int32_t)(batch->prompt_index[s] * n_tokens + t) : -1;
+        }
+    }
+done:
+    return status;
+}
+
 /* Contents of one buffer; no bytes: it is not written. */
 typedef struct input {
     fbt_workspace_buffer buffer;
@@ -55,11 +81,14 @@ static fbt_status write_sequences(fbt_model *model, const fbt_batch *batch, fbt_
     const bool is_perturbed = batch->n_perturbed > 0;
     const bool is_one_row = fbt_model_reads_one_row(&model->shape, model->options.readout);
     const bool has_units = is_one_row && !fbt_readout_scores_words(model->options.readout);
+    const bool has_rows = has_deep_prompts(model, mode);
     FBT_TRY(has_units ? reserve_units(model, s) : FBT_OK);
+    FBT_TRY(has_rows ? list_prompt_rows(model, batch, mode) : FBT_OK);
     const input inputs[] = {
         {FBT_BUFFER_TOKENS, batch->tokens, n * word},
         {FBT_BUFFER_OFFSETS, batch->offsets, (s + 1) * word},
         {FBT_BUFFER_PROMPT_INDEX, batch->prompt_index, mode != FBT_PROMPT_NONE ? s * word : 0},
+        {FBT_BUFFER_PROMPT_ROWS, model->prompt_rows, has_rows ? n * word : 0},
         {FBT_BUFFER_READOUT, batch->readout, is_one_row ? s * word : 0},
         {FBT_BUFFER_UNITS, model->units, has_units ? (s + 1) * word : 0},
         {FBT_BUFFER_ORIGINS, batch->origins, is_perturbed ? s * (int64_t)sizeof *batch->origins : 0},
@@ -207,6 +236,7 @@ done:
 
 fbt_status fbt_model_stage(fbt_model *model, const fbt_batch *batch, fbt_prompt_mode mode, fbt_forward *forward)
 {
+    fbt_status status = FBT_OK;
     *forward = (fbt_forward){
         .b = model->b,
         .shape = &model->shape,
@@ -216,6 +246,12 @@ fbt_status fbt_model_stage(fbt_model *model, const fbt_batch *batch, fbt_prompt_
         .mode = mode,
         .perturbation = batch->n_perturbed > 0 ? &model->perturbation : NULL,
     };
-    return model->shape.family->is_causal ? stage_levels(model, batch, forward)
-                                          : stage_sequences(model, batch, forward);
+    FBT_TRY(model->shape.family->is_causal ? stage_levels(model, batch, forward)
+                                           : stage_sequences(model, batch, forward));
+    if (has_deep_prompts(model, mode)) {
+        forward->deep_prompts = model->stream->deeper;
+        forward->deep_rows = fbt_model_buffer(model, FBT_BUFFER_PROMPT_ROWS);
+    }
+done:
+    return status;
 }

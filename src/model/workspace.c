@@ -23,7 +23,8 @@ void fbt_workspace_plan(const fbt_model_shape *shape, const fbt_workspace_reques
         [FBT_BUFFER_PROMPT_INDEX] = is_causal ? 0 : s * word,
         [FBT_BUFFER_POSITIONS] = is_causal ? n * word : 0,
         [FBT_BUFFER_READ_POSITIONS] = is_causal ? n_read * word : 0,
-        [FBT_BUFFER_PROMPT_ROWS] = is_causal && options->prompt_mode != FBT_PROMPT_NONE ? n * word : 0,
+        [FBT_BUFFER_PROMPT_ROWS] =
+            (is_causal || options->is_deep) && options->prompt_mode != FBT_PROMPT_NONE ? n * word : 0,
         [FBT_BUFFER_PREFIX_OFFSETS] = is_causal ? (s + 1) * word : 0,
         [FBT_BUFFER_PREFIX_INDEX] = is_causal ? s * word : 0,
         [FBT_BUFFER_READOUT] = n_read * word,

@@ -15,9 +15,9 @@ typedef enum fbt_workspace_buffer {
     FBT_BUFFER_TOKENS,         /* int32 [n]                                                        */
     FBT_BUFFER_OFFSETS,        /* int32 [s + 1]                                                    */
     FBT_BUFFER_PROMPT_INDEX,   /* int32 [s]; encoders                                              */
-    FBT_BUFFER_POSITIONS,      /* int32 [n]; decoders, as the four below                           */
+    FBT_BUFFER_PROMPT_ROWS,    /* int32 [n]; decoders, and encoders with deep prompts              */
+    FBT_BUFFER_POSITIONS,      /* int32 [n]; decoders, as the three below                          */
     FBT_BUFFER_READ_POSITIONS, /* int32 [r]                                                        */
-    FBT_BUFFER_PROMPT_ROWS,    /* int32 [n]                                                        */
     FBT_BUFFER_PREFIX_OFFSETS, /* int32 [s + 1]                                                    */
     FBT_BUFFER_PREFIX_INDEX,   /* int32 [s]                                                        */
     FBT_BUFFER_READOUT,        /* int32 [r]                                                        */

@@ -46,7 +46,7 @@ typedef struct fbt_run_header {
     int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
     const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
-    int64_t n_prompt_values[2];     /* shape of the soft prompt: P, hidden size */
+    int64_t n_prompt_values[2];     /* shape of the soft prompt: P (deep: L P), hidden size */
     bool client_means;              /* keep /rounds/client/mean */
     bool precision_checks;          /* keep /rounds/precision_... */
     bool faults;                    /* keep /rounds/reported, dropped, late and simulated_s */
@@ -65,8 +65,8 @@ typedef struct fbt_run_result {
     int64_t last_round;
     const double *best_z;     /* [d] */
     const double *last_z;     /* [d] */
-    const float *best_prompt; /* [P, H] */
-    const float *last_prompt; /* [P, H] */
+    const float *best_prompt; /* [P, H]; deep prompts: [L P, H], the first layer's rows first */
+    const float *last_prompt; /* [P, H], likewise */
 } fbt_run_result;
 
 /* Finds out now whether a run file could be written at this path: folder there and writable, no other run writing it,

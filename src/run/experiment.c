@@ -366,14 +366,30 @@ static fbt_status open_recorder(session *s)
     } else {
         FBT_TRY(fbt_inputs_digest(e->inputs, settings));
     }
-    FBT_TRY(fbt_memory_alloc(&s->prompt, settings->prompt.tokens * fbt_model_get_shape(e->inputs->model)->n_hidden,
-                             sizeof *s->prompt));
     fbt_run_header_make(e, &text);
+    FBT_TRY(fbt_memory_alloc(&s->prompt, text.header.n_prompt_values[0] * text.header.n_prompt_values[1],
+                             sizeof *s->prompt));
     if (e->resumed) {
         FBT_TRY(fbt_recorder_continue(&s->recorder, &e->file, &e->restored, &text.header));
     } else {
         FBT_TRY(fbt_recorder_create(&s->recorder, settings->run.output, settings->run.overwrite, &text.header));
     }
+done:
+    return status;
+}
+
+/* Makes what prompt.hidden_std=auto has come to the run's setting from here on. */
+static fbt_status take_hidden_std(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    char *resolved = NULL;
+    if (e->inputs->hidden_std == NULL) {
+        goto done;
+    }
+    FBT_TRY(fbt_memory_replace_text(&e->settings.prompt.hidden_std, e->inputs->hidden_std));
+    FBT_TRY(fbt_settings_print(&e->settings, &resolved));
+    free(e->config_resolved);
+    e->config_resolved = resolved;
 done:
     return status;
 }
@@ -390,6 +406,7 @@ static fbt_status open_session(session *s)
     fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_size(comm),
                       fbt_comm_rank(comm), &limits);
     FBT_TRY(fbt_inputs_open_model(e->inputs, &settings, &limits, e->plan->observer, comm));
+    FBT_TRY(fbt_comm_agree(comm, take_hidden_std(e)));
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
     FBT_TRY(fbt_experiment_find_devices(e));
     FBT_TRY(fbt_guard_open(&s->guard, e));

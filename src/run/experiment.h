@@ -72,6 +72,7 @@ typedef struct fbt_experiment_view {
     const fbt_settings *settings;
     const char *config_resolved; /* the settings in force, as YAML */
     const fbt_dataset *dataset;
+    int64_t n_prompts;              /* of a search point: one for each layer, where prompts are deep */
     const fbt_partition *partition; /* samples of each of K clients */
     const fbt_placement *placement; /* ranks of each client, where all take part in every round; else empty */
     const int64_t *work;            /* [K]: tokens of one pass over a client's samples, as run/cost.h counts them */

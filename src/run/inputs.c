@@ -2,15 +2,14 @@
 
 #include "base/memory.h"
 #include "base/prompt_mode.h"
-#include "model/prompt.h"
 #include "record/dataset_file.h"
+#include "run/deep.h"
 #include "run/device.h"
 #include "run/labels.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,6 +207,7 @@ fbt_status fbt_inputs_check(fbt_inputs *inputs, const fbt_settings *settings)
     }
     FBT_TRY(fbt_labels_check(dataset, settings));
     FBT_TRY(check_prompt(dataset, settings));
+    FBT_TRY(fbt_deep_check(settings, shape));
     FBT_TRY(check_lengths(dataset, settings, shape));
     FBT_TRY(check_padding(dataset, settings, shape));
 done:
@@ -226,26 +226,6 @@ fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *se
                                      .size_alpha = settings->fed.size_alpha,
                                      .size_sigma = settings->fed.size_sigma};
     return fbt_partition_make(&inputs->dataset, &options, partition);
-}
-
-static fbt_status set_projection(fbt_model *model, const fbt_settings *settings)
-{
-    fbt_status status = FBT_OK;
-    int64_t d = settings->cma.dimension;
-    int64_t n_out = settings->prompt.tokens * fbt_model_get_shape(model)->n_hidden;
-    const double divisor = settings->cma.scale_by_sigma ? settings->cma.sigma : 1;
-    double scale = settings->cma.alpha * fbt_model_embedding_std(model) / (sqrt((double)d) * divisor);
-    float *a = NULL;
-    if (fbt_model_get_options(model)->prompt_mode == FBT_PROMPT_NONE) {
-        return FBT_OK;
-    }
-    FBT_TRY(fbt_memory_alloc(&a, n_out * d, sizeof *a));
-    FBT_TRY(fbt_prompt_projection((fbt_projection_kind)settings->prompt.projection, (uint64_t)settings->run.seed, scale,
-                                  n_out, d, a));
-    FBT_TRY(fbt_model_set_projection(model, a, NULL, d));
-done:
-    free(a);
-    return status;
 }
 
 /* Collective over the comm that it was opened for. */
@@ -275,7 +255,8 @@ static bool model_fits(const fbt_inputs_key *key, const fbt_settings *settings, 
 {
     return backend_fits(key, settings, comm) && key->model_path != NULL && key->of_dataset &&
            strcmp(key->model_path, settings->model.path) == 0 && key->prompt_mode == settings->prompt.mode &&
-           key->n_prompt_tokens == settings->prompt.tokens && key->embedding_scale == settings->model.embedding_scale &&
+           key->n_prompt_tokens == settings->prompt.tokens && key->is_deep == fbt_deep_is_on(settings) &&
+           key->embedding_scale == settings->model.embedding_scale &&
            key->label_scoring == settings->model.label_scoring;
 }
 
@@ -296,6 +277,7 @@ static fbt_status set_model_key(fbt_inputs_key *key, const fbt_settings *setting
     key->of_dataset = true;
     key->prompt_mode = settings->prompt.mode;
     key->n_prompt_tokens = settings->prompt.tokens;
+    key->is_deep = fbt_deep_is_on(settings);
     key->embedding_scale = settings->model.embedding_scale;
     key->label_scoring = settings->model.label_scoring;
     return fbt_memory_strdup(&key->model_path, settings->model.path);
@@ -334,6 +316,7 @@ static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_setti
     return (fbt_model_options){.readout = dataset->readout,
                                .prompt_mode = (fbt_prompt_mode)settings->prompt.mode,
                                .n_prompt_tokens = settings->prompt.tokens,
+                               .is_deep = fbt_deep_is_on(settings),
                                .n_labels = dataset->n_labels,
                                .label_token_ids = dataset->label_token_ids,
                                .label_tokens = dataset->label_tokens,
@@ -357,7 +340,8 @@ done:
 static fbt_status finish_model(fbt_inputs *inputs, const fbt_settings *settings, const fbt_model_limits *limits)
 {
     fbt_status status = FBT_OK;
-    FBT_TRY(set_projection(inputs->model, settings));
+    const char *hidden_std = inputs->hidden_std != NULL ? inputs->hidden_std : settings->prompt.hidden_std;
+    FBT_TRY(fbt_deep_set_projection(inputs->model, settings, hidden_std));
     FBT_TRY(fbt_model_reserve(inputs->model, limits));
 done:
     return status;
@@ -419,6 +403,11 @@ fbt_status fbt_inputs_open_model(fbt_inputs *inputs, const fbt_settings *setting
             goto done;
         }
     }
+    free(inputs->hidden_std);
+    inputs->hidden_std = NULL;
+    if (fbt_deep_needs_stds(settings)) {
+        FBT_TRY(fbt_deep_find_stds(inputs->model, settings, comm, &inputs->hidden_std));
+    }
     FBT_TRY(fbt_comm_agree(comm, finish_model(inputs, settings, limits)));
 done:
     return status;
@@ -429,5 +418,6 @@ void fbt_inputs_close(fbt_inputs *inputs)
     close_model(inputs);
     close_dataset(inputs);
     free(inputs->digested_model);
+    free(inputs->hidden_std);
     *inputs = (fbt_inputs){0};
 }

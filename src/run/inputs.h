@@ -33,6 +33,7 @@ typedef struct fbt_inputs_key {
     int local_rank, n_local_ranks;
     int prompt_mode;
     int64_t n_prompt_tokens;
+    bool is_deep;
     double embedding_scale;
     int label_scoring;
 } fbt_inputs_key;
@@ -48,7 +49,8 @@ typedef struct fbt_inputs {
     fbt_comm *device; /* the ranks that compute on the backend's device; NULL: not open */
     fbt_model *model; /* with its projection set */
     fbt_inputs_key key;
-    char *digested_model;                     /* the folder that model_sha256 is of   */
+    char *hidden_std;     /* what prompt.hidden_std=auto has come to; NULL: it is given, or not needed */
+    char *digested_model; /* the folder that model_sha256 is of   */
     char model_sha256[FBT_DIGEST_TEXT_BYTES]; /* as fbt_inputs_digest found           */
     char data_sha256[FBT_DIGEST_TEXT_BYTES];  /* ""; not yet                          */
 } fbt_inputs;

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/timer.h"
 #include "fed/protocol.h"
+#include "run/deep.h"
 #include "run/guard.h"
 #include "run/limits.h"
 
@@ -140,6 +141,9 @@ static fbt_status take_earlier(fbt_experiment *e, const fbt_settings *before)
     FBT_TRY(read_given(e->plan, e->restored.config_resolved, &settings, &file_text));
     if (settings.eval.test_every == 0) {
         settings.eval.test_every = before->eval.test_every;
+    }
+    if (fbt_deep_needs_stds(&settings)) {
+        FBT_TRY(fbt_memory_replace_text(&settings.prompt.hidden_std, before->prompt.hidden_std));
     }
     FBT_TRY(fbt_settings_print(&settings, &resolved));
     free(e->config_resolved);
@@ -282,6 +286,8 @@ void fbt_experiment_look(const fbt_experiment *experiment, fbt_experiment_view *
     *view = (fbt_experiment_view){.settings = &experiment->settings,
                                   .config_resolved = experiment->config_resolved,
                                   .dataset = &experiment->inputs->dataset,
+                                  .n_prompts =
+                                      fbt_deep_is_on(&experiment->settings) ? experiment->inputs->shape.n_layers : 1,
                                   .partition = &experiment->partition,
                                   .placement = &experiment->placement,
                                   .work = experiment->work,

@@ -86,6 +86,8 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
     const fbt_settings *s = &e->settings;
     const fbt_partition *p = &e->partition;
     const fbt_dataset *dataset = &e->inputs->dataset;
+    const fbt_model_shape *shape = fbt_model_get_shape(e->inputs->model);
+    const fbt_model_options *options = fbt_model_get_options(e->inputs->model);
     *text = (fbt_run_header_text){0};
     fbt_backend_get_info(e->inputs->backend, &text->info);
     list_environment(e, text);
@@ -104,7 +106,7 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
                          .n_labels = dataset->n_labels,
                          .label_words = (const char *const *)dataset->label_words,
-                         .n_prompt_values = {s->prompt.tokens, fbt_model_get_shape(e->inputs->model)->n_hidden},
+                         .n_prompt_values = {fbt_model_n_prompts(shape, options) * s->prompt.tokens, shape->n_hidden},
                          .client_means = s->run.client_means,
                          .precision_checks = e->checks,
                          .faults = fbt_settings_have_faults(s),

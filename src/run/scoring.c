@@ -48,15 +48,6 @@ done:
     return status;
 }
 
-static fbt_status replace(char **text, const char *value)
-{
-    if (value == NULL) {
-        return FBT_OK;
-    }
-    free(*text);
-    return fbt_memory_strdup(text, value);
-}
-
 /* A recorded prompt is z under the run's own projection: what makes that projection cannot be changed. */
 static fbt_status check_assignment(const char *assignment)
 {
@@ -83,8 +74,8 @@ static fbt_status read_settings(fbt_prompt_scoring *s, const fbt_prompt_scoring_
         FBT_TRY(fbt_run_reader_load_z(p->run, p->round == NULL ? "best" : p->round, &config, &s->z, &s->d, &s->round));
         FBT_TRY(fbt_settings_read_recorded(&s->settings, config, p->run));
     }
-    FBT_TRY(replace(&s->settings.model.path, p->model));
-    FBT_TRY(replace(&s->settings.data.path, p->data));
+    FBT_TRY(fbt_memory_replace_text(&s->settings.model.path, p->model));
+    FBT_TRY(fbt_memory_replace_text(&s->settings.data.path, p->data));
     for (int i = 0; i < p->n_assignments; i++) {
         if (p->run != NULL) {
             FBT_TRY(check_assignment(p->assignments[i]));

@@ -136,8 +136,8 @@ static fbt_status set_projection(fbt_model *model, const fbt_timing_plan *p)
         goto done;
     }
     FBT_TRY(fbt_memory_alloc(&projection, n_out * N_SEARCH, sizeof *projection));
-    FBT_TRY(fbt_prompt_projection(FBT_PROJECTION_NORMAL, SEED, fbt_model_embedding_std(model) / sqrt(N_SEARCH), n_out,
-                                  N_SEARCH, projection));
+    FBT_TRY(fbt_prompt_projection(FBT_PROJECTION_NORMAL, SEED, fbt_model_embedding_std(model) / sqrt(N_SEARCH), 0,
+                                  n_out, N_SEARCH, projection));
     FBT_TRY(fbt_model_set_projection(model, projection, NULL, N_SEARCH));
 done:
     free(projection);

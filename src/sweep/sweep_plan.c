@@ -23,8 +23,8 @@ typedef struct candidate {
 /* Text that is equal where the same open model and data serve. */
 static fbt_status describe_inputs(const fbt_settings *s, char **text)
 {
-    if (asprintf(text, "%s\n%s\n%s %s %d %" PRId64 " %d %g", s->model.path, s->data.path, s->backend.name,
-                 s->backend.precision, s->prompt.mode, s->prompt.tokens, s->model.label_scoring,
+    if (asprintf(text, "%s\n%s\n%s %s %d %d %" PRId64 " %d %g", s->model.path, s->data.path, s->backend.name,
+                 s->backend.precision, s->prompt.mode, s->prompt.deep, s->prompt.tokens, s->model.label_scoring,
                  s->model.embedding_scale) < 0) {
         *text = NULL;
         return fbt_fail(FBT_ERR_MEMORY, "out of memory: order of a sweep");

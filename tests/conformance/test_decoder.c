@@ -126,6 +126,55 @@ static void indices_of_rows_are_checked(void **state)
     }
 }
 
+/* ---- Prompts at a layer's input. */
+
+/* Broken by a row without a prompt that changes, or a prompt of another row. */
+static void check_prompts(int64_t width, int is_residual, int adds)
+{
+    suite *s = suite_begin(2);
+    const fbt_dtype dtype = is_residual ? suite_residual(s) : suite_dtype(s);
+    const double roundoff = dtype == FBT_F32 ? 0x1p-24 : 0x1p-8;
+    const row_inputs in = make_rows(s, suite_width(s, width), FBT_F32, 0, 1);
+    const int64_t d = in.e.n_dim, n = N_ROWS * d;
+    const fbt_layer_prompts prompts = {.prompts = in.e.prompts, .rows = in.e.prompt_rows, .adds = adds, .n_dim = d};
+    double *before = suite_random(s, n, 1, 0);
+    double *want = numbers(s, n), *tolerance = numbers(s, n);
+    fbt_buffer *x = suite_buffer(s, before, n, dtype);
+    const double *rounded = suite_read(s, x, n, dtype);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t row = in.prompt_rows[i / d];
+        want[i] = (row < 0 || adds ? rounded[i] : 0) + (row < 0 ? 0 : in.prompts[row * d + i % d]);
+        tolerance[i] = row < 0 ? 0 : 1.01 * roundoff * fabs(want[i]) + 0x1p-22;
+    }
+    if (suite_computed(fbt_put_prompts(s->b, x, dtype, &prompts, N_ROWS), "put_prompts")) {
+        suite_compare("prompts of a layer", suite_read(s, x, n, dtype), want, tolerance, n);
+    }
+    suite_end(s);
+}
+
+static void prompts_by_list(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 8; k++) {
+        check_prompts(k % 2 ? 37 : 64, k / 2 % 2, k / 4);
+    }
+}
+
+/* Broken by a prompt's row read outside the buffer. */
+static void rows_of_prompts_are_checked(void **state)
+{
+    suite *s = *state;
+    row_inputs in = make_rows(s, suite_width(s, 16), FBT_F32, 0, 1);
+    const int32_t bad[] = {N_PROMPT_ROWS, -2};
+    fbt_buffer *x = suite_poisoned(s, N_ROWS * in.e.n_dim, suite_residual(s));
+    for (size_t k = 0; k < sizeof bad / sizeof bad[0] && suite_checks_indices(s); k++) {
+        in.prompt_rows[3] = bad[k];
+        const fbt_layer_prompts prompts = {
+            .prompts = in.e.prompts, .rows = list(s, in.prompt_rows), .n_dim = in.e.n_dim};
+        suite_expect(FBT_ERR_ARG, fbt_put_prompts(s->b, x, suite_residual(s), &prompts, N_ROWS));
+    }
+}
+
 /* ---- Heads in rows: what stands beside them stays as it is. */
 
 typedef struct head_rows {
@@ -473,6 +522,8 @@ int run_decoder_tests(void)
     const struct CMUnitTest decoder[] = {
         cmocka_unit_test(rows_by_lists),
         cmocka_unit_test_setup_teardown(indices_of_rows_are_checked, suite_setup, suite_teardown),
+        cmocka_unit_test(prompts_by_list),
+        cmocka_unit_test_setup_teardown(rows_of_prompts_are_checked, suite_setup, suite_teardown),
         cmocka_unit_test(rotary_positions),
         cmocka_unit_test(norms_of_heads),
         cmocka_unit_test(gates_of_every_activation),

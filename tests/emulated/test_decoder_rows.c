@@ -3,6 +3,7 @@
 #include "tests/conformance/activation.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const fbt_dtype dtypes[] = {FBT_F32, FBT_BF16};
@@ -135,6 +136,71 @@ static void embed_rows_reports(void **state)
     expect_of_item(&args, &l.prompt_rows[9], N_PROMPT_ROWS - 1, &l, FBT_CUDA_ERROR_NONE);
     expect_of_item(&args, &l.prompt_rows[9], N_PROMPT_ROWS, &l, FBT_CUDA_ERROR_PROMPT);
     expect_of_item(&args, &l.prompt_rows[9], -2, &l, FBT_CUDA_ERROR_PROMPT);
+}
+
+/* ---- prompts at a layer's input ---- */
+
+static void check_put_prompts(fbt_dtype dtype, int64_t d, int adds)
+{
+    const lists l = random_lists(1);
+    typed prompt = typed_random(FBT_F32, N_PROMPT_ROWS * d, 1, 0), x = typed_random(dtype, N_ROWS * d, 1, 0);
+    const typed before = x;
+    double *kept = malloc((size_t)(N_ROWS * d) * sizeof *kept);
+    const fbt_cuda_put_prompts_args args = {.x = x.device,
+                                            .dtype = dtype,
+                                            .prompts = prompt.device,
+                                            .n_prompt_rows = N_PROMPT_ROWS,
+                                            .rows = device_copy(l.prompt_rows, sizeof l.prompt_rows),
+                                            .adds = adds,
+                                            .n_rows = N_ROWS,
+                                            .n_dim = d,
+                                            .error = new_error()};
+    assert_non_null(kept);
+    memcpy(kept, before.values, (size_t)(N_ROWS * d) * sizeof *kept);
+    cuda_ok(fbt_cuda_launch_put_prompts(NULL, &args));
+    expect_error(args.error, FBT_CUDA_ERROR_NONE);
+    typed_read(&x);
+    for (int64_t i = 0; i < N_ROWS * d; i++) {
+        const int64_t row = l.prompt_rows[i / d];
+        const double want = (row < 0 || adds ? kept[i] : 0) + (row < 0 ? 0 : prompt.values[row * d + i % d]);
+        assert_near("put_prompts", i, x.values[i], want, row < 0 ? 0 : 1.01 * roundoff(dtype), row < 0 ? 0 : 1e-6);
+    }
+    free(kept);
+}
+
+/* Broken by a row that is put where none should be, or another's, or by what is there lost where it is added to. */
+static void put_prompts_matches_reference(void **state)
+{
+    const int64_t widths[] = {8, 264, 1032};
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        check_put_prompts(dtypes[i % 2], widths[i / 2 % 3], i / 6);
+        device_clear(NULL);
+    }
+}
+
+/* Broken by a prompt's row read outside its buffer, or by an error unsaid. */
+static void put_prompts_reports(void **state)
+{
+    const int64_t d = 40;
+    const int32_t bad[] = {N_PROMPT_ROWS, -2};
+    (void)state;
+    typed prompt = typed_random(FBT_F32, N_PROMPT_ROWS * d, 1, 0), x = typed_random(FBT_BF16, N_ROWS * d, 1, 0);
+    for (int i = 0; i < 2; i++) {
+        lists l = random_lists(1);
+        l.prompt_rows[36] = bad[i];
+        const fbt_cuda_put_prompts_args args = {.x = x.device,
+                                                .dtype = FBT_BF16,
+                                                .prompts = prompt.device,
+                                                .n_prompt_rows = N_PROMPT_ROWS,
+                                                .rows = device_copy(l.prompt_rows, sizeof l.prompt_rows),
+                                                .n_rows = N_ROWS,
+                                                .n_dim = d,
+                                                .error = new_error()};
+        cuda_ok(fbt_cuda_launch_put_prompts(NULL, &args));
+        expect_error(args.error, FBT_CUDA_ERROR_PROMPT);
+    }
+    cuda_ok(fbt_cuda_launch_put_prompts(NULL, &(fbt_cuda_put_prompts_args){.n_dim = 8}));
 }
 
 /* ---- heads ---- */
@@ -310,6 +376,8 @@ int run_decoder_rows_tests(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(embed_rows_matches_reference, device_clear),
         cmocka_unit_test_teardown(embed_rows_reports, device_clear),
+        cmocka_unit_test_teardown(put_prompts_matches_reference, device_clear),
+        cmocka_unit_test_teardown(put_prompts_reports, device_clear),
         cmocka_unit_test_teardown(rotate_matches_reference, device_clear),
         cmocka_unit_test_teardown(rotate_reports, device_clear),
         cmocka_unit_test_teardown(norm_heads_matches_reference, device_clear),

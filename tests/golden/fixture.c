@@ -54,6 +54,7 @@ static fbt_status read_case(const json_t *about, const fixture *f, fixture_case 
     const json_t *z = json_object_get(about, "z");
     c->mode = mode_of(json_string_value(json_object_get(about, "mode")));
     c->n_prompt_tokens = json_integer_value(json_object_get(about, "n_prompt_tokens"));
+    c->is_deep = (int)json_integer_value(json_object_get(about, "is_deep"));
     c->has_offset = (int)json_integer_value(json_object_get(about, "offset"));
     for (int64_t i = 0; i < FIXTURE_PROMPTS * f->n_search; i++) {
         const json_t *row = json_array_get(z, (size_t)(i / f->n_search));
@@ -138,15 +139,15 @@ void fixture_clear(fixture *f)
     *f = (fixture){0};
 }
 
-fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, float **a, float **p0)
+fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, int64_t d, float **a, float **p0)
 {
     fbt_status status = FBT_OK;
     double scale = f->projection_scale;
     *p0 = NULL;
-    FBT_TRY(fbt_memory_alloc(a, n_out * f->n_search, sizeof **a));
+    FBT_TRY(fbt_memory_alloc(a, n_out * d, sizeof **a));
     for (int64_t i = 0; i < n_out; i++) {
-        for (int64_t j = 0; j < f->n_search; j++) {
-            (*a)[i * f->n_search + j] = (float)(scale * (double)((i * 31 + j * 17 + i * j % 7) % 101 - 50) / 50.0);
+        for (int64_t j = 0; j < d; j++) {
+            (*a)[i * d + j] = (float)(scale * (double)((i * 31 + j * 17 + i * j % 7) % 101 - 50) / 50.0);
         }
     }
     if (c->has_offset) {
@@ -169,6 +170,7 @@ fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture 
         .readout = f->readout,
         .prompt_mode = c->mode,
         .n_prompt_tokens = c->n_prompt_tokens,
+        .is_deep = c->is_deep,
         .n_labels = f->n_labels,
         .label_token_ids = f->label_ids,
         .label_tokens = f->label_tokens,
@@ -180,8 +182,9 @@ fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture 
     };
     FBT_TRY(fbt_model_open(b, folder, &options, model));
     if (c->mode != FBT_PROMPT_NONE) {
-        int64_t n_out = c->n_prompt_tokens * fbt_model_get_shape(*model)->n_hidden;
-        FBT_TRY(fixture_projection(f, c, n_out, &a, &p0));
+        const int64_t n = fbt_model_n_prompts(fbt_model_get_shape(*model), &options);
+        const int64_t n_out = n * c->n_prompt_tokens * fbt_model_get_shape(*model)->n_hidden;
+        FBT_TRY(fixture_projection(f, c, n_out, f->n_search / n, &a, &p0));
         FBT_TRY(fbt_model_set_projection(*model, a, p0, f->n_search));
     }
     FBT_TRY(fbt_model_set_prompts(*model, c->z, FIXTURE_PROMPTS));

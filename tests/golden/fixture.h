@@ -1,5 +1,5 @@
-/* Reads what make_hf_fixtures.py and make_decoder_fixtures.py wrote: cases of token sequences, search points and
- * Hugging Face's logits. */
+/* Reads what make_hf_fixtures.py, make_decoder_fixtures.py and make_deep_fixtures.py wrote: cases of token sequences,
+ * search points and Hugging Face's logits. */
 #ifndef FBT_TESTS_FIXTURE_H
 #define FBT_TESTS_FIXTURE_H
 
@@ -15,6 +15,7 @@ typedef struct fixture_case {
     fbt_prompt_mode mode;
     int64_t n_prompt_tokens;
     int has_offset; /* p0 is not zero */
+    int is_deep;    /* every layer has a prompt: make_deep_fixtures.py */
     fbt_batch batch;
     double z[FIXTURE_PROMPTS * FIXTURE_MAX_SEARCH]; /* [FIXTURE_PROMPTS, n_search] */
     double *logits;                                 /* [n_sequences, n_labels]     */
@@ -47,9 +48,8 @@ enum { FIXTURE_FULL_LAST_LAYER = 1, FIXTURE_FULL_SEQUENCES = 2 };
 fbt_status fixture_open_model(fbt_backend *b, const char *folder, const fixture *f, const fixture_case *c, int full,
                               fbt_model **model);
 
-/* A: [n_out, n_search] and p0: [n_out] as in make_hf_fixtures.py; *p0 is NULL without offset. Release both with free().
- */
-fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, float **a, float **p0);
+/* A: [n_out, d] and p0: [n_out] as in make_hf_fixtures.py; *p0 is NULL without offset. Release both with free(). */
+fbt_status fixture_projection(const fixture *f, const fixture_case *c, int64_t n_out, int64_t d, float **a, float **p0);
 
 /* The backend that the environment variable FBT_TEST_BACKEND names; "cpu" without it. A precision that the processor
  * lacks gives FBT_ERR_CONFIG. */

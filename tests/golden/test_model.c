@@ -39,6 +39,9 @@ static const char *const names[] = {
     "hf_opt_no_biases",
     "hf_neox_old",
     "hf_neox_serial",
+    "hf_deep_bert",
+    "hf_deep_bert_embedding",
+    "hf_deep_llama",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
@@ -117,8 +120,9 @@ static double check_case(fbt_backend *b, const char *folder, const fixture *f, c
 }
 
 /* Broken by a wrong name, order of Q, K, V, position offset, activation of layers or head, head bias, prompt row,
- * attention across sequences, conversion of F16 or BF16, rows left out of the last layer that are read after all, or
- * bits that depend on whether what sequences begin with is computed once. */
+ * attention across sequences, a layer's prompt put into another layer or other rows, conversion of F16 or BF16, rows
+ * left out of the last layer that are read after all, or bits that depend on whether what sequences begin with is
+ * computed once. */
 static void check_fixture(fbt_backend *b, const char *name, const precision *p)
 {
     static const char *const modes[] = {"none", "add", "cat", "input"};
@@ -136,8 +140,8 @@ static void check_fixture(fbt_backend *b, const char *name, const precision *p)
     must(fixture_read(path, &f));
     for (int64_t i = 0; i < f.n_cases; i++) {
         double error = check_case(b, folder, &f, &f.cases[i], p);
-        print_message("%-22s %s %-5s %s error %.1e\n", name, p->name, modes[f.cases[i].mode],
-                      f.cases[i].has_offset ? "with p0" : "       ", error);
+        print_message("%-22s %s %-5s %s %s error %.1e\n", name, p->name, modes[f.cases[i].mode],
+                      f.cases[i].is_deep ? "deep" : "    ", f.cases[i].has_offset ? "with p0" : "       ", error);
         assert_true(error <= p->bound);
     }
     fixture_clear(&f);
@@ -183,10 +187,12 @@ static void projection_is_keyed_by_row(void **state)
     double squares = 0;
     must(fbt_memory_alloc(&all, N_OUT * D, sizeof *all));
     must(fbt_memory_alloc(&few, N_OUT * D, sizeof *few));
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, N_OUT, D, all));
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 10, D, few));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 0, N_OUT, D, all));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 0, 10, D, few));
     assert_memory_equal(all, few, 10 * D * sizeof *all);
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 8, 0.5, 10, D, few));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, 0.5, 15, 10, D, few));
+    assert_memory_equal(all + 15 * D, few, 10 * D * sizeof *all);
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 8, 0.5, 0, 10, D, few));
     assert_memory_not_equal(all, few, 10 * D * sizeof *all);
     for (int i = 0; i < N_OUT * D; i++) {
         sum += all[i];
@@ -194,11 +200,11 @@ static void projection_is_keyed_by_row(void **state)
     }
     assert_true(fabs(sum / (N_OUT * D)) < 0.02);
     assert_true(fabs(sqrt(squares / (N_OUT * D)) - 0.5) < 0.02);
-    must(fbt_prompt_projection(FBT_PROJECTION_UNIFORM, 7, 0, N_OUT, D, all));
+    must(fbt_prompt_projection(FBT_PROJECTION_UNIFORM, 7, 0, 0, N_OUT, D, all));
     for (int i = 0; i < N_OUT * D; i++) {
         assert_true(fabs(all[i]) <= 1 / sqrt(D));
     }
-    assert_int_equal(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, NAN, 1, 1, all), FBT_ERR_ARG);
+    assert_int_equal(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 7, NAN, 0, 1, 1, all), FBT_ERR_ARG);
     fbt_error_clear();
     free(all);
     free(few);

@@ -149,7 +149,7 @@ static void prompts_do_not_matter_to_each_other(void **state)
     int64_t n = c->n_prompt_tokens * fbt_model_get_shape(model)->n_hidden;
     float *alone = test_malloc((size_t)n * sizeof *alone);
     float *among = test_malloc((size_t)n * sizeof *among);
-    must(fixture_projection(&f, c, n, &a, &p0));
+    must(fixture_projection(&f, c, n, f.n_search, &a, &p0));
     for (int64_t i = 0; i < N_MANY * f.n_search; i++) {
         z[i] = sin((double)i);
     }

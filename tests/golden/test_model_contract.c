@@ -225,6 +225,10 @@ OPERATION(gather_rows,
           (fbt_backend * b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype, const fbt_buffer *rows, int64_t n,
            int64_t n_dim),
           (b, y, x, dtype, rows, n, n_dim), P(y), P(x), (uint64_t)dtype, P(rows), (uint64_t)n)
+OPERATION(put_prompts,
+          (fbt_backend * b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts, int64_t n_rows),
+          (b, x, dtype, prompts, n_rows), P(x), (uint64_t)dtype, P(prompts->prompts), P(prompts->rows),
+          (uint64_t)prompts->adds, (uint64_t)n_rows)
 OPERATION(mean_pool, (fbt_backend * b, fbt_buffer *y, const fbt_buffer *x, const fbt_packed *packed, int64_t n_dim),
           (b, y, x, packed, n_dim), P(y), P(x), (uint64_t)packed->n_sequences)
 OPERATION(label_logits,
@@ -266,6 +270,7 @@ static fbt_backend *open_watched(void)
     watch.ops.linear_norm = linear_norm;
     watch.ops.layernorm = layernorm;
     watch.ops.attention = attention;
+    watch.ops.put_prompts = put_prompts;
     watch.ops.gather_rows = gather_rows;
     watch.ops.mean_pool = mean_pool;
     watch.ops.label_logits = label_logits;
@@ -390,10 +395,12 @@ static void streams_do_not_matter(void **state)
     check_streams("hf_roberta_mlm", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_roberta_mlm", 4, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
+    check_streams("hf_deep_bert", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("st_roberta_cls", 4, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 1, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 2, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_gpt2", 3, FBT_LABEL_SCORING_AUTO);
+    check_streams("hf_deep_llama", 2, FBT_LABEL_SCORING_AUTO);
     check_streams("hf_llama_tied", 2, FBT_LABEL_SCORING_SUM);
 }
 
@@ -493,9 +500,11 @@ static void memory_is_planned(void **state)
     check_plan("hf_roberta_mlm", 0, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_roberta_mlm", 3, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
+    check_plan("hf_deep_bert_embedding", 3, FBT_LABEL_SCORING_AUTO);
     check_plan("st_roberta_cls", 4, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_llama_tied", 2, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_gpt2", 0, FBT_LABEL_SCORING_AUTO);
+    check_plan("hf_deep_llama", 2, FBT_LABEL_SCORING_AUTO);
     check_plan("hf_llama_tied", 1, FBT_LABEL_SCORING_SUM);
 }
 

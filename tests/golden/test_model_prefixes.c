@@ -59,7 +59,7 @@ static void set_prompts(subject *s)
     for (int i = 0; i < N_PROMPTS * N_SEARCH; i++) {
         z[i] = 0.3 * ((i * 7) % 11) - 1.5;
     }
-    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 3, 0.05, P * 64, N_SEARCH, a));
+    must(fbt_prompt_projection(FBT_PROJECTION_NORMAL, 3, 0.05, 0, P * 64, N_SEARCH, a));
     must(fbt_model_set_projection(s->model, a, NULL, N_SEARCH));
     must(fbt_model_set_prompts(s->model, z, N_PROMPTS));
 }

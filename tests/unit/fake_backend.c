@@ -148,6 +148,13 @@ static fbt_status attention(fbt_backend *b, fbt_buffer *y, const fbt_attention *
     return called();
 }
 
+static fbt_status put_prompts(fbt_backend *b, fbt_buffer *x, fbt_dtype dtype, const fbt_layer_prompts *prompts,
+                              int64_t n_rows)
+{
+    (void)b, (void)x, (void)dtype, (void)prompts, (void)n_rows;
+    return called();
+}
+
 static fbt_status gather_rows(fbt_backend *b, fbt_buffer *y, const fbt_buffer *x, fbt_dtype dtype,
                               const fbt_buffer *rows, int64_t n, int64_t n_dim)
 {
@@ -226,6 +233,7 @@ static const fbt_backend_ops ops = {
     .gate = gate,
     .linear_gate = linear_gate,
     .attention = attention,
+    .put_prompts = put_prompts,
     .gather_rows = gather_rows,
     .mean_pool = mean_pool,
     .label_logits = label_logits,

@@ -375,6 +375,28 @@ static void readout_is_checked(void **state)
     REFUSED(fbt_losses(&f.b, f.y, f.x, f.z, f.small, FBT_LOSS_CE, N, 2));
 }
 
+static void prompts_of_layers_are_checked(void **state)
+{
+    fbt_layer_prompts prompts = {.prompts = f.y, .rows = f.z, .n_dim = DIM};
+    (void)state;
+#define CALL fbt_put_prompts(&f.b, f.x, FBT_F32, &prompts, N)
+    TAKEN(CALL);
+    NOTHING(fbt_put_prompts(&f.b, f.x, FBT_F32, &prompts, 0));
+    REFUSED(fbt_put_prompts(&f.b, f.x, FBT_F32, &prompts, -1));
+    REFUSED(fbt_put_prompts(&f.b, f.small, FBT_F32, &prompts, N));
+    REFUSED(fbt_put_prompts(&f.b, f.x, FBT_F16, &prompts, N));
+    REFUSED(fbt_put_prompts(&f.b, f.y, FBT_F32, &prompts, N)); /* y holds the prompts */
+    prompts.rows = f.small;
+    REFUSED(CALL);
+    prompts.rows = f.z;
+    prompts.prompts = NULL;
+    REFUSED(CALL);
+    prompts.prompts = f.y;
+    prompts.n_dim = 12;
+    UNSUPPORTED(CALL);
+#undef CALL
+}
+
 /* A backend that computes nothing at all. */
 static void operations_may_be_left_out(void **state)
 {
@@ -393,6 +415,8 @@ static void operations_may_be_left_out(void **state)
     assert_non_null(strstr(fbt_error_message(), "linear_norm"));
     UNSUPPORTED(fbt_layernorm(&f.b, f.x, f.x, FBT_F32, &f.norm, N, DIM));
     UNSUPPORTED(fbt_embed_rows(&f.b, f.x, &f.rows, N));
+    UNSUPPORTED(
+        fbt_put_prompts(&f.b, f.x, FBT_F32, &(fbt_layer_prompts){.prompts = f.y, .rows = f.z, .n_dim = DIM}, N));
     UNSUPPORTED(fbt_linear_residual(&f.b, f.y, f.x, f.w, f.y, N));
     UNSUPPORTED(fbt_norm_heads(&f.b, f.x, &f.a.q, 2, 8, &f.rms, N));
     UNSUPPORTED(fbt_rotate(&f.b, f.x, &f.a.q, 2, 8, &f.rotary, N));
@@ -410,10 +434,19 @@ static void operations_may_be_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(perturb_is_checked),     CASE(embed_is_checked),     CASE(products_are_checked),
-        CASE(attention_is_checked),   CASE(prefixes_are_checked), CASE(row_embeddings_are_checked),
-        CASE(heads_are_checked),      CASE(gates_are_checked),    CASE(products_with_gates_are_checked),
-        CASE(features_are_asked_for), CASE(readout_is_checked),   CASE(operations_may_be_left_out),
+        CASE(perturb_is_checked),
+        CASE(embed_is_checked),
+        CASE(products_are_checked),
+        CASE(attention_is_checked),
+        CASE(prefixes_are_checked),
+        CASE(row_embeddings_are_checked),
+        CASE(heads_are_checked),
+        CASE(gates_are_checked),
+        CASE(products_with_gates_are_checked),
+        CASE(features_are_asked_for),
+        CASE(readout_is_checked),
+        CASE(operations_may_be_left_out),
+        CASE(prompts_of_layers_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

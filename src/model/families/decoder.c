@@ -199,8 +199,10 @@ fbt_status fbt_decoder_forward(fbt_forward *f, fbt_buffer **hidden)
     fbt_buffer *read = f->buffers[FBT_BUFFER_READ];
     FBT_TRY(embed(f));
     for (int64_t i = 0; i < n_whole; i++) {
+        FBT_TRY(fbt_forward_enter_layer(f, i, residual_type(f)));
         FBT_TRY(run_layer(f, &w->layers[i]));
     }
+    FBT_TRY(w->splits_last_layer ? fbt_forward_enter_layer(f, n_whole, residual_type(f)) : FBT_OK);
     FBT_TRY(w->splits_last_layer ? run_last_layer(f, &w->layers[n_whole])
                                  : fbt_forward_gather(f, read, f->buffers[FBT_BUFFER_X], residual_type(f)));
     FBT_TRY(norm_residual(f, read, &w->final_norm, f->n_read));

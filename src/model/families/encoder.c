@@ -85,15 +85,17 @@ fbt_status fbt_encoder_forward(fbt_forward *f, fbt_buffer **hidden)
     const fbt_weights *w = f->weights;
     const bool is_one_row = fbt_model_reads_one_row(f->shape, f->options->readout);
     const int64_t n_whole = f->shape->n_layers - w->splits_last_layer;
+    const fbt_dtype dtype = fbt_backend_types(f->b)->activations;
     FBT_TRY(embed(f));
     for (int64_t i = 0; i < n_whole; i++) {
+        FBT_TRY(fbt_forward_enter_layer(f, i, dtype));
         FBT_TRY(run_layer(f, &w->layers[i]));
     }
     if (w->splits_last_layer) {
+        FBT_TRY(fbt_forward_enter_layer(f, n_whole, dtype));
         FBT_TRY(run_last_layer(f, &w->layers[n_whole]));
     } else if (is_one_row) {
-        FBT_TRY(fbt_forward_gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X],
-                                   fbt_backend_types(f->b)->activations));
+        FBT_TRY(fbt_forward_gather(f, f->buffers[FBT_BUFFER_READ], f->buffers[FBT_BUFFER_X], dtype));
     }
     *hidden = f->buffers[is_one_row ? FBT_BUFFER_READ : FBT_BUFFER_X];
 done:
