@@ -286,5 +286,6 @@ def test_tuning(prompted: Any, tmp_path: Path, call: Callable[..., Result]) -> N
     tail = np.frombuffer(bytes(content[-4 * 4000 :]), np.float32)
     content[-4 * 4000 :] = (3 * tail).tobytes()
     (other / "model.safetensors").write_bytes(content)
-    call("gradients", like, "--model", other, "--output", tmp_path / "x.h5").sentence("before tuning", "--model")
+    refused = call("gradients", like, "--model", other, "--output", tmp_path / "x.h5")
+    assert refused.code == 1 and "before tuning" in refused.err.splitlines()[-1] and "--model" in refused.err.splitlines()[-1]
     assert not (tmp_path / "x.h5").exists()
