@@ -83,6 +83,12 @@ are escaped; in JSON nothing is lost by that. Probabilities are the softmax of t
 
 Tunes the prompt of a run by gradients, for comparison: federated averaging over the same participants, samples and rounds, in PyTorch
 and transformers (pip install './analysis[gradients]'). The result is a run file. docs/gradients.md says what is computed.""",
+    "privacy": """examples:
+  fedbpt-analysis privacy runs/private.h5
+  fedbpt-analysis privacy runs/z1.h5 runs/z2.h5 --format latex
+
+Run files hold epsilon by zero-concentrated differential privacy, in closed form; the exact epsilon of the same Gaussian mechanisms is
+smaller. What the guarantee is for, and what it assumes: docs/privacy.md.""",
 }
 
 
@@ -154,6 +160,10 @@ def make_parser() -> argparse.ArgumentParser:
     gradients.add_argument("--data", metavar="FILE.h5", help="data set file (default: the run's)")
     gradients.add_argument("--threads", type=int, metavar="N", help="of PyTorch (default: its own choice)")
     gradients.add_argument("--overwrite", action="store_true", help="replace an existing run file")
+
+    privacy = add("privacy", "tell the differential privacy of runs: the recorded epsilon, and the exact one")
+    privacy.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
+    privacy.add_argument("--format", choices=sorted(FORMATS), default="markdown", help="of the table (default: markdown)")
     return parser
 
 
@@ -275,9 +285,17 @@ def run_gradients(arguments: argparse.Namespace) -> int:
     from . import gradients
 
     named = {name: value for name, value in vars(arguments).items() if name not in ("command", "run")}
-    command = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value not in (None, False))
+    command = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value is not None and value is not False)
     written = gradients.tune(gradients.Plan(like=arguments.run, **named), f"fedbpt-analysis gradients {arguments.run} {command}")
     output.say(f"run file: {written}")
+    return 0
+
+
+def run_privacy(arguments: argparse.Namespace) -> int:
+    from . import privacy
+    from .run import Run
+
+    output.say(privacy.table([Run(path) for path in arguments.runs]).render(arguments.format).rstrip("\n"))
     return 0
 
 
@@ -295,7 +313,7 @@ def _read_stdin() -> list[str]:
 
 
 COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "seal": run_seal,
-            "scale": run_scale, "classify": run_classify, "gradients": run_gradients}
+            "scale": run_scale, "classify": run_classify, "privacy": run_privacy, "gradients": run_gradients}
 
 
 def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

@@ -29,12 +29,15 @@ KEPT = (
     "run.output", "run.seed", "model.path", "model.embedding_scale", "model.label_scoring",
     "data.path", "data.shots", "data.dev_shots", "data.test_limit", "prompt.mode", "prompt.tokens", "fed.clients", "fed.rounds",
     "fed.participation", "fed.participants", "fed.partition", "fed.dirichlet_alpha", "fed.local_generations",
+    "fed.only_client", "fed.sizes", "fed.size_alpha", "fed.size_sigma",
     "objective.loss", "eval.every", "eval.test_every", "eval.train_limit",
 )
 # ... settings of the search without gradients, and of the program's own work, which gradients have no use for, ...
 LEFT_OUT = (
     "run.overwrite", "run.max_seconds", "run.stop_margin_seconds", "run.client_means", "prompt.projection",
     "fed.protocol", "fed.client_work", "fed.aggregation", "fed.weighting", "fed.ranking", "fed.optimiser", "fed.wire", "fed.client_seeds",
+    "fed.error_feedback", "fed.secure_range", "privacy.delta",
+    "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.variance_smoothing",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",
     "cma.constants", "perturb.rate", "perturb.scope", "perturb.fitness", "backend.name", "backend.precision",
     "backend.precision_check_every", "backend.precision_guard", "backend.precision_guard_tau", "backend.threads", "backend.batch_tokens",
@@ -42,6 +45,8 @@ LEFT_OUT = (
 # ... and, of those that are kept or unknown to both lists, the values that are computed. Any other is refused.
 COMPUTED: dict[str, tuple[Value, ...]] = {
     "objective.loss": ("ce", "hinge"), "model.label_scoring": ("auto", "first"), "prompt.mode": ("add", "cat", "input"),
+    "fed.average_means": (1,), "fed.quantise_bits": (0,), "fed.secure_aggregation": (False,), "privacy.clip": (0,),
+    "privacy.noise_multiplier": (0,),
 }
 # How far losses of row 0 may be from the run's: its precision's error.
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2, "int8": 2e-1}

@@ -78,6 +78,7 @@ class Run:
       environment       {"ranks": "2", "device": ...};  inputs: {"model": ..., "task": ...}
       rounds            data frame by round: losses, accuracies, step sizes, condition number, ...
       cost              data frame by round: seconds of each phase, bytes up and down, tokens, peak memory, joules of processors and GPUs
+      epsilon           of the clients' differential privacy after each round; NaN: no noise is added
       precision_checks  data frame by checked round: tau, overlap, loss_error of the precision against fp32; fell_back: later rounds
                         were computed in fp32; without rows where nothing was checked
       participants      [R, m]: the clients that took part in each round, rising; -1: none
@@ -224,6 +225,15 @@ class Run:
     @cached_property
     def rounds(self) -> pd.DataFrame:
         return self._read(lambda file: self._frame({name: self._column(file, name) for name in schema.SERVER}))
+
+    @cached_property
+    def epsilon(self) -> pd.Series[float]:
+        def read(file: h5py.File) -> pd.Series[float]:
+            there = "rounds/epsilon" in file
+            found: pd.Series[float] = self._frame({"epsilon": self._column(file, "epsilon") if there else np.full(self.n_rows, np.nan)})["epsilon"]
+            return found
+
+        return self._read(read)
 
     @cached_property
     def cost(self) -> pd.DataFrame:

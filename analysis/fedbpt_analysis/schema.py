@@ -28,6 +28,7 @@ COLUMNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "precision_overlap": ("f", ()),
     "precision_loss_error": ("f", ()),
     "precision_fell_back": ("i", ()),
+    "epsilon": ("f", ()),
     "participants": ("i", ("m",)),
     "client/fitness": ("f", ("m",)),
     "client/loss": ("f", ("m",)),
@@ -62,7 +63,7 @@ def columns(version: int) -> dict[str, tuple[str, tuple[str, ...]]]:
 # Findings of precision checks: of runs that have such checks.
 CHECKS = tuple(name for name in COLUMNS if name.startswith("precision_"))
 # Kept only with run.client_means; not in files of earlier versions; kept only of runs whose precision is checked.
-OPTIONAL = frozenset({"client/mean", "resets", "cost/energy_cpu", "cost/energy_gpu", *CHECKS})
+OPTIONAL = frozenset({"client/mean", "resets", "epsilon", "cost/energy_cpu", "cost/energy_gpu", *CHECKS})
 
 # One number a round, of the server's state and scores.
 SERVER = tuple(name for name, (kind, sizes) in COLUMNS.items() if kind == "f" and not sizes and name not in OPTIONAL)

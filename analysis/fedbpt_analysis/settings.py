@@ -34,9 +34,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 # Values of settings in run files made before there was such a setting, as the program takes them: a test compares this with it.
 EARLIER: dict[str, Value] = {
     "fed.client_work": "auto", "fed.aggregation": "auto", "fed.weighting": "auto", "fed.ranking": "loss",
+    "fed.only_client": -1, "fed.average_means": 1,
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0,
+    "fed.sizes": "equal", "fed.size_alpha": 1, "fed.size_sigma": 1,
+    "eval.test_every": 1, "eval.train_limit": 0, "fed.quantise_bits": 0, "fed.error_feedback": False,
+    "fed.secure_aggregation": False, "fed.secure_range": 64, "privacy.clip": 0, "privacy.noise_multiplier": 0, "privacy.delta": 1e-05,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
+    "es.learning_rate": 0.1, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.variance_smoothing": 0.8,
 }
 
 

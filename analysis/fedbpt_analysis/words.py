@@ -111,15 +111,33 @@ def age_text(run: Run) -> str:
 
 def _what(run: Run) -> str:
     get = run.settings.get
-    partition = "dealt out evenly (IID)" if get("fed.partition") == "iid" else f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}"
     model = PurePath(run.inputs.get("model", "")).name
     name, *others = method(run.settings).split(", ", 1)
     protocol = ", ".join([PROTOCOLS.get(name, name), *others])
     return (
         f"A prompt of {plural(int(get('prompt.tokens', 0)), 'vector')} for {model} was tuned on {run.inputs.get('task', 'a task')} by "
         f"{plural(len(run.partition), 'client')} that hold {plural(int(run.partition.to_numpy().sum()), 'training sample')} in all, "
-        f"{partition}, with the protocol {protocol}, searching {get('cma.dimension')} numbers."
+        f"{_held(run)}, {_dealt(run)}, with the protocol {protocol}, searching {get('cma.dimension')} numbers."
     )
+
+
+def _held(run: Run) -> str:
+    """Tell the samples and classes of a client: "4 to 40 each (median 12) of 2 to 5 of 5 classes"."""
+    counts = run.partition.to_numpy()
+    samples, classes = np.sort(counts.sum(axis=1)), np.sort((counts > 0).sum(axis=1))
+    middle = (len(samples) - 1) // 2
+    each = f"{samples[0]} each" if samples[0] == samples[-1] else f"{samples[0]} to {samples[-1]} each (median {samples[middle]})"
+    kinds = f"{classes[0]}" if classes[0] == classes[-1] else f"{classes[0]} to {classes[-1]}"
+    return f"{each} of {kinds} of {counts.shape[1]} classes"
+
+
+def _dealt(run: Run) -> str:
+    get = run.settings.get
+    sizes = {"dirichlet": f", sizes by Dirichlet {get('fed.size_alpha')}", "lognormal": f", in lognormal sizes ({get('fed.size_sigma')})"}
+    unequal = sizes.get(str(get("fed.sizes")), "")
+    if get("fed.partition") == "iid":
+        return f"dealt out at random (IID){unequal}" if unequal else "dealt out evenly (IID)"
+    return f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}{unequal}"
 
 
 def _scores(run: Run) -> str:

@@ -13,6 +13,7 @@ const char *const fbt_protocol_names[] = {FBT_PROTOCOL_LIST(FBT_CHOICE_NAME) NUL
 const char *const fbt_optimiser_names[] = {FBT_OPTIMISER_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_partition_names[] = {FBT_PARTITION_LIST(FBT_CHOICE_NAME) NULL};
+const char *const fbt_sizes_names[] = {FBT_SIZES_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_client_seeds_names[] = {FBT_CLIENT_SEEDS_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_cma_covariance_names[] = {FBT_CMA_COVARIANCE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_cma_decomposition_names[] = {FBT_CMA_DECOMPOSITION_LIST(FBT_CHOICE_NAME) NULL};

@@ -94,8 +94,20 @@ extern const char *const fbt_ranking_names[];
 typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_protocol_kind;
 extern const char *const fbt_protocol_names[];
 
-/* The search distribution of clients and server; the third column is its object (optim/optimiser.h). */
-#define FBT_OPTIMISER_LIST(X) X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma)
+/* The search distribution of clients and server; the third column is its object (optim/optimiser.h), the fourth the
+ * settings that it reads beside those of all. */
+enum {
+    FBT_READS_COVARIANCE = 1, /* cma.covariance, .decomposition, .active, .constants       */
+    FBT_READS_GRADIENT = 2,   /* es.learning_rate, .momentum, .weight_decay               */
+    FBT_READS_ELITE = 4,      /* es.elite, .smoothing, .variance_smoothing                */
+};
+#define FBT_OPTIMISER_LIST(X)                                                                                          \
+    X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE)                                               \
+    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_GRADIENT)                               \
+    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_GRADIENT)                                              \
+    X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0)                                                            \
+    X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
+    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
 
@@ -144,6 +156,14 @@ extern const char *const fbt_cma_decomposition_names[];
     X(FBT_CMA_CONSTANTS_PYCMA, "pycma")
 typedef enum fbt_cma_constants { FBT_CMA_CONSTANTS_LIST(FBT_CHOICE_VALUE) } fbt_cma_constants;
 extern const char *const fbt_cma_constants_names[];
+
+/* How many training samples each client holds (data/client_sizes.h). */
+#define FBT_SIZES_LIST(X)                                                                                              \
+    X(FBT_SIZES_EQUAL, "equal")                                                                                        \
+    X(FBT_SIZES_DIRICHLET, "dirichlet")                                                                                \
+    X(FBT_SIZES_LOGNORMAL, "lognormal")
+typedef enum fbt_sizes_kind { FBT_SIZES_LIST(FBT_CHOICE_VALUE) } fbt_sizes_kind;
+extern const char *const fbt_sizes_names[];
 
 /* Which tokens of a perturbed copy may be replaced. */
 #define FBT_PERTURB_SCOPE_LIST(X)                                                                                      \

@@ -24,6 +24,9 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_PERTURB,        /* replaced tokens                                       */
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
     FBT_RNG_CHECK,          /* which population the precision is checked by          */
+    FBT_RNG_QUANTISE,       /* stochastic rounding of what clients send               */
+    FBT_RNG_NOISE,          /* of differential privacy                                */
+    FBT_RNG_MASK,           /* keys and masks of secure aggregation                   */
     FBT_RNG_PURPOSES_END,   /* no purpose: how far the list goes                     */
 } fbt_rng_purpose;
 

@@ -1,6 +1,7 @@
 #include "cli/dry_run.h"
 
 #include "base/memory.h"
+#include "data/client_spread.h"
 #include "fed/protocol.h"
 #include "run/labels.h"
 
@@ -39,6 +40,30 @@ static fbt_status describe_client(const fbt_experiment_view *v, int64_t k)
     }
 done:
     free(counts);
+    return status;
+}
+
+/* Of all clients, in a line. */
+static fbt_status describe_spread(const fbt_experiment_view *v)
+{
+    fbt_status status = FBT_OK;
+    const fbt_partition *p = v->partition;
+    int64_t *counts = NULL, *samples = NULL, *classes = NULL;
+    char text[256];
+    FBT_TRY(fbt_memory_alloc(&counts, p->n_labels, sizeof *counts));
+    FBT_TRY(fbt_memory_alloc(&samples, p->n_clients, sizeof *samples));
+    FBT_TRY(fbt_memory_alloc(&classes, p->n_clients, sizeof *classes));
+    for (int64_t k = 0; k < p->n_clients; k++) {
+        fbt_partition_count_classes(p, v->dataset->train.labels, k, 1, counts);
+        samples[k] = p->sample_offsets[k + 1] - p->sample_offsets[k];
+        classes[k] = fbt_client_spread_classes(counts, p->n_labels);
+    }
+    fbt_client_spread_describe(samples, classes, p->n_clients, p->n_labels, text, sizeof text);
+    printf("# %s\n", text);
+done:
+    free(counts);
+    free(samples);
+    free(classes);
     return status;
 }
 
@@ -133,6 +158,7 @@ static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cos
     print_in_comment(v->dataset->source);
     printf("): %lld training, %lld dev, %lld test samples\n", (long long)p->sample_offsets[p->n_clients],
            (long long)p->n_dev, (long long)v->dataset->test.n_samples);
+    FBT_TRY(describe_spread(v));
     FBT_TRY(describe_clients(v));
     printf("# a round: %lld generations of %lld candidates on %lld of %lld clients, %lld bytes up and %lld down for "
            "each\n",

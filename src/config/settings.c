@@ -130,6 +130,9 @@ const char *fbt_settings_choice_name(const char *key, int value)
 
 int64_t fbt_settings_participants(const fbt_settings *settings)
 {
+    if (settings->fed.only_client >= 0) {
+        return 1;
+    }
     if (settings->fed.participants > 0) {
         return settings->fed.participants;
     }

@@ -51,13 +51,26 @@ typedef struct fbt_settings {
         int wire;        /* fbt_wire: as what the numbers of messages travel           */
         int64_t clients; /* K                                                          */
         int64_t rounds;
-        double participation; /* fraction of the clients in a round                        */
-        int64_t participants; /* so many instead; 0: that fraction                         */
-        int partition;        /* fbt_partition_kind                                         */
+        double participation;  /* fraction of the clients in a round                        */
+        int64_t participants;  /* so many instead; 0: that fraction                         */
+        int64_t only_client;   /* takes part alone; -1: others do, too                       */
+        int64_t average_means; /* rounds whose means make one result                         */
+        int partition;         /* fbt_partition_kind                                         */
         double dirichlet_alpha;
         int client_seeds;          /* fbt_client_seeds                                           */
         int64_t local_generations; /* I                                                    */
+        int sizes;                 /* fbt_sizes_kind: of the clients                             */
+        double size_alpha, size_sigma;
+        int64_t quantise_bits;     /* of a number that clients send; 0: as fed.wire has it      */
+        bool error_feedback;       /* clients add what their last message left out              */
+        bool secure_aggregation;   /* the server learns sums alone                              */
+        double secure_range;       /* the largest number of a message then                      */
     } fed;
+    struct {
+        double clip;             /* C, the largest norm of a client's message; 0: none          */
+        double noise_multiplier; /* z                                                           */
+        double delta;
+    } privacy;
     struct {
         int64_t population;  /* lambda                                                     */
         double sigma;        /* sigma0                                                     */
@@ -91,6 +104,14 @@ typedef struct fbt_settings {
         int64_t threads;               /* per rank; 0: the processors available, shared among the ranks of a node */
         int64_t batch_tokens;          /* rows of one forward pass at most; never changes a result  */
     } backend;
+    struct {
+        double learning_rate;      /* step of a coordinate in step sizes                         */
+        double momentum;           /* of the estimated gradient                                  */
+        double weight_decay;       /* of the mean                                                */
+        double elite;              /* fraction of the candidates that a distribution is fitted to */
+        double smoothing;          /* part of the new mean that the fit decides                  */
+        double variance_smoothing; /* the same of the variances, in the first generation         */
+    } es;
 } fbt_settings;
 
 /* Defaults of the table. Errors: FBT_ERR_MEMORY. */
@@ -125,8 +146,8 @@ fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
 fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
 fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
-/* Clients that take part in a round: participants; where that is 0, participation * clients, rounded to the nearest,
- * halves up. */
+/* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
+ * clients, rounded to the nearest, halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);
 
 /* Whether the server's mean is scored behind a round: before the first (round 0), every eval.every rounds and behind

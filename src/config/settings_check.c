@@ -36,6 +36,17 @@ static fbt_status check_clients(const fbt_settings *settings)
                  "; lower the former or raise the latter",
                  settings->fed.participants, settings->fed.clients);
     }
+    if (settings->fed.only_client >= settings->fed.clients) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.only_client: there is no client %" PRId64 ", as fed.clients are %" PRId64
+                 ", numbered from 0; lower it",
+                 settings->fed.only_client, settings->fed.clients);
+    }
+    if (settings->fed.only_client >= 0 && (settings->fed.participants > 0 || settings->fed.participation != 1)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.only_client: client %" PRId64 " takes part alone, but %s draws the participants; leave one out",
+                 settings->fed.only_client, settings->fed.participants > 0 ? "fed.participants" : "fed.participation");
+    }
     if (share < 1 - 1e-9) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.participation: %g of %" PRId64 " clients is less than one client; raise it to %g or more",
@@ -45,16 +56,32 @@ done:
     return status;
 }
 
+/* Fitnesses of clients are compared with each other, or averaged: a sum over samples would compare their sizes. */
+static fbt_status check_sizes(const fbt_settings *settings)
+{
+    const char *sizes = fbt_sizes_names[settings->fed.sizes];
+    const bool sums = settings->perturb.rate > 0 && settings->perturb.fitness == FBT_FITNESS_SUM_OF_RATIOS;
+    if (settings->fed.sizes != FBT_SIZES_EQUAL && sums) {
+        return fbt_fail(
+            FBT_ERR_CONFIG,
+            "perturb.fitness: sum_of_ratios grows with a client's samples, of which fed.sizes %s gives some "
+            "clients more than others; use ratio_of_means, or fed.sizes equal",
+            sizes);
+    }
+    return FBT_OK;
+}
+
 fbt_status fbt_settings_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
-    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX) {
+    FBT_TRY(check_sizes(settings));
+    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
+        fbt_settings_idle(settings, "cma.covariance") == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
-                 "; use cma.covariance "
-                 "separable or isotropic",
+                 "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
                  FULL_DIMENSION_MAX, settings->cma.dimension);
     }
     if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {

@@ -24,14 +24,47 @@ static bool active(const fbt_settings *s)
     return s->cma.covariance == FBT_CMA_ISOTROPIC;
 }
 
+static bool reads(const fbt_settings *s, int what)
+{
+#define FBT_READS(value, name, object, reads) [value] = reads,
+    static const int read[] = {FBT_OPTIMISER_LIST(FBT_READS)};
+#undef FBT_READS
+    return (read[s->fed.optimiser] & what) != 0;
+}
+
+static bool no_covariance(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_COVARIANCE);
+}
+
+static bool no_gradient(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_GRADIENT);
+}
+
+static bool no_elite(const fbt_settings *s)
+{
+    return !reads(s, FBT_READS_ELITE);
+}
+
 static bool dirichlet_alpha(const fbt_settings *s)
 {
     return s->fed.partition != FBT_PARTITION_DIRICHLET || s->fed.clients == 1;
 }
 
-static bool partition(const fbt_settings *s)
+static bool one_client(const fbt_settings *s)
 {
     return s->fed.clients == 1;
+}
+
+static bool size_alpha(const fbt_settings *s)
+{
+    return s->fed.sizes != FBT_SIZES_DIRICHLET || s->fed.clients == 1;
+}
+
+static bool size_sigma(const fbt_settings *s)
+{
+    return s->fed.sizes != FBT_SIZES_LOGNORMAL || s->fed.clients == 1;
 }
 
 static bool client_seeds(const fbt_settings *s)
@@ -40,6 +73,21 @@ static bool client_seeds(const fbt_settings *s)
     static const bool own_candidates[] = {FBT_CLIENT_WORK_LIST(FBT_OWN_CANDIDATES)};
 #undef FBT_OWN_CANDIDATES
     return !own_candidates[fbt_settings_client_work(s)] || s->fed.clients == 1;
+}
+
+static bool error_feedback(const fbt_settings *s)
+{
+    return s->fed.quantise_bits == 0;
+}
+
+static bool secure_range(const fbt_settings *s)
+{
+    return !s->fed.secure_aggregation;
+}
+
+static bool privacy_delta(const fbt_settings *s)
+{
+    return s->privacy.noise_multiplier == 0;
 }
 
 static bool perturbation(const fbt_settings *s)
@@ -57,6 +105,9 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static const char other_searcher[] = "the search of fed.optimiser has no such setting";
+
+/* A setting may have several rules: the first that holds tells the reason. */
 static const struct {
     const char *key;
     bool (*is_idle)(const fbt_settings *settings);
@@ -68,21 +119,37 @@ static const struct {
     {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1"},
     {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
-    {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is iid, or there is one client"},
-    {"fed.partition", partition, "there is one client"},
+    {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is not dirichlet, or there is one client"},
+    {"fed.partition", one_client, "there is one client"},
+    {"fed.sizes", one_client, "there is one client"},
+    {"fed.size_alpha", size_alpha, "fed.sizes is not dirichlet, or there is one client"},
+    {"fed.size_sigma", size_sigma, "fed.sizes is not lognormal, or there is one client"},
     {"fed.client_seeds", client_seeds, "all clients score the same candidates, or there is one client"},
+    {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
+    {"fed.secure_range", secure_range, "fed.secure_aggregation is false"},
+    {"privacy.delta", privacy_delta, "privacy.noise_multiplier is 0"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},
     {"backend.precision_guard", precision_guard, "no precision is checked"},
     {"backend.precision_guard_tau", precision_guard, "no precision is checked"},
+    {"cma.covariance", no_covariance, other_searcher},
+    {"cma.decomposition", no_covariance, other_searcher},
+    {"cma.active", no_covariance, other_searcher},
+    {"cma.constants", no_covariance, other_searcher},
+    {"es.learning_rate", no_gradient, other_searcher},
+    {"es.momentum", no_gradient, other_searcher},
+    {"es.weight_decay", no_gradient, other_searcher},
+    {"es.elite", no_elite, other_searcher},
+    {"es.smoothing", no_elite, other_searcher},
+    {"es.variance_smoothing", no_elite, other_searcher},
 };
 
 const char *fbt_settings_idle(const fbt_settings *settings, const char *key)
 {
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        if (strcmp(rules[i].key, key) == 0) {
-            return rules[i].is_idle(settings) ? rules[i].reason : NULL;
+        if (strcmp(rules[i].key, key) == 0 && rules[i].is_idle(settings)) {
+            return rules[i].reason;
         }
     }
     return NULL;
@@ -95,7 +162,7 @@ fbt_status fbt_settings_print_idle(const fbt_settings *settings, FILE *stream)
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const fbt_option *option = fbt_option_find(rules[i].key);
         FBT_TRY(fbt_option_value_text(option, settings, &text));
-        if (strcmp(text, option->default_text) != 0 && rules[i].is_idle(settings)) {
+        if (strcmp(text, option->default_text) != 0 && fbt_settings_idle(settings, option->key) == rules[i].reason) {
             fprintf(stream, "# %s: %s has no effect: %s\n", option->key, text, rules[i].reason);
         }
         free(text);

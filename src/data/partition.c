@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "data/client_sizes.h"
 
 #include <gsl/gsl_randist.h>
 #include <inttypes.h>
@@ -152,19 +153,51 @@ done:
     return status;
 }
 
-/* client[i]: who gets pool[i]. */
-static fbt_status deal_iid(const fbt_partition_options *options, int64_t n_pool, int32_t *client)
+/* The clients whose turn it is in a round of dealing, where each takes one sample a round until it has its size: of the
+ * n of the round before, those that want more stay. */
+static int64_t keep_wanting(const int64_t *sizes, int64_t round, int64_t *turns, int64_t n)
+{
+    int64_t n_kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (sizes[turns[i]] > round) {
+            turns[n_kept++] = turns[i];
+        }
+    }
+    return n_kept;
+}
+
+/* All clients, rising. Release *turns with free(). */
+static fbt_status list_clients(int64_t n_clients, int64_t **turns)
 {
     fbt_status status = FBT_OK;
+    FBT_TRY(fbt_memory_alloc(turns, n_clients, sizeof **turns));
+    for (int64_t k = 0; k < n_clients; k++) {
+        (*turns)[k] = k;
+    }
+done:
+    return status;
+}
+
+/* client[i]: who gets pool[i]. */
+static fbt_status deal_iid(const fbt_partition_options *options, const int64_t *sizes, int64_t n_pool, int32_t *client)
+{
+    fbt_status status = FBT_OK;
+    int64_t n_turns = options->n_clients, n_dealt = 0;
+    int64_t *turns = NULL;
     gsl_rng *rng = NULL;
     FBT_TRY(fbt_rng_new(&rng));
+    FBT_TRY(list_clients(n_turns, &turns));
     fbt_rng_seek(rng, &(fbt_rng_stream){.seed = options->seed, .purpose = FBT_RNG_PARTITION});
     /* Shuffling the owners is dealing shuffled samples. */
-    for (int64_t i = 0; i < n_pool; i++) {
-        client[i] = (int32_t)(i % options->n_clients);
+    for (int64_t round = 0; n_dealt < n_pool; round++) {
+        n_turns = keep_wanting(sizes, round, turns, n_turns);
+        for (int64_t i = 0; i < n_turns; i++) {
+            client[n_dealt++] = (int32_t)turns[i];
+        }
     }
     shuffle(rng, client, n_pool, sizeof *client);
 done:
+    free(turns);
     gsl_rng_free(rng);
     return status;
 }
@@ -238,11 +271,10 @@ done:
 /* Scales rows and columns of m in turn until the rows sum to the clients' sizes and the columns to the class sizes:
  * iterative proportional fitting (Deming and Stephan 1940). Dealing rounds to whole samples, so a hundredth of one is
  * near enough. */
-static void fit_margins(int64_t n_clients, const deck *d, double *m)
+static void fit_margins(int64_t n_clients, const int64_t *sizes, const deck *d, double *m)
 {
     enum { MAX_ITERATIONS = 1000 };
     const int64_t n_labels = d->n_labels;
-    const int64_t n_pool = d->end[n_labels - 1];
     double error = HUGE_VAL;
     for (int iteration = 0; iteration < MAX_ITERATIONS && error > 0.01; iteration++) {
         for (int64_t c = 0; c < n_labels; c++) {
@@ -257,8 +289,7 @@ static void fit_margins(int64_t n_clients, const deck *d, double *m)
         error = 0;
         for (int64_t k = 0; k < n_clients; k++) {
             double *row = m + k * n_labels;
-            const int64_t n_own = n_pool / n_clients + (k < n_pool % n_clients);
-            const double size = (double)n_own;
+            const double size = (double)sizes[k];
             double sum = 0;
             for (int64_t c = 0; c < n_labels; c++) {
                 sum += row[c];
@@ -296,16 +327,15 @@ static int64_t draw_class(const deck *d, const double *lack, double uniform)
     return best; /* also where rounding carried `left` past the end */
 }
 
-/* One sample for each client a round; the last round is for the first clients only, when the samples do not go up. A
- * fixed order of turns would leave the last client with the rarest class. order: [n_clients], scratch. */
-static void deal_rounds(int64_t n_clients, deck *d, gsl_rng *rng, int64_t *order, double *lack, int32_t *client)
+/* One sample a round for each client that still wants one. A fixed order of turns would leave the last client with the
+ * rarest class. turns: [n_clients], all of them, rising; order: [n_clients], scratch. */
+static void deal_rounds(int64_t n_clients, const int64_t *sizes, deck *d, gsl_rng *rng, int64_t *turns, int64_t *order,
+                        double *lack, int32_t *client)
 {
-    const int64_t n_pool = d->end[d->n_labels - 1];
-    for (int64_t dealt = 0; dealt < n_pool; dealt += n_clients) {
-        const int64_t n_turns = n_pool - dealt < n_clients ? n_pool - dealt : n_clients;
-        for (int64_t i = 0; i < n_turns; i++) {
-            order[i] = i;
-        }
+    int64_t n_left = d->end[d->n_labels - 1], n_turns = n_clients;
+    for (int64_t round = 0; n_left > 0; round++, n_left -= n_turns) {
+        n_turns = keep_wanting(sizes, round, turns, n_turns);
+        memcpy(order, turns, (size_t)n_turns * sizeof *order);
         shuffle(rng, order, n_turns, sizeof *order);
         for (int64_t i = 0; i < n_turns; i++) {
             double *lacks = lack + order[i] * d->n_labels;
@@ -316,26 +346,28 @@ static void deal_rounds(int64_t n_clients, deck *d, gsl_rng *rng, int64_t *order
     }
 }
 
-static fbt_status deal_dirichlet(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *pool,
-                                 int64_t n_pool, int32_t *client)
+static fbt_status deal_dirichlet(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *sizes,
+                                 const int64_t *pool, int64_t n_pool, int32_t *client)
 {
     fbt_status status = FBT_OK;
     const fbt_rng_stream stream = {.seed = options->seed, .purpose = FBT_RNG_PARTITION};
     deck d = {0};
     double *lack = NULL; /* [n_clients, n_labels]: expected counts, less what was dealt */
-    int64_t *order = NULL;
+    int64_t *turns = NULL, *order = NULL;
     gsl_rng *rng = NULL;
     FBT_TRY(fbt_rng_new(&rng));
     fbt_rng_seek(rng, &stream);
     FBT_TRY(deck_make(&dataset->train, dataset->n_labels, pool, n_pool, rng, &d));
     FBT_TRY(fbt_memory_alloc(&lack, options->n_clients * d.n_labels, sizeof *lack));
     FBT_TRY(fbt_memory_alloc(&order, options->n_clients, sizeof *order));
+    FBT_TRY(list_clients(options->n_clients, &turns));
     FBT_TRY(draw_proportions(options, &d, rng, lack));
-    fit_margins(options->n_clients, &d, lack);
+    fit_margins(options->n_clients, sizes, &d, lack);
     fbt_rng_seek(rng, &(fbt_rng_stream){.seed = options->seed, .purpose = FBT_RNG_PARTITION, .generation = 2});
-    deal_rounds(options->n_clients, &d, rng, order, lack, client);
+    deal_rounds(options->n_clients, sizes, &d, rng, turns, order, lack, client);
 done:
     free(lack);
+    free(turns);
     free(order);
     deck_clear(&d);
     gsl_rng_free(rng);
@@ -383,10 +415,27 @@ static fbt_status check_options(const fbt_dataset *dataset, const fbt_partition_
                         "data.shots = %" PRId64 " and data.dev_shots = %" PRId64 " must not be negative",
                         options->shots, options->dev_shots);
     }
-    if (options->dirichlet && !(options->dirichlet_alpha >= 1e-6 && options->dirichlet_alpha <= 1e6)) {
+    if (options->kind == FBT_PARTITION_DIRICHLET &&
+        !(options->dirichlet_alpha >= 1e-6 && options->dirichlet_alpha <= 1e6)) {
         return fbt_fail(FBT_ERR_CONFIG, "fed.dirichlet_alpha = %g must be 1e-6 to 1e6", options->dirichlet_alpha);
     }
     return FBT_OK;
+}
+
+static fbt_status deal(const fbt_dataset *dataset, const fbt_partition_options *options, const int64_t *pool,
+                       int64_t n_pool, int32_t *client)
+{
+    fbt_status status = FBT_OK;
+    int64_t *sizes = NULL;
+    const fbt_client_sizes_options how = {
+        .seed = options->seed, .kind = options->sizes, .alpha = options->size_alpha, .sigma = options->size_sigma};
+    FBT_TRY(fbt_memory_alloc(&sizes, options->n_clients, sizeof *sizes));
+    FBT_TRY(fbt_client_sizes_make(&how, options->n_clients, n_pool, sizes));
+    FBT_TRY(options->kind == FBT_PARTITION_DIRICHLET ? deal_dirichlet(dataset, options, sizes, pool, n_pool, client)
+                                                     : deal_iid(options, sizes, n_pool, client));
+done:
+    free(sizes);
+    return status;
 }
 
 fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_options *options,
@@ -410,8 +459,7 @@ fbt_status fbt_partition_make(const fbt_dataset *dataset, const fbt_partition_op
                  n_pool, options->n_clients, options->shots, dataset->n_labels);
     }
     FBT_TRY(fbt_memory_alloc(&client, n_pool, sizeof *client));
-    FBT_TRY(options->dirichlet ? deal_dirichlet(dataset, options, pool, n_pool, client)
-                               : deal_iid(options, n_pool, client));
+    FBT_TRY(deal(dataset, options, pool, n_pool, client));
     FBT_TRY(group_by_client(pool, n_pool, client, partition));
 done:
     free(pool);

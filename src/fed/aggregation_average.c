@@ -19,9 +19,9 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
-    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SUMMED);
+    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE, FBT_FIELD_SUMMED);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
     fbt_local_search_record(schema);

@@ -9,8 +9,11 @@
 #include "fed/participants.h"
 #include "fed/placement.h"
 #include "fed/precision_check.h"
+#include "fed/privacy.h"
 #include "fed/protocol.h"
+#include "fed/residuals.h"
 #include "fed/scorer.h"
+#include "fed/uplink.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,6 +41,7 @@ struct fbt_federation {
     fbt_server server;
     fbt_best_round best; /* on dev, of all rounds so far */
     fbt_messages up, down;
+    double *residuals; /* [K, d] of error feedback (uplink.h), or NULL */
     gsl_rng *rng;
     int64_t n_participants;
     int64_t *participants;                /* [n_participants] */
@@ -53,10 +57,14 @@ struct fbt_federation {
 
 static fbt_status new_server(fbt_federation *f)
 {
+    fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
     fbt_optimiser_options options;
     f->protocol.rule->server_options(settings, f->n_participants, &options);
-    return fbt_server_init(&f->server, &options, settings->cma.sigma);
+    FBT_TRY(fbt_server_init(&f->server, &options, settings->cma.sigma));
+    FBT_TRY(fbt_server_average(&f->server, settings->fed.average_means));
+done:
+    return status;
 }
 
 static fbt_status new_messages(fbt_federation *f)
@@ -68,6 +76,8 @@ static fbt_status new_messages(fbt_federation *f)
     fbt_protocol_schemas(&f->protocol, settings, &up, &down);
     FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_participants));
     FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
+    const int64_t n_residuals = fbt_uplink_n_residuals(settings);
+    FBT_TRY(n_residuals > 0 ? fbt_memory_alloc(&f->residuals, n_residuals, sizeof *f->residuals) : FBT_OK);
 done:
     return status;
 }
@@ -201,6 +211,7 @@ void fbt_federation_free(fbt_federation *federation)
     fbt_server_clear(&f->server);
     fbt_messages_clear(&f->up);
     fbt_messages_clear(&f->down);
+    free(f->residuals);
     free_evaluators(f);
     fbt_scorer_free(f->scorer);
     gsl_rng_free(f->rng);
@@ -329,17 +340,19 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
     fbt_optimiser_health health;
     int64_t n_tokens = take_n_tokens(f);
     double peak_bytes = (double)fbt_memory_peak_bytes();
+    const int64_t n_exchanges = f->protocol.clients->n_exchanges(f->parts.settings);
     fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
     fbt_optimiser_health_get(f->server.optimiser, &health);
     *row = (fbt_round_row){.index = index,
-                           .z = fbt_optimiser_mean(f->server.optimiser),
+                           .z = fbt_server_result(&f->server),
                            .step_size = fbt_optimiser_step_size(f->server.optimiser),
                            .step_size_local = f->server.step_size_local,
                            .condition_number = health.condition,
                            .axis_ratio = health.axis_ratio,
                            .path_sigma_norm = health.path_length,
+                           .epsilon = fbt_privacy_epsilon(f->parts.settings, n_exchanges, index),
                            .precision_tau = NAN,
                            .precision_overlap = NAN,
                            .precision_loss_error = NAN,
@@ -383,8 +396,8 @@ static int64_t count_resets(fbt_federation *f, uint32_t round)
 
 static fbt_status score_part(fbt_federation *f, fbt_scored_part what, fbt_split_scores *scores)
 {
-    return fbt_scorer_run(f->scorer, f->evaluator, fbt_optimiser_mean(f->server.optimiser),
-                          f->parts.settings->cma.dimension, what, f->parts.world, scores);
+    return fbt_scorer_run(f->scorer, f->evaluator, fbt_server_result(&f->server), f->parts.settings->cma.dimension,
+                          what, f->parts.world, scores);
 }
 
 /* Test samples are scored where it is their turn, and where dev samples are better than ever: that round's test scores
@@ -454,6 +467,7 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .n_participants = f->n_participants,
                          .n_samples = f->n_samples,
                          .owner = f->placement.owner,
+                         .residuals = f->residuals,
                          .number = round,
                          .rng = f->rng,
                          .phase_s = f->phase_s,
@@ -506,6 +520,7 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     FBT_TRY(place_participants(f));
     fbt_precision_check *check = begin_check(f, round);
     FBT_TRY(protocol_round(f, round, check));
+    fbt_server_end_round(&f->server);
     FBT_TRY(finish_check(f, check, &checked));
     FBT_TRY(score(f, round, scored, &scores));
     empty_row(f);
@@ -536,16 +551,26 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
 
 fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays)
 {
-    const fbt_status status = fbt_server_export(&federation->server, &federation->checkpoint);
-    *arrays = federation->checkpoint.items;
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    FBT_TRY(fbt_server_export(&f->server, &f->checkpoint));
+    FBT_TRY(fbt_residuals_export(f->residuals, fbt_uplink_n_residuals(f->parts.settings), &f->checkpoint));
+    *arrays = f->checkpoint.items;
+done:
     return status;
 }
 
 fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *checkpoint, const fbt_best_round *best)
 {
-    if (fbt_comm_rank(federation->parts.world) == 0) {
-        federation->best = *best;
+    fbt_status status = FBT_OK;
+    fbt_federation *f = federation;
+    const fbt_comm *world = f->parts.world;
+    if (fbt_comm_rank(world) == 0) {
+        f->best = *best;
     }
-    fbt_comm_broadcast(federation->parts.world, &federation->best, sizeof federation->best);
-    return fbt_server_import(&federation->server, federation->parts.world, checkpoint);
+    fbt_comm_broadcast(world, &f->best, sizeof f->best);
+    FBT_TRY(fbt_server_import(&f->server, world, checkpoint));
+    FBT_TRY(fbt_residuals_import(f->residuals, fbt_uplink_n_residuals(f->parts.settings), world, checkpoint));
+done:
+    return status;
 }

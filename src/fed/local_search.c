@@ -52,7 +52,13 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,
                                         .active = settings->cma.active,
-                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)}};
+                                        .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)},
+                                .es = {.learning_rate = settings->es.learning_rate,
+                                       .momentum = settings->es.momentum,
+                                       .weight_decay = settings->es.weight_decay,
+                                       .elite = settings->es.elite,
+                                       .smoothing = settings->es.smoothing,
+                                       .variance_smoothing = settings->es.variance_smoothing}};
 }
 
 /* The mean that a search began from is then scored, too. */
@@ -78,7 +84,7 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
 
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_local_search_add_ranking(settings, schema);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);

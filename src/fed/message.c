@@ -1,6 +1,7 @@
 #include "fed/message.h"
 
 #include "base/memory.h"
+#include "fed/uplink.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -8,6 +9,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { HEAD_BYTES = 8 }; /* of a transform's encoding, in front of what takes no more than the plain one */
 
 void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_field_type type, fbt_field_use use)
 {
@@ -20,7 +23,7 @@ void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_fie
     schema->n_fields++; /* one too many is refused by fbt_messages_init */
 }
 
-static bool travels(const fbt_field *field)
+bool fbt_field_travels(const fbt_field *field)
 {
     return field->use == FBT_FIELD_SENT || field->use == FBT_FIELD_SUMMED;
 }
@@ -39,7 +42,7 @@ int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire)
 {
     int64_t n_values = 0;
     for (int f = 0; f < schema->n_fields; f++) {
-        n_values += travels(&schema->fields[f]) ? schema->fields[f].count : 0;
+        n_values += fbt_field_travels(&schema->fields[f]) ? schema->fields[f].count : 0;
     }
     return n_values * fbt_wire_bytes(wire);
 }
@@ -141,11 +144,11 @@ fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, f
     *messages = (fbt_messages){.schema = *schema, .wire = wire, .n = n};
     for (int f = 0; f < schema->n_fields; f++) {
         const fbt_field *field = &schema->fields[f];
-        largest = travels(field) && field->count > largest ? field->count : largest;
+        largest = fbt_field_travels(field) && field->count > largest ? field->count : largest;
     }
     messages->n_exchanged = lay_out(messages, 0, is_exchanged);
     const int64_t n_values = lay_out(messages, messages->n_exchanged, is_local);
-    FBT_TRY(fbt_memory_alloc(&messages->bytes, largest * fbt_wire_bytes(wire), 1));
+    FBT_TRY(fbt_memory_alloc(&messages->bytes, largest * fbt_wire_bytes(wire) + HEAD_BYTES, 1));
     FBT_TRY(fbt_memory_alloc(&messages->values, n_values, sizeof *messages->values));
     lay_out(messages, lay_out(messages, 0, is_exchanged), is_local);
 done:
@@ -198,10 +201,13 @@ void fbt_messages_put_one(fbt_messages *messages, const char *name, int64_t i, d
     }
 }
 
-fbt_status fbt_messages_send_field(fbt_messages *messages, const fbt_field *field, double *values)
+fbt_status fbt_messages_send_field(fbt_messages *messages, const fbt_field *field, int64_t i, double *values)
 {
     fbt_status status = FBT_OK;
     int64_t n_bytes;
+    if (messages->uplink != NULL) {
+        return fbt_uplink_send_field(messages, field, i, values);
+    }
     FBT_TRY(fbt_field_encode(field, messages->wire, values, messages->bytes, &n_bytes));
     messages->n_bytes += n_bytes;
     fbt_field_decode(field, messages->wire, messages->bytes, values);
@@ -215,7 +221,7 @@ fbt_status fbt_messages_send(fbt_messages *messages, int64_t i)
     for (int f = 0; f < messages->schema.n_fields; f++) {
         const fbt_field *field = &messages->schema.fields[f];
         if (field->use == FBT_FIELD_SENT) {
-            FBT_TRY(fbt_messages_send_field(messages, field, messages->starts[f] + i * field->count));
+            FBT_TRY(fbt_messages_send_field(messages, field, i, messages->starts[f] + i * field->count));
         }
     }
 done:

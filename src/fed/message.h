@@ -1,19 +1,16 @@
 /* Messages between clients and server: a schema of named fields, and one encoder.
  *
- * Everything that travels passes fbt_messages_send, in both directions:
- *
- *     values -> [clip, noise, quantise: transforms of values] -> encode -> [mask: transforms of bytes] -> decode ->
- * values
- *
- * What comes out takes the place of what went in, so that the receiver works with what was sent, and the ledger counts
- * the encoder's bytes. The transforms in brackets have their place there. No MPI here: exchange.h moves the decoded
- * values between ranks. */
+ * Everything that travels passes fbt_messages_send, in both directions: values -> encode -> decode -> values; what
+ * clients send, on the way that uplink.h makes of the settings. What comes out takes the place of what went in, so that
+ * the receiver works with what was sent, and the ledger counts the encoder's bytes. No MPI here: round.c moves the
+ * decoded values between ranks. */
 #ifndef FBT_FED_MESSAGE_H
 #define FBT_FED_MESSAGE_H
 
 #include "base/choices.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { FBT_FIELDS_MAX = 16 };
@@ -21,6 +18,8 @@ enum { FBT_FIELDS_MAX = 16 };
 typedef enum fbt_field_type {
     FBT_FIELD_REAL,     /* any number                                                                   */
     FBT_FIELD_POSITIVE, /* a number above zero, which no rounding makes zero (step sizes)               */
+    FBT_FIELD_UPDATE,   /* of the numbers that the server has sent under the same name (means, shapes)  */
+    FBT_FIELD_COMPARED, /* of which the differences count alone (losses of one population)              */
 } fbt_field_type;
 
 typedef enum fbt_field_use {
@@ -46,7 +45,10 @@ typedef struct fbt_schema {
 /* Appends a field; count 0 appends none. */
 void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_field_type type, fbt_field_use use);
 
-/* Bytes that the encoder makes of one message. */
+/* Whether a field is encoded and counted. */
+bool fbt_field_travels(const fbt_field *field);
+
+/* Bytes that the plain encoder makes of one message. */
 int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire);
 
 /* Values of one message that ranks exchange in one block, and those of summed fields, which go one message at a time.
@@ -70,9 +72,10 @@ typedef struct fbt_messages {
     int64_t n;
     int64_t n_bytes; /* encoded here since the caller set it to 0 */
     double *starts[FBT_FIELDS_MAX];
-    double *values;      /* all of them: first what is exchanged, then what is known, then sums */
-    int64_t n_exchanged; /* leading values that ranks exchange                                  */
-    char *bytes;         /* of the largest field that travels                                   */
+    double *values;                  /* all of them: first what is exchanged, then what is known, then sums */
+    int64_t n_exchanged;             /* leading values that ranks exchange                                  */
+    char *bytes;                     /* of the largest field that travels                                   */
+    const struct fbt_uplink *uplink; /* of what clients send in a round: uplink.h; NULL: plain     */
 } fbt_messages;
 
 fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, fbt_wire wire, int64_t n);
@@ -88,8 +91,8 @@ void fbt_messages_put_one(fbt_messages *messages, const char *name, int64_t i, d
 
 /* Sends sender i's fields, but for summed ones: each value becomes what the receiver decodes. Errors: the encoder's. */
 fbt_status fbt_messages_send(fbt_messages *messages, int64_t i);
-/* The same for values: [count] of one field, wherever they are. */
-fbt_status fbt_messages_send_field(fbt_messages *messages, const fbt_field *field, double *values);
+/* The same for values: [count] of one of the schema's fields, wherever they are. */
+fbt_status fbt_messages_send_field(fbt_messages *messages, const fbt_field *field, int64_t i, double *values);
 
 /* Zeros in sender i's exchanged fields. */
 void fbt_messages_erase(fbt_messages *messages, int64_t i);

@@ -11,6 +11,10 @@ void fbt_participants_draw(const fbt_settings *settings, uint32_t round, int64_t
         .seed = (uint64_t)settings->run.seed, .purpose = FBT_RNG_PARTICIPATION, .round = round};
     int64_t n_chosen = 0;
     uint32_t words[4];
+    if (settings->fed.only_client >= 0) {
+        participants[0] = settings->fed.only_client;
+        return;
+    }
     for (int64_t k = 0; n_chosen < n; k++) {
         if (k % 2 == 0) { /* a block holds two */
             fbt_rng_block(&stream, (uint32_t)(k / 2), words);

@@ -114,6 +114,16 @@ double fbt_prediction_search_tokens(const fbt_prediction_case *c, const fbt_pred
     return (double)fbt_protocol_evaluations(c->settings) * load->busiest_tokens + cut;
 }
 
+/* Tokens of one pass over a client's samples, the mean. */
+static double mean_work(const fbt_prediction_case *c)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < c->n_clients; k++) {
+        sum += (double)c->work[k];
+    }
+    return sum / (double)c->n_clients;
+}
+
 /* ---- Collectives ---- */
 
 /* The sum of a field of m participants in their order (ordered_sum.h): blocks of their rows, of which every rank gets
@@ -142,16 +152,18 @@ static double messages_s(const fbt_prediction_case *c, int64_t m, int n_ranks)
            N_AGREEMENTS_AN_EXCHANGE * fbt_prediction_allreduce_s(s, n_ranks, AGREEMENT_BYTES);
 }
 
-/* Ranks that share a participant agree three times a pass and sum its losses. */
+/* Ranks that share a participant agree three times a pass and sum its losses; that of the busiest ranks may have many
+ * more samples than the mean. */
 static double group_s(const fbt_prediction_case *c, const fbt_prediction_load *load)
 {
     const fbt_rank_speeds *s = &c->speeds;
     const fbt_settings *settings = c->settings;
     const double copies = settings->perturb.rate > 0 ? 2 : 1;
-    const double losses = copies * (double)settings->cma.population * c->n_samples * sizeof(double);
     if (load->n_sharing == 1) {
         return 0;
     }
+    const double n_samples = c->n_samples * load->busiest_tokens * load->n_sharing / fmax(mean_work(c), 1);
+    const double losses = copies * (double)settings->cma.population * n_samples * sizeof(double);
     return n_passes(settings) * (3 * fbt_prediction_allreduce_s(s, load->n_sharing, AGREEMENT_BYTES) +
                                  fbt_prediction_allreduce_s(s, load->n_sharing, losses));
 }
@@ -206,11 +218,7 @@ static void add_up(const fbt_prediction_case *c, const fbt_prediction_load *load
 {
     const fbt_rank_speeds *s = &c->speeds;
     const fbt_settings settings = settings_of(c, p->n_clients);
-    double train_tokens = 0;
-    for (int64_t k = 0; k < c->n_clients; k++) {
-        train_tokens += (double)c->work[k] / (double)c->n_clients * (double)p->n_clients;
-    }
-    const double score_tokens = c->scored * train_tokens + c->other_score_tokens;
+    const double score_tokens = c->scored * mean_work(c) * (double)p->n_clients + c->other_score_tokens;
     const double search_tokens = fbt_prediction_search_tokens(c, load, p->n_ranks);
     p->n_participants = load->n_participants;
     p->balance = load->all_tokens / p->n_ranks / fmax(load->busiest_tokens, 1);

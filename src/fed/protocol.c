@@ -1,5 +1,8 @@
 #include "fed/protocol.h"
 
+#include "fed/local_search.h"
+#include "fed/uplink.h"
+
 fbt_protocol fbt_protocol_of(const fbt_settings *settings)
 {
     static const fbt_client_work *const works[] = {
@@ -25,6 +28,14 @@ static const char *aggregation_name(const fbt_settings *settings)
 static fbt_status check_ranking(const fbt_settings *settings, const fbt_aggregation_rule *rule)
 {
     fbt_status status = FBT_OK;
+    if (rule->ranks && !fbt_optimiser_learns_foreign((fbt_optimiser_kind)settings->fed.optimiser)) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.optimiser: %s learns from its own candidates alone, and the server of fed.protocol %s "
+                 "(fed.aggregation: %s) from the clients' means; use another of the two, such as fed.protocol "
+                 "synchronous",
+                 fbt_optimiser_names[settings->fed.optimiser], fbt_protocol_names[settings->fed.protocol],
+                 aggregation_name(settings));
+    }
     if (rule->ranks && fbt_settings_participants(settings) < 2) {
         FBT_FAIL(
             FBT_ERR_CONFIG,
@@ -40,6 +51,28 @@ static fbt_status check_ranking(const fbt_settings *settings, const fbt_aggregat
     }
 done:
     return status;
+}
+
+/* Clients and server have optimisers of one kind, for populations of their own. */
+static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggregation_rule *rule)
+{
+    fbt_status status = FBT_OK;
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+    rule->server_options(settings, fbt_settings_participants(settings), &options);
+    FBT_TRY(fbt_optimiser_check(&options));
+done:
+    return status;
+}
+
+/* Whether the messages can be transformed as the settings say. */
+static fbt_status check_uplink(const fbt_settings *settings)
+{
+    const fbt_protocol protocol = fbt_protocol_of(settings);
+    fbt_schema up, down;
+    fbt_protocol_schemas(&protocol, settings, &up, &down);
+    return fbt_uplink_check(settings, &up, protocol.rule->averages);
 }
 
 fbt_status fbt_protocol_check(const fbt_settings *settings)
@@ -58,6 +91,8 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
             aggregation_name(settings));
     }
     FBT_TRY(check_ranking(settings, rule));
+    FBT_TRY(check_optimisers(settings, rule));
+    FBT_TRY(check_uplink(settings));
 done:
     return status;
 }
@@ -66,6 +101,7 @@ void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *sett
 {
     *up = *down = (fbt_schema){0};
     protocol->rule->up(settings, up);
+    fbt_uplink_add_fields(settings, up);
     protocol->clients->down(settings, down);
 }
 
@@ -81,6 +117,6 @@ void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down
     const int64_t n = protocol.clients->n_exchanges(settings);
     fbt_schema schemas[2];
     fbt_protocol_schemas(&protocol, settings, &schemas[0], &schemas[1]);
-    *up = n * fbt_schema_bytes(&schemas[0], wire);
+    *up = n * fbt_uplink_bytes(settings, &schemas[0]);
     *down = n * fbt_schema_bytes(&schemas[1], wire);
 }

@@ -3,6 +3,7 @@
 
 #include "base/timer.h"
 #include "fed/ordered_sum.h"
+#include "fed/uplink.h"
 
 #include <stdlib.h>
 
@@ -35,10 +36,15 @@ typedef struct summing {
     const fbt_field *field;
 } summing;
 
+static bool weighs_by_samples(const fbt_protocol *protocol, const fbt_settings *settings)
+{
+    return protocol->rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+}
+
 /* The server cannot weigh what it gets the sum of alone: the senders do. */
 static void weigh_summand(const summing *s, int64_t slot, double *values)
 {
-    if (s->protocol->rule->averages && fbt_settings_weighting(s->round->settings) == FBT_WEIGHTING_SAMPLES) {
+    if (weighs_by_samples(s->protocol, s->round->settings)) {
         for (int64_t i = 0; i < s->field->count; i++) {
             values[i] *= s->round->n_samples[slot];
         }
@@ -52,7 +58,7 @@ static fbt_status make_summand(void *user, int64_t slot, double *values)
     const summing *s = user;
     FBT_TRY(s->protocol->clients->summand(s->round, s->state, slot, s->field, values));
     weigh_summand(s, slot, values);
-    FBT_TRY(fbt_messages_send_field(s->round->up, s->field, values));
+    FBT_TRY(fbt_messages_send_field(s->round->up, s->field, slot, values));
 done:
     return status;
 }
@@ -81,6 +87,7 @@ static fbt_status exchange(const fbt_protocol *protocol, fbt_round *round, void 
             FBT_TRY(sum_field(protocol, round, state, &round->up->schema.fields[f]));
         }
     }
+    fbt_uplink_gather(round->up);
 done:
     round->phase_s[FBT_PHASE_EXCHANGE] += fbt_timer_now_s() - start_s;
     return status;
@@ -130,6 +137,14 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
     const fbt_client_work *clients = protocol->clients;
     const int64_t n_exchanges = clients->n_exchanges(round->settings);
     void *state = NULL;
+    fbt_uplink uplink = {.settings = round->settings,
+                         .round = round->number,
+                         .participants = round->participants,
+                         .n_participants = round->n_participants,
+                         .weights = weighs_by_samples(protocol, round->settings) ? round->n_samples : NULL,
+                         .down = round->down,
+                         .residuals = round->residuals};
+    round->up->uplink = &uplink;
     round->up->n_bytes = round->down->n_bytes = 0;
     round->n_samples_all = 0;
     for (int64_t slot = 0; slot < round->n_participants; slot++) {
@@ -138,6 +153,7 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
     status = timed(round, fbt_timer_now_s(), clients->begin(round, &state));
     FBT_TRY(fbt_comm_agree(round->world, status));
     for (int64_t e = 0; e < n_exchanges; e++) {
+        uplink.exchange = (uint32_t)e;
         FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
         status = timed(round, fbt_timer_now_s(), protocol->rule->aggregate(round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
@@ -146,6 +162,7 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
         clients->end(round, state);
     }
 done:
+    round->up->uplink = NULL;
     clients->free(state);
     return status;
 }

@@ -33,7 +33,7 @@ static const char *const fbt_phase_names[FBT_N_PHASES] = {
  * that were not taken in a round are NaN. */
 typedef struct fbt_round_row {
     int64_t index;          /* 0: before tuning; r: after round r */
-    const double *z;        /* [d] server mean */
+    const double *z;        /* [d] server mean, or that of its last ones (fed.average_means) */
     double step_size;       /* the server's */
     double step_size_local; /* with which clients start the next round */
     double train_loss, train_accuracy, dev_loss, dev_accuracy, dev_f1, test_loss, test_accuracy, test_f1;
@@ -48,6 +48,7 @@ typedef struct fbt_round_row {
     const double *client_condition;                                     /* [m] */
     const int64_t *client_evaluations;                                  /* [m] */
     const double *phase_s;                                              /* [n_phases] seconds, largest over ranks */
+    double epsilon;                /* of differential privacy so far (fed/privacy.h); NaN: none */
     int64_t n_resets;              /* searches of this round that collapsed and began anew, the server's included */
     int64_t bytes_up, bytes_down;  /* that a real deployment would send this round, all clients together */
     int64_t n_tokens;              /* tokens through the model this round, all ranks */

@@ -23,7 +23,26 @@ done:
 void fbt_server_clear(fbt_server *server)
 {
     fbt_optimiser_free(server->optimiser);
+    fbt_mean_window_clear(&server->window);
     *server = (fbt_server){0};
+}
+
+fbt_status fbt_server_average(fbt_server *server, int64_t n_means)
+{
+    const int64_t d = fbt_optimiser_options_of(server->optimiser)->dimension;
+    return n_means == 1 ? FBT_OK : fbt_mean_window_init(&server->window, d, n_means);
+}
+
+void fbt_server_end_round(fbt_server *server)
+{
+    if (server->window.size > 0) {
+        fbt_mean_window_add(&server->window, fbt_optimiser_mean(server->optimiser));
+    }
+}
+
+const double *fbt_server_result(const fbt_server *server)
+{
+    return server->window.n > 0 ? server->window.average : fbt_optimiser_mean(server->optimiser);
 }
 
 fbt_status fbt_server_export(const fbt_server *server, fbt_array_list *checkpoint)
@@ -37,6 +56,7 @@ fbt_status fbt_server_export(const fbt_server *server, fbt_array_list *checkpoin
                                                     .n_values = 1,
                                                     .values = &server->step_size_local,
                                                     .long_name = "step size with which clients start the next round"}));
+    FBT_TRY(server->window.size > 0 ? fbt_mean_window_export(&server->window, checkpoint) : FBT_OK);
 done:
     return status;
 }
@@ -89,6 +109,7 @@ static fbt_status import(fbt_server *server, const fbt_array *arrays)
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's step_size_local is not one positive number: the file is damaged");
     }
     FBT_TRY(fbt_optimiser_import(server->optimiser, prefix, arrays));
+    FBT_TRY(server->window.size > 0 ? fbt_mean_window_import(&server->window, arrays) : FBT_OK);
     server->step_size_local = value[0];
 done:
     return status;

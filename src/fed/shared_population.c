@@ -17,7 +17,7 @@ typedef struct scorers {
 
 void fbt_shared_population_up(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "losses", settings->cma.population, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "losses", settings->cma.population, FBT_FIELD_COMPARED, FBT_FIELD_SENT);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "loss", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "loss_perturbed", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);

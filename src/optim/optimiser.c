@@ -13,11 +13,22 @@ struct fbt_optimiser {
 const fbt_optimiser_type *fbt_optimiser_type_get(fbt_optimiser_kind kind)
 {
     static const fbt_optimiser_type *const types[] = {
-#define FBT_OPTIMISER_OBJECT(value, name, object) [value] = &(object),
+#define FBT_OPTIMISER_OBJECT(value, name, object, ...) [value] = &(object),
         FBT_OPTIMISER_LIST(FBT_OPTIMISER_OBJECT)
 #undef FBT_OPTIMISER_OBJECT
     };
     return types[kind];
+}
+
+fbt_status fbt_optimiser_check(const fbt_optimiser_options *options)
+{
+    const fbt_optimiser_type *type = fbt_optimiser_type_get(options->kind);
+    return type->check == NULL ? FBT_OK : type->check(options);
+}
+
+bool fbt_optimiser_learns_foreign(fbt_optimiser_kind kind)
+{
+    return fbt_optimiser_type_get(kind)->tell_foreign != NULL;
 }
 
 fbt_status fbt_optimiser_new_of(const fbt_optimiser_type *type, const fbt_optimiser_options *options,
@@ -27,6 +38,7 @@ fbt_status fbt_optimiser_new_of(const fbt_optimiser_type *type, const fbt_optimi
     fbt_optimiser *made = NULL;
     *optimiser = NULL;
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
+    FBT_TRY(type->check == NULL ? FBT_OK : type->check(options));
     made->type = type;
     made->options = *options;
     FBT_TRY(type->new (options, mean, step_size, &made->self));
@@ -81,6 +93,9 @@ fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double 
 
 fbt_status fbt_optimiser_tell_foreign(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness)
 {
+    if (optimiser->type->tell_foreign == NULL) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED, "this optimiser learns from its own candidates alone");
+    }
     return optimiser->type->tell_foreign(optimiser->self, n, x, fitness);
 }
 

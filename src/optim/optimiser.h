@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Options of an optimiser. `cma` is of CMA-ES alone; others have members of their own beside it. */
+/* Options of an optimiser. `cma` is of CMA-ES alone, `es` of the others (docs/optimisers.md says which reads which). */
 typedef struct fbt_optimiser_options {
     fbt_optimiser_kind kind;
     int64_t dimension;  /* d                                                    */
@@ -27,6 +27,11 @@ typedef struct fbt_optimiser_options {
         fbt_cma_constants constants;
         bool active, mirrored;
     } cma;
+    struct {
+        double learning_rate;                        /* step of a coordinate in step sizes                         */
+        double momentum, weight_decay;               /* of the estimated gradient, which the decay is added to     */
+        double elite, smoothing, variance_smoothing; /* fraction of parents; how much of what they say is believed */
+    } es;
 } fbt_optimiser_options;
 
 typedef struct fbt_optimiser_health {
@@ -39,10 +44,12 @@ typedef struct fbt_optimiser_health {
 /* The step size may not shrink below this. */
 #define FBT_OPTIMISER_STEP_SIZE_MIN FBT_CMA_STEP_SIZE_MIN
 
-/* self: what `new` made. All members must be filled in. */
+/* self: what `new` made. Members must be filled in but for those that may be NULL. */
 typedef struct fbt_optimiser_type {
     const char *collapse; /* when a search counts as collapsed, for a message */
 
+    /* Whether there is such a search, in words of the settings; NULL: `new` tells. */
+    fbt_status (*check)(const fbt_optimiser_options *options);
     fbt_status (*new)(const fbt_optimiser_options *options, const double *mean, double step_size, void **self);
     void (*free)(void *self);
 
@@ -52,6 +59,7 @@ typedef struct fbt_optimiser_type {
 
     fbt_status (*ask)(void *self, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
     fbt_status (*tell)(void *self, int64_t n, const double *x, const double *fitness);
+    /* NULL: it learns from its own candidates alone. */
     fbt_status (*tell_foreign)(void *self, int64_t n, const double *x, const double *fitness);
 
     const double *(*mean)(const void *self);
@@ -68,11 +76,16 @@ typedef struct fbt_optimiser_type {
     fbt_status (*import)(void *self, const char *prefix, const fbt_array *arrays);
 } fbt_optimiser_type;
 
-#define FBT_OPTIMISER_DECLARE(value, name, object) extern const fbt_optimiser_type object;
+#define FBT_OPTIMISER_DECLARE(value, name, object, ...) extern const fbt_optimiser_type object;
 FBT_OPTIMISER_LIST(FBT_OPTIMISER_DECLARE)
 #undef FBT_OPTIMISER_DECLARE
 
 const fbt_optimiser_type *fbt_optimiser_type_get(fbt_optimiser_kind kind);
+
+/* Whether there is an optimiser with these options. Errors: FBT_ERR_CONFIG, by the names of the settings. */
+fbt_status fbt_optimiser_check(const fbt_optimiser_options *options);
+/* Whether optimisers of this kind can be told what others have found (fbt_optimiser_tell_foreign). */
+bool fbt_optimiser_learns_foreign(fbt_optimiser_kind kind);
 
 typedef struct fbt_optimiser fbt_optimiser;
 
@@ -96,7 +109,8 @@ fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 /* One update from a population that was asked for. x: [n, d]; fitness: [n], smaller is better. */
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
-/* One update from solutions that others have found, such as the means of clients. */
+/* One update from solutions that others have found, such as the means of clients. Errors: FBT_ERR_UNSUPPORTED (it
+ * learns from its own alone). */
 fbt_status fbt_optimiser_tell_foreign(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
 
 /* mean: [d], borrowed, valid until the next call that changes the optimiser. */

@@ -22,7 +22,7 @@ enum { BLOCK_BYTES = 1 << 22 }; /* rows are read about so many bytes at a time *
 static const char *const groups[] = {"checkpoint", "partition", "result", "rounds"};
 /* ... and which of them do not count: they differ from run to run, or files of earlier versions lack them. */
 static const char *const excluded[] = {"rounds/cost/energy_cpu", "rounds/cost/energy_gpu", "rounds/cost/peak_memory",
-                                       "rounds/cost/seconds", "rounds/resets"};
+                                       "rounds/cost/seconds",    "rounds/epsilon",         "rounds/resets"};
 
 typedef struct walk {
     hid_t file;

@@ -52,6 +52,8 @@ static const fbt_run_column table[] = {
           "root mean square over that population of the difference between the losses in both precisions"),
     {"", "precision_fell_back", FBT_RUN_INTEGER, FBT_RUN_SCALAR, AT(precision_fell_back), false,
      "1: the guard has fallen back, the rounds after this one are computed in fp32", "1", FBT_RUN_WITH_CHECKS},
+    {"", "epsilon", FBT_RUN_REAL, FBT_RUN_SCALAR, AT(epsilon), false,
+     "epsilon of the clients' differential privacy so far, for privacy.delta; NaN: no noise", "1", FBT_RUN_LATER},
     {"", "participants", FBT_RUN_INTEGER, FBT_RUN_SLOTS, AT(participants), false,
      "clients that took part, rising; the clients' values are in their order; -1: none", "1", FBT_RUN_ALWAYS},
     CLIENTS("fitness", client_fitness, "fitness of the client's final mean"),

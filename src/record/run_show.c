@@ -4,6 +4,7 @@
 #include "record/hdf5_util.h"
 #include "record/journal.h"
 #include "record/real_path.h"
+#include "record/run_clients.h"
 #include "record/run_rounds.h"
 
 #include <inttypes.h>
@@ -241,6 +242,7 @@ fbt_status fbt_run_reader_show(const char *path, FILE *stream)
     FBT_TRY(show_settings(file, stream));
     fprintf(stream, "\nInputs\n");
     FBT_TRY(fbt_run_rounds_visit_texts(file, "inputs", show_entry, stream));
+    FBT_TRY(fbt_run_clients_show(file, stream));
     fprintf(stream, "\nEnvironment\n");
     FBT_TRY(fbt_run_rounds_visit_texts(file, "environment", show_entry, stream));
     fprintf(stream, "\nSessions\n");

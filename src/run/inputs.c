@@ -220,8 +220,11 @@ fbt_status fbt_inputs_partition(const fbt_inputs *inputs, const fbt_settings *se
                                      .n_clients = settings->fed.clients,
                                      .shots = settings->data.shots,
                                      .dev_shots = settings->data.dev_shots,
-                                     .dirichlet = settings->fed.partition == FBT_PARTITION_DIRICHLET,
-                                     .dirichlet_alpha = settings->fed.dirichlet_alpha};
+                                     .kind = (fbt_partition_kind)settings->fed.partition,
+                                     .dirichlet_alpha = settings->fed.dirichlet_alpha,
+                                     .sizes = (fbt_sizes_kind)settings->fed.sizes,
+                                     .size_alpha = settings->fed.size_alpha,
+                                     .size_sigma = settings->fed.size_sigma};
     return fbt_partition_make(&inputs->dataset, &options, partition);
 }
 

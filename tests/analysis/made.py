@@ -150,8 +150,8 @@ def _rounds(made: Made, n_rows: int, sizes: tuple[int, int, int], scores: dict[s
     wide = {
         "index": index.astype(np.int64), "z": z, "step_size": 1 - 0.01 * index, "step_size_local": 1 - 0.02 * index, **scores,
         "condition_number": 1 + 0.01 * index, "axis_ratio": 1 + 0.005 * index, "path_sigma_norm": np.sqrt(index),
-        "resets": np.zeros(n_rows, np.int64), "participants": took_part.astype(np.uint8), "client/fitness": loss, "client/loss": loss,
-        "client/loss_perturbed": np.full((n_rows, k), NAN),
+        "resets": np.zeros(n_rows, np.int64), "epsilon": np.full(n_rows, NAN), "participants": took_part.astype(np.uint8),
+        "client/fitness": loss, "client/loss": loss, "client/loss_perturbed": np.full((n_rows, k), NAN),
         "client/step_size": np.where(took_part[:, :, None], draw.uniform(0.8, 1, (n_rows, k, i)), NAN),
         "client/condition": of_clients(1, 1.2), "client/evaluations": np.where(took_part, 11, 0).astype(np.int64),
         "cost/seconds": draw.uniform(0.1, 1, (n_rows, len(PHASES))), "cost/bytes_up": (n * 4 * d).astype(np.int64),

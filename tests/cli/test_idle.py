@@ -15,12 +15,20 @@ from conftest import Study, call
 IDLE = [
     ("fed.dirichlet_alpha", (0.1, 10), {}, {"fed.partition": "dirichlet"}),
     ("fed.client_seeds", ("distinct", "shared"), {"fed.protocol": "synchronous"}, {}),
+    ("fed.error_feedback", ("true", "false"), {}, {"fed.quantise_bits": 2}),
+    ("fed.secure_range", (30, 3000), {}, {"fed.protocol": "fedavg-bbt", "cma.covariance": "isotropic",
+                                              "fed.secure_aggregation": "true"}),
     ("perturb.scope", ("text", "all"), {}, {"perturb.rate": 0.9}),
     ("perturb.fitness", ("ratio_of_means", "sum_of_ratios"), {}, {"perturb.rate": 0.9, "fed.local_generations": 6}),
     ("cma.decomposition", ("eigen", "cholesky"), {"cma.covariance": "separable"}, {"fed.local_generations": 6}),
     ("cma.active", ("true", "false"), {"cma.covariance": "isotropic"}, {"fed.local_generations": 6}),
     ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 1}, {"cma.sigma": 0.5}),
+    ("fed.sizes", ("equal", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {}),
+    ("fed.size_alpha", (0.1, 10), {}, {"fed.sizes": "dirichlet"}),
+    ("fed.size_sigma", (0.1, 2), {"fed.sizes": "dirichlet"}, {"fed.sizes": "lognormal"}),
     ("fed.partition", ("iid", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {"fed.dirichlet_alpha": 0.1}),
+    ("es.elite", (0.6, 1), {}, {"fed.optimiser": "cem"}),
+    ("cma.covariance", ("separable", "isotropic"), {"fed.optimiser": "cem"}, {"fed.local_generations": 6}),
 ]
 
 

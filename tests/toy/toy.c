@@ -298,8 +298,11 @@ void toy_problem_init(toy_problem *problem, const char *const *assignments)
                                            .n_clients = s->fed.clients,
                                            .shots = s->data.shots,
                                            .dev_shots = s->data.dev_shots,
-                                           .dirichlet = s->fed.partition == FBT_PARTITION_DIRICHLET,
-                                           .dirichlet_alpha = s->fed.dirichlet_alpha};
+                                           .kind = (fbt_partition_kind)s->fed.partition,
+                                           .dirichlet_alpha = s->fed.dirichlet_alpha,
+                                           .sizes = (fbt_sizes_kind)s->fed.sizes,
+                                           .size_alpha = s->fed.size_alpha,
+                                           .size_sigma = s->fed.size_sigma};
     MUST(fbt_partition_make(&problem->dataset, &options, &problem->partition) == FBT_OK);
     problem->work = calloc((size_t)s->fed.clients, sizeof *problem->work);
     for (int64_t k = 0; k < s->fed.clients; k++) {

@@ -87,7 +87,7 @@ static void bytes(void **state)
         assert_int_equal(fbt_messages_init(&m, &schema, wires[w], N), FBT_OK);
         assert_int_equal(fbt_messages_send(&m, 1), FBT_OK);
         assert_int_equal(m.n_bytes, 6 * value_bytes[w]);
-        assert_int_equal(fbt_messages_send_field(&m, &schema.fields[2], shape), FBT_OK);
+        assert_int_equal(fbt_messages_send_field(&m, &schema.fields[2], 1, shape), FBT_OK);
         assert_int_equal(m.n_bytes, 11 * value_bytes[w]);
         assert_int_equal(m.n_bytes, fbt_schema_bytes(&schema, wires[w]));
         fbt_messages_clear(&m);

@@ -39,7 +39,8 @@ static void the_draw_is_gsls(void **state)
     static int64_t found[1000], expected[1000];
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         for (uint32_t round = 1; round < 6; round++) {
-            fbt_settings settings = {.run.seed = 11 + (int64_t)c, .fed = {.clients = cases[c][0], .participation = 1}};
+            fbt_settings settings = {.run.seed = 11 + (int64_t)c,
+                                     .fed = {.only_client = -1, .clients = cases[c][0], .participation = 1}};
             settings.fed.participants = cases[c][1];
             fbt_participants_draw(&settings, round, found);
             draw_by_gsl(&settings, round, expected);
@@ -54,8 +55,10 @@ static void a_number_is_a_fraction(void **state)
     (void)state;
     int64_t by_number[30], by_fraction[30];
     for (int64_t m = 1; m <= 30; m++) {
-        const fbt_settings number = {.run.seed = 5, .fed = {.clients = 30, .participation = 1, .participants = m}};
-        const fbt_settings fraction = {.run.seed = 5, .fed = {.clients = 30, .participation = (double)m / 30}};
+        const fbt_settings number = {.run.seed = 5,
+                                     .fed = {.only_client = -1, .clients = 30, .participation = 1, .participants = m}};
+        const fbt_settings fraction = {.run.seed = 5,
+                                       .fed = {.only_client = -1, .clients = 30, .participation = (double)m / 30}};
         assert_int_equal(fbt_settings_participants(&number), m);
         assert_int_equal(fbt_settings_participants(&fraction), m);
         fbt_participants_draw(&number, 4, by_number);

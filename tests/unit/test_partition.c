@@ -45,7 +45,7 @@ static void dataset_make(fbt_dataset *dataset, const int *train, const int *dev,
 }
 
 /* All that a partition promises whatever the rule: exact shots, every sample with one client, dev apart, rising order,
- * counts that are counts, no empty client, sizes that differ by at most one. */
+ * counts that are counts, no empty client, sizes that are equal within one where they are to be. */
 static void check_partition(const fbt_dataset *dataset, const fbt_partition_options *o, const fbt_partition *p)
 {
     const int own_dev = dataset->dev.n_samples > 0;
@@ -60,7 +60,9 @@ static void check_partition(const fbt_dataset *dataset, const fbt_partition_opti
     for (int64_t k = 0; k < p->n_clients; k++) {
         int64_t counts[MAX_LABELS] = {0}, counted[MAX_LABELS];
         int64_t size = p->sample_offsets[k + 1] - p->sample_offsets[k];
-        assert_in_range(size, n_samples / p->n_clients, (n_samples + p->n_clients - 1) / p->n_clients);
+        assert_true(size >= 1 && size <= n_samples);
+        assert_true(o->sizes != FBT_SIZES_EQUAL ||
+                    (size >= n_samples / p->n_clients && size <= (n_samples + p->n_clients - 1) / p->n_clients));
         for (int64_t i = p->sample_offsets[k]; i < p->sample_offsets[k + 1]; i++) {
             int64_t row = p->sample_index[i];
             assert_in_range(row, 0, n_train - 1);
@@ -106,8 +108,14 @@ static void every_rule_keeps_its_promises(void **state)
             assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
             check_partition(&dataset, &o, &p);
             fbt_partition_clear(&p);
+            o.sizes = (fbt_sizes_kind)(variant % 3);
+            o.size_alpha = 0.3;
+            o.size_sigma = 2;
+            assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
+            check_partition(&dataset, &o, &p);
+            fbt_partition_clear(&p);
             for (int a = 0; a < 4; a++) {
-                o.dirichlet = 1;
+                o.kind = FBT_PARTITION_DIRICHLET;
                 o.dirichlet_alpha = alphas[a];
                 assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
                 check_partition(&dataset, &o, &p);
@@ -127,7 +135,8 @@ static void absent_classes_are_allowed(void **state)
     dataset_make(&dataset, train, NULL, 4);
     for (int dirichlet = 0; dirichlet < 2; dirichlet++) {
         fbt_partition p;
-        const fbt_partition_options o = {.seed = 3, .n_clients = 5, .dirichlet = dirichlet, .dirichlet_alpha = 0.1};
+        const fbt_partition_options o = {
+            .seed = 3, .n_clients = 5, .kind = (fbt_partition_kind)dirichlet, .dirichlet_alpha = 0.1};
         assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
         check_partition(&dataset, &o, &p);
         fbt_partition_clear(&p);
@@ -149,8 +158,12 @@ static void the_seed_decides(void **state)
     dataset_make(&dataset, train, dev, 2);
     for (int dirichlet = 0; dirichlet < 2; dirichlet++) {
         fbt_partition a, b, c;
-        fbt_partition_options o = {
-            .seed = 1, .n_clients = 4, .shots = 20, .dev_shots = 20, .dirichlet = dirichlet, .dirichlet_alpha = 1};
+        fbt_partition_options o = {.seed = 1,
+                                   .n_clients = 4,
+                                   .shots = 20,
+                                   .dev_shots = 20,
+                                   .kind = (fbt_partition_kind)dirichlet,
+                                   .dirichlet_alpha = 1};
         assert_int_equal(fbt_partition_make(&dataset, &o, &a), FBT_OK);
         assert_int_equal(fbt_partition_make(&dataset, &o, &b), FBT_OK);
         o.seed = 2;
@@ -236,7 +249,7 @@ static double mean_top_share(const fbt_dataset *dataset, int dirichlet, double a
         const fbt_partition_options o = {.seed = (uint64_t)seed,
                                          .n_clients = CLIENTS,
                                          .shots = 40,
-                                         .dirichlet = dirichlet,
+                                         .kind = (fbt_partition_kind)dirichlet,
                                          .dirichlet_alpha = alpha};
         int64_t class_count[CLIENTS * MAX_LABELS];
         assert_int_equal(fbt_partition_make(dataset, &o, &p), FBT_OK);
@@ -278,6 +291,80 @@ static void alpha_sets_the_skew(void **state)
     fbt_dataset_clear(&dataset);
 }
 
+/* Sizes of clients change their odds of a class by factors of the client and of the class alone: the fit keeps the odds
+ * ratios of the proportions that were drawn, whose logarithms are what is left when rows' and columns' means are taken
+ * away. Broken by a deal that gives large clients what is left over. */
+static void sizes_keep_the_odds_ratios(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 12, LABELS = 4 };
+    const int train[] = {90000, 60000, 50000, 40000};
+    double odds[2][CLIENTS][LABELS];
+    fbt_dataset dataset;
+    dataset_make(&dataset, train, NULL, LABELS);
+    for (int i = 0; i < 2; i++) {
+        fbt_partition p;
+        int64_t counts[CLIENTS * LABELS];
+        double row[CLIENTS] = {0}, column[LABELS] = {0}, all = 0;
+        const fbt_partition_options o = {.seed = 4,
+                                         .n_clients = CLIENTS,
+                                         .kind = FBT_PARTITION_DIRICHLET,
+                                         .dirichlet_alpha = 20,
+                                         .sizes = i == 0 ? FBT_SIZES_EQUAL : FBT_SIZES_LOGNORMAL,
+                                         .size_sigma = 1};
+        assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
+        fbt_partition_count_classes(&p, dataset.train.labels, 0, CLIENTS, counts);
+        fbt_partition_clear(&p);
+        for (int k = 0; k < CLIENTS; k++) {
+            for (int c = 0; c < LABELS; c++) {
+                odds[i][k][c] = log((double)counts[k * LABELS + c]);
+                row[k] += odds[i][k][c] / LABELS;
+                column[c] += odds[i][k][c] / CLIENTS;
+                all += odds[i][k][c] / (CLIENTS * LABELS);
+            }
+        }
+        for (int j = 0; j < CLIENTS * LABELS; j++) {
+            odds[i][j / LABELS][j % LABELS] += all - row[j / LABELS] - column[j % LABELS];
+        }
+    }
+    double largest = 0;
+    for (int j = 0; j < CLIENTS * LABELS; j++) {
+        const double one = odds[0][j / LABELS][j % LABELS], other = odds[1][j / LABELS][j % LABELS];
+        assert_true(fabs(one - other) < 0.02);
+        largest = fmax(largest, fabs(one));
+    }
+    assert_true(largest > 0.5);
+    fbt_dataset_clear(&dataset);
+}
+
+/* IID clients of unequal sizes have each class in proportion to its samples: counts are hypergeometric, so that over
+ * seeds they have its mean and variance. */
+static void unequal_clients_are_iid(void **state)
+{
+    (void)state;
+    enum { N_SEEDS = 2000, CLIENTS = 5 };
+    const int train[] = {60, 30};
+    double z2 = 0, z1 = 0;
+    fbt_dataset dataset;
+    dataset_make(&dataset, train, NULL, 2);
+    for (int seed = 0; seed < N_SEEDS; seed++) {
+        fbt_partition p;
+        int64_t counts[CLIENTS * 2];
+        const fbt_partition_options o = {
+            .seed = (uint64_t)seed, .n_clients = CLIENTS, .sizes = FBT_SIZES_DIRICHLET, .size_alpha = 1};
+        assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
+        fbt_partition_count_classes(&p, dataset.train.labels, 0, CLIENTS, counts);
+        const double n = (double)p.sample_offsets[1], q = 2.0 / 3;
+        const double z = ((double)counts[0] - n * q) / sqrt(n * q * (1 - q) * (90 - n) / 89);
+        z1 += z / N_SEEDS;
+        z2 += z * z / N_SEEDS;
+        fbt_partition_clear(&p);
+    }
+    assert_true(fabs(z1) < 5 / sqrt(N_SEEDS));
+    assert_true(fabs(z2 - 1) < 5 * sqrt(2.0 / N_SEEDS));
+    fbt_dataset_clear(&dataset);
+}
+
 /* Samples as many as clients: each takes one, and over many seeds every client's is of each class as often as the prior
  * says, which is the mean of Dirichlet(alpha * prior) for every alpha. Broken by a rule that favours the first client
  * or class. */
@@ -294,7 +381,7 @@ static void dirichlet_has_the_prior_as_mean(void **state)
         for (int seed = 0; seed < N_SEEDS; seed++) {
             fbt_partition p;
             const fbt_partition_options o = {
-                .seed = (uint64_t)seed, .n_clients = 10, .dirichlet = 1, .dirichlet_alpha = alphas[a]};
+                .seed = (uint64_t)seed, .n_clients = 10, .kind = FBT_PARTITION_DIRICHLET, .dirichlet_alpha = alphas[a]};
             int64_t class_count[10 * 3];
             assert_int_equal(fbt_partition_make(&dataset, &o, &p), FBT_OK);
             fbt_partition_count_classes(&p, dataset.train.labels, 0, 10, class_count);
@@ -338,8 +425,10 @@ static void bad_input_is_refused(void **state)
     expect_error(&dataset, (fbt_partition_options){.n_clients = 1, .shots = -1}, FBT_ERR_CONFIG, "data.shots");
     const double alphas[] = {0, -1, 1e-7, 1e7, NAN, INFINITY};
     for (int a = 0; a < 6; a++) {
-        expect_error(&dataset, (fbt_partition_options){.n_clients = 1, .dirichlet = 1, .dirichlet_alpha = alphas[a]},
-                     FBT_ERR_CONFIG, "alpha");
+        expect_error(
+            &dataset,
+            (fbt_partition_options){.n_clients = 1, .kind = FBT_PARTITION_DIRICHLET, .dirichlet_alpha = alphas[a]},
+            FBT_ERR_CONFIG, "alpha");
     }
     fbt_dataset_clear(&dataset);
 
@@ -360,6 +449,8 @@ int main(void)
         cmocka_unit_test(shots_and_dev_shots_do_not_meddle),
         cmocka_unit_test(choices_are_uniform),
         cmocka_unit_test(alpha_sets_the_skew),
+        cmocka_unit_test(sizes_keep_the_odds_ratios),
+        cmocka_unit_test(unequal_clients_are_iid),
         cmocka_unit_test(dirichlet_has_the_prior_as_mean),
         cmocka_unit_test(bad_input_is_refused),
     };

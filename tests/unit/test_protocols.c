@@ -30,6 +30,7 @@ static fbt_settings settings_by_hand(fbt_protocol_kind protocol)
 {
     fbt_settings settings = {0};
     settings.fed.protocol = protocol;
+    settings.fed.only_client = -1;
     settings.fed.wire = FBT_WIRE_FLOAT64;
     settings.fed.local_generations = I;
     settings.cma.dimension = D;
@@ -488,6 +489,65 @@ static void presets_are_compositions(void **state)
     }
 }
 
+/* Broken by a search that goes on from the average, by one mean too many or too few, by a start that counts. */
+static void last_means_are_averaged(void **state)
+{
+    enum { D_HERE = 6, N_ROUNDS = 5, N_MEANS = 3 };
+    toy_alone plain, averaging;
+    double means[N_ROUNDS][D_HERE];
+    assert_int_equal(toy_alone_start(&plain, (const char *const[]){"cma.dimension=6", NULL}, *state), FBT_OK);
+    assert_int_equal(
+        toy_alone_start(&averaging, (const char *const[]){"cma.dimension=6", "fed.average_means=3", NULL}, *state),
+        FBT_OK);
+    for (uint32_t round = 1; round <= N_ROUNDS; round++) {
+        const int first = round > N_MEANS ? (int)round - N_MEANS : 0;
+        assert_int_equal(fbt_federation_round(plain.federation, round, true, &plain.row), FBT_OK);
+        assert_int_equal(fbt_federation_round(averaging.federation, round, true, &averaging.row), FBT_OK);
+        memcpy(means[round - 1], plain.row.z, sizeof means[0]);
+        assert_memory_equal(averaging.row.client_fitness, plain.row.client_fitness, sizeof(double));
+        assert_true(round == 1 || averaging.row.train_loss != plain.row.train_loss);
+        for (int i = 0; i < D_HERE; i++) {
+            double sum = 0;
+            for (int r = first; r < (int)round; r++) {
+                sum += means[r][i];
+            }
+            assert_true(fabs(averaging.row.z[i] - sum / ((int)round - first)) <= 1e-15 * (1 + fabs(sum)));
+        }
+    }
+    toy_alone_stop(&plain);
+    toy_alone_stop(&averaging);
+}
+
+/* Each client alone is a federation of its samples alone. Broken by others that take part, by another client. */
+static void an_only_client(void **state)
+{
+    toy_alone a;
+    fbt_cma *locals[MAX_CLIENTS] = {NULL};
+    double step_size[MAX_POPULATION];
+    assert_int_equal(
+        toy_alone_start(&a,
+                        (const char *const[]){"fed.protocol=fedavg-bbt", "fed.wire=float64", "fed.only_client=2", NULL},
+                        *state),
+        FBT_OK);
+    const fbt_settings *s = &a.problem.settings;
+    fbt_cma *server = first_server(&a);
+    locals[0] = first_server(&a);
+    for (uint32_t round = 1; round <= 2; round++) {
+        assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
+        assert_int_equal(a.row.n_participants, 1);
+        assert_int_equal(a.row.participants[0], 2);
+        assert_int_equal(fbt_cma_restart_from(locals[0], server, fbt_cma_step_size(server)), FBT_OK);
+        search_by_hand(&a.problem, 2, round, locals[0], step_size);
+        expect_vector(a.row.z, fbt_cma_mean(locals[0]), s->cma.dimension);
+        fbt_cma *last = server;
+        server = locals[0];
+        locals[0] = last;
+    }
+    fbt_cma_free(server);
+    fbt_cma_free(locals[0]);
+    toy_alone_stop(&a);
+}
+
 /* ---- Behaviour ---- */
 
 /* Training loss above the least possible one, relative to the start, after some rounds of nvflare on 10 clients whose
@@ -568,6 +628,8 @@ int main(int argc, char **argv)
                                        cmocka_unit_test_prestate(synchronous, world),
                                        cmocka_unit_test_prestate(ranking_by_improvement, world),
                                        cmocka_unit_test_prestate(presets_are_compositions, world),
+                                       cmocka_unit_test_prestate(last_means_are_averaged, world),
+                                       cmocka_unit_test_prestate(an_only_client, world),
                                        cmocka_unit_test_prestate(distinct_seeds_search_better, world)};
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
     fbt_comm_stop(world);

@@ -84,6 +84,7 @@ static void one_bit_counts(void **state)
         {"rounds/cost/seconds", H5T_NATIVE_DOUBLE, 8, false},
         {"rounds/cost/peak_memory", H5T_NATIVE_INT64, 8, false},
         {"rounds/cost/energy_cpu", H5T_NATIVE_DOUBLE, 8, false},
+        {"rounds/epsilon", H5T_NATIVE_DOUBLE, 8, false},
     };
     fixture_init(&f);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -1,0 +1,149 @@
+#include "fed/uplink.h"
+
+#include "fed/transform.h"
+
+#include <string.h>
+
+/* In the order in which a message passes them. */
+static const fbt_transform *const transforms[] = {&fbt_transform_privacy, &fbt_transform_quantise,
+                                                  &fbt_transform_secure};
+enum { N_TRANSFORMS = sizeof transforms / sizeof transforms[0] };
+
+static const char residual_name[] = "residual";
+
+fbt_status fbt_uplink_check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+{
+    fbt_status status = FBT_OK;
+    for (int t = 0; t < N_TRANSFORMS; t++) {
+        if (transforms[t]->is_on(settings)) {
+            FBT_TRY(transforms[t]->check(settings, up, averages));
+        }
+    }
+done:
+    return status;
+}
+
+static bool feeds_errors_back(const fbt_settings *settings)
+{
+    return fbt_transform_quantise.is_on(settings) && settings->fed.error_feedback;
+}
+
+void fbt_uplink_add_fields(const fbt_settings *settings, fbt_schema *up)
+{
+    const int64_t d = feeds_errors_back(settings) ? settings->cma.dimension : 0;
+    fbt_schema_add(up, residual_name, d, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+}
+
+int64_t fbt_uplink_n_residuals(const fbt_settings *settings)
+{
+    return feeds_errors_back(settings) ? settings->fed.clients * settings->cma.dimension : 0;
+}
+
+const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field)
+{
+    for (int t = 0; t < N_TRANSFORMS; t++) {
+        if (transforms[t]->is_on(settings) && transforms[t]->encodes != NULL && transforms[t]->encodes(field)) {
+            return transforms[t];
+        }
+    }
+    return NULL;
+}
+
+int64_t fbt_uplink_bytes(const fbt_settings *settings, const fbt_schema *up)
+{
+    int64_t n_bytes = 0;
+    for (int f = 0; f < up->n_fields; f++) {
+        const fbt_field *field = &up->fields[f];
+        if (fbt_field_travels(field)) {
+            const fbt_transform *encoder = fbt_uplink_encoder(settings, field);
+            n_bytes += encoder != NULL ? encoder->n_bytes(settings, field)
+                                       : field->count * fbt_wire_bytes((fbt_wire)settings->fed.wire);
+        }
+    }
+    return n_bytes;
+}
+
+fbt_rng_stream fbt_passage_stream(const fbt_passage *p, fbt_rng_purpose purpose)
+{
+    return (fbt_rng_stream){.seed = (uint64_t)p->uplink->settings->run.seed,
+                            .purpose = purpose,
+                            .round = p->uplink->round,
+                            .client = (uint32_t)fbt_passage_client(p),
+                            .generation = p->uplink->exchange,
+                            .candidate = (uint32_t)p->index};
+}
+
+int64_t fbt_passage_client(const fbt_passage *p)
+{
+    return p->uplink->participants[p->slot];
+}
+
+static fbt_status init_passage(fbt_passage *p, const fbt_messages *messages, const fbt_field *field, int64_t slot)
+{
+    const bool is_update = field->type == FBT_FIELD_UPDATE;
+    *p = (fbt_passage){
+        .uplink = messages->uplink,
+        .field = field,
+        .index = (int)(field - messages->schema.fields),
+        .slot = slot,
+        .reference = is_update ? fbt_messages_field(messages->uplink->down, field->name) : NULL,
+        .residual = is_update && field->use == FBT_FIELD_SENT ? fbt_messages_at(messages, residual_name, slot) : NULL};
+    if (is_update && p->reference == NULL) {
+        return fbt_fail(FBT_ERR_ARG, "a message's %s is an update of nothing that the server sends", field->name);
+    }
+    return FBT_OK;
+}
+
+static fbt_status encode(const fbt_transform *encoder, fbt_messages *messages, const fbt_passage *p, double *values)
+{
+    fbt_status status = FBT_OK;
+    int64_t n_bytes;
+    if (encoder == NULL) {
+        FBT_TRY(fbt_field_encode(p->field, messages->wire, values, messages->bytes, &n_bytes));
+        fbt_field_decode(p->field, messages->wire, messages->bytes, values);
+    } else {
+        n_bytes = encoder->n_bytes(p->uplink->settings, p->field);
+        FBT_TRY(encoder->encode(p, values, messages->bytes));
+        encoder->decode(p, messages->bytes, values);
+    }
+    messages->n_bytes += n_bytes;
+done:
+    return status;
+}
+
+fbt_status fbt_uplink_send_field(fbt_messages *messages, const fbt_field *field, int64_t slot, double *values)
+{
+    fbt_status status = FBT_OK;
+    const fbt_settings *settings = messages->uplink->settings;
+    fbt_passage p;
+    FBT_TRY(init_passage(&p, messages, field, slot));
+    for (int t = 0; t < N_TRANSFORMS; t++) {
+        if (transforms[t]->is_on(settings) && transforms[t]->change != NULL) {
+            FBT_TRY(transforms[t]->change(&p, values));
+        }
+    }
+    FBT_TRY(encode(fbt_uplink_encoder(settings, field), messages, &p, values));
+done:
+    return status;
+}
+
+/* Participants' residuals take the place of those that they came with. */
+static void keep_residuals(const fbt_messages *messages)
+{
+    const fbt_uplink *uplink = messages->uplink;
+    const int64_t d = uplink->settings->cma.dimension;
+    for (int64_t slot = 0; uplink->residuals != NULL && slot < uplink->n_participants; slot++) {
+        memcpy(uplink->residuals + uplink->participants[slot] * d, fbt_messages_at(messages, residual_name, slot),
+               (size_t)d * sizeof(double));
+    }
+}
+
+void fbt_uplink_gather(fbt_messages *messages)
+{
+    keep_residuals(messages);
+    for (int t = 0; t < N_TRANSFORMS; t++) {
+        if (transforms[t]->is_on(messages->uplink->settings) && transforms[t]->gather != NULL) {
+            transforms[t]->gather(messages);
+        }
+    }
+}
