@@ -15,6 +15,8 @@ from .settings import SEED, text_of
 
 _KEY = re.compile(r"(?:^| )([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)=")
 
+UNRECORDED = "not recorded"  # in place of a setting that a run does not have, or that its program did not have yet
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -52,13 +54,14 @@ def _n_values(frame: pd.DataFrame, name: str) -> int:
 
 
 def _follows(frame: pd.DataFrame, name: str, leader: str) -> bool:
-    """Of two settings that determine each other the first in the order of the settings leads."""
+    """Of two settings that determine each other one that all runs have leads, then the first in the order of the settings."""
     pairs = frame[[leader, name]].drop_duplicates()
     if len(pairs) != _n_values(frame, leader):
         return False
     mutual = len(pairs) == _n_values(frame, name)
     columns = list(frame.columns)
-    return not mutual or columns.index(leader) < columns.index(name)
+    place = {one: ((frame[one] == UNRECORDED).any(), columns.index(one)) for one in (leader, name)}
+    return not mutual or place[leader] < place[name]
 
 
 def names_of(name: str, values: Sequence[object]) -> dict[object, str]:

@@ -1,4 +1,4 @@
-"""fedbpt-analysis: reports, comparisons, a live view, checks and classification of run files."""
+"""fedbpt-analysis: reports, comparisons, a live view, checks and classification of run files; tuning by gradients."""
 
 from __future__ import annotations
 
@@ -76,6 +76,13 @@ clients.""",
 
 One text a line (UTF-8); of a task with two texts, both with a tab between. Where the output is not UTF-8, characters that it lacks
 are escaped; in JSON nothing is lost by that. Probabilities are the softmax of the labels' logits.""",
+    "gradients": """examples:
+  fedbpt-analysis gradients runs/mine.h5 --output runs/gradients.h5
+  fedbpt-analysis gradients runs/mine.h5 --output runs/sgd.h5 --optimiser sgd --learning-rate 0.5 --local-steps 4
+  fedbpt-analysis compare runs/mine.h5 runs/gradients.h5
+
+Tunes the prompt of a run by gradients, for comparison: federated averaging over the same participants, samples and rounds, in PyTorch
+and transformers (pip install './analysis[gradients]'). The result is a run file. docs/gradients.md says what is computed.""",
     "privacy": """examples:
   fedbpt-analysis privacy runs/private.h5
   fedbpt-analysis privacy runs/z1.h5 runs/z2.h5 --format latex
@@ -141,6 +148,18 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--max-tokens", type=int, metavar="N", help="shorten longer texts; default: what the model's positions allow")
     classify.add_argument("-j", "--json", action="store_true", help="JSON in place of tab-separated columns")
     classify.add_argument("--program", metavar="FEDBPT", help="default: $FEDBPT, on PATH, or in build/release/bin")
+
+    gradients = add("gradients", "tune the prompt of a run by gradients, for comparison")
+    gradients.add_argument("run", type=Path, metavar="RUN.h5", help="whose samples, participants and rounds are taken")
+    gradients.add_argument("-o", "--output", type=Path, metavar="FILE.h5", required=True, help="the run file that is written")
+    gradients.add_argument("--optimiser", choices=("adam", "sgd"), default="adam", help="of a client's steps (default: adam)")
+    gradients.add_argument("--learning-rate", type=float, default=0.01, metavar="X", help="of a client's steps (default: 0.01)")
+    gradients.add_argument("--local-steps", type=int, metavar="I", help="of a client in a round (default: fed.local_generations)")
+    gradients.add_argument("--rounds", type=int, metavar="N", help="the first N rounds of the run (default: all that it has)")
+    gradients.add_argument("-m", "--model", metavar="FOLDER", help="default: the run's")
+    gradients.add_argument("--data", metavar="FILE.h5", help="data set file (default: the run's)")
+    gradients.add_argument("--threads", type=int, metavar="N", help="of PyTorch (default: its own choice)")
+    gradients.add_argument("--overwrite", action="store_true", help="replace an existing run file")
 
     privacy = add("privacy", "tell the differential privacy of runs: the recorded epsilon, and the exact one")
     privacy.add_argument("runs", nargs="+", type=Path, metavar="RUN.h5")
@@ -262,6 +281,16 @@ def run_classify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_gradients(arguments: argparse.Namespace) -> int:
+    from . import gradients
+
+    named = {name: value for name, value in vars(arguments).items() if name not in ("command", "run")}
+    command = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value is not None and value is not False)
+    written = gradients.tune(gradients.Plan(like=arguments.run, **named), f"fedbpt-analysis gradients {arguments.run} {command}")
+    output.say(f"run file: {written}")
+    return 0
+
+
 def run_privacy(arguments: argparse.Namespace) -> int:
     from . import privacy
     from .run import Run
@@ -284,7 +313,7 @@ def _read_stdin() -> list[str]:
 
 
 COMMANDS = {"report": run_report, "compare": run_compare, "watch": run_watch, "verify": run_verify, "seal": run_seal,
-            "scale": run_scale, "classify": run_classify, "privacy": run_privacy}
+            "scale": run_scale, "classify": run_classify, "privacy": run_privacy, "gradients": run_gradients}
 
 
 def file_words(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
 from . import axes as axes_module
-from .axes import Axes
+from .axes import UNRECORDED, Axes
 from .errors import AnalysisError
 from .files import RunError
 from .frame import collect_files, limits_of, undeciding
@@ -23,9 +23,6 @@ from .stats import DIFFERENCE, Estimate, estimate
 
 COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_last", "test_accuracy_start",
            "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client", *ENERGY, "simulated_s")
-
-
-UNRECORDED = "not recorded"  # in place of a setting that a run's program did not have yet
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ class Kind:
 
 SAFETENSORS = Kind("a safetensors file", 8, b"{")  # behind the length of its header
 ZIP = Kind("a zip archive", 0, b"PK\x03\x04")
+SEALED = Kind("a file that fedbpt has sealed", 0, b"fedbpt-seal ")
 JSON = Kind("a JSON file", 0, b"{")
 
 

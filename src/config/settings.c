@@ -66,10 +66,27 @@ done:
     return status;
 }
 
+/* Run files that fedbpt-analysis gradients wrote, in this package's own print. */
+static fbt_status refuse_gradients(const char *text, const char *name)
+{
+    if (strstr(text, "\n  protocol: gradients\n") == NULL) {
+        return FBT_OK;
+    }
+    return fbt_fail(
+        FBT_ERR_CONFIG,
+        "%.300s was tuned by gradients (fed.protocol: gradients), which this program does not compute; show, "
+        "export and fedbpt-analysis read it, fedbpt-analysis gradients makes it anew",
+        name);
+}
+
 fbt_status fbt_settings_read_recorded(fbt_settings *settings, const char *text, const char *name)
 {
-    const fbt_status status = fbt_settings_defaults_before(settings, text, name);
-    return status == FBT_OK ? fbt_settings_read_text(settings, text, name) : status;
+    fbt_status status = FBT_OK;
+    FBT_TRY(refuse_gradients(text, name));
+    FBT_TRY(fbt_settings_defaults_before(settings, text, name));
+    status = fbt_settings_read_text(settings, text, name);
+done:
+    return status;
 }
 
 void fbt_settings_clear(fbt_settings *settings)
