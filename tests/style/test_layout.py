@@ -90,3 +90,12 @@ def test_a_family_of_models_is_one_file_and_one_line() -> None:
     assert where <= {"src/model/family.c", "src/model/sentence.c", "src/cli/bench.c", "src/cli/info.c"}
     listed = code_of(ROOT / "src/model/family.c")
     assert [len(re.findall(rf"\bfbt_family_{name}\b", listed)) for name in sorted(names)] == [2] * len(names)
+
+
+@pytest.mark.parametrize("folder", ["cli", "analysis", "install", "slurm"])
+def test_every_test_file_is_run(folder: str) -> None:
+    """Broken by a file of tests that no build file names: it would never run."""
+    listed = set(re.findall(r"\w+", (ROOT / "tests" / folder / "CMakeLists.txt").read_text(encoding="utf-8")))
+    files = [path.stem.removeprefix("test_") for path in (ROOT / "tests" / folder).glob("test_*.py")]
+    assert files
+    assert not [name for name in files if name not in listed and f"test_{name}" not in listed and f"{folder}_{name}" not in listed]
