@@ -143,6 +143,8 @@ static const fbt_option table[] = {
     REAL("fed.secure_range", fed.secure_range, "64", 0, 1e6, true,
          "secure aggregation: no number of a client's update, or loss, is larger; more is an error",
          .earlier_text = "64"),
+    REAL("fed.over_selection", fed.over_selection, "1", 1, 1000, false,
+         "choose so many times the participants of a round; the first of them to report, as many as take part, count"),
     REAL("privacy.clip", privacy.clip, "0", 0, 1e9, false,
          "C: scale what a client sends (its update of the mean, or its losses less their mean) down to this Euclidean "
          "norm; 0: no differential privacy",
@@ -152,8 +154,6 @@ static const fbt_option table[] = {
          .earlier_text = "0"),
     REAL("privacy.delta", privacy.delta, "1e-05", 0, 0.5, true,
          "delta for which rounds/epsilon is recorded: well below 1 / fed.clients", .earlier_text = "1e-05"),
-    REAL("fed.over_selection", fed.over_selection, "1", 1, 1000, false,
-         "choose so many times the participants of a round; the first of them to report, as many as take part, count"),
     INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
          "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
