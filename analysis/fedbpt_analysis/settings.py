@@ -36,6 +36,9 @@ EARLIER: dict[str, Value] = {
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "eval.test_every": 1, "eval.train_limit": 0,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
+    "fed.over_selection": 1, "faults.dropout": 0, "faults.dropout_kind": "round",
+    "pace.compute_seconds": 0, "pace.compute_sigma": 0, "pace.bytes_per_second": 0, "pace.bandwidth_sigma": 0, "pace.latency_seconds": 0,
+    "pace.deadline_seconds": 0,
 }
 
 

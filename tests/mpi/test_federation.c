@@ -253,6 +253,7 @@ static const run_case fault_cases[] = {
     {"fedavg-bbt", {"fed.protocol=fedavg-bbt", "cma.covariance=separable"}},
     {"synchronous", {"fed.protocol=synchronous"}},
     {"fedavg-bbt, half drop out", {"fed.protocol=fedavg-bbt", "faults.dropout=0.5"}},
+    {"nvflare, some drop out", {"fed.protocol=nvflare", "faults.dropout=0.3"}},
 };
 enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
 
