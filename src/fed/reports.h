@@ -10,8 +10,8 @@
  *             drawn once a client; tokens_k: all that it puts through the model in the round; up, down: bytes of its
  *             messages in the round. What the server computes, and scores, take no time.
  *   reports   those that do not drop out, in the order of their times (equals in random order), up to the deadline: the
- *             first m count, all others are late (production servers: Bonawitz et al. 2019, "Towards federated learning
- *             at scale: system design", arXiv 1902.01046, sections 2.2 and 9).
+ *             first m count, all others are late (as in production: Bonawitz et al. 2019, "Towards federated learning
+ *             at scale: system design", arXiv 1902.01046).
  *   round     ends with report m; if there are fewer, at the deadline, or without one with the last.
  *
  * In a round of several exchanges all clients wait for the slowest in each. Exchanges are alike, so that the same

@@ -291,6 +291,7 @@ static const run_case fault_cases[] = {
     {"synchronous", {"fed.protocol=synchronous"}},
     {"fedavg-bbt, half drop out", {"fed.protocol=fedavg-bbt", "faults.dropout=0.5"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
+    {"nvflare, some drop out", {"fed.protocol=nvflare", "faults.dropout=0.3"}},
 };
 enum { N_FAULT_CASES = sizeof fault_cases / sizeof fault_cases[0] };
 

@@ -82,7 +82,7 @@ static void all_report(void **state)
     clear(&s, reports);
 }
 
-/* How often each client drops out of n rounds of all, and who with whom: counts[k] of k. */
+/* Counts in how many of n_rounds rounds each client drops out, where all are chosen. */
 static void count_drops(fbt_reports *reports, uint32_t n_rounds, int64_t *counts)
 {
     fbt_round_reports drawn;
@@ -151,7 +151,7 @@ static void rates_of_their_own(void **state)
     clear(&s, reports);
 }
 
-/* Times of 65 tokens passes: log-normal around what a client of median speed takes. Broken by a sigma that is used
+/* Times are log-normal around what a client of median speed takes. Broken by a sigma that is used
  * twice or not at all, by one draw for both rates, by bytes or tokens of one direction or generation. */
 static void times_are_log_normal(void **state)
 {
