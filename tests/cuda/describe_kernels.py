@@ -87,6 +87,7 @@ def encoder_works(case: Case) -> dict[str, Work]:
     return {
         "perturb": Work(rows * (4 + 4 + 1), 0),
         "embed": Work(rows * (2 * row + 4), 10.0 * rows * case.n_dim),
+        "put_prompts": Work(4 * rows + 4 * read * row, 0),  # one row of each sequence
         "attention": Work(4 * rows * row, attention_flop(case, 16), True),
         "norm": Work(2 * rows * row, 9.0 * rows * case.n_dim),
         "bias_activation": Work(2 * rows * 2 * case.n_inner, 20.0 * rows * case.n_inner),

@@ -159,6 +159,21 @@ void embed(const sizes &n)
     check(fbt_cuda_launch_embed(nullptr, &args));
 }
 
+void put_prompts(const sizes &n)
+{
+    fbt_cuda_put_prompts_args args = {};
+    args.x = memory();
+    args.dtype = FBT_BF16;
+    args.prompts = array<float>();
+    args.n_prompt_rows = 1;
+    args.rows = array<int32_t>();
+    args.n_rows = n.n_sequences * n.length;
+    args.n_dim = n.n_dim;
+    args.error = array<int32_t>();
+    what = "put_prompts";
+    check(fbt_cuda_launch_put_prompts(nullptr, &args));
+}
+
 void norm(const sizes &n, const char *name, fbt_norm_kind kind, fbt_dtype x_dtype)
 {
     fbt_cuda_norm_args args = {};
@@ -288,6 +303,7 @@ void encoder(const sizes &n)
     const int64_t n_rows = n.n_sequences * n.length;
     perturb(n);
     embed(n);
+    put_prompts(n);
     attention(n, "attention", FBT_BF16, 0);
     norm(n, "norm", FBT_NORM_LAYER, FBT_BF16);
     what = "bias_activation";
