@@ -113,7 +113,7 @@ int fbt_cpu_has_bf16(void)
 int fbt_cpu_has_fast_bf16(void)
 {
 #ifdef FBT_X86
-    unsigned int eax, ebx, ecx, edx;
+    unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
     const int is_intel = __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx &&
                          ecx == signature_INTEL_ecx && edx == signature_INTEL_edx;
     return fbt_cpu_has_tiles() || (fbt_cpu_has_bf16() && !is_intel);
