@@ -19,6 +19,7 @@ PROTOCOLS = {
     "paper": "paper (the published formulas)",
     "fedavg-bbt": "fedavg-bbt (federated averaging of local searches)",
     "synchronous": "synchronous (all clients score one population)",
+    "feedsign": "feedsign (all clients vote on pairs of one population)",
     "gradients": "gradients (federated averaging of the prompt)",
 }
 

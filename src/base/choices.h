@@ -63,11 +63,13 @@ extern const char *const fbt_client_work_names[];
 /* The server's update of what clients send. The third column is its object (fed/protocol.h).
  * official:  all clients' means are parents, by rank (NVIDIA's code)
  * best_half: the best half of them (Sun et al. 2023)
- * average:   the mean of what they send, weighted by fed.weighting */
+ * average:   the mean of what they send, weighted by fed.weighting
+ * majority:  a vote on each pair of opposite candidates */
 #define FBT_AGGREGATION_LIST(X)                                                                                        \
     X(FBT_AGGREGATION_OFFICIAL, "official", fbt_aggregation_official)                                                  \
     X(FBT_AGGREGATION_BEST_HALF, "best_half", fbt_aggregation_best_half)                                               \
-    X(FBT_AGGREGATION_AVERAGE, "average", fbt_aggregation_average)
+    X(FBT_AGGREGATION_AVERAGE, "average", fbt_aggregation_average)                                                     \
+    X(FBT_AGGREGATION_MAJORITY, "majority", fbt_aggregation_majority)
 typedef enum fbt_aggregation_kind {
     FBT_AGGREGATION_AUTO, /* as fed.protocol has it */
     FBT_AGGREGATION_LIST(FBT_CHOICE_VALUE)
@@ -99,7 +101,8 @@ extern const char *const fbt_ranking_names[];
     X(FBT_PROTOCOL_NVFLARE, "nvflare", LOCAL_SEARCH, OFFICIAL, UNIFORM)                                                \
     X(FBT_PROTOCOL_PAPER, "paper", LOCAL_SEARCH, BEST_HALF, UNIFORM)                                                   \
     X(FBT_PROTOCOL_FEDAVG_BBT, "fedavg-bbt", LOCAL_SEARCH, AVERAGE, UNIFORM)                                           \
-    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", SHARED_POPULATION, AVERAGE, SAMPLES)
+    X(FBT_PROTOCOL_SYNCHRONOUS, "synchronous", SHARED_POPULATION, AVERAGE, SAMPLES)                                    \
+    X(FBT_PROTOCOL_FEEDSIGN, "feedsign", SHARED_POPULATION, MAJORITY, UNIFORM)
 typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_protocol_kind;
 extern const char *const fbt_protocol_names[];
 

@@ -88,7 +88,7 @@ static const fbt_option table[] = {
            .earlier_text = "auto"),
     CHOICE("fed.aggregation", fed.aggregation, "auto", fbt_aggregation_names,
            "the server's update: official and best_half rank the clients' means, average takes the mean of what they "
-           "send",
+           "send, majority their votes on pairs of candidates",
            .earlier_text = "auto"),
     CHOICE("fed.weighting", fed.weighting, "auto", fbt_weighting_names,
            "clients' weights in averages: all the same, or their numbers of samples", .earlier_text = "auto"),

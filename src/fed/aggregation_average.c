@@ -27,6 +27,17 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
     fbt_local_search_record(schema);
 }
 
+static void up_losses(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_schema_add(schema, "losses", settings->cma.population, FBT_FIELD_COMPARED, FBT_FIELD_SENT);
+    fbt_shared_population_record(settings, schema);
+}
+
+static void down_fitness(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_schema_add(schema, "fitness", settings->cma.population, FBT_FIELD_REAL, FBT_FIELD_SENT);
+}
+
 static fbt_status average(const fbt_round *round, int64_t d, double *mean)
 {
     fbt_status status = FBT_OK;
@@ -106,7 +117,8 @@ static const fbt_aggregation_rule of_solutions = {
 static const fbt_aggregation_rule of_losses = {
     .averages = true,
     .server_options = server_options,
-    .up = fbt_shared_population_up,
+    .up = up_losses,
+    .down = down_fitness,
     .aggregate = aggregate_losses,
 };
 

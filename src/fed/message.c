@@ -38,13 +38,18 @@ int64_t fbt_wire_bytes(fbt_wire wire)
     return wire == FBT_WIRE_FLOAT64 ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
 }
 
+int64_t fbt_field_bytes(const fbt_field *field, fbt_wire wire)
+{
+    return field->type == FBT_FIELD_SIGN ? (field->count + 7) / 8 : field->count * fbt_wire_bytes(wire);
+}
+
 int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire)
 {
-    int64_t n_values = 0;
+    int64_t n_bytes = 0;
     for (int f = 0; f < schema->n_fields; f++) {
-        n_values += fbt_field_travels(&schema->fields[f]) ? schema->fields[f].count : 0;
+        n_bytes += fbt_field_travels(&schema->fields[f]) ? fbt_field_bytes(&schema->fields[f], wire) : 0;
     }
-    return n_values * fbt_wire_bytes(wire);
+    return n_bytes;
 }
 
 int64_t fbt_schema_n_exchanged(const fbt_schema *schema)
@@ -81,10 +86,32 @@ static fbt_status to_float(const fbt_field *field, double value, float *rounded)
     return FBT_OK;
 }
 
+/* Bit i of the bytes, the lowest first: value i is above 0. */
+static void encode_signs(int64_t n, const double *values, void *bytes)
+{
+    unsigned char *to = bytes;
+    memset(to, 0, (size_t)(n + 7) / 8);
+    for (int64_t i = 0; i < n; i++) {
+        to[i / 8] |= (unsigned char)((values[i] > 0) << (i % 8));
+    }
+}
+
+static void decode_signs(int64_t n, const void *bytes, double *values)
+{
+    const unsigned char *from = bytes;
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = from[i / 8] >> (i % 8) & 1 ? 1 : -1;
+    }
+}
+
 fbt_status fbt_field_encode(const fbt_field *field, fbt_wire wire, const double *values, void *bytes, int64_t *n_bytes)
 {
     fbt_status status = FBT_OK;
-    *n_bytes = field->count * fbt_wire_bytes(wire);
+    *n_bytes = fbt_field_bytes(field, wire);
+    if (field->type == FBT_FIELD_SIGN) {
+        encode_signs(field->count, values, bytes);
+        return FBT_OK;
+    }
     if (wire == FBT_WIRE_FLOAT64) {
         memcpy(bytes, values, (size_t)*n_bytes);
         return FBT_OK;
@@ -100,6 +127,10 @@ done:
 
 void fbt_field_decode(const fbt_field *field, fbt_wire wire, const void *bytes, double *values)
 {
+    if (field->type == FBT_FIELD_SIGN) {
+        decode_signs(field->count, bytes, values);
+        return;
+    }
     if (wire == FBT_WIRE_FLOAT64) {
         memcpy(values, bytes, (size_t)field->count * sizeof *values);
         return;

@@ -20,6 +20,7 @@ typedef enum fbt_field_type {
     FBT_FIELD_POSITIVE, /* a number above zero, which no rounding makes zero (step sizes)               */
     FBT_FIELD_UPDATE,   /* of the numbers that the server has sent under the same name (means, shapes)  */
     FBT_FIELD_COMPARED, /* of which the differences count alone (losses of one population)              */
+    FBT_FIELD_SIGN,     /* above 0, or not: travels as a bit, arrives as 1 or -1                        */
 } fbt_field_type;
 
 typedef enum fbt_field_use {
@@ -56,8 +57,9 @@ int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire);
 int64_t fbt_schema_n_exchanged(const fbt_schema *schema);
 int64_t fbt_schema_n_summed(const fbt_schema *schema);
 
-/* Bytes of a real number on the wire. */
+/* Bytes of a real number on the wire, and those that the plain encoder makes of a field. */
 int64_t fbt_wire_bytes(fbt_wire wire);
+int64_t fbt_field_bytes(const fbt_field *field, fbt_wire wire);
 
 /* values: [count] to bytes and back; *n_bytes: how many were made. float64 keeps every bit. float32 rounds to nearest;
  * positive fields stay above zero. Errors: FBT_ERR_NUMERIC (a finite value is beyond what float32 holds). */

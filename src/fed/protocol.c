@@ -62,6 +62,12 @@ static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggre
     FBT_TRY(fbt_optimiser_check(&options));
     rule->server_options(settings, fbt_settings_participants(settings), &options);
     FBT_TRY(fbt_optimiser_check(&options));
+    if (rule->compares_pairs && !fbt_optimiser_type_get(options.kind)->asks_pairs) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "fed.aggregation: %s votes on pairs of opposite candidates, which fed.optimiser %s does not make; use "
+                 "fed.optimiser spsa or openai-es",
+                 aggregation_name(settings), fbt_optimiser_names[options.kind]);
+    }
 done:
     return status;
 }
@@ -102,7 +108,12 @@ void fbt_protocol_schemas(const fbt_protocol *protocol, const fbt_settings *sett
     *up = *down = (fbt_schema){0};
     protocol->rule->up(settings, up);
     fbt_uplink_add_fields(settings, up);
-    protocol->clients->down(settings, down);
+    if (protocol->clients->down != NULL) {
+        protocol->clients->down(settings, down);
+    }
+    if (protocol->rule->down != NULL) {
+        protocol->rule->down(settings, down);
+    }
 }
 
 int64_t fbt_protocol_evaluations(const fbt_settings *settings)

@@ -48,7 +48,7 @@ typedef struct fbt_round {
 /* Kinds of what clients report. */
 typedef enum fbt_report {
     FBT_REPORT_SOLUTION, /* `mean`, `step_size`, `step_size_end`, `fitness`, `shape` of a search of their own */
-    FBT_REPORT_LOSSES,   /* `losses` [lambda] of the server's candidates                                      */
+    FBT_REPORT_LOSSES,   /* `losses` [lambda] of the server's candidates, or `votes` [lambda / 2] on pairs    */
     FBT_N_REPORTS
 } fbt_report;
 
@@ -60,7 +60,7 @@ typedef struct fbt_client_work {
     /* Passes of one participant over its samples in a round, and how many batches they are. */
     int64_t (*n_evaluations)(const fbt_settings *settings);
     int64_t (*n_batches)(const fbt_settings *settings);
-    /* Fields of the server's message. */
+    /* Fields of the server's message that the work begins with. NULL: none. */
     void (*down)(const fbt_settings *settings, fbt_schema *schema);
     /* On every rank, before the first step. *state is freed after a failure, too. Not collective. */
     fbt_status (*begin)(fbt_round *round, void **state);
@@ -75,8 +75,9 @@ typedef struct fbt_client_work {
 
 /* The server's side for one kind of report. */
 typedef struct fbt_aggregation_rule {
-    bool ranks;    /* participants against each other: at least two must take part, and weights mean nothing */
-    bool averages; /* what they send, with the weights of fed.weighting                                      */
+    bool ranks;          /* participants against each other: at least two must take part, and weights mean nothing */
+    bool averages;       /* what they send, with the weights of fed.weighting                                      */
+    bool compares_pairs; /* candidates 2 i and 2 i + 1, which must be opposite                               */
 
     /* The server's optimiser for m participants a round. */
     void (*server_options)(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options);
@@ -84,6 +85,9 @@ typedef struct fbt_aggregation_rule {
     /* Fields of a participant's message. The run file has columns for mean, fitness, loss, loss_perturbed, condition,
      * step_size (each generation's) and resets; what is not in the schema is NaN there, or the server's mean. */
     void (*up)(const fbt_settings *settings, fbt_schema *schema);
+
+    /* Fields of the server's message by which it tells clients of an update. NULL: none but those of their work. */
+    void (*down)(const fbt_settings *settings, fbt_schema *schema);
 
     /* The server's update of what it has received, the same on every rank. Not collective. */
     fbt_status (*aggregate)(fbt_round *round);

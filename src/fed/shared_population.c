@@ -15,19 +15,13 @@ typedef struct scorers {
     int64_t n_populations;
 } scorers;
 
-void fbt_shared_population_up(const fbt_settings *settings, fbt_schema *schema)
+void fbt_shared_population_record(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "losses", settings->cma.population, FBT_FIELD_COMPARED, FBT_FIELD_SENT);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "loss", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "loss_perturbed", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_KNOWN);
     fbt_schema_add(schema, "condition", 1, FBT_FIELD_REAL, FBT_FIELD_KNOWN);
-}
-
-static void down(const fbt_settings *settings, fbt_schema *schema)
-{
-    fbt_schema_add(schema, "fitness", settings->cma.population, FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
 
 static void free_scorers(void *state)
@@ -96,21 +90,32 @@ static fbt_status score(fbt_round *round, scorers *s)
     return status;
 }
 
-/* Losses to be sent; for the record their means over the generation. */
+/* Losses, or of each pair whether the first is no worse, as the schema has it. */
+static void fill_report(const fbt_messages *up, int64_t slot, int64_t lambda, const fbt_fitness *fitness)
+{
+    double *losses = fbt_messages_at(up, "losses", slot), *votes = fbt_messages_at(up, "votes", slot);
+    for (int64_t c = 0; losses != NULL && c < lambda; c++) {
+        losses[c] = fitness[c].fitness;
+    }
+    for (int64_t p = 0; votes != NULL && p < lambda / 2; p++) {
+        votes[p] = fitness[2 * p].fitness <= fitness[2 * p + 1].fitness ? 1 : -1;
+    }
+}
+
+/* Adds to the report, for the record, the means of losses over the generation. */
 static void fill_messages(const fbt_round *round, const scorers *s)
 {
     const int64_t lambda = round->settings->cma.population;
     for (int64_t i = 0; i < s->n_populations; i++) {
         const int64_t slot = s->populations[i].client->slot;
-        double *losses = fbt_messages_at(round->up, "losses", slot);
         double fitness = 0, loss = 0, loss_perturbed = 0;
         for (int64_t c = 0; c < lambda; c++) {
             const fbt_fitness *f = &s->populations[i].fitness[c];
-            losses[c] = f->fitness;
             fitness += f->fitness / (double)lambda;
             loss += f->loss / (double)lambda;
             loss_perturbed += f->loss_perturbed / (double)lambda;
         }
+        fill_report(round->up, slot, lambda, s->populations[i].fitness);
         fbt_messages_put_one(round->up, "fitness", slot, fitness);
         fbt_messages_put_one(round->up, "loss", slot, loss);
         fbt_messages_put_one(round->up, "loss_perturbed", slot, loss_perturbed);
@@ -161,7 +166,6 @@ const fbt_client_work fbt_shared_population = {
     .n_exchanges = n_exchanges,
     .n_evaluations = n_evaluations,
     .n_batches = n_exchanges, /* one for each */
-    .down = down,
     .begin = begin,
     .step = step,
     .end = end,

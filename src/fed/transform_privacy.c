@@ -61,8 +61,8 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
     }
     if (!averages) {
         FBT_FAIL(FBT_ERR_CONFIG,
-                 "privacy.clip: fed.protocol %s (fed.aggregation) ranks clients by a loss that each of them sends as "
-                 "it is; use fedavg-bbt or synchronous, whose server takes averages",
+                 "privacy.clip: fed.protocol %s (fed.aggregation) takes what each client sends by itself, as it "
+                 "is; use fedavg-bbt or synchronous, whose server takes averages",
                  fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
     }
     if (settings->fed.quantise_bits > 0) {

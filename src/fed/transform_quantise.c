@@ -64,6 +64,21 @@ static bool sends_weighted(const fbt_settings *settings, const fbt_schema *up)
     return fbt_schema_n_summed(up) > 0 && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
 }
 
+static bool encodes(const fbt_field *field)
+{
+    return field->type == FBT_FIELD_UPDATE || field->type == FBT_FIELD_COMPARED;
+}
+
+static bool encodes_any(const fbt_schema *up)
+{
+    for (int f = 0; f < up->n_fields; f++) {
+        if (encodes(&up->fields[f])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
 {
     const int64_t bits = settings->fed.quantise_bits;
@@ -74,6 +89,11 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
                         "none",
                         bits);
     }
+    if (!encodes_any(up)) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "fed.quantise_bits: clients of fed.protocol %s send no numbers to round; set it to 0",
+                        fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
+    }
     if (sends_weighted(settings, up)) {
         return fbt_fail(FBT_ERR_CONFIG,
                         "fed.quantise_bits: with fed.weighting samples clients send covariances times their numbers of "
@@ -81,11 +101,6 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
                         "uniform");
     }
     return settings->fed.error_feedback ? check_feedback(settings, up) : FBT_OK;
-}
-
-static bool encodes(const fbt_field *field)
-{
-    return field->type == FBT_FIELD_UPDATE || field->type == FBT_FIELD_COMPARED;
 }
 
 static int64_t head_bytes(const fbt_field *field)

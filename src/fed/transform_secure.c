@@ -26,8 +26,9 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
     const int64_t m = fbt_settings_participants(settings);
     if (!averages) {
         FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.secure_aggregation: fed.protocol %s (fed.aggregation) ranks clients, for which the server must "
-                 "see their messages; use fedavg-bbt or synchronous, or set it to false",
+                 "fed.secure_aggregation: fed.protocol %s (fed.aggregation) ranks clients or "
+                 "counts their votes, for which the server must see their messages; use fedavg-bbt or synchronous, or "
+                 "set it to false",
                  fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
     }
     if (settings->fed.quantise_bits > 0) {

@@ -57,7 +57,7 @@ int64_t fbt_uplink_bytes(const fbt_settings *settings, const fbt_schema *up)
         if (fbt_field_travels(field)) {
             const fbt_transform *encoder = fbt_uplink_encoder(settings, field);
             n_bytes += encoder != NULL ? encoder->n_bytes(settings, field)
-                                       : field->count * fbt_wire_bytes((fbt_wire)settings->fed.wire);
+                                       : fbt_field_bytes(field, (fbt_wire)settings->fed.wire);
         }
     }
     return n_bytes;

@@ -47,6 +47,7 @@ typedef struct fbt_optimiser_health {
 /* self: what `new` made. Members must be filled in but for those that may be NULL. */
 typedef struct fbt_optimiser_type {
     const char *collapse; /* when a search counts as collapsed, for a message */
+    bool asks_pairs;      /* candidates 2 i and 2 i + 1 lie opposite each other about the mean */
 
     /* Whether there is such a search, in words of the settings; NULL: `new` tells. */
     fbt_status (*check)(const fbt_optimiser_options *options);

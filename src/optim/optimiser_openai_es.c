@@ -72,6 +72,13 @@ static fbt_status tell(void *self, int64_t n, const double *x, const double *fit
 }
 
 const fbt_optimiser_type fbt_optimiser_openai_es = {
-    FBT_SEARCH_MEMBERS, FBT_SEARCH_UNSHAPED_MEMBERS, .collapse = "never", .check = fbt_search_check_pairs,
-    .new = new,         .ask = fbt_search_ask_pairs, .tell = tell,        .health = fbt_search_ball_health,
+    FBT_SEARCH_MEMBERS,
+    FBT_SEARCH_UNSHAPED_MEMBERS,
+    .collapse = "never",
+    .asks_pairs = true,
+    .check = fbt_search_check_pairs,
+    .new = new,
+    .ask = fbt_search_ask_pairs,
+    .tell = tell,
+    .health = fbt_search_ball_health,
 };

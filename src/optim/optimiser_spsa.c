@@ -81,6 +81,13 @@ done:
 }
 
 const fbt_optimiser_type fbt_optimiser_spsa = {
-    FBT_SEARCH_MEMBERS, FBT_SEARCH_UNSHAPED_MEMBERS, .collapse = "never", .check = fbt_search_check_pairs,
-    .new = new,         .ask = fbt_search_ask_pairs, .tell = tell,        .health = fbt_search_ball_health,
+    FBT_SEARCH_MEMBERS,
+    FBT_SEARCH_UNSHAPED_MEMBERS,
+    .collapse = "never",
+    .asks_pairs = true,
+    .check = fbt_search_check_pairs,
+    .new = new,
+    .ask = fbt_search_ask_pairs,
+    .tell = tell,
+    .health = fbt_search_ball_health,
 };

@@ -33,6 +33,7 @@ static const run_case cases[] = {
     {"openai-es", {"fed.protocol=synchronous", "fed.optimiser=openai-es"}},
     {"spsa", {"fed.protocol=synchronous", "fed.optimiser=spsa"}},
     {"lm-ma", {"fed.protocol=synchronous", "fed.optimiser=lm-ma"}},
+    {"feedsign", {"fed.protocol=feedsign", "fed.optimiser=openai-es"}},
     {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},

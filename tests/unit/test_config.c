@@ -61,6 +61,7 @@ static void choices_follow_their_enumerations(void **state)
     assert_string_equal(fbt_settings_choice_name("fed.protocol", FBT_PROTOCOL_PAPER), "paper");
     assert_string_equal(fbt_settings_choice_name("fed.protocol", FBT_PROTOCOL_FEDAVG_BBT), "fedavg-bbt");
     assert_string_equal(fbt_settings_choice_name("fed.protocol", FBT_PROTOCOL_SYNCHRONOUS), "synchronous");
+    assert_string_equal(fbt_settings_choice_name("fed.protocol", FBT_PROTOCOL_FEEDSIGN), "feedsign");
     assert_string_equal(fbt_settings_choice_name("fed.partition", FBT_PARTITION_DIRICHLET), "dirichlet");
     assert_string_equal(fbt_settings_choice_name("fed.client_seeds", FBT_CLIENT_SEEDS_SHARED), "shared");
     assert_string_equal(fbt_settings_choice_name("cma.covariance", FBT_CMA_FULL), "full");
@@ -75,7 +76,7 @@ static void choices_follow_their_enumerations(void **state)
     assert_string_equal(fbt_settings_choice_name("objective.loss", FBT_LOSS_CE), "ce");
     assert_string_equal(fbt_settings_choice_name("objective.loss", FBT_LOSS_HINGE), "hinge");
     assert_string_equal(fbt_settings_choice_name("objective.loss", FBT_LOSS_ACCURACY), "accuracy");
-    assert_null(fbt_settings_choice_name("fed.protocol", 4));
+    assert_null(fbt_settings_choice_name("fed.protocol", 5));
     assert_null(fbt_settings_choice_name("fed.protocol", -1));
     assert_null(fbt_settings_choice_name("fed.clients", 0));
     assert_null(fbt_settings_choice_name("no.such", 0));
@@ -170,7 +171,7 @@ static void bad_files_are_one_sentence(void **state)
         {"cma:\n  sigma: 1e\n", "f:2: cma.sigma: expected a number", {NULL}},
         {"cma:\n  sigma: '1'\n", "f:2: cma.sigma: expected a number", {"quotes"}},
         {"fed:\n  protocol: nvflar\n",
-         "f:2: fed.protocol: expected nvflare, paper, fedavg-bbt or synchronous, not 'nvflar'",
+         "f:2: fed.protocol: expected nvflare, paper, fedavg-bbt, synchronous or feedsign, not 'nvflar'",
          {NULL}},
         {"fed:\n  protocol: NVFLARE\n", "f:2: fed.protocol: expected nvflare", {NULL}},
         {"backend:\n  name: gpu\n", "f:2: backend.name: expected cpu or cuda, not 'gpu'", {NULL}},

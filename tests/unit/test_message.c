@@ -94,6 +94,27 @@ static void bytes(void **state)
     }
 }
 
+/* A bit each, in either wire; 0 is not above 0. Broken by a byte each, by the last bits of a byte, by a sign of zero.
+ */
+static void signs(void **state)
+{
+    (void)state;
+    const fbt_field field = {"votes", 10, FBT_FIELD_SIGN, FBT_FIELD_SENT};
+    const double values[10] = {1, -1, 0, 1e-300, -1e300, 1, 1, -1, -1, 7},
+                 arrives[10] = {1, -1, -1, 1, -1, 1, 1, -1, -1, 1};
+    for (int w = 0; w < 2; w++) {
+        unsigned char coded[2];
+        double decoded[10];
+        int64_t n_bytes;
+        assert_int_equal(fbt_field_encode(&field, (fbt_wire)w, values, coded, &n_bytes), FBT_OK);
+        assert_int_equal(n_bytes, 2);
+        assert_int_equal(coded[0], 0x69); /* values 0, 3, 5 and 6 */
+        assert_int_equal(coded[1], 0x02);
+        fbt_field_decode(&field, (fbt_wire)w, coded, decoded);
+        assert_memory_equal(decoded, arrives, sizeof arrives);
+    }
+}
+
 /* Values that are sent are replaced by those that arrive; what is recorded, known, or another's, is not touched. */
 static void sending(void **state)
 {
@@ -160,8 +181,9 @@ static void fewer_senders(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers),         cmocka_unit_test(what_float32_cannot_hold),
-                                       cmocka_unit_test(bytes),           cmocka_unit_test(sending),
-                                       cmocka_unit_test(too_many_fields), cmocka_unit_test(fewer_senders)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers),      cmocka_unit_test(what_float32_cannot_hold),
+                                       cmocka_unit_test(bytes),        cmocka_unit_test(signs),
+                                       cmocka_unit_test(sending),      cmocka_unit_test(too_many_fields),
+                                       cmocka_unit_test(fewer_senders)};
     return cmocka_run_group_tests_name("message", tests, NULL, NULL);
 }

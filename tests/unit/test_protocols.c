@@ -517,6 +517,69 @@ static void ranking_by_improvement(void **state)
     toy_alone_stop(&a);
 }
 
+/* Votes of all clients on a pair: 1 for the first, or, of a draw, client 0's. */
+static double vote(const toy_problem *p, const double *first, const double *second, bool *is_draw)
+{
+    double sum = 0, of_client_0 = 0;
+    for (int64_t k = 0; k < p->settings.fed.clients; k++) {
+        const double own = loss_of(p, k, first) <= loss_of(p, k, second) ? 1 : -1;
+        of_client_0 = k == 0 ? own : of_client_0;
+        sum += own;
+    }
+    *is_draw = sum == 0;
+    return sum == 0 ? of_client_0 : sum > 0 ? 1 : -1;
+}
+
+/* Rounds of feedsign against an optimiser that is told the majority's sign of every pair, bit for bit, and its bytes: a
+ * generation of 2 pairs is a byte up and a byte down for each client. Draws must occur, or the test could not tell.
+ * Broken by sums of losses in place of votes, by the number of votes in place of their sign, by a draw that stands
+ * still, by votes that are counted as floats. */
+static void check_feedsign(const char *optimiser, const fbt_comm *world)
+{
+    toy_alone a;
+    double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
+    const double zero[MAX_DIMENSION] = {0};
+    fbt_optimiser_options options;
+    fbt_optimiser *hand;
+    gsl_rng *rng;
+    int n_draws = 0;
+    assert_int_equal(toy_alone_start(&a, (const char *const[]){"fed.protocol=feedsign", optimiser, NULL}, world),
+                     FBT_OK);
+    const fbt_settings *s = &a.problem.settings;
+    const int64_t d = s->cma.dimension, n = s->cma.population;
+    fbt_protocol_of(s).rule->server_options(s, s->fed.clients, &options);
+    assert_int_equal(fbt_optimiser_new(&options, zero, s->cma.sigma, &hand), FBT_OK);
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    for (uint32_t round = 1; round <= 4; round++) {
+        for (int64_t g = 0; g < s->fed.local_generations; g++) {
+            const fbt_rng_stream stream = {
+                .seed = (uint64_t)s->run.seed, .purpose = FBT_RNG_SERVER, .round = round, .generation = (uint32_t)g};
+            assert_int_equal(fbt_optimiser_ask(hand, rng, &stream, x), FBT_OK);
+            for (int64_t c = 0; c < n; c += 2) {
+                bool is_draw;
+                fitness[c + 1] = vote(&a.problem, x + c * d, x + (c + 1) * d, &is_draw);
+                fitness[c] = -fitness[c + 1];
+                n_draws += is_draw;
+            }
+            assert_int_equal(fbt_optimiser_tell(hand, n, x, fitness), FBT_OK);
+        }
+        assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
+        assert_memory_equal(a.row.z, fbt_optimiser_mean(hand), (size_t)d * sizeof *x);
+        assert_int_equal(a.row.bytes_up, s->fed.clients * s->fed.local_generations);
+        assert_int_equal(a.row.bytes_down, s->fed.clients * s->fed.local_generations);
+    }
+    assert_true(n_draws > 0);
+    fbt_optimiser_free(hand);
+    gsl_rng_free(rng);
+    toy_alone_stop(&a);
+}
+
+static void feedsign(void **state)
+{
+    check_feedsign("fed.optimiser=spsa", *state);
+    check_feedsign("fed.optimiser=openai-es", *state);
+}
+
 /* Three rounds with some settings, as the server's mean. */
 static void run_three(const char *const *assignments, const fbt_comm *world, double *z)
 {
@@ -693,6 +756,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test_prestate(client_streams, world),
                                        cmocka_unit_test_prestate(synchronous, world),
                                        cmocka_unit_test_prestate(ranking_by_improvement, world),
+                                       cmocka_unit_test_prestate(feedsign, world),
                                        cmocka_unit_test_prestate(presets_are_compositions, world),
                                        cmocka_unit_test_prestate(last_means_are_averaged, world),
                                        cmocka_unit_test_prestate(an_only_client, world),

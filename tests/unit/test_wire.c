@@ -188,6 +188,15 @@ static void protocols_check_their_settings(void **state)
         {{"fed.protocol=fedavg-bbt", "fed.ranking=improvement"},
          "fed.ranking: improvement, but fed.aggregation average ranks nobody"},
         {{"fed.protocol=paper", "fed.ranking=improvement"}, NULL},
+        {{"fed.protocol=feedsign"},
+         "fed.aggregation: majority votes on pairs of opposite candidates, which fed.optimiser cma"},
+        {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.client_work=local_search"},
+         "fed.aggregation: majority has no use for"},
+        {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.quantise_bits=8"}, "fed.quantise_bits: clients of"},
+        {{"fed.protocol=feedsign", "fed.optimiser=spsa", "privacy.clip=1"}, "privacy.clip: fed.protocol feedsign"},
+        {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.weighting=samples"},
+         "fed.weighting: samples, but fed.aggregation majority"},
+        {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.clients=1"}, NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
