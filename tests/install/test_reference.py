@@ -64,7 +64,7 @@ def test_pages_say_all_that_help_says(copy: Copy) -> None:
 def test_settings_page_has_every_key(copy: Copy) -> None:
     page = plain(copy.prefix / "share" / "man" / "man5" / "fedbpt-settings.5")
     assert [key for key in keys(copy) if key not in page] == []
-    assert "nvflare, paper, fedavg-bbt or synchronous; default nvflare" in page
+    assert "nvflare, paper, fedavg-bbt, synchronous or feedsign; default nvflare" in page
     assert "an integer from 2 to 16777215; default 5" in page
 
 
