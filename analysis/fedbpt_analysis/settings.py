@@ -34,7 +34,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 # Values of settings in run files made before there was such a setting, as the program takes them: a test compares this with it.
 EARLIER: dict[str, Value] = {
     "fed.client_work": "auto", "fed.aggregation": "auto", "fed.weighting": "auto", "fed.ranking": "loss",
-    "fed.only_client": -1, "fed.average_means": 1,
+    "fed.only_client": -1, "fed.average_means": 1, "cma.norm_bound": 0, "cma.norm_growth": 0, "cma.norm_max": 0,
     "fed.optimiser": "cma", "fed.participants": 0, "fed.wire": "float64", "cma.decomposition": "eigen", "model.label_scoring": "auto",
     "fed.sizes": "equal", "fed.size_alpha": 1, "fed.size_sigma": 1,
     "eval.test_every": 1, "eval.train_limit": 0, "fed.quantise_bits": 0, "fed.error_feedback": False,

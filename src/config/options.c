@@ -173,6 +173,13 @@ static const fbt_option table[] = {
      .meaning = "of a full covariance matrix: eigen samples by its symmetric root, as pycma; cholesky by a triangular "
                 "one, 20 times as fast"},
     BOOL("cma.active", cma.active, "true", "negative weights for the worst candidates (active CMA-ES)"),
+    REAL("cma.norm_bound", cma.norm_bound, "0", 0, 1e9, false,
+         "scale search points that are longer down to this length before they are scored; 0: no bound",
+         .earlier_text = "0"),
+    REAL("cma.norm_growth", cma.norm_growth, "0", 0, 1e9, false, "the bound's growth from round to round",
+         .earlier_text = "0"),
+    REAL("cma.norm_max", cma.norm_max, "0", 0, 1e9, false, "the bound grows no further than this; 0: on and on",
+         .earlier_text = "0"),
     CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
            "learning rates as in pycma or in Hansen's tutorial"),
     REAL("perturb.rate", perturb.rate, "0", 0, 1, false,

@@ -75,15 +75,16 @@ typedef struct fbt_settings {
         double delta;
     } privacy;
     struct {
-        int64_t population;  /* lambda                                                     */
-        double sigma;        /* sigma0                                                     */
-        bool scale_by_sigma; /* the projection's scale is divided by sigma0                */
-        int64_t dimension;   /* d                                                          */
-        double alpha;        /* scale of the projection                                    */
-        int covariance;      /* fbt_cma_covariance: full, separable, isotropic             */
-        int decomposition;   /* fbt_cma_decomposition: eigen, cholesky                     */
-        bool active;         /* negative weights                                           */
-        int constants;       /* fbt_cma_constants: tutorial, pycma                         */
+        int64_t population;                       /* lambda                                                     */
+        double sigma;                             /* sigma0                                                     */
+        bool scale_by_sigma;                      /* the projection's scale is divided by sigma0                */
+        int64_t dimension;                        /* d                                                          */
+        double alpha;                             /* scale of the projection                                    */
+        double norm_bound, norm_growth, norm_max; /* fed/norm_bound.h                      */
+        int covariance;                           /* fbt_cma_covariance: full, separable, isotropic             */
+        int decomposition;                        /* fbt_cma_decomposition: eigen, cholesky                     */
+        bool active;                              /* negative weights                                           */
+        int constants;                            /* fbt_cma_constants: tutorial, pycma                         */
     } cma;
     struct {
         double rate; /* r_p; 0: no perturbation                                    */

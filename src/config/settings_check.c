@@ -114,6 +114,10 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
                  "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
                  FULL_DIMENSION_MAX, settings->cma.dimension);
     }
+    if (settings->cma.norm_max > 0 && settings->cma.norm_max < settings->cma.norm_bound) {
+        FBT_FAIL(FBT_ERR_CONFIG, "cma.norm_max: %g is less than cma.norm_bound, %g, from which it is to grow; raise it",
+                 settings->cma.norm_max, settings->cma.norm_bound);
+    }
     if (settings->perturb.rate > 0 && settings->objective.loss == FBT_LOSS_ACCURACY) {
         FBT_FAIL(FBT_ERR_CONFIG, "perturb.rate: a ratio of accuracies is no objective to minimise; use objective.loss "
                                  "ce or hinge, or perturb.rate 0");

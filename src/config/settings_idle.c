@@ -119,6 +119,16 @@ static bool hidden_std(const fbt_settings *s)
     return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
 }
 
+static bool norm_bound(const fbt_settings *s)
+{
+    return s->cma.norm_bound == 0;
+}
+
+static bool norm_max(const fbt_settings *s)
+{
+    return norm_bound(s) || s->cma.norm_growth == 0;
+}
+
 /* A setting may have several rules: the first that holds tells the reason. */
 static const struct {
     const char *key;
@@ -140,6 +150,8 @@ static const struct {
     {"fed.error_feedback", error_feedback, "fed.quantise_bits is 0"},
     {"fed.secure_range", secure_range, "fed.secure_aggregation is false"},
     {"privacy.delta", privacy_delta, "privacy.noise_multiplier is 0"},
+    {"cma.norm_growth", norm_bound, "cma.norm_bound is 0"},
+    {"cma.norm_max", norm_max, "cma.norm_bound or cma.norm_growth is 0"},
     {"prompt.hidden_std", hidden_std, "prompt.deep is none, or prompt.projection is not normal"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},

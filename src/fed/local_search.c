@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "fed/norm_bound.h"
 #include "fed/placement.h"
 
 #include <math.h>
@@ -252,6 +253,7 @@ done:
 static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t generation)
 {
     const fbt_settings *settings = round->settings;
+    const double bound = fbt_norm_bound(settings, round->number);
     bool shared = settings->fed.client_seeds == FBT_CLIENT_SEEDS_SHARED;
     for (int64_t i = 0; i < list->n; i++) {
         search *s = &list->items[i];
@@ -265,6 +267,7 @@ static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t gen
         if (status != FBT_OK) {
             return status;
         }
+        fbt_norm_bound_apply(bound, settings->cma.population, settings->cma.dimension, s->x);
     }
     return FBT_OK;
 }

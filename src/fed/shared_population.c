@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "fed/norm_bound.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,10 @@ static fbt_status ask(fbt_round *round, double *x, int64_t generation)
                                    .round = round->number,
                                    .generation = (uint32_t)generation};
     const fbt_status status = fbt_optimiser_ask(optimiser, round->rng, &stream, x);
+    if (status == FBT_OK) {
+        fbt_norm_bound_apply(fbt_norm_bound(round->settings, round->number), round->settings->cma.population,
+                             round->settings->cma.dimension, x);
+    }
     round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
     return status;
 }

@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Key of a graph: equal where two graphs of one stream are the same. Bytes that no member has are zero. */
+/* Key of a graph: equal, byte for byte, where two graphs of one stream are the same. All members have 8 bytes, so that
+ * none are left between or behind them, which a copy need not keep. */
 typedef struct graph_key {
     uint64_t model;
     int64_t n_perturbations;
     struct {
         int64_t n_rows, n_sequences, max_length;
     } levels[FBT_MAX_LEVELS]; /* encoders: the first is the batch; what is not there is 0 */
-    int32_t wants_losses, loss, is_perturbed;
+    int64_t wants_losses, loss, is_perturbed;
 } graph_key;
 
 static fbt_status reserve_z(fbt_model *model, int64_t n)
@@ -149,7 +150,7 @@ static graph_key key_of(const fbt_model *model, const fbt_forward *forward, fbt_
     key.model = (uint64_t)(uintptr_t)model;
     key.n_perturbations = model->n_perturbations;
     key.wants_losses = wants_losses;
-    key.loss = wants_losses ? (int32_t)loss : 0;
+    key.loss = wants_losses ? (int64_t)loss : 0;
     key.is_perturbed = forward->perturbation != NULL;
     for (int i = 0; i == 0 || i < levels->n_levels; i++) {
         const fbt_packed *packed = levels->n_levels > 0 ? &levels->level[i].packed : &forward->packed;

@@ -54,6 +54,7 @@ static const run_case cases[] = {
     {"cem, paper, float64", {"fed.protocol=paper", "fed.optimiser=cem", "fed.wire=float64"}},
     {"cem, fedavg-bbt", {"fed.protocol=fedavg-bbt", "fed.optimiser=cem", "fed.participation=0.75"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
+    {"nvflare, bounded points", {"fed.protocol=nvflare", "cma.norm_bound=0.5", "cma.norm_growth=0.1"}},
     {"feedsign", {"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.participation=0.75"}},
     {"random of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=random"}},
     {"synchronous, unequal clients",

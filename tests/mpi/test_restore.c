@@ -33,6 +33,8 @@ static const run_case cases[] = {
     {"openai-es", {"fed.protocol=synchronous", "fed.optimiser=openai-es"}},
     {"spsa", {"fed.protocol=synchronous", "fed.optimiser=spsa"}},
     {"lm-ma", {"fed.protocol=synchronous", "fed.optimiser=lm-ma"}},
+    {"openai-es, bounded points",
+     {"fed.protocol=synchronous", "fed.optimiser=openai-es", "cma.norm_bound=0.5", "cma.norm_growth=0.1"}},
     {"feedsign", {"fed.protocol=feedsign", "fed.optimiser=openai-es"}},
     {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},

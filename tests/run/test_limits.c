@@ -29,6 +29,7 @@ static void make(problem *p, int readout, int64_t batch_tokens)
     *p = (problem){.dataset = {.readout = readout, .n_labels = 2}};
     p->settings.fed.clients = N_CLIENTS;
     p->settings.fed.participants = N_PARTICIPANTS;
+    p->settings.fed.only_client = -1;
     p->settings.fed.over_selection = 1;
     p->settings.cma.population = 3;
     p->settings.prompt.mode = FBT_PROMPT_INPUT;

@@ -580,6 +580,77 @@ static void feedsign(void **state)
     check_feedsign("fed.optimiser=openai-es", *state);
 }
 
+static double length(const double *z, int64_t d)
+{
+    double squares = 0;
+    for (int64_t i = 0; i < d; i++) {
+        squares += z[i] * z[i];
+    }
+    return sqrt(squares);
+}
+
+/* One CMA-ES whose candidates are scaled to length 0.5 + 0.25 (round - 1), at most 0.8, before they are scored and
+ * told, bit for bit. Broken by a bound that does not grow, or without an end, by an optimiser that is told other points
+ * than those that were scored. */
+static void bounded_points(void **state)
+{
+    toy_alone a;
+    double x[MAX_POPULATION * MAX_DIMENSION], fitness[MAX_POPULATION];
+    const double bounds[] = {0.5, 0.75, 0.8, 0.8};
+    gsl_rng *rng;
+    int64_t n_long = 0;
+    assert_int_equal(
+        toy_alone_start(&a,
+                        (const char *const[]){"fed.protocol=synchronous", "fed.wire=float64", "cma.norm_bound=0.5",
+                                              "cma.norm_growth=0.25", "cma.norm_max=0.8", NULL},
+                        *state),
+        FBT_OK);
+    const fbt_settings *s = &a.problem.settings;
+    const int64_t d = s->cma.dimension, n = s->cma.population;
+    fbt_cma *cma = first_server(&a);
+    assert_int_equal(fbt_rng_new(&rng), FBT_OK);
+    for (uint32_t round = 1; round <= 4; round++) {
+        for (int64_t g = 0; g < s->fed.local_generations; g++) {
+            const fbt_rng_stream stream = {
+                .seed = (uint64_t)s->run.seed, .purpose = FBT_RNG_SERVER, .round = round, .generation = (uint32_t)g};
+            assert_int_equal(fbt_cma_ask_all(cma, rng, &stream, x), FBT_OK);
+            for (int64_t c = 0; c < n; c++) {
+                const double factor = bounds[round - 1] / length(x + c * d, d);
+                n_long += factor < 1;
+                for (int64_t i = 0; i < d && factor < 1; i++) {
+                    x[c * d + i] *= factor;
+                }
+                fitness[c] = 0;
+                for (int64_t k = 0; k < s->fed.clients; k++) {
+                    fitness[c] += share_of(&a.problem, k) * loss_of(&a.problem, k, x + c * d);
+                }
+            }
+            assert_int_equal(fbt_cma_tell(cma, n, x, fitness), FBT_OK);
+        }
+        assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
+        expect_vector(a.row.z, fbt_cma_mean(cma), d);
+    }
+    assert_true(n_long > 0);
+    fbt_cma_free(cma);
+    gsl_rng_free(rng);
+    toy_alone_stop(&a);
+}
+
+/* Gradients' steps leave the bound: the server's mean is brought back. Broken by candidates alone. */
+static void bounded_mean(void **state)
+{
+    toy_alone a;
+    assert_int_equal(toy_alone_start(&a,
+                                     (const char *const[]){"fed.protocol=synchronous", "fed.optimiser=openai-es",
+                                                           "es.learning_rate=5", "cma.norm_bound=0.25", NULL},
+                                     *state),
+                     FBT_OK);
+    const int64_t d = a.problem.settings.cma.dimension;
+    assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
+    assert_true(fabs(length(a.row.z, d) - 0.25) < 1e-15);
+    toy_alone_stop(&a);
+}
+
 /* Three rounds with some settings, as the server's mean. */
 static void run_three(const char *const *assignments, const fbt_comm *world, double *z)
 {
@@ -757,6 +828,8 @@ int main(int argc, char **argv)
                                        cmocka_unit_test_prestate(synchronous, world),
                                        cmocka_unit_test_prestate(ranking_by_improvement, world),
                                        cmocka_unit_test_prestate(feedsign, world),
+                                       cmocka_unit_test_prestate(bounded_points, world),
+                                       cmocka_unit_test_prestate(bounded_mean, world),
                                        cmocka_unit_test_prestate(presets_are_compositions, world),
                                        cmocka_unit_test_prestate(last_means_are_averaged, world),
                                        cmocka_unit_test_prestate(an_only_client, world),
