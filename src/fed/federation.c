@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/timer.h"
 #include "fed/best_round.h"
+#include "fed/client_values.h"
 #include "fed/evaluator.h"
 #include "fed/norm_bound.h"
 #include "fed/placement.h"
@@ -19,15 +20,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Arrays that a row of the run file points to; [m] or [m, .], in the participants' order. */
-typedef struct row_arrays {
-    int64_t *participants;
-    double *fitness, *loss, *loss_perturbed, *condition;
-    double *step_size;
-    double *mean;
-    int64_t *evaluations;
-} row_arrays;
 
 struct fbt_federation {
     fbt_federation_parts parts;
@@ -53,7 +45,7 @@ struct fbt_federation {
     double pending_phase_s[FBT_N_PHASES]; /* for the next    */
     int64_t n_tokens_reported, n_resets_reported;
     bool told_of_resets;
-    row_arrays row;
+    fbt_client_values values; /* of the last row */
     fbt_array_list checkpoint;
 };
 
@@ -119,26 +111,6 @@ static void free_evaluators(fbt_federation *f)
     f->n_tokens_reported = 0;
 }
 
-static fbt_status new_row(fbt_federation *f)
-{
-    fbt_status status = FBT_OK;
-    const fbt_settings *settings = f->parts.settings;
-    const int64_t m = f->n_slots;
-    row_arrays *row = &f->row;
-    FBT_TRY(fbt_memory_alloc(&row->participants, m, sizeof *row->participants));
-    FBT_TRY(fbt_memory_alloc(&row->fitness, m, sizeof *row->fitness));
-    FBT_TRY(fbt_memory_alloc(&row->loss, m, sizeof *row->loss));
-    FBT_TRY(fbt_memory_alloc(&row->loss_perturbed, m, sizeof *row->loss_perturbed));
-    FBT_TRY(fbt_memory_alloc(&row->condition, m, sizeof *row->condition));
-    FBT_TRY(fbt_memory_alloc(&row->step_size, m * settings->fed.local_generations, sizeof *row->step_size));
-    FBT_TRY(fbt_memory_alloc(&row->evaluations, m, sizeof *row->evaluations));
-    if (settings->run.client_means) {
-        FBT_TRY(fbt_memory_alloc(&row->mean, m * settings->cma.dimension, sizeof *row->mean));
-    }
-done:
-    return status;
-}
-
 static fbt_status new_participants(fbt_federation *f)
 {
     fbt_status status = FBT_OK;
@@ -160,7 +132,7 @@ static fbt_status new_rank_local(fbt_federation *f)
     FBT_TRY(new_participants(f));
     FBT_TRY(new_messages(f));
     FBT_TRY(new_server(f));
-    FBT_TRY(new_row(f));
+    FBT_TRY(fbt_client_values_init(&f->values, settings));
     FBT_TRY(new_evaluators(f));
     FBT_TRY(fbt_scorer_new(f->parts.dataset, f->parts.partition, settings, &f->scorer));
 done:
@@ -191,18 +163,6 @@ static void clear_clients(fbt_federation *f)
     fbt_placement_clear(&f->placement);
 }
 
-static void free_row(row_arrays *row)
-{
-    free(row->participants);
-    free(row->fitness);
-    free(row->loss);
-    free(row->loss_perturbed);
-    free(row->condition);
-    free(row->step_size);
-    free(row->evaluations);
-    free(row->mean);
-}
-
 void fbt_federation_free(fbt_federation *federation)
 {
     fbt_federation *f = federation;
@@ -220,7 +180,7 @@ void fbt_federation_free(fbt_federation *federation)
     fbt_reports_free(f->reports);
     free(f->n_samples);
     free(f->work);
-    free_row(&f->row);
+    fbt_client_values_clear(&f->values);
     fbt_array_list_clear(&f->checkpoint);
     free(f);
 }
@@ -274,60 +234,6 @@ done:
     return status;
 }
 
-static void fill_nan(double *values, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        values[i] = NAN;
-    }
-}
-
-/* Of a round in which nobody takes part; it is also what stands behind those who do. */
-static void empty_row(fbt_federation *f)
-{
-    const fbt_settings *settings = f->parts.settings;
-    const int64_t m = f->n_slots;
-    fill_nan(f->row.fitness, m);
-    fill_nan(f->row.loss, m);
-    fill_nan(f->row.loss_perturbed, m);
-    fill_nan(f->row.condition, m);
-    fill_nan(f->row.step_size, m * settings->fed.local_generations);
-    fill_nan(f->row.mean, f->row.mean == NULL ? 0 : m * settings->cma.dimension);
-    for (int64_t i = 0; i < m; i++) {
-        f->row.participants[i] = -1;
-        f->row.evaluations[i] = 0;
-    }
-}
-
-/* Participant i's values of a field; fallback where the protocol has no such field. */
-static const double *values_of(const fbt_federation *f, const char *field, int64_t i, const double *fallback)
-{
-    const double *values = fbt_messages_at(&f->up, field, i);
-    return values == NULL ? fallback : values;
-}
-
-static void fill_row(fbt_federation *f)
-{
-    static const double none = NAN;
-    const fbt_settings *settings = f->parts.settings;
-    const int64_t d = settings->cma.dimension, n_generations = settings->fed.local_generations;
-    for (int64_t i = 0; i < f->round.n; i++) {
-        const double *step_size = fbt_messages_at(&f->up, "step_size", i);
-        f->row.participants[i] = f->round.clients[i];
-        f->row.evaluations[i] = fbt_protocol_evaluations(settings);
-        f->row.fitness[i] = *values_of(f, "fitness", i, &none);
-        f->row.loss[i] = *values_of(f, "loss", i, &none);
-        f->row.loss_perturbed[i] = *values_of(f, "loss_perturbed", i, &none);
-        f->row.condition[i] = *values_of(f, "condition", i, &none);
-        if (step_size != NULL) {
-            memcpy(f->row.step_size + i * n_generations, step_size, (size_t)n_generations * sizeof *step_size);
-        }
-        if (f->row.mean != NULL) {
-            const double *mean = values_of(f, "mean", i, fbt_optimiser_mean(f->server.optimiser));
-            memcpy(f->row.mean + i * d, mean, (size_t)d * sizeof *mean);
-        }
-    }
-}
-
 /* Tokens that this rank has put through the models and not yet told. */
 static int64_t take_n_tokens(fbt_federation *f)
 {
@@ -364,14 +270,14 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
                            .n_dropped = f->round.n_dropped,
                            .n_late = f->round.n_late,
                            .simulated_s = f->round.simulated_s,
-                           .participants = f->row.participants,
-                           .client_fitness = f->row.fitness,
-                           .client_loss = f->row.loss,
-                           .client_loss_perturbed = f->row.loss_perturbed,
-                           .client_step_size = f->row.step_size,
-                           .client_mean = f->row.mean,
-                           .client_condition = f->row.condition,
-                           .client_evaluations = f->row.evaluations,
+                           .participants = f->values.participants,
+                           .client_fitness = f->values.fitness,
+                           .client_loss = f->values.loss,
+                           .client_loss_perturbed = f->values.loss_perturbed,
+                           .client_step_size = f->values.step_size,
+                           .client_mean = f->values.mean,
+                           .client_condition = f->values.condition,
+                           .client_evaluations = f->values.evaluations,
                            .phase_s = f->phase_s,
                            .n_tokens = n_tokens,
                            .peak_memory_bytes = (int64_t)peak_bytes,
@@ -450,7 +356,7 @@ fbt_status fbt_federation_start(fbt_federation *federation, fbt_round_row *row)
     fbt_status status = FBT_OK;
     fbt_split_scores scores;
     begin_phases(federation);
-    empty_row(federation);
+    fbt_client_values_empty(&federation->values);
     federation->round =
         (fbt_round_reports){.simulated_s = fbt_settings_have_pace(federation->parts.settings) ? 0 : NAN};
     FBT_TRY(score(federation, 0, true, &scores));
@@ -541,8 +447,7 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fbt_server_end_round(&f->server);
     FBT_TRY(finish_check(f, check, &checked));
     FBT_TRY(score(f, round, scored, &scores));
-    empty_row(f);
-    fill_row(f);
+    fbt_client_values_fill(&f->values, f->parts.settings, &f->round, &f->up, fbt_optimiser_mean(f->server.optimiser));
     fill_server(f, round, row);
     set_scores(&scores, row);
     set_check(&checked, row);
