@@ -1,4 +1,4 @@
-/* What a row of the run file holds of the clients that take part in its round. */
+/* The columns that a row of the run file has of the clients that take part in its round. */
 #ifndef FBT_FED_CLIENT_VALUES_H
 #define FBT_FED_CLIENT_VALUES_H
 
