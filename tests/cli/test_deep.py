@@ -34,6 +34,7 @@ def stds_of(path: Path) -> list[float]:
     return [float(part) for part in str(text).split(",")]
 
 
+@pytest.mark.thorough
 def test_cuts(study: Study) -> None:
     """Broken by a prompt that depends on what else is in a batch, or by a rank that scales projections by numbers of its own."""
     expected = study.digest(**MIXED)
@@ -166,6 +167,7 @@ def test_dry_run(decoder: Study) -> None:
     assert "prompt.hidden_std: 1,1 has no effect" in out and "# prompts" not in out
 
 
+@pytest.mark.thorough
 def test_evaluate_and_rerun(study: Study) -> None:
     """The recorded prompt gives the recorded scores to the last bit, and the run its numbers again."""
     path = study.finished(**DEEP)
@@ -185,6 +187,7 @@ def test_precision_guard(embedding: Study) -> None:
     assert embedding.digest(ranks=3, **fallen) == embedding.digest(**fallen)
 
 
+@pytest.mark.thorough
 def test_sweep(decoder: Study) -> None:
     """Runs that keep the model open from one to the next. Broken by one run's standard deviations or prompts left to another."""
     values = {"name": "trial", "base": decoder.config.name, "output": str(decoder.folder / "runs"),

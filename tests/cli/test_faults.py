@@ -25,6 +25,7 @@ def columns(path: Path, *names: str) -> list[np.ndarray]:
         return [file[f"rounds/{name}"][:] for name in names]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_half_drop_out(mask: Study, protocol: str) -> None:
     """Twenty rounds with as many participants as report: their values stand in front, nothing behind them, and the same on any number of
@@ -45,6 +46,7 @@ def test_half_drop_out(mask: Study, protocol: str) -> None:
     assert [digest_of(mask.finished(ranks=ranks, **changes)) for ranks in (3, 7)] == [digest_of(path)] * 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nobody_reports(mask: Study, protocol: str) -> None:
     """The server stays as it is and the run goes on; what it has sent is counted, to all that were chosen. Broken by an update of nothing,
@@ -83,6 +85,7 @@ def client_seconds(study: Study, **changes: object) -> np.ndarray:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["fedavg-bbt", "synchronous"])
 def test_times_of_clients(mask: Study, protocol: str) -> None:
     """By the documented formula, from the tokens of the data set and the bytes of the ledger, where no speed varies. Broken by one
@@ -101,6 +104,7 @@ def test_times_of_clients(mask: Study, protocol: str) -> None:
     assert found == pytest.approx(3 * tokens / 1000 + n_bytes / 700 + exchanges * 0.25, rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["fedavg-bbt", "synchronous"])
 def test_who_reports_and_when(mask: Study, protocol: str) -> None:
     """All clients are chosen, and half of them count: those with the least times, up to the deadline; the round takes the time of the last

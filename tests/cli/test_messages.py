@@ -25,6 +25,7 @@ def rounds(path: Path, name: str) -> np.ndarray:
         return np.array(file["rounds"][name][:])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RUNS)
 def test_the_same_bits(mask: Study, name: str) -> None:
     """On one rank, on three and on five, after a stop in the middle, and made again. Broken by random numbers of the order of calls, by

@@ -15,6 +15,7 @@ def changes_of(name: str, protocol: str) -> dict[str, object]:
     return {"fed__optimiser": name, "fed__protocol": protocol, **EVEN}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["synchronous", "fedavg-bbt"])
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_ranks_and_stops(mask: Study, name: str, protocol: str) -> None:
@@ -28,6 +29,7 @@ def test_ranks_and_stops(mask: Study, name: str, protocol: str) -> None:
     assert mask.digest(ranks=7, **changes) == expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_scale_of_z(mask: Study, name: str) -> None:
     """Broken by a step that is not in step sizes: sigma0 would change what the run file says it does not."""
@@ -39,6 +41,7 @@ def test_scale_of_z(mask: Study, name: str) -> None:
     assert np.ptp(found[0][-3:]) > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_settings_of_its_own(mask: Study, name: str) -> None:
     """Settings that it does not read change nothing and are said to; those that it reads change something. Broken by a column of

@@ -19,6 +19,7 @@ def sizes_of(file: h5py.File) -> np.ndarray:
     return np.diff(file["partition/sample_offsets"][:])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [UNEQUAL, MIXED], ids=["iid", "mixed"])
 @pytest.mark.parametrize("protocol", ["nvflare", "synchronous"])
 def test_ranks_and_stops(mask: Study, protocol: str, changes: dict[str, object]) -> None:
