@@ -128,7 +128,7 @@ int64_t fbt_protocol_exchanges(const fbt_settings *settings)
 
 int64_t fbt_protocol_least_reports(const fbt_settings *settings)
 {
-    return fbt_protocol_of(settings).rule->ranks ? 2 : 1;
+    return fbt_protocol_of(settings).rule->ranks || settings->fed.secure_aggregation ? 2 : 1;
 }
 
 void fbt_protocol_bytes(const fbt_settings *settings, int64_t *up, int64_t *down)

@@ -212,6 +212,24 @@ static void protocols_check_their_settings(void **state)
     }
 }
 
+/* Broken by a round of one client's message, laid open as the sum of itself. */
+static void least_reports(void **state)
+{
+    static const struct {
+        const char *assignments[3];
+        int64_t n;
+    } cases[] = {{{"fed.protocol=nvflare"}, 2},
+                 {{"fed.protocol=synchronous"}, 1},
+                 {{"fed.protocol=synchronous", "fed.secure_aggregation=true"}, 2}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        toy_problem problem;
+        toy_problem_init(&problem, cases[i].assignments);
+        assert_int_equal(fbt_protocol_least_reports(&problem.settings), cases[i].n);
+        toy_problem_clear(&problem);
+    }
+}
+
 /* ---- An optimiser that no list names ---- */
 
 /* An optimiser that only counts: all of its interface is in this file. */
@@ -343,6 +361,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test_prestate(ledger, world),
                                        cmocka_unit_test_prestate(shapes_that_do_not_survive, world),
                                        cmocka_unit_test(protocols_check_their_settings),
+                                       cmocka_unit_test(least_reports),
                                        cmocka_unit_test(an_optimiser_in_no_list),
                                        cmocka_unit_test(a_protocol_in_no_list)};
     const int n_failed = cmocka_run_group_tests_name("wire", tests, NULL, NULL);
