@@ -44,7 +44,7 @@ typedef struct fbt_reports fbt_reports;
 fbt_status fbt_reports_new(const fbt_settings *settings, const int64_t *work, fbt_reports **reports);
 void fbt_reports_free(fbt_reports *reports);
 
-/* Draws a round >= 1. A round with fewer reports than the protocol can use (fbt_protocol.least_reports) is abandoned:
+/* Draws a round >= 1. A round with fewer reports than the protocol can use (fbt_protocol_least_reports) is abandoned:
  * its work counts for nothing and the server stays as it is. Not collective: all ranks come to the same. */
 void fbt_reports_draw(fbt_reports *reports, uint32_t round, fbt_round_reports *drawn);
 
