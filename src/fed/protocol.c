@@ -92,7 +92,7 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
     if (!rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES) {
         FBT_FAIL(
             FBT_ERR_CONFIG,
-            "fed.weighting: samples, but fed.aggregation %s takes clients by rank; leave fed.weighting out, or use "
+            "fed.weighting: samples, but fed.aggregation %s gives clients no weights; leave fed.weighting out, or use "
             "fed.aggregation average",
             aggregation_name(settings));
     }
