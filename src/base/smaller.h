@@ -1,4 +1,4 @@
-/* The smaller and the larger of two integers. */
+/* The smaller and the larger of two integers, and their order. */
 #ifndef FBT_BASE_SMALLER_H
 #define FBT_BASE_SMALLER_H
 
@@ -12,6 +12,13 @@ static inline int64_t fbt_smaller(int64_t a, int64_t b)
 static inline int64_t fbt_larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+/* For qsort of int64_t: rising. */
+static inline int fbt_compare_integers(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
 }
 
 #endif

@@ -1,21 +1,17 @@
 #include "data/client_spread.h"
 
+#include "base/smaller.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static int rising(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
 
 void fbt_client_spread_describe(int64_t *samples, int64_t *classes, int64_t n_clients, int64_t n_labels, char *text,
                                 size_t n_bytes)
 {
     const int64_t last = n_clients - 1, middle = last / 2;
-    qsort(samples, (size_t)n_clients, sizeof *samples, rising);
-    qsort(classes, (size_t)n_clients, sizeof *classes, rising);
+    qsort(samples, (size_t)n_clients, sizeof *samples, fbt_compare_integers);
+    qsort(classes, (size_t)n_clients, sizeof *classes, fbt_compare_integers);
     snprintf(text, n_bytes,
              "%" PRId64 " client%s, %" PRId64 " to %" PRId64 " samples each (median %" PRId64 "), of %" PRId64
              " to %" PRId64 " of %" PRId64 " classes (median %" PRId64 ")",

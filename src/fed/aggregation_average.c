@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void server_options(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options)
-{
-    (void)n_participants; /* the server holds the clients' distribution, or is told a population of it */
-    fbt_local_search_options(settings, options);
-}
-
 static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
@@ -109,14 +103,14 @@ done:
 
 static const fbt_aggregation_rule of_solutions = {
     .averages = true,
-    .server_options = server_options,
+    .server_options = fbt_local_search_server_options,
     .up = up_solutions,
     .aggregate = aggregate_solutions,
 };
 
 static const fbt_aggregation_rule of_losses = {
     .averages = true,
-    .server_options = server_options,
+    .server_options = fbt_local_search_server_options,
     .up = up_losses,
     .down = down_fitness,
     .aggregate = aggregate_losses,

@@ -1,6 +1,7 @@
 /* The server as the paper states it (Sun et al. 2023, section 3.2): the best half of the clients are parents. */
 #include "fed/local_search.h"
 #include "fed/protocol.h"
+#include "fed/ranking.h"
 
 #include <math.h>
 
@@ -10,16 +11,6 @@ static void server_options(const fbt_settings *settings, int64_t n_participants,
     options->population = n_participants;
     options->n_parents = 0;
     options->cma.mirrored = false;
-}
-
-/* Rank of client k; ties go by index, as in the optimiser. */
-static int64_t rank_of(const double *ranked_by, int64_t n, int64_t k)
-{
-    int64_t rank = 0;
-    for (int64_t i = 0; i < n; i++) {
-        rank += ranked_by[i] < ranked_by[k] || (i < k && ranked_by[i] == ranked_by[k]);
-    }
-    return rank;
 }
 
 /* sigma' = 2 sqrt(sum_{k in S} sum_j sigma_kj^2 / (|S| lambda)), S the best half; tell; everyone goes on with the
@@ -35,7 +26,7 @@ static fbt_status aggregate(fbt_round *round)
     const int64_t n_parents = up->n / 2;
     double sum = 0;
     for (int64_t k = 0; k < up->n; k++) {
-        const int64_t n_summed = rank_of(ranked_by, up->n, k) < n_parents ? n_generations : 0;
+        const int64_t n_summed = fbt_ranking_place(ranked_by, up->n, k) < n_parents ? n_generations : 0;
         for (int64_t j = 0; j < n_summed; j++) {
             const double step_size = step_sizes[k * n_generations + j];
             sum += step_size * step_size;

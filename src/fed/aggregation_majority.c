@@ -9,12 +9,6 @@
 
 static const char votes_name[] = "votes"; /* 1: the first of the pair; -1: the second */
 
-static void server_options(const fbt_settings *settings, int64_t n_participants, fbt_optimiser_options *options)
-{
-    (void)n_participants; /* the server is told a population of its own */
-    fbt_local_search_options(settings, options);
-}
-
 static void up(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_schema_add(schema, votes_name, settings->cma.population / 2, FBT_FIELD_SIGN, FBT_FIELD_SENT);
@@ -69,7 +63,7 @@ done:
 
 static const fbt_aggregation_rule of_losses = {
     .compares_pairs = true,
-    .server_options = server_options,
+    .server_options = fbt_local_search_server_options,
     .up = up,
     .down = down,
     .aggregate = aggregate,

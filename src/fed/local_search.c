@@ -62,6 +62,13 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                        .deviation_smoothing = settings->es.deviation_smoothing}};
 }
 
+void fbt_local_search_server_options(const fbt_settings *settings, int64_t n_participants,
+                                     fbt_optimiser_options *options)
+{
+    (void)n_participants;
+    fbt_local_search_options(settings, options);
+}
+
 /* The mean that a search began from is then scored, too. */
 static bool ranks_by_improvement(const fbt_settings *settings)
 {

@@ -8,6 +8,11 @@
 /* Options of a client's optimiser: lambda, half of them parents, the run's covariance and constants. */
 void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_options *options);
 
+/* The same, for rules whose server holds the clients' distribution, or is told populations of its own: `server_options`
+ * that do not depend on the number of participants. */
+void fbt_local_search_server_options(const fbt_settings *settings, int64_t n_participants,
+                                     fbt_optimiser_options *options);
+
 /* Whether a CMA-ES with this population mirrors, as pycma's does by default. */
 bool fbt_local_search_mirrors(const fbt_settings *settings, int64_t population);
 

@@ -24,8 +24,7 @@ double fbt_ranking_tau(const double *a, const double *b, int64_t n)
     return (double)difference / sqrt((double)n_ranked_a * (double)n_ranked_b); /* of a square, exact */
 }
 
-/* Place of entry i in rising order. */
-static int64_t place(const double *values, int64_t n, int64_t i)
+int64_t fbt_ranking_place(const double *values, int64_t n, int64_t i)
 {
     int64_t n_before = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -38,7 +37,7 @@ double fbt_ranking_overlap(const double *a, const double *b, int64_t n, int64_t 
 {
     int64_t n_common = 0;
     for (int64_t i = 0; i < n; i++) {
-        n_common += place(a, n, i) < n_parents && place(b, n, i) < n_parents;
+        n_common += fbt_ranking_place(a, n, i) < n_parents && fbt_ranking_place(b, n, i) < n_parents;
     }
     return (double)n_common / (double)n_parents;
 }

@@ -118,12 +118,6 @@ static int sooner(const void *left, const void *right)
     return (a->client > b->client) - (a->client < b->client);
 }
 
-static int lower(const void *left, const void *right)
-{
-    const int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
-    return (a > b) - (a < b);
-}
-
 /* items: [n_reported] that count, by their times. */
 static double round_s(const fbt_reports *r, int64_t n_reported)
 {
@@ -150,7 +144,7 @@ void fbt_reports_draw(fbt_reports *reports, uint32_t round, fbt_round_reports *d
         r->clients[n_reported] = r->items[n_reported].client;
         n_reported++;
     }
-    qsort(r->clients, (size_t)n_reported, sizeof *r->clients, lower);
+    qsort(r->clients, (size_t)n_reported, sizeof *r->clients, fbt_compare_integers);
     *drawn = (fbt_round_reports){.clients = r->clients,
                                  .n = n_reported < r->least ? 0 : n_reported,
                                  .n_reported = n_reported,

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct fbt_optimiser {
@@ -157,6 +158,11 @@ fbt_status fbt_optimiser_export(const fbt_optimiser *optimiser, const char *pref
 fbt_status fbt_optimiser_import(fbt_optimiser *optimiser, const char *prefix, const fbt_array *arrays)
 {
     return optimiser->type->import(optimiser->self, prefix, arrays);
+}
+
+void fbt_optimiser_array_name(const char *prefix, const char *what, char name[FBT_OPTIMISER_NAME_BYTES])
+{
+    snprintf(name, FBT_OPTIMISER_NAME_BYTES, "%s%s", prefix, what);
 }
 
 void *fbt_optimiser_self(const fbt_optimiser *optimiser, const fbt_optimiser_type *type)

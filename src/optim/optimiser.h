@@ -138,6 +138,10 @@ const fbt_optimiser_type *fbt_optimiser_type_of(const fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_export(const fbt_optimiser *optimiser, const char *prefix, fbt_array_list *arrays);
 fbt_status fbt_optimiser_import(fbt_optimiser *optimiser, const char *prefix, const fbt_array *arrays);
 
+/* Name of an array of a checkpoint, for export and import: the prefix and what it holds. */
+enum { FBT_OPTIMISER_NAME_BYTES = 64 };
+void fbt_optimiser_array_name(const char *prefix, const char *what, char name[FBT_OPTIMISER_NAME_BYTES]);
+
 /* The value that the type's `new` made; NULL: the optimiser is of another type. */
 void *fbt_optimiser_self(const fbt_optimiser *optimiser, const fbt_optimiser_type *type);
 

@@ -12,7 +12,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const double fading = 5; /* q; its source: 5 to 10 */
@@ -117,10 +116,9 @@ static fbt_status take_variances(fbt_search *s)
     return isfinite(mean) ? fbt_search_reset(s) : fbt_search_adapt_step_size(s, mean);
 }
 
-static fbt_status tell_foreign(void *self, int64_t n, const double *x, const double *fitness)
+static fbt_status learn(fbt_search *s, int64_t fewest, int64_t n, const double *x, const double *fitness)
 {
-    fbt_search *s = self;
-    const fbt_status status = fbt_search_rank_foreign(s, 2, n, x, fitness);
+    const fbt_status status = fbt_search_rank_foreign(s, fewest, n, x, fitness);
     if (status != FBT_OK) {
         return status;
     }
@@ -140,10 +138,12 @@ static fbt_status tell_foreign(void *self, int64_t n, const double *x, const dou
 
 static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)
 {
-    const int64_t population = ((const fbt_search *)self)->options.population;
-    return n == population
-               ? tell_foreign(self, n, x, fitness)
-               : fbt_fail(FBT_ERR_ARG, "cem: told %" PRId64 " solutions with a population of %" PRId64, n, population);
+    return learn(self, ((const fbt_search *)self)->options.population, n, x, fitness);
+}
+
+static fbt_status tell_foreign(void *self, int64_t n, const double *x, const double *fitness)
+{
+    return learn(self, 2, n, x, fitness);
 }
 
 static int64_t n_shape(const fbt_optimiser_options *options)

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 64 };
-
 void fbt_optimiser_cma_options(const fbt_optimiser_options *options, fbt_cma_options *cma)
 {
     *cma = (fbt_cma_options){.dimension = options->dimension,
@@ -156,25 +154,19 @@ static void health(const void *self, fbt_optimiser_health *health)
                                      .n_resets = cma.n_resets};
 }
 
-/* prefix + "integers" or "reals". */
-static void array_name(const char *prefix, const char *what, char name[NAME_BYTES])
-{
-    snprintf(name, NAME_BYTES, "%s%s", prefix, what);
-}
-
 static fbt_status export(const void *self, const char *prefix, fbt_array_list *arrays)
 {
     fbt_status status = FBT_OK;
     fbt_cma_state state = {0};
-    char name[NAME_BYTES];
+    char name[FBT_OPTIMISER_NAME_BYTES];
     FBT_TRY(fbt_cma_state_export(self, &state));
-    array_name(prefix, "integers", name);
+    fbt_optimiser_array_name(prefix, "integers", name);
     FBT_TRY(fbt_array_list_add(arrays, &(fbt_array){.name = name,
                                                     .type = FBT_ARRAY_INT64,
                                                     .n_values = state.n_integers,
                                                     .values = state.integers,
                                                     .long_name = "CMA-ES, options and counters"}));
-    array_name(prefix, "reals", name);
+    fbt_optimiser_array_name(prefix, "reals", name);
     FBT_TRY(fbt_array_list_add(arrays, &(fbt_array){.name = name,
                                                     .type = FBT_ARRAY_FLOAT64,
                                                     .n_values = state.n_reals,
@@ -208,12 +200,12 @@ done:
 static fbt_status import(void *self, const char *prefix, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;
-    char name[NAME_BYTES];
+    char name[FBT_OPTIMISER_NAME_BYTES];
     const fbt_array *integers, *reals;
     fbt_cma_state state = {0};
-    array_name(prefix, "integers", name);
+    fbt_optimiser_array_name(prefix, "integers", name);
     FBT_TRY(fbt_array_get(arrays, name, &integers));
-    array_name(prefix, "reals", name);
+    fbt_optimiser_array_name(prefix, "reals", name);
     FBT_TRY(fbt_array_get(arrays, name, &reals));
     if (reals->type != FBT_ARRAY_FLOAT64) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's %s are integers: the file is damaged", name);

@@ -1,6 +1,7 @@
 #include "optim/search.h"
 
 #include "base/memory.h"
+#include "optim/order.h"
 
 #include <gsl/gsl_randist.h>
 #include <inttypes.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATE_VERSION = 1, N_OPTIONS = 6, N_INTEGERS = 7, N_NUMBERS = 2, NAME_BYTES = 64 };
+enum { STATE_VERSION = 1, N_OPTIONS = 6, N_INTEGERS = 7, N_NUMBERS = 2 };
 
 static bool all_finite(const double *values, int64_t n)
 {
@@ -185,16 +186,6 @@ static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n
     return FBT_OK;
 }
 
-static int by_fitness_then_index(const void *a, const void *b, void *context)
-{
-    const double *fitness = context;
-    const int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
-    if (fitness[i] != fitness[j]) {
-        return fitness[i] < fitness[j] ? -1 : 1;
-    }
-    return i < j ? -1 : i > j;
-}
-
 fbt_status fbt_search_rank(fbt_search *search, int64_t n, const double *x, const double *fitness)
 {
     return fbt_search_rank_foreign(search, search->options.population, n, x, fitness);
@@ -207,10 +198,7 @@ fbt_status fbt_search_rank_foreign(fbt_search *search, int64_t fewest, int64_t n
     if (status != FBT_OK) {
         return status;
     }
-    for (int64_t i = 0; i < n; i++) {
-        search->order[i] = i;
-    }
-    qsort_r(search->order, (size_t)n, sizeof *search->order, by_fitness_then_index, (void *)(uintptr_t)fitness);
+    fbt_order_by_fitness(n, fitness, search->order);
     return FBT_OK;
 }
 
@@ -280,11 +268,6 @@ static int64_t n_reals(const fbt_search *s)
     return N_NUMBERS + (1 + s->n_vectors) * s->options.dimension;
 }
 
-static void array_name(const char *prefix, const char *what, char name[NAME_BYTES])
-{
-    snprintf(name, NAME_BYTES, "%s%s", prefix, what);
-}
-
 fbt_status fbt_search_export(const void *self, const char *prefix, fbt_array_list *arrays)
 {
     fbt_status status = FBT_OK;
@@ -292,10 +275,10 @@ fbt_status fbt_search_export(const void *self, const char *prefix, fbt_array_lis
     const int64_t d = s->options.dimension, n_vector_values = s->n_vectors * d;
     int64_t integers[N_INTEGERS];
     double *reals = NULL;
-    char name[NAME_BYTES];
+    char name[FBT_OPTIMISER_NAME_BYTES];
     options_to_integers(s, integers);
     integers[N_OPTIONS] = s->generation;
-    array_name(prefix, "integers", name);
+    fbt_optimiser_array_name(prefix, "integers", name);
     FBT_TRY(fbt_array_list_add(arrays, &(fbt_array){.name = name,
                                                     .type = FBT_ARRAY_INT64,
                                                     .n_values = N_INTEGERS,
@@ -306,7 +289,7 @@ fbt_status fbt_search_export(const void *self, const char *prefix, fbt_array_lis
     reals[1] = s->gain;
     memcpy(reals + N_NUMBERS, s->mean, (size_t)d * sizeof *reals);
     memcpy(reals + N_NUMBERS + d, s->vectors, (size_t)n_vector_values * sizeof *reals);
-    array_name(prefix, "reals", name);
+    fbt_optimiser_array_name(prefix, "reals", name);
     FBT_TRY(fbt_array_list_add(arrays, &(fbt_array){.name = name,
                                                     .type = FBT_ARRAY_FLOAT64,
                                                     .n_values = n_reals(s),
@@ -344,10 +327,10 @@ fbt_status fbt_search_import(void *self, const char *prefix, const fbt_array *ar
     fbt_search *s = self;
     const int64_t d = s->options.dimension;
     const fbt_array *integers, *reals;
-    char name[NAME_BYTES];
-    array_name(prefix, "integers", name);
+    char name[FBT_OPTIMISER_NAME_BYTES];
+    fbt_optimiser_array_name(prefix, "integers", name);
     FBT_TRY(fbt_array_get(arrays, name, &integers));
-    array_name(prefix, "reals", name);
+    fbt_optimiser_array_name(prefix, "reals", name);
     FBT_TRY(fbt_array_get(arrays, name, &reals));
     FBT_TRY(check_state(s, integers, reals));
     const double *values = reals->values;

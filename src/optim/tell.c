@@ -3,9 +3,9 @@
 
 #include "base/memory.h"
 #include "base/smaller.h"
+#include "optim/order.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static fbt_status check_solutions(const fbt_cma *cma, int64_t n, const double *x, const double *fitness)
@@ -30,25 +30,6 @@ static fbt_status check_solutions(const fbt_cma *cma, int64_t n, const double *x
         }
     }
     return FBT_OK;
-}
-
-static int by_fitness_then_index(const void *a, const void *b, void *context)
-{
-    const double *fitness = context;
-    const int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
-    if (fitness[i] != fitness[j]) {
-        return fitness[i] < fitness[j] ? -1 : 1;
-    }
-    return i < j ? -1 : i > j;
-}
-
-static void rank_solutions(fbt_cma *cma, const double *fitness)
-{
-    const int64_t n = cma->options.population;
-    for (int64_t i = 0; i < n; i++) {
-        cma->order[i] = i;
-    }
-    qsort_r(cma->order, (size_t)n, sizeof *cma->order, by_fitness_then_index, (void *)(uintptr_t)fitness);
 }
 
 /* y_i = (x_i - m) / sigma, [H] eq. 40 solved for y: the steps; foreign ones no longer than sqrt(d) + 2 d / (d + 2) [I].
@@ -262,7 +243,7 @@ static fbt_status tell(fbt_cma *cma, int64_t n, const double *x, const double *f
     const bool first_is_foreign = has_foreign && (is_foreign == NULL || is_foreign[0]);
     const int64_t mirror_index = cma->has_mirror && !first_is_foreign ? 0 : -1;
     make_steps(cma, x, has_foreign, is_foreign);
-    rank_solutions(cma, fitness);
+    fbt_order_by_fitness(cma->options.population, fitness, cma->order);
     mean_step(cma, dm);
     FBT_TRY(adapt_step_size(cma, dm, new_path, &length, &new_step_size));
 

@@ -1,4 +1,5 @@
 /* Differential privacy: what leaves a client, the noise of the server's average, and epsilon. */
+#include "check_settings.h"
 #include "fed/privacy.h"
 #include "fed/protocol.h"
 #include "sending.h"
@@ -185,18 +186,7 @@ static void refused(void **state)
         {{"fed.protocol=synchronous", "privacy.clip=1", "fed.quantise_bits=8"}, {"fed.quantise_bits:", "privacy.clip"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fbt_settings settings = {0};
-        assert_int_equal(fbt_settings_defaults(&settings), FBT_OK);
-        for (int a = 0; cases[i].assignments[a] != NULL; a++) {
-            assert_int_equal(fbt_settings_set(&settings, cases[i].assignments[a]), FBT_OK);
-        }
-        assert_int_equal(fbt_protocol_check(&settings), cases[i].words[0] == NULL ? FBT_OK : FBT_ERR_CONFIG);
-        if (cases[i].words[0] != NULL) {
-            assert_ptr_equal(strstr(fbt_error_message(), cases[i].words[0]), fbt_error_message());
-            assert_non_null(strstr(fbt_error_message(), cases[i].words[1]));
-        }
-        fbt_error_clear();
-        fbt_settings_clear(&settings);
+        check_settings(NULL, cases[i].assignments, cases[i].words[0], cases[i].words[1]);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Quantised messages: their bytes, their values' expectation and variance against the closed form, and what error
  * feedback keeps. */
+#include "check_settings.h"
 #include "fed/protocol.h"
 #include "sending.h"
 
@@ -263,17 +264,7 @@ static void refused(void **state)
          "fed.error_feedback: 100000 clients (fed.clients) of 500 dimensions (cma.dimension)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fbt_settings settings = {0};
-        assert_int_equal(fbt_settings_defaults(&settings), FBT_OK);
-        for (int a = 0; cases[i].assignments[a] != NULL; a++) {
-            assert_int_equal(fbt_settings_set(&settings, cases[i].assignments[a]), FBT_OK);
-        }
-        assert_int_equal(fbt_protocol_check(&settings), cases[i].sentence == NULL ? FBT_OK : FBT_ERR_CONFIG);
-        if (cases[i].sentence != NULL) {
-            assert_ptr_equal(strstr(fbt_error_message(), cases[i].sentence), fbt_error_message());
-        }
-        fbt_error_clear();
-        fbt_settings_clear(&settings);
+        check_settings(NULL, cases[i].assignments, cases[i].sentence, NULL);
     }
 }
 

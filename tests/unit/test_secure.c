@@ -1,4 +1,5 @@
 /* Secure aggregation: masks that cancel exactly, messages that look like noise, and clients that drop out. */
+#include "check_settings.h"
 #include "fed/protocol.h"
 #include "fed/secure_sum.h"
 #include "sending.h"
@@ -210,19 +211,7 @@ static void refused(void **state)
         {{"fed.protocol=synchronous", "fed.clients=1025"}, {"fed.secure_aggregation:", "fed.participants"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fbt_settings settings = {0};
-        assert_int_equal(fbt_settings_defaults(&settings), FBT_OK);
-        assert_int_equal(fbt_settings_set(&settings, "fed.secure_aggregation=true"), FBT_OK);
-        for (int a = 0; cases[i].assignments[a] != NULL; a++) {
-            assert_int_equal(fbt_settings_set(&settings, cases[i].assignments[a]), FBT_OK);
-        }
-        assert_int_equal(fbt_protocol_check(&settings), cases[i].words[0] == NULL ? FBT_OK : FBT_ERR_CONFIG);
-        if (cases[i].words[0] != NULL) {
-            assert_ptr_equal(strstr(fbt_error_message(), cases[i].words[0]), fbt_error_message());
-            assert_non_null(strstr(fbt_error_message(), cases[i].words[1]));
-        }
-        fbt_error_clear();
-        fbt_settings_clear(&settings);
+        check_settings("fed.secure_aggregation=true", cases[i].assignments, cases[i].words[0], cases[i].words[1]);
     }
 }
 
