@@ -68,6 +68,12 @@ static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggre
                  "fed.optimiser spsa or openai-es",
                  aggregation_name(settings), fbt_optimiser_names[options.kind]);
     }
+    if (fbt_optimiser_mean_follows_shape(options.kind) && settings->cma.norm_bound > 0) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.norm_bound: the mean of fed.optimiser %s follows from other numbers, which a shorter mean would "
+                 "not fit; set it to 0",
+                 fbt_optimiser_names[options.kind]);
+    }
 done:
     return status;
 }

@@ -65,6 +65,8 @@ typedef struct fbt_optimiser_type {
 
     const double *(*mean)(const void *self);
     double (*step_size)(const void *self);
+    /* NULL: the mean follows from the shape, which messages carry in its place. Such a search learns from its own
+     * candidates alone, and takes any finite numbers for a shape. */
     fbt_status (*set_mean)(void *self, const double *mean);
     fbt_status (*set_step_size)(void *self, double step_size);
 
@@ -87,10 +89,13 @@ const fbt_optimiser_type *fbt_optimiser_type_get(fbt_optimiser_kind kind);
 fbt_status fbt_optimiser_check(const fbt_optimiser_options *options);
 /* Whether optimisers of this kind can be told what others have found (fbt_optimiser_tell_foreign). */
 bool fbt_optimiser_learns_foreign(fbt_optimiser_kind kind);
+/* Whether the mean of optimisers of this kind follows from their shape: it is then neither sent nor set. */
+bool fbt_optimiser_mean_follows_shape(fbt_optimiser_kind kind);
 
 typedef struct fbt_optimiser fbt_optimiser;
 
-/* A search that begins at `mean` [d] with this step size. On failure *optimiser is NULL. */
+/* A search that begins at `mean` [d], or at 0 where that is NULL, with this step size. On failure *optimiser is NULL.
+ */
 fbt_status fbt_optimiser_new(const fbt_optimiser_options *options, const double *mean, double step_size,
                              fbt_optimiser **optimiser);
 /* The same of a type that is in no list. */
@@ -115,7 +120,8 @@ fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double 
  * own alone). */
 fbt_status fbt_optimiser_tell_foreign(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
 
-/* mean: [d], borrowed, valid until the next call that changes the optimiser. */
+/* mean: [d], borrowed, valid until the next call that changes the optimiser. Errors of set_mean: FBT_ERR_UNSUPPORTED
+ * (the mean follows from the shape). */
 const double *fbt_optimiser_mean(const fbt_optimiser *optimiser);
 double fbt_optimiser_step_size(const fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_set_mean(fbt_optimiser *optimiser, const double *mean);
