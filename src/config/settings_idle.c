@@ -29,6 +29,11 @@ static bool no_covariance(const fbt_settings *s)
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_COVARIANCE) == 0;
 }
 
+static bool no_rate(const fbt_settings *s)
+{
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_RATE) == 0;
+}
+
 static bool no_gradient(const fbt_settings *s)
 {
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_GRADIENT) == 0;
@@ -97,6 +102,7 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static const char no_projection[] = "prompt.projection is words, which have no scale";
 static const char other_searcher[] = "the search of fed.optimiser has no such setting";
 
 static bool dropout_kind(const fbt_settings *s)
@@ -119,6 +125,16 @@ static bool hidden_std(const fbt_settings *s)
     return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
 }
 
+static bool words(const fbt_settings *s)
+{
+    return s->prompt.projection == FBT_PROJECTION_WORDS;
+}
+
+static bool no_words(const fbt_settings *s)
+{
+    return !words(s);
+}
+
 static bool norm_bound(const fbt_settings *s)
 {
     return s->cma.norm_bound == 0;
@@ -135,6 +151,10 @@ static const struct {
     bool (*is_idle)(const fbt_settings *settings);
     const char *reason;
 } rules[] = {
+    {"cma.sigma", words, no_projection},
+    {"cma.scale_by_sigma", words, no_projection},
+    {"cma.alpha", words, no_projection},
+    {"prompt.vocabulary", no_words, "prompt.projection is not words"},
     {"cma.sigma", sigma,
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},
@@ -162,7 +182,7 @@ static const struct {
     {"cma.decomposition", no_covariance, other_searcher},
     {"cma.active", no_covariance, other_searcher},
     {"cma.constants", no_covariance, other_searcher},
-    {"es.learning_rate", no_gradient, other_searcher},
+    {"es.learning_rate", no_rate, other_searcher},
     {"es.momentum", no_gradient, other_searcher},
     {"es.weight_decay", no_gradient, other_searcher},
     {"es.elite", no_elite, other_searcher},

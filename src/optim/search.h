@@ -24,6 +24,8 @@ typedef struct fbt_search {
 fbt_status fbt_search_new(const fbt_optimiser_options *options, const double *mean, double step_size, int64_t n_vectors,
                           double first, void **self);
 
+bool fbt_search_all_finite(const double *values, int64_t n);
+
 /* z: [d] standard normal numbers of a candidate. */
 void fbt_search_draw(gsl_rng *rng, const fbt_rng_stream *stream, int64_t candidate, int64_t d, double *z);
 
