@@ -37,7 +37,7 @@ LEFT_OUT = (
     "run.overwrite", "run.max_seconds", "run.stop_margin_seconds", "run.client_means", "prompt.projection",
     "fed.protocol", "fed.client_work", "fed.aggregation", "fed.weighting", "fed.ranking", "fed.optimiser", "fed.wire", "fed.client_seeds",
     "fed.error_feedback", "fed.secure_range", "privacy.delta",
-    "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing",
+    "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing", "es.seeds",
     "prompt.hidden_std", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
     "pace.bandwidth_sigma", "pace.latency_seconds",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",

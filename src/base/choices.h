@@ -113,18 +113,20 @@ extern const char *const fbt_protocol_names[];
  * settings that it reads beside those of all. */
 enum {
     FBT_READS_COVARIANCE = 1,  /* cma.covariance, .decomposition, .active, .constants       */
-    FBT_READS_GRADIENT = 2,    /* es.momentum, .weight_decay                               */
-    FBT_READS_ELITE = 4,       /* es.elite, .smoothing, .deviation_smoothing                */
-    FBT_READS_RATE = 8,        /* es.learning_rate                                         */
-    FBT_READS_VOCABULARY = 16, /* prompt.vocabulary: its candidates are numbers of words   */
+    FBT_READS_RATE = 2,        /* es.learning_rate                                          */
+    FBT_READS_MOMENTUM = 4,    /* es.momentum, .weight_decay                                */
+    FBT_READS_ELITE = 8,       /* es.elite, .smoothing, .deviation_smoothing                */
+    FBT_READS_SEEDS = 16,      /* es.seeds                                                  */
+    FBT_READS_VOCABULARY = 32, /* prompt.vocabulary: its candidates are numbers of words   */
 };
 #define FBT_OPTIMISER_LIST(X)                                                                                          \
     X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE)                                               \
-    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_RATE | FBT_READS_GRADIENT)              \
-    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_RATE | FBT_READS_GRADIENT)                             \
+    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_RATE | FBT_READS_MOMENTUM)              \
+    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_RATE | FBT_READS_MOMENTUM)                             \
     X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0)                                                            \
     X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
     X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
+    X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_RATE | FBT_READS_SEEDS)                             \
     X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];

@@ -116,6 +116,7 @@ typedef struct fbt_settings {
         double elite;               /* fraction of the candidates that a distribution is fitted to */
         double smoothing;           /* part of the new mean that the fit decides                  */
         double deviation_smoothing; /* the same of the standard deviations, at first         */
+        int64_t seeds;              /* K, directions of a pool                                    */
     } es;
     struct {
         double dropout;   /* probability that a chosen client does not report           */

@@ -34,14 +34,19 @@ static bool no_rate(const fbt_settings *s)
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_RATE) == 0;
 }
 
-static bool no_gradient(const fbt_settings *s)
+static bool no_momentum(const fbt_settings *s)
 {
-    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_GRADIENT) == 0;
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_MOMENTUM) == 0;
 }
 
 static bool no_elite(const fbt_settings *s)
 {
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_ELITE) == 0;
+}
+
+static bool no_seeds(const fbt_settings *s)
+{
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_SEEDS) == 0;
 }
 
 static bool dirichlet_alpha(const fbt_settings *s)
@@ -183,11 +188,12 @@ static const struct {
     {"cma.active", no_covariance, other_searcher},
     {"cma.constants", no_covariance, other_searcher},
     {"es.learning_rate", no_rate, other_searcher},
-    {"es.momentum", no_gradient, other_searcher},
-    {"es.weight_decay", no_gradient, other_searcher},
+    {"es.momentum", no_momentum, other_searcher},
+    {"es.weight_decay", no_momentum, other_searcher},
     {"es.elite", no_elite, other_searcher},
     {"es.smoothing", no_elite, other_searcher},
     {"es.deviation_smoothing", no_elite, other_searcher},
+    {"es.seeds", no_seeds, other_searcher},
     {"faults.dropout_kind", dropout_kind, "faults.dropout is 0 or 1"},
     {"pace.compute_sigma", compute_sigma, "pace.compute_seconds is 0"},
     {"pace.bandwidth_sigma", bandwidth_sigma, "pace.bytes_per_second is 0"},

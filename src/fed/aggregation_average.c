@@ -1,7 +1,7 @@
 /* The mean of what clients send. Of solutions: federated averaging of black-box tuning (the baseline FedAvg-BBT of Sun
  * et al. 2023), the mean of the clients' means, step sizes and shapes. Of losses: the fitness of the server's
  * candidates, so that one optimiser searches the whole federation's objective (no drift of clients, nothing to rank
- * across clients; related: FedES, FedKSeed); with fed.weighting samples that objective is the paper's equation 4. */
+ * across clients; related: FedES); with fed.weighting samples that objective is the paper's equation 4. */
 #include "base/memory.h"
 #include "fed/local_search.h"
 #include "fed/shared_population.h"

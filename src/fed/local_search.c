@@ -60,7 +60,9 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                        .weight_decay = settings->es.weight_decay,
                                        .elite = settings->es.elite,
                                        .smoothing = settings->es.smoothing,
-                                       .deviation_smoothing = settings->es.deviation_smoothing}};
+                                       .deviation_smoothing = settings->es.deviation_smoothing,
+                                       .seeds = settings->es.seeds,
+                                       .pool_seed = (uint64_t)settings->run.seed}};
 }
 
 void fbt_local_search_server_options(const fbt_settings *settings, int64_t n_participants,

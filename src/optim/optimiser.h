@@ -32,6 +32,8 @@ typedef struct fbt_optimiser_options {
         double learning_rate;          /* step of a coordinate in step sizes; of words: of the gradient */
         double momentum, weight_decay; /* of the estimated gradient, which the decay is added to     */
         double elite, smoothing, deviation_smoothing; /* fraction of parents; how much of what they say is believed */
+        int64_t seeds;                                /* K, directions of a pool                                    */
+        uint64_t pool_seed;                           /* that all searches with the same pool share                 */
     } es;
 } fbt_optimiser_options;
 
@@ -112,7 +114,7 @@ fbt_status fbt_optimiser_settle(fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser);
 
 /* The candidates of a generation, x: [population, d]: number i from the stream with that member `candidate`. Asking
- * changes no number that is ever returned. */
+ * changes no number that is ever returned; a search along a pool must be told what it was asked for last. */
 fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 /* One update from a population that was asked for. x: [n, d]; fitness: [n], smaller is better. */
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
