@@ -38,7 +38,7 @@ LEFT_OUT = (
     "fed.protocol", "fed.client_work", "fed.aggregation", "fed.weighting", "fed.ranking", "fed.optimiser", "fed.wire", "fed.client_seeds",
     "fed.error_feedback", "fed.secure_range", "privacy.delta",
     "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing",
-    "prompt.hidden_std", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
+    "prompt.hidden_std", "prompt.layers", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
     "pace.bandwidth_sigma", "pace.latency_seconds",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",
     "cma.constants", "cma.norm_bound", "cma.norm_growth", "cma.norm_max",

@@ -39,11 +39,13 @@ typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_p
 extern const char *const fbt_projection_names[];
 
 /* Whether layers behind the first have prompts of their own (Sun et al. 2022, arXiv 2205.11200).
- * none:  the first layer's input alone has one
- * joint: every layer's has one; z is all layers' search points, one behind the other, and searched as one */
+ * none:      the first layer's input alone has one
+ * joint:     every layer's has one; z is all layers' search points, one behind the other, and searched as one
+ * alternate: the same, but a round searches one layer's part of z, the layers in turn */
 #define FBT_DEEP_LIST(X)                                                                                               \
     X(FBT_DEEP_NONE, "none")                                                                                           \
-    X(FBT_DEEP_JOINT, "joint")
+    X(FBT_DEEP_JOINT, "joint")                                                                                         \
+    X(FBT_DEEP_ALTERNATE, "alternate")
 typedef enum fbt_deep { FBT_DEEP_LIST(FBT_CHOICE_VALUE) } fbt_deep;
 extern const char *const fbt_deep_names[];
 

@@ -74,12 +74,18 @@ static const fbt_option table[] = {
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
     CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
            "entries of the random projection A"),
-    CHOICE("prompt.deep", prompt.deep, "none", fbt_deep_names,
-           "joint: a prompt at every layer's input, each with its own random projection and an equal part of z"),
+    CHOICE(
+        "prompt.deep", prompt.deep, "none", fbt_deep_names,
+        "a prompt at every layer's input, each with its own random projection and an equal part of z: joint searches "
+        "all of z; alternate one layer's part in a round, the layers in turn"),
     TEXT("prompt.hidden_std", prompt.hidden_std, "auto",
          "deep prompts: standard deviation of the hidden states at each layer's input, with commas between, which the "
          "layer's projection is scaled by; auto: of random tokens, found and recorded when the run begins",
          .auto_text = "auto"),
+    INT("prompt.layers", prompt.layers, "0", 0, 65535,
+        "deep prompts searched in turn: layers of the model, which z is dealt out to; 0: found and recorded when the "
+        "run begins",
+        .earlier_text = "0", .auto_text = "0"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names,
            "how clients search and the server aggregates: sets the three that follow where they are auto"),
     CHOICE("fed.client_work", fed.client_work, "auto", fbt_client_work_names,

@@ -42,6 +42,7 @@ typedef struct fbt_settings {
         int projection;   /* fbt_projection_kind                                        */
         int deep;         /* fbt_deep                                                 */
         char *hidden_std; /* auto, or sigma-hat of every layer's input, with commas between */
+        int64_t layers;   /* of the model, where they are searched in turn; 0: not found yet   */
     } prompt;
     struct {
         int protocol;    /* fbt_protocol_kind                                          */
@@ -161,6 +162,12 @@ fbt_status fbt_settings_check(const fbt_settings *settings);
 fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
 fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
 fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
+
+/* Whether rounds search the layers' parts of z in turn (prompt.deep alternate); their number, 1 where not or where
+ * prompt.layers is not found yet; and how many numbers of z one of them is: those that a round searches. */
+bool fbt_settings_alternates(const fbt_settings *settings);
+int64_t fbt_settings_n_blocks(const fbt_settings *settings);
+int64_t fbt_settings_searched(const fbt_settings *settings);
 
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */

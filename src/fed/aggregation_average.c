@@ -13,7 +13,7 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", fbt_settings_searched(settings), FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE, FBT_FIELD_SUMMED);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
@@ -72,7 +72,7 @@ static fbt_status average_shape(const fbt_round *round)
 static fbt_status aggregate_solutions(fbt_round *round)
 {
     fbt_status status = FBT_OK;
-    const int64_t d = round->settings->cma.dimension;
+    const int64_t d = fbt_settings_searched(round->settings);
     double *mean = NULL;
     FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
     FBT_TRY(average(round, d, mean));

@@ -14,7 +14,7 @@
 typedef struct search {
     const fbt_client *client;
     fbt_optimiser *optimiser;
-    double *x;           /* [lambda, d] */
+    double *x;           /* [lambda, n] */
     double *fitness;     /* [lambda]    */
     fbt_fitness *scores; /* [lambda]    */
     int64_t slot;        /* among the participants */
@@ -35,7 +35,13 @@ typedef struct search_list {
     search_part *parts; /* [n_parts] */
     int n_parts;
     fbt_optimiser *received; /* the distribution that the server has sent, if it is not the server's own */
+    double *point;           /* [d]: z as clients have it, where they search a block of it; or NULL      */
 } search_list;
+
+/* Of the server's message: the blocks of z that the round does not search. Clients that took part in every round have
+ * them; new to these is the mean that the last round has moved, in the ledger the one that is sent, which is as long.
+ */
+static const char others_name[] = "others";
 
 /* pycma's option CMA_mirrors, "popsize < 6", which the official code leaves alone. */
 bool fbt_local_search_mirrors(const fbt_settings *settings, int64_t population)
@@ -47,7 +53,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
 {
     *options =
         (fbt_optimiser_options){.kind = (fbt_optimiser_kind)settings->fed.optimiser,
-                                .dimension = settings->cma.dimension,
+                                .dimension = fbt_settings_searched(settings),
                                 .population = settings->cma.population,
                                 .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
@@ -92,7 +98,7 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
 
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", fbt_settings_searched(settings), FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_local_search_add_ranking(settings, schema);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
@@ -109,9 +115,11 @@ static void down(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", options.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, others_name, settings->cma.dimension - options.dimension, FBT_FIELD_REAL,
+                   fbt_settings_all_take_part(settings) ? FBT_FIELD_EARLIER : FBT_FIELD_SENT);
 }
 
 static void free_searches(void *state)
@@ -133,6 +141,7 @@ static void free_searches(void *state)
     free(list->populations);
     free(list->parts);
     fbt_optimiser_free(list->received);
+    free(list->point);
     free(list);
 }
 
@@ -143,9 +152,13 @@ static fbt_status send_distribution(fbt_round *round, bool *same)
     fbt_messages *message = round->down;
     fbt_server *server = round->server;
     double *sent = NULL, *shape = fbt_messages_field(message, "shape");
+    double *others = fbt_messages_field(message, others_name);
     const int64_t n_bytes = message->n_exchanged * (int64_t)sizeof *sent;
     fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser));
     fbt_messages_put_one(message, "step_size", 0, server->step_size_local);
+    if (others != NULL) {
+        fbt_block_get_others(&round->block, round->settings->cma.dimension, others);
+    }
     if (shape != NULL) {
         FBT_TRY(fbt_optimiser_get_shape(server->optimiser, shape));
     }
@@ -176,6 +189,22 @@ static fbt_status receive(fbt_round *round, fbt_optimiser **received)
         fbt_error_clear();
         status = fbt_optimiser_reset(round->server->optimiser);
     }
+done:
+    return status;
+}
+
+/* Puts the blocks that are not searched as clients have them into the round: who scores candidates is a client. */
+static fbt_status receive_others(fbt_round *round, double **point)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = round->settings->cma.dimension;
+    const double *others = fbt_messages_field(round->down, others_name);
+    if (others == NULL) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_memory_alloc(point, d, sizeof **point));
+    fbt_block_set_others(&round->block, d, others, *point);
+    round->block.z = *point;
 done:
     return status;
 }
@@ -243,6 +272,7 @@ static fbt_status begin(fbt_round *round, void **state)
     FBT_TRY(fbt_memory_alloc(&list, 1, sizeof *list));
     *state = list;
     FBT_TRY(distribute(round, list));
+    FBT_TRY(receive_others(round, &list->point));
     fbt_optimiser *from = list->received != NULL ? list->received : round->server->optimiser;
     FBT_TRY(fbt_memory_alloc(&list->items, round->n_clients, sizeof *list->items));
     FBT_TRY(fbt_memory_alloc(&list->populations, round->n_clients, sizeof *list->populations));
@@ -274,7 +304,7 @@ static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t gen
         if (status != FBT_OK) {
             return status;
         }
-        fbt_norm_bound_apply(bound, settings->cma.population, settings->cma.dimension, s->x);
+        fbt_norm_bound_apply(bound, settings->cma.population, fbt_settings_searched(settings), s->x);
     }
     return FBT_OK;
 }
@@ -299,12 +329,13 @@ static fbt_status tell_all(const search_part *list, const fbt_round *round)
  * place of the last population, which is told. */
 static int64_t put_means(search *s, const fbt_round *round)
 {
-    const size_t n_bytes = (size_t)round->settings->cma.dimension * sizeof *s->x;
+    const int64_t n = fbt_settings_searched(round->settings);
+    const size_t n_bytes = (size_t)n * sizeof *s->x;
     memcpy(s->x, fbt_optimiser_mean(s->optimiser), n_bytes);
     if (!ranks_by_improvement(round->settings)) {
         return 1;
     }
-    memcpy(s->x + round->settings->cma.dimension, fbt_messages_field(round->down, "mean"), n_bytes);
+    memcpy(s->x + n, fbt_messages_field(round->down, "mean"), n_bytes);
     return 2;
 }
 
@@ -324,6 +355,7 @@ static fbt_status start_part(search_part *part, const fbt_round *round, bool mea
     part->scoring.populations = part->populations;
     part->scoring.n_populations = part->n;
     part->scoring.d = settings->cma.dimension;
+    part->scoring.block = round->block;
     part->scoring.round = round->number;
     part->scoring.kind = (fbt_fitness_kind)settings->perturb.fitness;
     part->scoring.share = round->group;

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "comm/comm.h"
 #include "config/settings.h"
+#include "fed/block.h"
 #include "fed/client.h"
 #include "fed/message.h"
 #include "fed/precision_check.h"
@@ -40,6 +41,7 @@ typedef struct fbt_round {
     fbt_precision_check *check; /* of this round; NULL: none */
 
     fbt_server *server;
+    fbt_block block;    /* of z that the server and its clients search; z is as they have it                         */
     fbt_messages *up;   /* of m senders, in the participants' order; after an exchange every rank has all of them */
     fbt_messages *down; /* of one sender, the server, to all participants                                         */
     double *population; /* [lambda, d]: the server's candidates, where the clients score them                     */
@@ -124,12 +126,6 @@ int64_t fbt_protocol_evaluations(const fbt_settings *settings);
 /* Exchanges of a round. */
 int64_t fbt_protocol_exchanges(const fbt_settings *settings);
 
-/* Reports without which a round is abandoned, at least 1. */
-int64_t fbt_protocol_least_reports(const fbt_settings *settings);
-
-/* Exchanges of a round. */
-int64_t fbt_protocol_exchanges(const fbt_settings *settings);
-
 /* Reports without which a round is abandoned: one cannot be ranked, and its masked sum would be itself. */
 int64_t fbt_protocol_least_reports(const fbt_settings *settings);
 
@@ -148,8 +144,8 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round);
 fbt_status fbt_round_send_down(fbt_round *round);
 
 /* For `step`: shows the scored population of a participant hosted here in a generation, one of the round's
- * local_generations, to the round's precision check. z: [lambda, d]; scores: [lambda]. */
-void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
+ * local_generations, to the round's precision check. x: [lambda, block.n]; scores: [lambda]. */
+void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *x,
                                const fbt_fitness *scores);
 
 #endif

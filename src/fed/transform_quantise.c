@@ -215,12 +215,10 @@ static void keep_residual(const grid *g, const unsigned char *codes)
 
 static grid grid_of(const fbt_passage *p, const double *values)
 {
-    const fbt_settings *settings = p->uplink->settings;
-    const int bits = (int)settings->fed.quantise_bits;
+    const int bits = (int)p->uplink->settings->fed.quantise_bits;
     return (grid){.p = p,
                   .values = values,
-                  .kept = p->residual == NULL ? NULL
-                                              : p->uplink->residuals + fbt_passage_client(p) * settings->cma.dimension,
+                  .kept = p->residual == NULL ? NULL : fbt_uplink_residual(p->uplink, fbt_passage_client(p)),
                   .bits = bits,
                   .largest = (1 << bits) - 1};
 }

@@ -1,5 +1,6 @@
 #include "fed/uplink.h"
 
+#include "fed/block.h"
 #include "fed/transform.h"
 
 #include <string.h>
@@ -30,8 +31,8 @@ static bool feeds_errors_back(const fbt_settings *settings)
 
 void fbt_uplink_add_fields(const fbt_settings *settings, fbt_schema *up)
 {
-    const int64_t d = feeds_errors_back(settings) ? settings->cma.dimension : 0;
-    fbt_schema_add(up, residual_name, d, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    const int64_t n = feeds_errors_back(settings) ? fbt_settings_searched(settings) : 0;
+    fbt_schema_add(up, residual_name, n, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
 }
 
 int64_t fbt_uplink_n_residuals(const fbt_settings *settings)
@@ -127,14 +128,20 @@ done:
     return status;
 }
 
+double *fbt_uplink_residual(const fbt_uplink *uplink, int64_t client)
+{
+    return uplink->residuals + client * uplink->settings->cma.dimension +
+           fbt_block_first(uplink->settings, uplink->round);
+}
+
 /* Participants' residuals take the place of those that they came with. */
 static void keep_residuals(const fbt_messages *messages)
 {
     const fbt_uplink *uplink = messages->uplink;
-    const int64_t d = uplink->settings->cma.dimension;
+    const int64_t n = fbt_settings_searched(uplink->settings);
     for (int64_t slot = 0; uplink->residuals != NULL && slot < uplink->n_participants; slot++) {
-        memcpy(uplink->residuals + uplink->participants[slot] * d, fbt_messages_at(messages, residual_name, slot),
-               (size_t)d * sizeof(double));
+        memcpy(fbt_uplink_residual(uplink, uplink->participants[slot]), fbt_messages_at(messages, residual_name, slot),
+               (size_t)n * sizeof(double));
     }
 }
 

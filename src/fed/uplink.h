@@ -34,6 +34,9 @@ int64_t fbt_uplink_bytes(const fbt_settings *settings, const fbt_schema *up);
 /* Numbers that all clients together keep from round to round: K * d with error feedback, else 0. */
 int64_t fbt_uplink_n_residuals(const fbt_settings *settings);
 
+/* Those of a client for what the round searches (block.h): [block.n]. */
+double *fbt_uplink_residual(const fbt_uplink *uplink, int64_t client);
+
 /* values: [count] of sender `slot` become what the server decodes. messages->uplink is this round's. Errors:
  * FBT_ERR_NUMERIC (a number that cannot be encoded). */
 fbt_status fbt_uplink_send_field(fbt_messages *messages, const fbt_field *field, int64_t slot, double *values);
