@@ -41,7 +41,7 @@ LEFT_OUT = (
     "prompt.hidden_std", "prompt.layers", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
     "pace.bandwidth_sigma", "pace.latency_seconds",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",
-    "cma.constants", "cma.norm_bound", "cma.norm_growth", "cma.norm_max",
+    "cma.constants", "cma.keep_paths", "cma.norm_bound", "cma.norm_growth", "cma.norm_max",
     "perturb.rate", "perturb.scope", "perturb.fitness", "backend.name", "backend.precision",
     "backend.precision_check_every", "backend.precision_guard", "backend.precision_guard_tau", "backend.threads", "backend.batch_tokens",
 )

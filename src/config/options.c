@@ -186,6 +186,10 @@ static const fbt_option table[] = {
          .earlier_text = "0"),
     REAL("cma.norm_max", cma.norm_max, "0", 0, 1e9, false, "the bound grows no further than this; 0: on and on",
          .earlier_text = "0"),
+    BOOL("cma.keep_paths", cma.keep_paths, "false",
+         "clients begin a round with evolution paths put together from those of the last round's clients, not with "
+         "empty ones: step size and covariance adapt over rounds (fed.protocol fedavg-bbt)",
+         .earlier_text = "false"),
     CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
            "learning rates as in pycma or in Hansen's tutorial"),
     REAL("perturb.rate", perturb.rate, "0", 0, 1, false,

@@ -85,6 +85,7 @@ typedef struct fbt_settings {
         int covariance;                           /* fbt_cma_covariance: full, separable, isotropic             */
         int decomposition;                        /* fbt_cma_decomposition: eigen, cholesky                     */
         bool active;                              /* negative weights                                           */
+        bool keep_paths;                          /* clients' evolution paths last from round to round          */
         int constants;                            /* fbt_cma_constants: tutorial, pycma                         */
     } cma;
     struct {

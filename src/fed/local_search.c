@@ -96,6 +96,14 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
     fbt_schema_add(schema, "improvement", by_improvement ? 1 : 0, FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
 
+void fbt_local_search_add_paths(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    const int64_t n = settings->cma.keep_paths ? fbt_optimiser_n_paths(&options) : 0;
+    fbt_schema_add(schema, "paths", n, FBT_FIELD_REAL, FBT_FIELD_SENT);
+}
+
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_schema_add(schema, "mean", fbt_settings_searched(settings), FBT_FIELD_UPDATE, FBT_FIELD_SENT);
@@ -118,6 +126,8 @@ static void down(const fbt_settings *settings, fbt_schema *schema)
     fbt_schema_add(schema, "mean", options.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_local_search_add_paths(settings, schema);
+    fbt_schema_add(schema, "path_generations", settings->cma.keep_paths ? 1 : 0, FBT_FIELD_REAL, FBT_FIELD_SENT);
     fbt_schema_add(schema, others_name, settings->cma.dimension - options.dimension, FBT_FIELD_REAL,
                    fbt_settings_all_take_part(settings) ? FBT_FIELD_EARLIER : FBT_FIELD_SENT);
 }
@@ -152,10 +162,14 @@ static fbt_status send_distribution(fbt_round *round, bool *same)
     fbt_messages *message = round->down;
     fbt_server *server = round->server;
     double *sent = NULL, *shape = fbt_messages_field(message, "shape");
-    double *others = fbt_messages_field(message, others_name);
+    double *others = fbt_messages_field(message, others_name), *paths = fbt_messages_field(message, "paths");
     const int64_t n_bytes = message->n_exchanged * (int64_t)sizeof *sent;
     fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser));
     fbt_messages_put_one(message, "step_size", 0, server->step_size_local);
+    if (paths != NULL) {
+        fbt_optimiser_get_paths(server->optimiser, paths);
+        fbt_messages_put_one(message, "path_generations", 0, (double)fbt_optimiser_generation(server->optimiser));
+    }
     if (others != NULL) {
         fbt_block_get_others(&round->block, round->settings->cma.dimension, others);
     }
@@ -225,6 +239,7 @@ static fbt_status init_search(search *s, const fbt_round *round, fbt_optimiser *
 {
     fbt_status status = FBT_OK;
     const double step_size = *fbt_messages_field(round->down, "step_size");
+    const double *paths = fbt_messages_field(round->down, "paths");
     fbt_optimiser_options options;
     fbt_local_search_options(round->settings, &options);
     FBT_TRY(fbt_memory_alloc(&s->x, options.population * options.dimension, sizeof *s->x));
@@ -232,6 +247,10 @@ static fbt_status init_search(search *s, const fbt_round *round, fbt_optimiser *
     FBT_TRY(fbt_memory_alloc(&s->scores, options.population, sizeof *s->scores));
     FBT_TRY(fbt_optimiser_new(&options, fbt_optimiser_mean(from), step_size, &s->optimiser));
     FBT_TRY(fbt_optimiser_restart_from(s->optimiser, from, step_size));
+    if (paths != NULL) {
+        FBT_TRY(fbt_optimiser_set_paths(s->optimiser, paths,
+                                        (int64_t)*fbt_messages_field(round->down, "path_generations")));
+    }
 done:
     return status;
 }
@@ -447,8 +466,12 @@ static void fill_messages(const search_list *list, fbt_messages *up)
 {
     for (int64_t i = 0; i < list->n; i++) {
         const search *s = &list->items[i];
+        double *paths = fbt_messages_at(up, "paths", s->slot);
         fbt_optimiser_health health;
         fbt_optimiser_health_get(s->optimiser, &health);
+        if (paths != NULL) {
+            fbt_optimiser_get_paths(s->optimiser, paths);
+        }
         fbt_messages_put(up, "mean", s->slot, fbt_optimiser_mean(s->optimiser));
         fbt_messages_put_one(up, "fitness", s->slot, s->scores[0].fitness);
         fbt_messages_put_one(up, "improvement", s->slot, relative_change(s->scores[1].fitness, s->scores[0].fitness));

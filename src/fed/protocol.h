@@ -78,6 +78,7 @@ typedef struct fbt_client_work {
 /* The server's side for one kind of report. */
 typedef struct fbt_aggregation_rule {
     bool ranks;          /* participants against each other: at least two must take part, and weights mean nothing */
+    bool keeps_paths;    /* of the clients' searches, from round to round, where cma.keep_paths asks for it */
     bool averages;       /* what they send, with the weights of fed.weighting                                      */
     bool compares_pairs; /* candidates 2 i and 2 i + 1, which must be opposite                               */
 
