@@ -121,7 +121,8 @@ enum {
     X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_GRADIENT)                                              \
     X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0)                                                            \
     X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
-    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)
+    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
+    X(FBT_OPTIMISER_TPA_ES, "tpa-es", fbt_optimiser_tpa_es, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
 extern const int fbt_optimiser_reads[]; /* of each, the fourth column */

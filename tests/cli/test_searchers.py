@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Study, call, digest_of
 
-SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random")
+SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random", "tpa-es")
 EVEN = {"cma__population": 4, "cma__dimension": 8}
 
 

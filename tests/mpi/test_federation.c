@@ -56,6 +56,8 @@ static const run_case cases[] = {
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
     {"nvflare, bounded points", {"fed.protocol=nvflare", "cma.norm_bound=0.5", "cma.norm_growth=0.1"}},
     {"feedsign", {"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.participation=0.75"}},
+    {"tpa-es", {"fed.protocol=synchronous", "fed.optimiser=tpa-es", "fed.participation=0.5"}},
+    {"tpa-es of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=tpa-es"}},
     {"random of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=random"}},
     {"synchronous, unequal clients",
      {"fed.protocol=synchronous", "fed.sizes=dirichlet", "fed.size_alpha=0.5", "perturb.rate=0.4"}},

@@ -39,6 +39,7 @@ static const run_case cases[] = {
     {"cem", {"fed.protocol=synchronous", "fed.optimiser=cem"}},
     {"cem, nvflare", {"fed.protocol=nvflare", "fed.optimiser=cem"}},
     {"random", {"fed.protocol=synchronous", "fed.optimiser=random", "fed.participation=0.5"}},
+    {"tpa-es", {"fed.protocol=synchronous", "fed.optimiser=tpa-es", "prompt.deep=alternate", "prompt.layers=2"}},
     {"nvflare, unequal clients", {"fed.protocol=nvflare", "fed.sizes=lognormal", "fed.participation=0.5"}},
     {"nvflare, layers in turn, averages",
      {"fed.protocol=nvflare", "prompt.deep=alternate", "prompt.layers=2", "fed.average_means=2"}},

@@ -323,7 +323,8 @@ static int median_rounds(const char *paths, const char *sigma, const fbt_comm *w
 
 /* A client's evaluations on a sum of paraboloids, from step sizes that are too small, about right, and too large. Empty
  * paths shrink it in every round, which helps where that is right, and ends the search where it is not;
- * docs/optimisers.md has these numbers. Broken by paths that are of no use. */
+ * docs/optimisers.md has these numbers, and those of a search that needs no path. Broken by paths that are of no use.
+ */
 static void evaluations_on_a_paraboloid(void **state)
 {
     static const struct {
@@ -333,9 +334,11 @@ static void evaluations_on_a_paraboloid(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const int kept = median_rounds("cma.keep_paths=true", cases[i].sigma, *state);
         const int fresh = median_rounds("cma.keep_paths=false", cases[i].sigma, *state);
-        print_message("%s: %d evaluations of a client with kept paths, %d without\n", cases[i].sigma,
-                      kept * N_EVALUATIONS, fresh * N_EVALUATIONS);
+        const int two_points = median_rounds("fed.optimiser=tpa-es", cases[i].sigma, *state);
+        print_message("%s: %d evaluations of a client with kept paths, %d without, %d with two points\n",
+                      cases[i].sigma, kept * N_EVALUATIONS, fresh * N_EVALUATIONS, two_points * N_EVALUATIONS);
         assert_true(kept < ROUNDS_MAX && kept <= cases[i].most * fresh);
+        assert_true(two_points <= kept);
     }
 }
 
