@@ -38,10 +38,10 @@ LEFT_OUT = (
     "fed.protocol", "fed.client_work", "fed.aggregation", "fed.weighting", "fed.ranking", "fed.optimiser", "fed.wire", "fed.client_seeds",
     "fed.error_feedback", "fed.secure_range", "privacy.delta",
     "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing", "es.seeds",
-    "prompt.hidden_std", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
-    "pace.bandwidth_sigma", "pace.latency_seconds",
+    "prompt.hidden_std", "prompt.layers", "prompt.vocabulary", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma",
+    "pace.bytes_per_second", "pace.bandwidth_sigma", "pace.latency_seconds",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",
-    "cma.constants", "cma.norm_bound", "cma.norm_growth", "cma.norm_max", "prompt.vocabulary",
+    "cma.constants", "cma.keep_paths", "cma.norm_bound", "cma.norm_growth", "cma.norm_max",
     "perturb.rate", "perturb.scope", "perturb.fitness", "backend.name", "backend.precision",
     "backend.precision_check_every", "backend.precision_guard", "backend.precision_guard_tau", "backend.threads", "backend.batch_tokens",
 )

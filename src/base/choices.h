@@ -42,11 +42,13 @@ typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_p
 extern const char *const fbt_projection_names[];
 
 /* Whether layers behind the first have prompts of their own (Sun et al. 2022, arXiv 2205.11200).
- * none:  the first layer's input alone has one
- * joint: every layer's has one; z is all layers' search points, one behind the other, and searched as one */
+ * none:      the first layer's input alone has one
+ * joint:     every layer's has one; z is all layers' search points, one behind the other, and searched as one
+ * alternate: the same, but a round searches one layer's part of z, the layers in turn */
 #define FBT_DEEP_LIST(X)                                                                                               \
     X(FBT_DEEP_NONE, "none")                                                                                           \
-    X(FBT_DEEP_JOINT, "joint")
+    X(FBT_DEEP_JOINT, "joint")                                                                                         \
+    X(FBT_DEEP_ALTERNATE, "alternate")
 typedef enum fbt_deep { FBT_DEEP_LIST(FBT_CHOICE_VALUE) } fbt_deep;
 extern const char *const fbt_deep_names[];
 
@@ -127,7 +129,8 @@ enum {
     X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
     X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
     X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_RATE | FBT_READS_SEEDS)                             \
-    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY)
+    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY) \
+    X(FBT_OPTIMISER_TPA_ES, "tpa-es", fbt_optimiser_tpa_es, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
 extern const int fbt_optimiser_reads[]; /* of each, the fourth column */

@@ -196,8 +196,9 @@ static fbt_status describe_run(const fbt_experiment_view *v, const fbt_cost *cos
     FBT_TRY(describe_spread(v));
     FBT_TRY(describe_clients(v));
     if (v->n_prompts > 1) {
-        printf("# prompts: one of %lld vectors at the input of each of %lld layers, of %lld dimensions each\n",
-               (long long)s->prompt.tokens, (long long)v->n_prompts, (long long)(s->cma.dimension / v->n_prompts));
+        printf("# prompts: one of %lld vectors at the input of each of %lld layers, of %lld dimensions each%s\n",
+               (long long)s->prompt.tokens, (long long)v->n_prompts, (long long)(s->cma.dimension / v->n_prompts),
+               fbt_settings_alternates(s) ? ", searched in turn, one in a round" : "");
     }
     printf("# a round: %lld generations of %lld candidates on %lld of %lld clients, %lld bytes up and %lld down for "
            "each\n",

@@ -78,12 +78,18 @@ static const fbt_option table[] = {
         "numbers z holds (mode input, fed.optimiser bdpl)"),
     INT("prompt.vocabulary", prompt.vocabulary, "200", 2, 4000,
         "N, words that a prompt of words is chosen from: the first of the data set's vocabulary"),
-    CHOICE("prompt.deep", prompt.deep, "none", fbt_deep_names,
-           "joint: a prompt at every layer's input, each with its own random projection and an equal part of z"),
+    CHOICE(
+        "prompt.deep", prompt.deep, "none", fbt_deep_names,
+        "a prompt at every layer's input, each with its own random projection and an equal part of z: joint searches "
+        "all of z; alternate one layer's part in a round, the layers in turn"),
     TEXT("prompt.hidden_std", prompt.hidden_std, "auto",
          "deep prompts: standard deviation of the hidden states at each layer's input, with commas between, which the "
          "layer's projection is scaled by; auto: of random tokens, found and recorded when the run begins",
          .auto_text = "auto"),
+    INT("prompt.layers", prompt.layers, "0", 0, 65535,
+        "deep prompts searched in turn: layers of the model, which z is dealt out to; 0: found and recorded when the "
+        "run begins",
+        .earlier_text = "0", .auto_text = "0"),
     CHOICE("fed.protocol", fed.protocol, "nvflare", fbt_protocol_names,
            "how clients search and the server aggregates: sets the three that follow where they are auto"),
     CHOICE("fed.client_work", fed.client_work, "auto", fbt_client_work_names,
@@ -184,6 +190,10 @@ static const fbt_option table[] = {
          .earlier_text = "0"),
     REAL("cma.norm_max", cma.norm_max, "0", 0, 1e9, false, "the bound grows no further than this; 0: on and on",
          .earlier_text = "0"),
+    BOOL("cma.keep_paths", cma.keep_paths, "false",
+         "clients begin a round with evolution paths put together from those of the last round's clients, not with "
+         "empty ones: step size and covariance adapt over rounds (fed.protocol fedavg-bbt)",
+         .earlier_text = "false"),
     CHOICE("cma.constants", cma.constants, "pycma", fbt_cma_constants_names,
            "learning rates as in pycma or in Hansen's tutorial"),
     REAL("perturb.rate", perturb.rate, "0", 0, 1, false,

@@ -139,6 +139,21 @@ int64_t fbt_settings_participants(const fbt_settings *settings)
     return (int64_t)(settings->fed.participation * (double)settings->fed.clients + 0.5);
 }
 
+bool fbt_settings_alternates(const fbt_settings *settings)
+{
+    return settings->prompt.deep == FBT_DEEP_ALTERNATE && settings->prompt.mode != FBT_PROMPT_NONE;
+}
+
+int64_t fbt_settings_n_blocks(const fbt_settings *settings)
+{
+    return fbt_settings_alternates(settings) && settings->prompt.layers > 0 ? settings->prompt.layers : 1;
+}
+
+int64_t fbt_settings_searched(const fbt_settings *settings)
+{
+    return settings->cma.dimension / fbt_settings_n_blocks(settings);
+}
+
 int64_t fbt_settings_chosen(const fbt_settings *settings)
 {
     return (int64_t)(settings->fed.over_selection * (double)fbt_settings_participants(settings) + 0.5);

@@ -43,6 +43,7 @@ typedef struct fbt_settings {
         int64_t vocabulary; /* N, words that a prompt of words is chosen from          */
         int deep;           /* fbt_deep                                                 */
         char *hidden_std;   /* auto, or sigma-hat of every layer's input, with commas between */
+        int64_t layers;     /* of the model, where they are searched in turn; 0: not found yet   */
     } prompt;
     struct {
         int protocol;    /* fbt_protocol_kind                                          */
@@ -85,6 +86,7 @@ typedef struct fbt_settings {
         int covariance;                           /* fbt_cma_covariance: full, separable, isotropic             */
         int decomposition;                        /* fbt_cma_decomposition: eigen, cholesky                     */
         bool active;                              /* negative weights                                           */
+        bool keep_paths;                          /* clients' evolution paths last from round to round          */
         int constants;                            /* fbt_cma_constants: tutorial, pycma                         */
     } cma;
     struct {
@@ -166,6 +168,12 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
 /* N, words that a prompt of words is chosen from; 0: the prompt is a projection. */
 int64_t fbt_settings_n_words(const fbt_settings *settings);
+
+/* Whether rounds search the layers' parts of z in turn (prompt.deep alternate); their number, 1 where not or where
+ * prompt.layers is not found yet; and how many numbers of z one of them is: those that a round searches. */
+bool fbt_settings_alternates(const fbt_settings *settings);
+int64_t fbt_settings_n_blocks(const fbt_settings *settings);
+int64_t fbt_settings_searched(const fbt_settings *settings);
 
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */

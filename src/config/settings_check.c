@@ -147,6 +147,23 @@ done:
     return status;
 }
 
+/* Where layers are searched in turn, how many numbers a search has is known once they are. */
+static fbt_status check_covariance(const fbt_settings *settings)
+{
+    const int64_t d = fbt_settings_searched(settings);
+    if (fbt_settings_alternates(settings) && settings->prompt.layers == 0) {
+        return FBT_OK;
+    }
+    if (settings->cma.covariance == FBT_CMA_FULL && d > FULL_DIMENSION_MAX &&
+        fbt_settings_idle(settings, "cma.covariance") == NULL) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
+                        "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
+                        FULL_DIMENSION_MAX, d);
+    }
+    return FBT_OK;
+}
+
 fbt_status fbt_settings_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
@@ -154,13 +171,7 @@ fbt_status fbt_settings_check(const fbt_settings *settings)
     FBT_TRY(check_clients(settings));
     FBT_TRY(check_sizes(settings));
     FBT_TRY(check_words(settings));
-    if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
-        fbt_settings_idle(settings, "cma.covariance") == NULL) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "cma.dimension: a full covariance matrix is limited to %d dimensions, not %" PRId64
-                 "; use cma.covariance separable or isotropic, or a fed.optimiser without one",
-                 FULL_DIMENSION_MAX, settings->cma.dimension);
-    }
+    FBT_TRY(check_covariance(settings));
     if (settings->cma.norm_max > 0 && settings->cma.norm_max < settings->cma.norm_bound) {
         FBT_FAIL(FBT_ERR_CONFIG, "cma.norm_max: %g is less than cma.norm_bound, %g, from which it is to grow; raise it",
                  settings->cma.norm_max, settings->cma.norm_bound);

@@ -140,6 +140,11 @@ static bool no_words(const fbt_settings *s)
     return !words(s);
 }
 
+static bool layers(const fbt_settings *s)
+{
+    return !fbt_settings_alternates(s);
+}
+
 static bool norm_bound(const fbt_settings *s)
 {
     return s->cma.norm_bound == 0;
@@ -178,6 +183,7 @@ static const struct {
     {"cma.norm_growth", norm_bound, "cma.norm_bound is 0"},
     {"cma.norm_max", norm_max, "cma.norm_bound or cma.norm_growth is 0"},
     {"prompt.hidden_std", hidden_std, "prompt.deep is none, or prompt.projection is not normal"},
+    {"prompt.layers", layers, "prompt.deep is not alternate, or there is no prompt"},
     {"perturb.scope", perturbation, "perturb.rate is 0"},
     {"perturb.fitness", perturbation, "perturb.rate is 0"},
     {"backend.precision_check_every", precision_check, "backend.precision is fp32, which others are checked against"},

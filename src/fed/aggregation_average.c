@@ -6,6 +6,7 @@
 #include "fed/local_search.h"
 #include "fed/shared_population.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE,
                    shape_alone ? FBT_FIELD_SENT : FBT_FIELD_SUMMED);
+    fbt_local_search_add_paths(settings, schema);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
     fbt_local_search_record(schema);
@@ -44,10 +46,53 @@ static void average(const fbt_round *round, const char *field, int64_t count, do
     }
 }
 
+/* sum_k w_k^2: one over the number of participants that count. */
+static double sum_of_squared_weights(const fbt_round *round)
+{
+    const double one = 1;
+    double sum = 0;
+    for (int64_t k = 0; k < round->up->n; k++) {
+        double weight = 0;
+        fbt_round_add_part(round, k, 1, &one, &weight);
+        sum += weight * weight;
+    }
+    return sum;
+}
+
+/* p' = a p + sum_k w_k (p_k - a p) / sqrt(sum_k w_k^2): the I updates of a client leave a p of the p that it began with
+ * and add noise, independent of the other clients' and of variance 1 - a^2 under selection at random, where p has
+ * variance 1. So p' has 1, too, and grows where clients go the same way: it is the path of one search that recombines
+ * the steps of all. */
+static fbt_status recombine_paths(const fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    fbt_optimiser *optimiser = round->server->optimiser;
+    const int64_t n = fbt_optimiser_n_paths(fbt_optimiser_options_of(optimiser));
+    const int64_t n_generations = round->settings->fed.local_generations;
+    const double *before = fbt_messages_field(round->down, "paths");
+    const double root = sqrt(sum_of_squared_weights(round));
+    double *path = NULL, *decay = NULL;
+    FBT_TRY(fbt_memory_alloc(&path, n, sizeof *path));
+    FBT_TRY(fbt_memory_alloc(&decay, n, sizeof *decay));
+    fbt_optimiser_path_decay(optimiser, n_generations, decay);
+    for (int64_t k = 0; k < round->up->n; k++) {
+        fbt_round_add_part(round, k, n, fbt_messages_at(round->up, "paths", k), path);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double left = decay[i] * before[i];
+        path[i] = left + (path[i] - left) / root;
+    }
+    FBT_TRY(fbt_optimiser_set_paths(optimiser, path, fbt_optimiser_generation(optimiser) + n_generations));
+done:
+    free(path);
+    free(decay);
+    return status;
+}
+
 static fbt_status average_means(const fbt_round *round)
 {
     fbt_status status = FBT_OK;
-    const int64_t d = round->settings->cma.dimension;
+    const int64_t d = fbt_settings_searched(round->settings);
     double *mean = NULL;
     FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
     average(round, "mean", d, mean);
@@ -106,6 +151,7 @@ static fbt_status aggregate_solutions(fbt_round *round)
         FBT_TRY(average_shapes(round, n_shape));
     } else {
         FBT_TRY(average_means(round));
+        FBT_TRY(round->settings->cma.keep_paths ? recombine_paths(round) : FBT_OK);
         FBT_TRY(divide_shape(round, n_shape));
     }
 done:
@@ -133,6 +179,7 @@ done:
 
 static const fbt_aggregation_rule of_solutions = {
     .averages = true,
+    .keeps_paths = true,
     .server_options = fbt_local_search_server_options,
     .up = up_solutions,
     .aggregate = aggregate_solutions,

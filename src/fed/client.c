@@ -131,7 +131,7 @@ fbt_status fbt_scoring_start(fbt_scoring *scoring)
     FBT_TRY(status);
     list_items(s);
     for (int64_t p = 0, row = 0; p < s->n_populations; row += s->populations[p].n_candidates, p++) {
-        memcpy(z + row * s->d, s->populations[p].z, (size_t)(s->populations[p].n_candidates * s->d) * sizeof *z);
+        fbt_block_complete(&s->block, s->d, s->populations[p].n_candidates, s->populations[p].z, z + row * s->d);
     }
     fbt_evaluator_start(s->evaluator, s->stream,
                         &(fbt_evaluation){.items = s->items,

@@ -4,6 +4,7 @@
 
 #include "config/settings.h"
 #include "data/partition.h"
+#include "fed/block.h"
 #include "fed/evaluator.h"
 
 #include <stdbool.h>
@@ -30,10 +31,10 @@ typedef struct fbt_fitness {
     double loss_perturbed; /* mean loss on the perturbed copy; NaN without perturbation */
 } fbt_fitness;
 
-/* One population: n_candidates points z: [n_candidates, d] for one client. */
+/* One population: n_candidates points for one client. */
 typedef struct fbt_population {
     const fbt_client *client;
-    const double *z;
+    const double *z; /* [n_candidates, d], or of the block that is searched: [n_candidates, block.n] */
     int64_t n_candidates;
     fbt_fitness *fitness; /* out: [n_candidates] */
 } fbt_population;
@@ -45,8 +46,9 @@ typedef struct fbt_scoring {
     int stream;
     const fbt_population *populations;
     int64_t n_populations;
-    int64_t d;
-    uint32_t round; /* whose perturbed copy it is */
+    int64_t d;       /* of the search point                 */
+    fbt_block block; /* of it that the populations are      */
+    uint32_t round;  /* whose perturbed copy it is */
     fbt_fitness_kind kind;
     const fbt_comm *share; /* as in fbt_evaluation */
     /* From start on: */

@@ -72,7 +72,7 @@ static double value_of(const fbt_messages *up, const char *field, int64_t i)
 }
 
 void fbt_client_values_fill(fbt_client_values *values, const fbt_settings *settings, const fbt_round_reports *round,
-                            const fbt_messages *up, const double *server_mean)
+                            const fbt_messages *up, const fbt_block *block)
 {
     fbt_client_values *v = values;
     fbt_client_values_empty(v);
@@ -88,7 +88,7 @@ void fbt_client_values_fill(fbt_client_values *values, const fbt_settings *setti
             memcpy(v->step_size + i * v->n_generations, step_size, (size_t)v->n_generations * sizeof *step_size);
         }
         if (v->mean != NULL) {
-            memcpy(v->mean + i * v->d, mean != NULL ? mean : server_mean, (size_t)v->d * sizeof *v->mean);
+            fbt_block_complete(block, v->d, 1, mean != NULL ? mean : block->z + block->first, v->mean + i * v->d);
         }
     }
 }

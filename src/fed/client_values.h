@@ -3,6 +3,7 @@
 #define FBT_FED_CLIENT_VALUES_H
 
 #include "config/settings.h"
+#include "fed/block.h"
 #include "fed/message.h"
 #include "fed/reports.h"
 
@@ -26,8 +27,9 @@ void fbt_client_values_clear(fbt_client_values *values);
 /* Makes them those of a round in which nobody takes part. */
 void fbt_client_values_empty(fbt_client_values *values);
 
-/* Takes them from a round's messages; what those do not have is NaN, or the server's mean [d]. */
+/* Takes them from a round's messages; what those do not have is NaN, or the server's mean. block: that the round has
+ * searched, of the server's means. */
 void fbt_client_values_fill(fbt_client_values *values, const fbt_settings *settings, const fbt_round_reports *round,
-                            const fbt_messages *up, const double *server_mean);
+                            const fbt_messages *up, const fbt_block *block);
 
 #endif

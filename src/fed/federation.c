@@ -15,6 +15,7 @@
 #include "fed/reports.h"
 #include "fed/residuals.h"
 #include "fed/scorer.h"
+#include "fed/searches.h"
 #include "fed/uplink.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ struct fbt_federation {
     fbt_scorer *scorer;
     fbt_client *clients; /* [n_clients]: participants that are hosted here, in the order of their slots */
     int64_t n_clients;
-    fbt_server server;
+    fbt_searches searches;
     fbt_best_round best; /* on dev, of all rounds so far */
     fbt_messages up, down;
     double *residuals; /* [K, d] of error feedback (uplink.h), or NULL */
@@ -55,8 +56,7 @@ static fbt_status new_server(fbt_federation *f)
     const fbt_settings *settings = f->parts.settings;
     fbt_optimiser_options options;
     f->protocol.rule->server_options(settings, f->n_slots, &options);
-    FBT_TRY(fbt_server_init(&f->server, &options, settings->cma.sigma));
-    FBT_TRY(fbt_server_average(&f->server, settings->fed.average_means));
+    FBT_TRY(fbt_searches_init(&f->searches, &options, settings));
 done:
     return status;
 }
@@ -170,7 +170,7 @@ void fbt_federation_free(fbt_federation *federation)
         return;
     }
     clear_clients(f);
-    fbt_server_clear(&f->server);
+    fbt_searches_clear(&f->searches);
     fbt_messages_clear(&f->up);
     fbt_messages_clear(&f->down);
     free(f->residuals);
@@ -246,6 +246,7 @@ static int64_t take_n_tokens(fbt_federation *f)
 /* The server's part of a row, and what only all ranks together know. Collective. */
 static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 {
+    const fbt_server *server = f->searches.server;
     fbt_optimiser_health health;
     int64_t n_tokens = take_n_tokens(f);
     double peak_bytes = (double)fbt_memory_peak_bytes();
@@ -253,11 +254,11 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
     fbt_comm_sum_int(f->parts.world, &n_tokens, 1);
     fbt_comm_max(f->parts.world, &peak_bytes, 1);
     fbt_comm_max(f->parts.world, f->phase_s, FBT_N_PHASES);
-    fbt_optimiser_health_get(f->server.optimiser, &health);
+    fbt_optimiser_health_get(server->optimiser, &health);
     *row = (fbt_round_row){.index = index,
-                           .z = fbt_server_result(&f->server),
-                           .step_size = fbt_optimiser_step_size(f->server.optimiser),
-                           .step_size_local = f->server.step_size_local,
+                           .z = fbt_searches_result(&f->searches),
+                           .step_size = fbt_optimiser_step_size(server->optimiser),
+                           .step_size_local = server->step_size_local,
                            .condition_number = health.condition,
                            .axis_ratio = health.axis_ratio,
                            .path_sigma_norm = health.path_length,
@@ -288,20 +289,19 @@ static void fill_server(fbt_federation *f, int64_t index, fbt_round_row *row)
 /* How many searches of the round collapsed; the first time it is told. */
 static int64_t count_resets(fbt_federation *f, uint32_t round)
 {
-    fbt_optimiser_health health;
-    fbt_optimiser_health_get(f->server.optimiser, &health);
-    int64_t n = health.n_resets - f->n_resets_reported;
-    f->n_resets_reported = health.n_resets;
+    const fbt_optimiser *optimiser = f->searches.server->optimiser;
+    const int64_t n_of_server = fbt_searches_n_resets(&f->searches);
+    int64_t n = n_of_server - f->n_resets_reported;
+    f->n_resets_reported = n_of_server;
     for (int64_t i = 0; i < f->round.n; i++) {
         const double *resets = fbt_messages_at(&f->up, "resets", i);
         n += resets == NULL ? 0 : (int64_t)*resets;
     }
     if (n > 0 && !f->told_of_resets) {
-        fbt_log_info(fbt_optimiser_names[fbt_optimiser_options_of(f->server.optimiser)->kind],
+        fbt_log_info(fbt_optimiser_names[fbt_optimiser_options_of(optimiser)->kind],
                      "round %lld: %lld search%s collapsed (%s) and went on from the mean with C = identity; "
                      "rounds/resets counts them from here on",
-                     (long long)round, (long long)n, n == 1 ? "" : "es",
-                     fbt_optimiser_type_of(f->server.optimiser)->collapse);
+                     (long long)round, (long long)n, n == 1 ? "" : "es", fbt_optimiser_type_of(optimiser)->collapse);
         f->told_of_resets = true;
     }
     return n;
@@ -309,7 +309,7 @@ static int64_t count_resets(fbt_federation *f, uint32_t round)
 
 static fbt_status score_part(fbt_federation *f, fbt_scored_part what, fbt_split_scores *scores)
 {
-    return fbt_scorer_run(f->scorer, f->evaluator, fbt_server_result(&f->server), f->parts.settings->cma.dimension,
+    return fbt_scorer_run(f->scorer, f->evaluator, fbt_searches_result(&f->searches), f->parts.settings->cma.dimension,
                           what, f->parts.world, scores);
 }
 
@@ -388,7 +388,8 @@ static fbt_status protocol_round(fbt_federation *f, uint32_t round, fbt_precisio
                          .rng = f->rng,
                          .phase_s = f->phase_s,
                          .check = check,
-                         .server = &f->server,
+                         .server = f->searches.server,
+                         .block = f->searches.block,
                          .up = &f->up,
                          .down = &f->down};
     return fbt_comm_agree(f->parts.world, fbt_protocol_round(&f->protocol, &context));
@@ -429,7 +430,7 @@ static void set_check(const fbt_precision_result *check, fbt_round_row *row)
 static fbt_status bound_mean(fbt_federation *f, uint32_t round)
 {
     const double bound = fbt_norm_bound(f->parts.settings, round);
-    return isfinite(bound) ? fbt_comm_agree(f->parts.world, fbt_server_bound(&f->server, bound)) : FBT_OK;
+    return isfinite(bound) ? fbt_comm_agree(f->parts.world, fbt_server_bound(f->searches.server, bound)) : FBT_OK;
 }
 
 fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row)
@@ -439,15 +440,16 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     fbt_split_scores scores;
     fbt_precision_result checked;
     begin_phases(f);
+    fbt_searches_begin_round(&f->searches, f->parts.settings, round);
     choose_participants(f, round);
     FBT_TRY(place_participants(f));
     fbt_precision_check *check = begin_check(f, round);
     FBT_TRY(protocol_round(f, round, check));
     FBT_TRY(bound_mean(f, round));
-    fbt_server_end_round(&f->server);
+    fbt_searches_end_round(&f->searches);
     FBT_TRY(finish_check(f, check, &checked));
     FBT_TRY(score(f, round, scored, &scores));
-    fbt_client_values_fill(&f->values, f->parts.settings, &f->round, &f->up, fbt_optimiser_mean(f->server.optimiser));
+    fbt_client_values_fill(&f->values, f->parts.settings, &f->round, &f->up, &f->searches.block);
     fill_server(f, round, row);
     set_scores(&scores, row);
     set_check(&checked, row);
@@ -481,7 +483,7 @@ fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
-    FBT_TRY(fbt_server_export(&f->server, &f->checkpoint));
+    FBT_TRY(fbt_searches_export(&f->searches, &f->checkpoint));
     FBT_TRY(fbt_residuals_export(f->residuals, n_residuals(f), &f->checkpoint));
     *arrays = f->checkpoint.items;
 done:
@@ -497,7 +499,7 @@ fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *c
         f->best = *best;
     }
     fbt_comm_broadcast(world, &f->best, sizeof f->best);
-    FBT_TRY(fbt_server_import(&f->server, world, checkpoint));
+    FBT_TRY(fbt_searches_import(&f->searches, world, checkpoint));
     FBT_TRY(fbt_residuals_import(f->residuals, n_residuals(f), world, checkpoint));
 done:
     return status;

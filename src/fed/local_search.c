@@ -14,7 +14,7 @@
 typedef struct search {
     const fbt_client *client;
     fbt_optimiser *optimiser;
-    double *x;           /* [lambda, d] */
+    double *x;           /* [lambda, n] */
     double *fitness;     /* [lambda]    */
     fbt_fitness *scores; /* [lambda]    */
     int64_t slot;        /* among the participants */
@@ -35,7 +35,13 @@ typedef struct search_list {
     search_part *parts; /* [n_parts] */
     int n_parts;
     fbt_optimiser *received; /* the distribution that the server has sent, if it is not the server's own */
+    double *point;           /* [d]: z as clients have it, where they search a block of it; or NULL      */
 } search_list;
+
+/* Of the server's message: the blocks of z that the round does not search. Clients that took part in every round have
+ * them; new to these is the mean that the last round has moved, in the ledger the one that is sent, which is as long.
+ */
+static const char others_name[] = "others";
 
 /* pycma's option CMA_mirrors, "popsize < 6", which the official code leaves alone. */
 bool fbt_local_search_mirrors(const fbt_settings *settings, int64_t population)
@@ -47,7 +53,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
 {
     *options =
         (fbt_optimiser_options){.kind = (fbt_optimiser_kind)settings->fed.optimiser,
-                                .dimension = settings->cma.dimension,
+                                .dimension = fbt_settings_searched(settings),
                                 .population = settings->cma.population,
                                 .n_words = fbt_settings_n_words(settings),
                                 .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
@@ -93,9 +99,17 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
     fbt_schema_add(schema, "improvement", by_improvement ? 1 : 0, FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
 
+void fbt_local_search_add_paths(const fbt_settings *settings, fbt_schema *schema)
+{
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    const int64_t n = settings->cma.keep_paths ? fbt_optimiser_n_paths(&options) : 0;
+    fbt_schema_add(schema, "paths", n, FBT_FIELD_REAL, FBT_FIELD_SENT);
+}
+
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema)
 {
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
+    fbt_schema_add(schema, "mean", fbt_settings_searched(settings), FBT_FIELD_UPDATE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_local_search_add_ranking(settings, schema);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
@@ -116,6 +130,10 @@ static void down(const fbt_settings *settings, fbt_schema *schema)
     fbt_schema_add(schema, "mean", n_mean, FBT_FIELD_REAL, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_local_search_add_paths(settings, schema);
+    fbt_schema_add(schema, "path_generations", settings->cma.keep_paths ? 1 : 0, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    fbt_schema_add(schema, others_name, settings->cma.dimension - options.dimension, FBT_FIELD_REAL,
+                   fbt_settings_all_take_part(settings) ? FBT_FIELD_EARLIER : FBT_FIELD_SENT);
 }
 
 static void free_searches(void *state)
@@ -137,6 +155,7 @@ static void free_searches(void *state)
     free(list->populations);
     free(list->parts);
     fbt_optimiser_free(list->received);
+    free(list->point);
     free(list);
 }
 
@@ -147,9 +166,17 @@ static fbt_status send_distribution(fbt_round *round, bool *same)
     fbt_messages *message = round->down;
     fbt_server *server = round->server;
     double *sent = NULL, *shape = fbt_messages_field(message, "shape");
+    double *others = fbt_messages_field(message, others_name), *paths = fbt_messages_field(message, "paths");
     const int64_t n_bytes = message->n_exchanged * (int64_t)sizeof *sent;
     fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser)); /* where it is sent */
     fbt_messages_put_one(message, "step_size", 0, server->step_size_local);
+    if (paths != NULL) {
+        fbt_optimiser_get_paths(server->optimiser, paths);
+        fbt_messages_put_one(message, "path_generations", 0, (double)fbt_optimiser_generation(server->optimiser));
+    }
+    if (others != NULL) {
+        fbt_block_get_others(&round->block, round->settings->cma.dimension, others);
+    }
     if (shape != NULL) {
         FBT_TRY(fbt_optimiser_get_shape(server->optimiser, shape));
     }
@@ -184,6 +211,22 @@ done:
     return status;
 }
 
+/* Puts the blocks that are not searched as clients have them into the round: who scores candidates is a client. */
+static fbt_status receive_others(fbt_round *round, double **point)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = round->settings->cma.dimension;
+    const double *others = fbt_messages_field(round->down, others_name);
+    if (others == NULL) {
+        return FBT_OK;
+    }
+    FBT_TRY(fbt_memory_alloc(point, d, sizeof **point));
+    fbt_block_set_others(&round->block, d, others, *point);
+    round->block.z = *point;
+done:
+    return status;
+}
+
 /* Where clients get exactly what the server has, they share its factors instead of making them again. On ranks that
  * host no participant, too: the server may be reset. */
 static fbt_status distribute(fbt_round *round, search_list *list)
@@ -200,6 +243,7 @@ static fbt_status init_search(search *s, const fbt_round *round, fbt_optimiser *
 {
     fbt_status status = FBT_OK;
     const double step_size = *fbt_messages_field(round->down, "step_size");
+    const double *paths = fbt_messages_field(round->down, "paths");
     fbt_optimiser_options options;
     fbt_local_search_options(round->settings, &options);
     FBT_TRY(fbt_memory_alloc(&s->x, options.population * options.dimension, sizeof *s->x));
@@ -207,6 +251,10 @@ static fbt_status init_search(search *s, const fbt_round *round, fbt_optimiser *
     FBT_TRY(fbt_memory_alloc(&s->scores, options.population, sizeof *s->scores));
     FBT_TRY(fbt_optimiser_new(&options, fbt_optimiser_mean(from), step_size, &s->optimiser));
     FBT_TRY(fbt_optimiser_restart_from(s->optimiser, from, step_size));
+    if (paths != NULL) {
+        FBT_TRY(fbt_optimiser_set_paths(s->optimiser, paths,
+                                        (int64_t)*fbt_messages_field(round->down, "path_generations")));
+    }
 done:
     return status;
 }
@@ -247,6 +295,7 @@ static fbt_status begin(fbt_round *round, void **state)
     FBT_TRY(fbt_memory_alloc(&list, 1, sizeof *list));
     *state = list;
     FBT_TRY(distribute(round, list));
+    FBT_TRY(receive_others(round, &list->point));
     fbt_optimiser *from = list->received != NULL ? list->received : round->server->optimiser;
     FBT_TRY(fbt_memory_alloc(&list->items, round->n_clients, sizeof *list->items));
     FBT_TRY(fbt_memory_alloc(&list->populations, round->n_clients, sizeof *list->populations));
@@ -278,7 +327,7 @@ static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t gen
         if (status != FBT_OK) {
             return status;
         }
-        fbt_norm_bound_apply(bound, settings->cma.population, settings->cma.dimension, s->x);
+        fbt_norm_bound_apply(bound, settings->cma.population, fbt_settings_searched(settings), s->x);
     }
     return FBT_OK;
 }
@@ -303,12 +352,13 @@ static fbt_status tell_all(const search_part *list, const fbt_round *round)
  * place of the last population, which is told. */
 static int64_t put_means(search *s, const fbt_round *round)
 {
-    const size_t n_bytes = (size_t)round->settings->cma.dimension * sizeof *s->x;
+    const int64_t n = fbt_settings_searched(round->settings);
+    const size_t n_bytes = (size_t)n * sizeof *s->x;
     memcpy(s->x, fbt_optimiser_mean(s->optimiser), n_bytes);
     if (!ranks_by_improvement(round->settings)) {
         return 1;
     }
-    memcpy(s->x + round->settings->cma.dimension, fbt_messages_field(round->down, "mean"), n_bytes);
+    memcpy(s->x + n, fbt_messages_field(round->down, "mean"), n_bytes);
     return 2;
 }
 
@@ -328,6 +378,7 @@ static fbt_status start_part(search_part *part, const fbt_round *round, bool mea
     part->scoring.populations = part->populations;
     part->scoring.n_populations = part->n;
     part->scoring.d = settings->cma.dimension;
+    part->scoring.block = round->block;
     part->scoring.round = round->number;
     part->scoring.kind = (fbt_fitness_kind)settings->perturb.fitness;
     part->scoring.share = round->group;
@@ -429,8 +480,12 @@ static fbt_status fill_messages(const search_list *list, fbt_messages *up)
     fbt_status status = FBT_OK;
     for (int64_t i = 0; i < list->n; i++) {
         const search *s = &list->items[i];
+        double *paths = fbt_messages_at(up, "paths", s->slot);
         fbt_optimiser_health health;
         fbt_optimiser_health_get(s->optimiser, &health);
+        if (paths != NULL) {
+            fbt_optimiser_get_paths(s->optimiser, paths);
+        }
         FBT_TRY(put_distribution(s, up));
         fbt_messages_put_one(up, "fitness", s->slot, s->scores[0].fitness);
         fbt_messages_put_one(up, "improvement", s->slot, relative_change(s->scores[1].fitness, s->scores[0].fitness));

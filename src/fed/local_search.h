@@ -24,6 +24,10 @@ void fbt_local_search_add_ranking(const fbt_settings *settings, fbt_schema *sche
 void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema);
 const double *fbt_local_search_ranked_by(const fbt_messages *up);
 
+/* For rules that keep the clients' paths (optim/optimiser.h): the field `paths` of either message, if cma.keep_paths
+ * asks for it. The server sends its own with the number of their generations, and clients begin with them. */
+void fbt_local_search_add_paths(const fbt_settings *settings, fbt_schema *schema);
+
 /* Fields that every local search fills in for the run file. It fills in, too, where a schema has them: mean, fitness,
  * improvement, step_size (each generation's; must be there), step_size_end, and shape: sent where the mean follows from
  * it (optim/optimiser.h), else summed. */

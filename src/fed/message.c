@@ -38,6 +38,11 @@ const fbt_field *fbt_schema_sent_update(const fbt_schema *schema)
     return NULL;
 }
 
+static bool is_encoded(const fbt_field *field)
+{
+    return fbt_field_travels(field) || field->use == FBT_FIELD_EARLIER;
+}
+
 static bool is_exchanged(const fbt_field *field)
 {
     return field->use == FBT_FIELD_SENT || field->use == FBT_FIELD_RECORDED;
@@ -185,7 +190,7 @@ fbt_status fbt_messages_init(fbt_messages *messages, const fbt_schema *schema, f
     *messages = (fbt_messages){.schema = *schema, .wire = wire, .n = n};
     for (int f = 0; f < schema->n_fields; f++) {
         const fbt_field *field = &schema->fields[f];
-        largest = fbt_field_travels(field) && field->count > largest ? field->count : largest;
+        largest = is_encoded(field) && field->count > largest ? field->count : largest;
     }
     messages->n_exchanged = lay_out(messages, 0, is_exchanged);
     const int64_t n_values = lay_out(messages, messages->n_exchanged, is_local);
@@ -268,8 +273,12 @@ fbt_status fbt_messages_send(fbt_messages *messages, int64_t i)
     fbt_status status = FBT_OK;
     for (int f = 0; f < messages->schema.n_fields; f++) {
         const fbt_field *field = &messages->schema.fields[f];
-        if (field->use == FBT_FIELD_SENT) {
+        const int64_t n_bytes = messages->n_bytes;
+        if (field->use == FBT_FIELD_SENT || field->use == FBT_FIELD_EARLIER) {
             FBT_TRY(fbt_messages_send_field(messages, field, i, messages->starts[f] + i * field->count));
+        }
+        if (field->use == FBT_FIELD_EARLIER) {
+            messages->n_bytes = n_bytes;
         }
     }
 done:

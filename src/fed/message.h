@@ -25,6 +25,7 @@ typedef enum fbt_field_type {
 
 typedef enum fbt_field_use {
     FBT_FIELD_SENT,     /* travels                                                                      */
+    FBT_FIELD_EARLIER,  /* has travelled in an earlier message: is as it arrived then, and not counted again */
     FBT_FIELD_SUMMED,   /* travels, and the server uses the participants' sum alone: it keeps only that */
     FBT_FIELD_RECORDED, /* for the run file: neither encoded nor counted                                */
     FBT_FIELD_KNOWN,    /* for the run file, and every rank fills it in by itself                       */

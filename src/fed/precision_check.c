@@ -73,15 +73,15 @@ void fbt_precision_check_begin(fbt_precision_check *check, uint32_t round, int64
     memset(check->values, 0, (size_t)check->n_values * sizeof *check->values);
 }
 
-void fbt_precision_check_keep(fbt_precision_check *check, int64_t slot, int64_t generation, const double *z,
-                              const fbt_fitness *scores)
+void fbt_precision_check_keep(fbt_precision_check *check, int64_t slot, int64_t generation, const fbt_block *block,
+                              const double *x, const fbt_fitness *scores)
 {
     const int64_t lambda = check->settings->cma.population;
     if (slot != check->choice.slot || generation != check->choice.generation) {
         return;
     }
     *check->n_kept = 1;
-    memcpy(check->z, z, (size_t)(lambda * check->settings->cma.dimension) * sizeof *z);
+    fbt_block_complete(block, check->settings->cma.dimension, lambda, x, check->z);
     for (int64_t c = 0; c < lambda; c++) {
         check->fitness[c] = scores[c].fitness;
         check->loss[c] = scores[c].loss;

@@ -33,10 +33,10 @@ void fbt_precision_check_free(fbt_precision_check *check);
 /* Begins a round. */
 void fbt_precision_check_begin(fbt_precision_check *check, uint32_t round, int64_t n_participants);
 
-/* Copies a population and its scores if it is the round's. z: [lambda, d]; scores: [lambda]. Called by one rank alone
- * for each population. */
-void fbt_precision_check_keep(fbt_precision_check *check, int64_t slot, int64_t generation, const double *z,
-                              const fbt_fitness *scores);
+/* Copies a population of a block and its scores if it is the round's. x: [lambda, block->n]; scores: [lambda]. Called
+ * by one rank alone for each population. */
+void fbt_precision_check_keep(fbt_precision_check *check, int64_t slot, int64_t generation, const fbt_block *block,
+                              const double *x, const fbt_fitness *scores);
 
 /* Scores what was kept in the reference precision, a share on each rank, and compares; the same on every rank, however
  * many there are. participants: [m] client ids. Collective over world. Errors: the evaluator's, FBT_ERR_MEMORY;

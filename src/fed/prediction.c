@@ -209,7 +209,8 @@ double fbt_prediction_row_bytes(const fbt_settings *settings)
     const int64_t of_participant = 6 + settings->fed.local_generations + (settings->run.client_means ? d : 0);
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    return (double)(m * of_participant + 4 * d + fbt_optimiser_n_shape(&options)) * sizeof(double);
+    return (double)(m * of_participant + 4 * d + fbt_settings_n_blocks(settings) * fbt_optimiser_n_shape(&options)) *
+           sizeof(double);
 }
 
 double fbt_prediction_client_bytes(const fbt_prediction_case *c, int64_t n_clients)

@@ -53,6 +53,36 @@ done:
     return status;
 }
 
+/* Paths of clients' searches are put together as sums of independent noise. */
+static fbt_status check_paths(const fbt_settings *settings, const fbt_aggregation_rule *rule)
+{
+    fbt_status status = FBT_OK;
+    fbt_optimiser_options options;
+    fbt_local_search_options(settings, &options);
+    if (!settings->cma.keep_paths) {
+        return FBT_OK;
+    }
+    if (fbt_optimiser_n_paths(&options) == 0) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.keep_paths: searches of fed.optimiser %s have no paths that the next ones could begin with; set "
+                 "it to false, or use fed.optimiser cma",
+                 fbt_optimiser_names[settings->fed.optimiser]);
+    }
+    if (!rule->keeps_paths) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.keep_paths: the server of fed.protocol %s (fed.aggregation: %s) adapts the step size by a search "
+                 "of its own, which keeps its paths anyway; set it to false, or use fed.protocol fedavg-bbt",
+                 fbt_protocol_names[settings->fed.protocol], aggregation_name(settings));
+    }
+    if (settings->fed.client_seeds == FBT_CLIENT_SEEDS_SHARED && fbt_settings_participants(settings) > 1) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.keep_paths: paths of clients that draw the same noise (fed.client_seeds: shared) are not "
+                 "independent, so that they cannot be put together; use fed.client_seeds distinct, or set it to false");
+    }
+done:
+    return status;
+}
+
 /* Clients and server have optimisers of one kind, for populations of their own. */
 static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggregation_rule *rule)
 {
@@ -104,6 +134,7 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
     }
     FBT_TRY(check_ranking(settings, rule));
     FBT_TRY(check_optimisers(settings, rule));
+    FBT_TRY(check_paths(settings, rule));
     FBT_TRY(check_uplink(settings));
 done:
     return status;

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "comm/comm.h"
 #include "config/settings.h"
+#include "fed/block.h"
 #include "fed/client.h"
 #include "fed/message.h"
 #include "fed/precision_check.h"
@@ -40,6 +41,7 @@ typedef struct fbt_round {
     fbt_precision_check *check; /* of this round; NULL: none */
 
     fbt_server *server;
+    fbt_block block;    /* of z that the server and its clients search; z is as they have it                         */
     fbt_messages *up;   /* of m senders, in the participants' order; after an exchange every rank has all of them */
     fbt_messages *down; /* of one sender, the server, to all participants                                         */
     double *population; /* [lambda, d]: the server's candidates, where the clients score them                     */
@@ -76,6 +78,7 @@ typedef struct fbt_client_work {
 /* The server's side for one kind of report. */
 typedef struct fbt_aggregation_rule {
     bool ranks;          /* participants against each other: at least two must take part, and weights mean nothing */
+    bool keeps_paths;    /* of the clients' searches, from round to round, where cma.keep_paths asks for it */
     bool averages;       /* what they send, with the weights of fed.weighting                                      */
     bool compares_pairs; /* candidates 2 i and 2 i + 1, which must be opposite                               */
 
@@ -142,8 +145,8 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round);
 fbt_status fbt_round_send_down(fbt_round *round);
 
 /* For `step`: shows the scored population of a participant hosted here in a generation, one of the round's
- * local_generations, to the round's precision check. z: [lambda, d]; scores: [lambda]. */
-void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
+ * local_generations, to the round's precision check. x: [lambda, block.n]; scores: [lambda]. */
+void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *x,
                                const fbt_fitness *scores);
 
 #endif

@@ -116,11 +116,11 @@ void fbt_round_add_part(const fbt_round *round, int64_t slot, int64_t count, con
     }
 }
 
-void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *z,
+void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t generation, const double *x,
                                const fbt_fitness *scores)
 {
     if (round->check != NULL && round->fills_slots) {
-        fbt_precision_check_keep(round->check, slot, generation, z, scores);
+        fbt_precision_check_keep(round->check, slot, generation, &round->block, x, scores);
     }
 }
 

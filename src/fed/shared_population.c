@@ -10,7 +10,7 @@
 
 /* Scratch of a round. */
 typedef struct scorers {
-    double *x;                   /* [lambda, d]                      */
+    double *x;                   /* [lambda, block.n]                */
     fbt_fitness *scores;         /* [n_clients, lambda] of this rank */
     fbt_population *populations; /* [n_populations]                  */
     int64_t n_populations;
@@ -44,7 +44,7 @@ static fbt_status begin(fbt_round *round, void **state)
     const int64_t lambda = round->settings->cma.population;
     FBT_TRY(fbt_memory_alloc(&s, 1, sizeof *s));
     *state = s;
-    FBT_TRY(fbt_memory_alloc(&s->x, lambda * round->settings->cma.dimension, sizeof *s->x));
+    FBT_TRY(fbt_memory_alloc(&s->x, lambda * fbt_settings_searched(round->settings), sizeof *s->x));
     FBT_TRY(fbt_memory_alloc(&s->scores, round->n_clients * lambda, sizeof *s->scores));
     FBT_TRY(fbt_memory_alloc(&s->populations, round->n_clients, sizeof *s->populations));
     for (int64_t i = 0; i < round->n_clients; i++) {
@@ -72,7 +72,7 @@ static fbt_status ask(fbt_round *round, double *x, int64_t generation)
     const fbt_status status = fbt_optimiser_ask(optimiser, round->rng, &stream, x);
     if (status == FBT_OK) {
         fbt_norm_bound_apply(fbt_norm_bound(round->settings, round->number), round->settings->cma.population,
-                             round->settings->cma.dimension, x);
+                             fbt_settings_searched(round->settings), x);
     }
     round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
     return status;
@@ -87,6 +87,7 @@ static fbt_status score(fbt_round *round, scorers *s)
                                                 .populations = s->populations,
                                                 .n_populations = s->n_populations,
                                                 .d = round->settings->cma.dimension,
+                                                .block = round->block,
                                                 .round = round->number,
                                                 .kind = (fbt_fitness_kind)round->settings->perturb.fitness,
                                                 .share = round->group});

@@ -38,7 +38,7 @@ static fbt_status check_feedback(const fbt_settings *settings, const fbt_schema 
                  "nothing about the next; set it to false",
                  fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
     }
-    if (settings->fed.clients > RESIDUALS_MAX / update->count) {
+    if (settings->fed.clients > RESIDUALS_MAX / (update->count * fbt_settings_n_blocks(settings))) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.error_feedback: %" PRId64 " clients (fed.clients) that send %" PRId64
                  " numbers each (their %s) would keep more than %d numbers, %d MB on every rank and in every "
@@ -206,11 +206,10 @@ static void keep_residual(const grid *g, const unsigned char *codes)
 
 static grid grid_of(const fbt_passage *p, const double *values)
 {
-    const fbt_settings *settings = p->uplink->settings;
-    const int bits = (int)settings->fed.quantise_bits;
+    const int bits = (int)p->uplink->settings->fed.quantise_bits;
     return (grid){.p = p,
                   .values = values,
-                  .kept = p->residual == NULL ? NULL : p->uplink->residuals + fbt_passage_client(p) * p->field->count,
+                  .kept = p->residual == NULL ? NULL : fbt_uplink_residual(p->uplink, p->field, fbt_passage_client(p)),
                   .bits = bits,
                   .largest = (1 << bits) - 1};
 }

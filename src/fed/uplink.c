@@ -1,5 +1,6 @@
 #include "fed/uplink.h"
 
+#include "fed/block.h"
 #include "fed/transform.h"
 
 #include <string.h>
@@ -37,7 +38,9 @@ void fbt_uplink_add_fields(const fbt_settings *settings, fbt_schema *up)
 
 int64_t fbt_uplink_n_residuals(const fbt_settings *settings, const fbt_schema *up)
 {
-    return feeds_errors_back(settings) ? settings->fed.clients * fbt_schema_sent_update(up)->count : 0;
+    return feeds_errors_back(settings)
+               ? settings->fed.clients * fbt_settings_n_blocks(settings) * fbt_schema_sent_update(up)->count
+               : 0;
 }
 
 const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field)
@@ -128,14 +131,21 @@ done:
     return status;
 }
 
+double *fbt_uplink_residual(const fbt_uplink *uplink, const fbt_field *update, int64_t client)
+{
+    const fbt_settings *settings = uplink->settings;
+    const int64_t block = client * fbt_settings_n_blocks(settings) + fbt_block_of_round(settings, uplink->round);
+    return uplink->residuals + block * update->count;
+}
+
 /* Participants' residuals take the place of those that they came with. */
 static void keep_residuals(const fbt_messages *messages)
 {
     const fbt_uplink *uplink = messages->uplink;
-    const int64_t n = uplink->residuals != NULL ? fbt_schema_sent_update(&messages->schema)->count : 0;
-    for (int64_t slot = 0; n > 0 && slot < uplink->n_participants; slot++) {
-        memcpy(uplink->residuals + uplink->participants[slot] * n, fbt_messages_at(messages, residual_name, slot),
-               (size_t)n * sizeof(double));
+    const fbt_field *update = uplink->residuals != NULL ? fbt_schema_sent_update(&messages->schema) : NULL;
+    for (int64_t slot = 0; update != NULL && slot < uplink->n_participants; slot++) {
+        double *kept = fbt_uplink_residual(uplink, update, uplink->participants[slot]);
+        memcpy(kept, fbt_messages_at(messages, residual_name, slot), (size_t)update->count * sizeof *kept);
     }
 }
 

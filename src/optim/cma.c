@@ -19,12 +19,12 @@ fbt_status fbt_cma_check_step_size(double step_size)
     return FBT_OK;
 }
 
-static fbt_status check_mean(const double *mean, int64_t d)
+static fbt_status check_finite(const char *what, const double *values, int64_t d)
 {
     for (int64_t i = 0; i < d; i++) {
-        if (!isfinite(mean[i])) {
-            return fbt_fail(FBT_ERR_ARG, "CMA-ES: element %lld of the mean is %g; it must be finite", (long long)i,
-                            mean[i]);
+        if (!isfinite(values[i])) {
+            return fbt_fail(FBT_ERR_ARG, "CMA-ES: element %lld of the %s is %g; it must be finite", (long long)i, what,
+                            values[i]);
         }
     }
     return FBT_OK;
@@ -74,7 +74,7 @@ fbt_status fbt_cma_new(const fbt_cma_options *options, const double *mean, doubl
     fbt_status status = FBT_OK;
     fbt_cma *c = NULL;
     FBT_TRY(fbt_cma_options_check(options));
-    FBT_TRY(check_mean(mean, options->dimension));
+    FBT_TRY(check_finite("mean", mean, options->dimension));
     FBT_TRY(fbt_cma_check_step_size(step_size));
     if (options->covariance == FBT_CMA_FULL && options->decomposition == FBT_CMA_EIGEN) {
         FBT_TRY(fbt_lapack_open()); /* what it lacks shall show now, not in the round that decomposes first */
@@ -286,7 +286,7 @@ done:
 
 fbt_status fbt_cma_set_mean(fbt_cma *cma, const double *mean)
 {
-    const fbt_status status = check_mean(mean, cma->options.dimension);
+    const fbt_status status = check_finite("mean", mean, cma->options.dimension);
     if (status == FBT_OK) {
         memcpy(cma->mean, mean, (size_t)cma->options.dimension * sizeof *mean);
     }
@@ -299,6 +299,22 @@ fbt_status fbt_cma_set_step_size(fbt_cma *cma, double step_size)
     if (status == FBT_OK) {
         cma->step_size = step_size;
     }
+    return status;
+}
+
+fbt_status fbt_cma_set_paths(fbt_cma *cma, const double *path_sigma, const double *path_c, int64_t generation)
+{
+    fbt_status status = FBT_OK;
+    const int64_t d = cma->options.dimension;
+    const bool has_path_c = cma->options.covariance != FBT_CMA_ISOTROPIC;
+    FBT_TRY(check_finite("path", path_sigma, d));
+    FBT_TRY(has_path_c ? check_finite("path", path_c, d) : FBT_OK);
+    memcpy(cma->path_sigma, path_sigma, (size_t)d * sizeof *path_sigma);
+    if (has_path_c) {
+        memcpy(cma->path_c, path_c, (size_t)d * sizeof *path_c);
+    }
+    cma->generation = generation;
+done:
     return status;
 }
 

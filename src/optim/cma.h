@@ -140,6 +140,10 @@ fbt_status fbt_cma_set_covariance(fbt_cma *cma, const double *covariance);
 /* The same with a diagonal C, given as its diagonal [d]. */
 fbt_status fbt_cma_set_variances(fbt_cma *cma, const double *variances);
 
+/* Makes the evolution paths [d] those of a search that has made so many generations; path_c of isotropic ones is not
+ * read. Errors: FBT_ERR_ARG (not finite). */
+fbt_status fbt_cma_set_paths(fbt_cma *cma, const double *path_sigma, const double *path_c, int64_t generation);
+
 /* Borrowed: valid until the next call that changes the optimiser. Each [d]; path_c is all zero when isotropic. */
 const double *fbt_cma_mean(const fbt_cma *cma);
 const double *fbt_cma_path_sigma(const fbt_cma *cma);

@@ -146,6 +146,32 @@ fbt_status fbt_optimiser_set_shape(fbt_optimiser *optimiser, const double *shape
     return optimiser->type->set_shape(optimiser->self, shape);
 }
 
+int64_t fbt_optimiser_n_paths(const fbt_optimiser_options *options)
+{
+    const fbt_optimiser_type *type = fbt_optimiser_type_get(options->kind);
+    return type->n_paths == NULL ? 0 : type->n_paths(options);
+}
+
+void fbt_optimiser_get_paths(const fbt_optimiser *optimiser, double *paths)
+{
+    optimiser->type->get_paths(optimiser->self, paths);
+}
+
+fbt_status fbt_optimiser_set_paths(fbt_optimiser *optimiser, const double *paths, int64_t generation)
+{
+    return optimiser->type->set_paths(optimiser->self, paths, generation);
+}
+
+int64_t fbt_optimiser_generation(const fbt_optimiser *optimiser)
+{
+    return optimiser->type->generation(optimiser->self);
+}
+
+void fbt_optimiser_path_decay(const fbt_optimiser *optimiser, int64_t n, double *decay)
+{
+    optimiser->type->path_decay(optimiser->self, n, decay);
+}
+
 void fbt_optimiser_health_get(const fbt_optimiser *optimiser, fbt_optimiser_health *health)
 {
     optimiser->type->health(optimiser->self, health);

@@ -77,6 +77,13 @@ typedef struct fbt_optimiser_type {
     fbt_status (*get_shape)(void *self, double *shape);
     fbt_status (*set_shape)(void *self, const double *shape);
 
+    /* NULL, all five: it has no paths that a search could go on with. */
+    int64_t (*n_paths)(const fbt_optimiser_options *options);
+    void (*get_paths)(const void *self, double *paths);
+    fbt_status (*set_paths)(void *self, const double *paths, int64_t generation);
+    int64_t (*generation)(const void *self);
+    void (*path_decay)(const void *self, int64_t n, double *decay);
+
     void (*health)(const void *self, fbt_optimiser_health *health);
     fbt_status (*export)(const void *self, const char *prefix, fbt_array_list *arrays);
     fbt_status (*import)(void *self, const char *prefix, const fbt_array *arrays);
@@ -136,6 +143,16 @@ fbt_status fbt_optimiser_set_step_size(fbt_optimiser *optimiser, double step_siz
 int64_t fbt_optimiser_n_shape(const fbt_optimiser_options *options);
 fbt_status fbt_optimiser_get_shape(fbt_optimiser *optimiser, double *shape);
 fbt_status fbt_optimiser_set_shape(fbt_optimiser *optimiser, const double *shape);
+
+/* Evolution paths, by which a search adapts what it samples with, for searches that go on with those of others:
+ * [n_paths]; 0: it has none. Every number has variance 1, or that of the search's shape, under selection at random once
+ * the path has gone on for long. generation: how many updates that are. Errors of set_paths: FBT_ERR_ARG (not finite).
+ * decay: [n_paths], what n updates leave of each. */
+int64_t fbt_optimiser_n_paths(const fbt_optimiser_options *options);
+void fbt_optimiser_get_paths(const fbt_optimiser *optimiser, double *paths);
+fbt_status fbt_optimiser_set_paths(fbt_optimiser *optimiser, const double *paths, int64_t generation);
+int64_t fbt_optimiser_generation(const fbt_optimiser *optimiser);
+void fbt_optimiser_path_decay(const fbt_optimiser *optimiser, int64_t n, double *decay);
 
 void fbt_optimiser_health_get(const fbt_optimiser *optimiser, fbt_optimiser_health *health);
 const fbt_optimiser_options *fbt_optimiser_options_of(const fbt_optimiser *optimiser);

@@ -144,6 +144,51 @@ done:
     return status;
 }
 
+/* p_sigma, and p_c where C is adapted. */
+static int64_t n_paths(const fbt_optimiser_options *options)
+{
+    return options->cma.covariance == FBT_CMA_ISOTROPIC ? options->dimension : 2 * options->dimension;
+}
+
+static bool has_path_c(const void *self)
+{
+    return fbt_cma_options_of(self)->covariance != FBT_CMA_ISOTROPIC;
+}
+
+static void get_paths(const void *self, double *paths)
+{
+    const int64_t d = fbt_cma_options_of(self)->dimension;
+    memcpy(paths, fbt_cma_path_sigma(self), (size_t)d * sizeof *paths);
+    if (has_path_c(self)) {
+        memcpy(paths + d, fbt_cma_path_c(self), (size_t)d * sizeof *paths);
+    }
+}
+
+static fbt_status set_paths(void *self, const double *paths, int64_t generation)
+{
+    const int64_t d = fbt_cma_options_of(self)->dimension;
+    return fbt_cma_set_paths(self, paths, has_path_c(self) ? paths + d : NULL, generation);
+}
+
+static int64_t generation(const void *self)
+{
+    fbt_cma_health cma;
+    fbt_cma_health_get(self, &cma);
+    return cma.generation;
+}
+
+static void path_decay(const void *self, int64_t n, double *decay)
+{
+    const int64_t d = fbt_cma_options_of(self)->dimension;
+    const fbt_cma_parameters *p = fbt_cma_parameters_of(self);
+    for (int64_t i = 0; i < d; i++) {
+        decay[i] = pow(1 - p->c_sigma, (double)n);
+    }
+    for (int64_t i = d; i < 2 * d && has_path_c(self); i++) {
+        decay[i] = pow(1 - p->c_c, (double)n);
+    }
+}
+
 static void health(const void *self, fbt_optimiser_health *health)
 {
     fbt_cma_health cma;
@@ -237,6 +282,11 @@ const fbt_optimiser_type fbt_optimiser_cma = {
     .n_shape = n_shape,
     .get_shape = get_shape,
     .set_shape = set_shape,
+    .n_paths = n_paths,
+    .get_paths = get_paths,
+    .set_paths = set_paths,
+    .generation = generation,
+    .path_decay = path_decay,
     .health = health,
     .export = export,
     .import = import,

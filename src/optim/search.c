@@ -353,7 +353,7 @@ static fbt_status check_state(const fbt_search *s, const fbt_array *integers, co
                         name);
     }
     if (in[N_OPTIONS] < 0 || reals->type != FBT_ARRAY_FLOAT64 || reals->n_values != n_reals(s) ||
-        !fbt_search_all_finite(values, reals->n_values) || values[0] <= 0 || values[1] < 0) {
+        !fbt_search_all_finite(values, reals->n_values) || values[0] <= 0) {
         return fbt_fail(FBT_ERR_DATA, "%s: the checkpoint is damaged", name);
     }
     return FBT_OK;

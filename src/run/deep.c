@@ -58,6 +58,12 @@ fbt_status fbt_deep_check(const fbt_settings *settings, const fbt_model_shape *s
                  d, fbt_settings_choice_name("prompt.deep", settings->prompt.deep), n_layers,
                  (d / n_layers + 1) * n_layers);
     }
+    if (fbt_settings_alternates(settings) && settings->prompt.layers != 0 && settings->prompt.layers != n_layers) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "prompt.layers is %" PRId64 ", but the model has %" PRId64
+                 " layers: leave it out, and it is found when the run begins",
+                 settings->prompt.layers, n_layers);
+    }
     if (settings->prompt.projection == FBT_PROJECTION_NORMAL && !is_auto(settings)) {
         FBT_TRY(fbt_memory_alloc(&stds, n_layers, sizeof *stds));
         FBT_TRY(read_stds(settings->prompt.hidden_std, n_layers, stds));
@@ -65,6 +71,13 @@ fbt_status fbt_deep_check(const fbt_settings *settings, const fbt_model_shape *s
 done:
     free(stds);
     return status;
+}
+
+void fbt_deep_find_layers(fbt_settings *settings, const fbt_model_shape *shape)
+{
+    if (fbt_settings_alternates(settings) && settings->prompt.layers == 0) {
+        settings->prompt.layers = shape->n_layers;
+    }
 }
 
 static fbt_status print_stds(const double *stds, int64_t n, char **text)

@@ -18,6 +18,9 @@ bool fbt_deep_needs_stds(const fbt_settings *settings);
 /* Whether the settings fit a model of this shape. Errors: FBT_ERR_CONFIG, by the setting. */
 fbt_status fbt_deep_check(const fbt_settings *settings, const fbt_model_shape *shape);
 
+/* Makes prompt.layers the model's, where layers are searched in turn and it is not given. */
+void fbt_deep_find_layers(fbt_settings *settings, const fbt_model_shape *shape);
+
 /* prompt.hidden_std as rank 0 finds it (fbt_model_hidden_stds), the same text on every rank; free(). Collective; errors
  * agreed. */
 fbt_status fbt_deep_find_stds(fbt_model *model, const fbt_settings *settings, const fbt_comm *comm, char **text);

@@ -5,6 +5,7 @@
 #include "base/timer.h"
 #include "fed/local_search.h"
 #include "fed/protocol.h"
+#include "fed/searches.h"
 
 #include <gsl/gsl_randist.h>
 #include <malloc.h>
@@ -42,7 +43,7 @@ static fbt_status search(client *c, const fbt_settings *settings)
         const fbt_rng_stream stream = {.seed = 1, .purpose = FBT_RNG_SEARCH, .generation = (uint32_t)g};
         FBT_TRY(fbt_optimiser_ask(c->optimiser, c->rng, &stream, c->x));
         for (int64_t i = 0; i < settings->cma.population; i++) {
-            c->fitness[i] = c->x[i * settings->cma.dimension];
+            c->fitness[i] = c->x[i * fbt_settings_searched(settings)];
         }
         FBT_TRY(fbt_optimiser_tell(c->optimiser, settings->cma.population, c->x, c->fitness));
     }
@@ -85,7 +86,7 @@ done:
 typedef struct update {
     fbt_protocol protocol;
     fbt_round round;
-    fbt_server server;
+    fbt_searches searches;
     fbt_messages up, down;
     void *state;
     int64_t *participants;
@@ -106,7 +107,6 @@ static fbt_status open_update(const fbt_settings *settings, const fbt_comm *self
                            .n_participants = m,
                            .number = 1,
                            .phase_s = u->phase_s,
-                           .server = &u->server,
                            .up = &u->up,
                            .down = &u->down};
     FBT_TRY(fbt_rng_new(&u->round.rng));
@@ -121,14 +121,14 @@ static fbt_status open_update(const fbt_settings *settings, const fbt_comm *self
     u->round.n_samples_all = (double)m;
     FBT_TRY(fbt_messages_init(&u->up, &up, (fbt_wire)settings->fed.wire, m));
     FBT_TRY(fbt_messages_init(&u->down, &down, (fbt_wire)settings->fed.wire, 1));
-    FBT_TRY(fbt_server_init(&u->server, &options, settings->cma.sigma));
+    FBT_TRY(fbt_searches_init(&u->searches, &options, settings));
 done:
     return status;
 }
 
 static void close_update(update *u)
 {
-    fbt_server_clear(&u->server);
+    fbt_searches_clear(&u->searches);
     fbt_messages_clear(&u->up);
     fbt_messages_clear(&u->down);
     gsl_rng_free(u->round.rng);
@@ -142,7 +142,7 @@ static fbt_status fill(update *u)
     fbt_status status = FBT_OK;
     fbt_messages *up = &u->up;
     double *shape = fbt_messages_field(up, "shape");
-    const fbt_optimiser_options *options = fbt_optimiser_options_of(u->server.optimiser);
+    const fbt_optimiser_options *options = fbt_optimiser_options_of(u->searches.server->optimiser);
     const int64_t n_shape = fbt_optimiser_n_shape(options);
     const bool is_sent = fbt_optimiser_mean_follows_shape(options->kind);
     fbt_rng_seek(u->round.rng, &(fbt_rng_stream){.seed = 1, .purpose = FBT_RNG_SYNTHETIC});
@@ -150,7 +150,7 @@ static fbt_status fill(update *u)
         up->values[i] = 0.5 + gsl_rng_uniform(u->round.rng);
     }
     if (shape != NULL) {
-        FBT_TRY(fbt_optimiser_get_shape(u->server.optimiser, shape));
+        FBT_TRY(fbt_optimiser_get_shape(u->searches.server->optimiser, shape));
         for (int64_t i = 0; i < n_shape; i++) {
             shape[i] *= is_sent ? 1 : (double)up->n;
         }
@@ -196,6 +196,9 @@ static fbt_status run_updates(update *u, double *seconds)
     *seconds = 0;
     for (uint32_t round = 1; round <= N_ROUNDS; round++) {
         u->round.number = round;
+        fbt_searches_begin_round(&u->searches, u->round.settings, round);
+        u->round.server = u->searches.server;
+        u->round.block = u->searches.block;
         FBT_TRY(run_update(u, seconds));
     }
     *seconds /= N_ROUNDS;

@@ -83,6 +83,17 @@ done:
     return status;
 }
 
+/* Checks the settings once more: how many numbers a round searches is known now. */
+static fbt_status find_layers(fbt_experiment *e)
+{
+    fbt_status status = FBT_OK;
+    fbt_deep_find_layers(&e->settings, &e->inputs->shape);
+    FBT_TRY(fbt_settings_check(&e->settings));
+    FBT_TRY(fbt_protocol_check(&e->settings));
+done:
+    return status;
+}
+
 /* How often test samples are scored, where that is not given. */
 static fbt_status find_test_every(fbt_experiment *e)
 {
@@ -102,6 +113,7 @@ static fbt_status prepare_by_itself(fbt_experiment *e)
     FBT_TRY(read_settings(e));
     FBT_TRY(fbt_inputs_open_dataset(e->inputs, &e->settings));
     FBT_TRY(fbt_inputs_check(e->inputs, &e->settings));
+    FBT_TRY(find_layers(e));
     FBT_TRY(fbt_inputs_partition(e->inputs, &e->settings, &e->partition));
     FBT_TRY(count_work(e));
     FBT_TRY(find_test_every(e));
@@ -142,6 +154,7 @@ static fbt_status take_earlier(fbt_experiment *e, const fbt_settings *before)
     if (settings.eval.test_every == 0) {
         settings.eval.test_every = before->eval.test_every;
     }
+    fbt_deep_find_layers(&settings, &e->inputs->shape);
     if (fbt_deep_needs_stds(&settings)) {
         FBT_TRY(fbt_memory_replace_text(&settings.prompt.hidden_std, before->prompt.hidden_std));
     }

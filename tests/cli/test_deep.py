@@ -19,7 +19,8 @@ from fedbpt_analysis.files import text_of
 from fedbpt_analysis.verify import verify
 
 DEEP = {"prompt__deep": "joint"}
-MIXED = {**DEEP, "perturb__rate": 0.4, "fed__participation": 0.6}
+OTHERS = {"perturb__rate": 0.4, "fed__participation": 0.6}
+BOTH = pytest.mark.parametrize("deep", ["joint", "alternate"])
 N_LAYERS, N_HIDDEN = 2, {"mask": 60, "embedding": 48, "decoder": 32, "labels": 32}
 
 
@@ -35,14 +36,16 @@ def stds_of(path: Path) -> list[float]:
 
 
 @pytest.mark.thorough
-def test_cuts(study: Study) -> None:
+@BOTH
+def test_cuts(study: Study, deep: str) -> None:
     """Broken by a prompt that depends on what else is in a batch, or by a rank that scales projections by numbers of its own."""
-    expected = study.digest(**MIXED)
+    changes = {"prompt__deep": deep, **OTHERS}
+    expected = study.digest(**changes)
     for ranks in (3,) if SANITIZED else (3, 5):
-        assert study.digest(ranks=ranks, **MIXED) == expected, f"{ranks} ranks"
+        assert study.digest(ranks=ranks, **changes) == expected, f"{ranks} ranks"
     for batch_tokens in (1, 60, 10_000_000):
-        assert study.digest(backend__batch_tokens=batch_tokens, backend__threads=2, **MIXED) == expected, f"{batch_tokens} tokens"
-    assert study.digest(**{**MIXED, "prompt__deep": "none"}) != expected
+        assert study.digest(backend__batch_tokens=batch_tokens, backend__threads=2, **changes) == expected, f"{batch_tokens} tokens"
+    assert study.digest(**{**changes, "prompt__deep": "none"}) != expected
 
 
 def test_modes(decoder: Study) -> None:
@@ -54,12 +57,12 @@ def test_modes(decoder: Study) -> None:
     assert len(set(digests)) == 3
 
 
-@pytest.mark.parametrize("name", ["embedding", "decoder"])
-def test_kill_and_resume(name: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("name", "deep"), [("embedding", "joint"), ("decoder", "joint"), ("decoder", "alternate")])
+def test_kill_and_resume(name: str, deep: str, request: pytest.FixtureRequest) -> None:
     """Killed with all its ranks in some round, and finished by other numbers of ranks. Broken by standard deviations that are found
     anew, or by a server whose state is not all layers'."""
     study = request.getfixturevalue(name)
-    changes = {"fed__rounds": 30, "fed__local_generations": 4, **MIXED}
+    changes = {"fed__rounds": 30, "fed__local_generations": 4, "prompt__deep": deep, **OTHERS}
     path = study.output()
     words = command(("run", study.config, *study.set(run__output=path, **changes)), 2)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment({}),
@@ -160,26 +163,52 @@ def test_standard_deviations(decoder: Study) -> None:
     assert found[1] == pytest.approx(clipped_std(inputs), rel=1e-5) != pytest.approx(inputs.std(), rel=1e-4)
 
 
+def test_layers_in_turn(study: Study) -> None:
+    """A round moves one layer's part of z, sends its numbers alone, and has them scored among those of the others."""
+    path = study.finished(prompt__deep="alternate", fed__rounds=4)
+    with h5py.File(path) as file:
+        moved = np.diff(file["rounds/z"][:].reshape(5, N_LAYERS, 6), axis=0) != 0
+        assert np.array_equal(moved.all(axis=2), moved.any(axis=2)) and moved[:, :, 0].tolist() == [[True, False], [False, True]] * 2
+        n_up, n_down = 6 + 2 + 1, 6 + 1 + 21  # mean, step sizes, fitness; mean, step size, covariance
+        assert (file["rounds/cost/bytes_up"][1:] == 5 * 4 * n_up).all() and (file["rounds/cost/bytes_down"][1:] == 5 * 4 * n_down).all()
+        assert recorded.recorded(text_of(file["config"].attrs["resolved"]))["prompt.layers"] == N_LAYERS
+    assert verify(path, None).problems == []
+
+
+def test_first_layer_alone(mask: Study) -> None:
+    """At z = 0 prompts that are added change nothing, so that the first round is that of a prompt at the first layer alone."""
+    changes = {"fed__rounds": 1, "prompt__projection": "uniform"}
+    with h5py.File(mask.finished(prompt__deep="alternate", **changes)) as file, \
+         h5py.File(mask.finished(cma__dimension=6, **changes)) as first:
+        assert np.array_equal(file["result/last_z"][:6], first["result/last_z"][:]) and not file["result/last_z"][6:].any()
+        for name in ("train_loss", "dev_loss", "test_loss", "step_size", "client/fitness"):
+            assert np.array_equal(file["rounds"][name][:], first["rounds"][name][:], equal_nan=True), name
+
+
 def test_dry_run(decoder: Study) -> None:
     out = call("run", decoder.config, "--dry-run", *decoder.set(**DEEP)).good().out
     assert "# prompts: one of 3 vectors at the input of each of 2 layers, of 6 dimensions each" in out and "deep: joint" in out
+    out = call("run", decoder.config, "--dry-run", *decoder.set(prompt__deep="alternate")).good().out
+    assert "of 6 dimensions each, searched in turn, one in a round" in out and "layers: 2" in out
     out = call("run", decoder.config, "--dry-run", *decoder.set(prompt__hidden_std="1,1")).good().out
     assert "prompt.hidden_std: 1,1 has no effect" in out and "# prompts" not in out
 
 
 @pytest.mark.thorough
-def test_evaluate_and_rerun(study: Study) -> None:
+@BOTH
+def test_evaluate_and_rerun(study: Study, deep: str) -> None:
     """The recorded prompt gives the recorded scores to the last bit, and the run its numbers again."""
-    path = study.finished(**DEEP)
+    path = study.finished(prompt__deep=deep)
     scored = call("evaluate", "--run", path, "--round", "last", "--json").good().out
     with h5py.File(path) as file:
         assert json.loads(scored)["loss"] == file["rounds/test_loss"][-1]
     call("rerun", path).good()
 
 
-def test_precision_guard(embedding: Study) -> None:
+@BOTH
+def test_precision_guard(embedding: Study, deep: str) -> None:
     """The fp32 model that a low precision is checked with has the run's own projections, also where the run falls back to it."""
-    changes = {**DEEP, "backend__precision": "bf16", "backend__precision_check_every": 1}
+    changes = {"prompt__deep": deep, "backend__precision": "bf16", "backend__precision_check_every": 1}
     path = embedding.finished(**changes)
     with h5py.File(path) as file:
         assert np.nanmin(file["rounds/precision_tau"][1:]) > 0.3
@@ -203,7 +232,10 @@ def test_sweep(decoder: Study) -> None:
     ({"prompt__hidden_std": "0.5"}, ["prompt.hidden_std", "2 positive numbers"]),
     ({"prompt__hidden_std": "0.5,-1"}, ["prompt.hidden_std", "part 2", "-1"]),
     ({"prompt__hidden_std": "0.5,1,2"}, ["prompt.hidden_std", "part 2"]),
-    ({"prompt__deep": "alternate"}, ["prompt.deep", "none or joint"]),
+    ({"prompt__deep": "alternate", "prompt__layers": 3}, ["prompt.layers is 3", "2 layers"]),
+    ({"prompt__deep": "alternate", "cma__dimension": 13}, ["prompt.deep=alternate", "2 layers", "14"]),
+    ({"prompt__deep": "alternate", "cma__dimension": 12, "fed__optimiser": "lm-ma", "fed__protocol": "synchronous", "cma__population": 8},
+     ["cma.population", "lm-ma", "not 8"]),
 ])
 def test_refused(decoder: Study, changes: dict[str, object], parts: list[str]) -> None:
     result = decoder.run(**{**DEEP, **changes})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Study, call, digest_of
 
-SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random", "kseed")
+SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random", "kseed", "tpa-es")
 EVEN = {"cma__population": 4, "cma__dimension": 8}
 
 
@@ -27,6 +27,20 @@ def test_ranks_and_stops(mask: Study, name: str, protocol: str) -> None:
     expected = mask.expected(**changes)
     assert digest_of(path) == expected
     assert mask.digest(ranks=7, **changes) == expected
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("covariance", ["full", "isotropic"])
+def test_kept_paths(mask: Study, covariance: str) -> None:
+    """Broken by paths that a checkpoint leaves out, that depend on the rank or on a batch, or that change nothing."""
+    changes = {"fed__protocol": "fedavg-bbt", "cma__covariance": covariance, "fed__participation": 0.6, "fed__rounds": 5}
+    kept = {**changes, "cma__keep_paths": "true"}
+    path = mask.output()
+    assert mask.run(run__output=path, run__max_seconds=1e-6, **kept).code == 75
+    call("run", mask.config, "--resume", *mask.set(run__output=path, **kept), ranks=2).good()
+    expected = mask.expected(**kept)
+    assert digest_of(path) == expected != mask.expected(**changes)
+    assert mask.digest(ranks=5, backend__batch_tokens=60, backend__threads=2, **kept) == expected
 
 
 @pytest.mark.thorough

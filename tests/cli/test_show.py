@@ -171,7 +171,7 @@ def test_configurations_for_roberta_large(tmp_path: Path, name: str) -> None:
     out = call("run", ROOT / "configs" / name, "--dry-run", "--set", f"model.path={model}", "--set", f"data.path={data}",
                "--set", f"run.output={tmp_path / 'run.h5'}", ranks=2).good().out
     settings = yaml.safe_load(out)
-    assert settings["prompt"] == {"mode": "add", "tokens": 50, "projection": "normal", "deep": "none", "hidden_std": "auto"}
+    assert settings["prompt"] == {"mode": "add", "tokens": 50, "projection": "normal", "deep": "none", "hidden_std": "auto", "layers": 0}
     assert f"{40 * n_labels} training, {40 * n_labels} dev" in out
 
 

@@ -139,6 +139,27 @@ def random_search(f, case, seed):
     return math.inf
 
 
+def two_points(f, case, seed):
+    rng, d, n = np.random.default_rng(seed), case["dimension"], case["population"]
+    mean, sigma, s, shift = np.full(d, float(case["start"])), case["step_size"], 0, None
+    weights = math.log((n + 1) / 2) - np.log(np.arange(1, n // 2 + 1))
+    weights /= weights.sum()
+    for count in range(n, LIMIT, n):
+        x = mean + sigma * rng.standard_normal((n, d))
+        if shift is not None:
+            step = np.linalg.norm(x[0] - mean) * shift / np.linalg.norm(shift)
+            x[0], x[1] = mean + step, mean - step
+        values = np.array([f(row) for row in x])
+        if values.min() <= case["target"]:
+            return count
+        if shift is not None:
+            s = 0.7 * s + 0.3 * ((values < values[1]).sum() - (values < values[0]).sum()) / (n - 1)
+            sigma *= math.exp(s / math.sqrt(d))
+        shift = weights @ x[np.argsort(values)[: n // 2]] - mean
+        mean = mean + shift
+    return math.inf
+
+
 def case_of(optimiser, by, problem, d, n, start, step_size, target, criterion, **parameters):
     return {"optimiser": optimiser, "by": by, "problem": problem, "dimension": d, "population": n, "start": start, "step_size": step_size,
             "target": target, "criterion": criterion, "parameters": parameters}
@@ -160,6 +181,9 @@ CASES = [
     case_of("cem", "pypop7 DSCEM", "sphere", 10, 100, 3, 2, 0.1, "candidate", **CEM),
     case_of("cem", "pypop7 DSCEM", "ellipsoid", 10, 100, 3, 2, 1, "candidate", **CEM),
     case_of("cem", "pypop7 DSCEM", "Rosenbrock", 10, 100, 0, 0.5, 8.5, "candidate", **CEM),
+    case_of("tpa-es", "NumPy", "sphere", 40, 15, 3, 0.1, 1e-9, "candidate"),
+    case_of("tpa-es", "NumPy", "ellipsoid", 40, 15, 3, 2, 1, "candidate"),
+    case_of("tpa-es", "NumPy", "Rosenbrock", 20, 15, 0, 0.1, 17, "candidate"),
     case_of("random", "NumPy", "sphere", 10, 10, 3, 0.3, 1, "mean"),
     case_of("random", "NumPy", "ellipsoid", 10, 10, 3, 0.3, 20, "mean"),
     case_of("random", "NumPy", "Rosenbrock", 10, 10, 0, 0.02, 8.5, "mean"),
@@ -173,7 +197,7 @@ def main(path):
     from pypop7.optimizers.cem.dscem import DSCEM
     from pypop7.optimizers.es.lmmaes import LMMAES
     programs = {"lm-ma": pypop(LMMAES, lm_ma), "cem": pypop(DSCEM, cem), "openai-es": openai, "spsa": mezo, "kseed": kseed,
-                "random": random_search}
+                "random": random_search, "tpa-es": two_points}
     for case in CASES:
         counts = sorted(programs[case["optimiser"]](PROBLEMS[case["problem"]], case, seed) for seed in range(1, RUNS + 1))
         case["median"] = counts[RUNS // 2]

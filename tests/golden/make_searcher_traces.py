@@ -158,6 +158,34 @@ class KSeed:
         return {"mean": self.w(), "step_size": STEP, "shape": -self.eta * self.gradients}
 
 
+class TPA:
+    """Hansen, Atamna, Auger 2014: the pair is candidates 0 and 1, which is ahead of the mean's last move and which is behind it."""
+
+    def __init__(self, d, n, p):
+        self.m, self.sigma, self.s, self.shift, self.d, self.n = np.full(d, START), STEP, 0, None, d, n
+        self.w = np.array([math.log((n + 1) / 2) - math.log(i + 1) for i in range(n // 2)])
+        self.w /= self.w.sum()
+
+    def ask(self, z):
+        x = self.m + self.sigma * z
+        if self.shift is not None:
+            step = np.linalg.norm(z[0]) * self.shift / np.linalg.norm(self.shift)
+            x[0], x[1] = self.m + self.sigma * step, self.m - self.sigma * step
+        return x
+
+    def tell(self, x, f):
+        best = np.argsort(f, kind="stable")[: len(self.w)]
+        if self.shift is not None:
+            ranks = [(f < value).sum() for value in f[:2]]
+            self.s = 0.7 * self.s + 0.3 * (ranks[1] - ranks[0]) / (self.n - 1)
+            self.sigma *= math.exp(self.s / math.sqrt(self.d))
+        self.shift = self.w @ x[best] - self.m
+        self.m = self.m + self.shift
+
+    def state(self):
+        return {"mean": self.m, "step_size": self.sigma}
+
+
 class Random:
     """Matyas 1965: around the best so far, which is a candidate itself."""
 
@@ -180,6 +208,7 @@ SEARCHES = [("openai-es", OpenAI, p, ties) for p in GRADIENT for ties in (False,
 SEARCHES += [("spsa", SPSA, p, False) for p in GRADIENT] + [("cem", CEM, p, False) for p in ELITE]
 SEARCHES += [("kseed", KSeed, {"learning_rate": rate, "seeds": 4}, False) for rate in (1e-3, 5e-3)]
 SEARCHES += [("lm-ma", LMMA, {}, ties) for ties in (False, True)] + [("random", Random, {}, ties) for ties in (False, True)]
+SEARCHES += [("tpa-es", TPA, {}, ties) for ties in (False, True)]
 
 
 def record(name, kind, parameters, ties, draws):

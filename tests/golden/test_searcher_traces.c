@@ -154,7 +154,7 @@ static void searches_are_their_papers(void **state)
         fbt_optimiser_free(optimiser);
         n_searches++;
     }
-    assert_int_equal(n_searches, 14);
+    assert_int_equal(n_searches, 16);
     print_message("largest relative difference %.2g\n", trace_largest_error);
     gsl_rng_free(rng);
     json_decref(trace);

@@ -109,11 +109,27 @@ static void *copy_of(const void *items, int64_t n, size_t item_bytes)
     return copy;
 }
 
+/* z: [n, n_given]. */
+static void put_around(fbt_model *model, const double *z, int64_t n)
+{
+    const int64_t d = model->dimension;
+    double *all = realloc(model->stream->z, (size_t)(n * d) * sizeof *all);
+    MUST(all != NULL);
+    model->stream->z = all;
+    for (int64_t i = 0; i < n * d; i++) {
+        const int64_t at = i % d - model->first;
+        all[i] = at >= 0 && at < model->n_given ? z[i / d * model->n_given + at] : model->around[i % d];
+    }
+}
+
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
     free(model->stream->z);
-    model->stream->z = copy_of(z, n * model->dimension, sizeof *z);
+    model->stream->z = copy_of(z, model->around == NULL ? n * model->dimension : 0, sizeof *z);
     model->stream->n_prompts = n;
+    if (model->around != NULL) {
+        put_around(model, z, n);
+    }
     return FBT_OK;
 }
 

@@ -34,7 +34,9 @@ typedef struct toy_stream {
 struct fbt_model {
     fbt_model_options options;
     int64_t dimension;
-    int64_t n_label_rows; /* behind every sequence, which the toy but counts */
+    const double *around; /* [dimension]: prompts are this with n_given numbers of theirs from the first-th on; NULL: */
+    int64_t first, n_given; /*   prompts are all of theirs */
+    int64_t n_label_rows;   /* behind every sequence, which the toy but counts */
     fbt_perturbation perturbation;
     int n_streams; /* set before use, at most TOY_MAX_LANES */
     toy_stream streams[TOY_MAX_LANES];

@@ -39,7 +39,7 @@ static void aggregate_by_hand(const toy_alone *a, fbt_server *server)
     fbt_messages_clear(&down);
 }
 
-static void make_server(const toy_alone *a, const fbt_comm *world, fbt_server *server)
+static void make_server(const toy_alone *a, fbt_server *server)
 {
     const fbt_settings *s = &a->problem.settings;
     const fbt_array *checkpoint;
@@ -48,7 +48,7 @@ static void make_server(const toy_alone *a, const fbt_comm *world, fbt_server *s
     *server = (fbt_server){0};
     assert_int_equal(fbt_server_init(server, &options, 1), FBT_OK);
     assert_int_equal(fbt_federation_checkpoint(a->federation, &checkpoint), FBT_OK);
-    assert_int_equal(fbt_server_import(server, world, checkpoint), FBT_OK);
+    assert_int_equal(fbt_server_import(server, "", checkpoint), FBT_OK);
 }
 
 static bool is_float(double value)
@@ -72,7 +72,7 @@ static void check_rounded(const char *protocol, const char *covariance, const fb
     for (uint32_t round = 1; round <= 3; round++) {
         const double given = a.row.step_size_local;
         fbt_server server;
-        make_server(&a, world, &server);
+        make_server(&a, &server);
         assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
         aggregate_by_hand(&a, &server);
         assert_memory_equal(a.row.z, fbt_optimiser_mean(server.optimiser), (size_t)d * sizeof *a.row.z);
@@ -148,13 +148,13 @@ static void shapes_that_do_not_survive(void **state)
             toy_alone_start(&a, (const char *const[]){"fed.protocol=nvflare", "cma.covariance=full", wires[w], NULL},
                             *state),
             FBT_OK);
-        make_server(&a, *state, &server);
+        make_server(&a, &server);
         for (int64_t i = 0; i < a.problem.settings.cma.dimension; i++) {
             shape[i * (i + 1) / 2 + i] = 1;
         }
         shape[1] = 1 - 1e-10; /* row 1, column 0 */
         assert_int_equal(fbt_optimiser_set_shape(server.optimiser, shape), FBT_OK);
-        assert_int_equal(fbt_server_export(&server, &checkpoint), FBT_OK);
+        assert_int_equal(fbt_server_export(&server, "", &checkpoint), FBT_OK);
         assert_int_equal(fbt_federation_restore(a.federation, checkpoint.items, &FBT_NO_BEST_ROUND), FBT_OK);
         assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
         assert_int_equal(a.row.n_resets, w == 0 ? 1 : 0);
