@@ -209,8 +209,8 @@ def export(arguments: argparse.Namespace) -> int:
     place = Path(arguments.output or f"{path.with_suffix('') if path.suffix == '.h5' else path}.{form}")
     FORMATS[form](place, prompt, arguments.overwrite)
     output.say(f"{place}: prompt {list(prompt.vectors.shape)} of round {prompt.round} of {path}")
-    if "prompt_words" in prompt.facts:
-        output.say(f"words: {' '.join(prompt.facts['prompt_words'])}")
+    if isinstance(words := prompt.facts.get("prompt_words"), list):
+        output.say(f"words: {' '.join(words)}")
     return 0
 
 

@@ -218,6 +218,9 @@ static fbt_status measure_own(const fbt_bench_search *plan, int64_t population, 
     const bool is_cma = (fbt_optimiser_reads[plan->kind] & FBT_READS_COVARIANCE) != 0;
     FBT_TRY(fbt_settings_defaults(&settings));
     settings.fed.optimiser = plan->kind;
+    if ((fbt_optimiser_reads[plan->kind] & FBT_READS_VOCABULARY) != 0) {
+        settings.prompt.projection = FBT_PROJECTION_WORDS;
+    }
     settings.cma.dimension = plan->dimension;
     settings.cma.population = population;
     fbt_local_search_options(&settings, &options);

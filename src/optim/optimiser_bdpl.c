@@ -45,6 +45,15 @@ static void take_mean(fbt_search *s)
     }
 }
 
+static fbt_status check(const fbt_optimiser_options *options)
+{
+    if (options->n_words >= 2) {
+        return FBT_OK;
+    }
+    return fbt_fail(FBT_ERR_CONFIG, "fed.optimiser: %s chooses among words, which prompt.projection words has alone",
+                    fbt_optimiser_names[options->kind]);
+}
+
 static fbt_status new (const fbt_optimiser_options *options, const double *mean, double step_size, void **self)
 {
     const fbt_status status =
@@ -258,6 +267,7 @@ done:
 
 const fbt_optimiser_type fbt_optimiser_bdpl = {
     .collapse = "never",
+    .check = check,
     .new = new,
     .free = fbt_search_free,
     .restart_from = restart_from,

@@ -128,7 +128,7 @@ def test_cma_alone() -> None:
     assert all(other["way"].startswith("pycma") for other in found[1:] if not other["way"].startswith("fedbpt"))
 
 
-@pytest.mark.parametrize(("name", "way"), [("cma", "fedbpt, separable"), ("lm-ma", "fedbpt, lm-ma"), ("openai-es", "fedbpt, openai-es")])
+@pytest.mark.parametrize(("name", "way"), [("cma", "fedbpt, separable"), ("lm-ma", "fedbpt, lm-ma"), ("openai-es", "fedbpt, openai-es"), ("bdpl", "fedbpt, bdpl")])
 def test_other_searches(name: str, way: str) -> None:
     """In many dimensions, beside pycma's forms for those where it is installed."""
     words = ("--cma-es", "--optimiser", name, "--dimension", 5000, "--candidates", 6, "--json")

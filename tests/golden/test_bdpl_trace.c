@@ -135,14 +135,17 @@ static void shapes_become_probabilities(void **state)
     fbt_optimiser_free(optimiser);
 }
 
-/* Broken by a number between two words that is taken for one, by infinite losses, by the means of others, and by a
- * checkpoint whose probabilities have another sum. */
+/* Broken by a search without words, a number between two words that is taken for one, by infinite losses, by the means
+ * of others, and by a checkpoint whose probabilities have another sum. */
 static void it_refuses(void **state)
 {
     (void)state;
     double x[POPULATION * N_PLACES] = {0}, fitness[POPULATION] = {1, 2, 3, 4, 5, 6};
     fbt_array_list arrays = {0};
     fbt_optimiser *optimiser = make(0.1);
+    fbt_optimiser_options options = *fbt_optimiser_options_of(optimiser);
+    options.n_words = 1;
+    assert_int_equal(fbt_optimiser_check(&options), FBT_ERR_CONFIG);
     assert_int_equal(fbt_optimiser_tell_foreign(optimiser, POPULATION, x, fitness), FBT_ERR_UNSUPPORTED);
     x[5] = 0.5;
     assert_int_equal(fbt_optimiser_tell(optimiser, POPULATION, x, fitness), FBT_ERR_ARG);
