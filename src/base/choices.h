@@ -129,7 +129,7 @@ enum {
     X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
     X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
     X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_RATE | FBT_READS_SEEDS)                             \
-    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY) \
+    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY)                           \
     X(FBT_OPTIMISER_TPA_ES, "tpa-es", fbt_optimiser_tpa_es, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
