@@ -42,7 +42,7 @@ EARLIER: dict[str, Value] = {
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
     "es.learning_rate": 0.3, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.deviation_smoothing": 0.8,
     "es.seeds": 4096,
-    "prompt.deep": "none", "prompt.hidden_std": "auto",
+    "prompt.vocabulary": 200, "prompt.deep": "none", "prompt.hidden_std": "auto",
     "fed.over_selection": 1, "faults.dropout": 0, "faults.dropout_kind": "round",
     "pace.compute_seconds": 0, "pace.compute_sigma": 0, "pace.bytes_per_second": 0, "pace.bandwidth_sigma": 0, "pace.latency_seconds": 0,
     "pace.deadline_seconds": 0,

@@ -107,6 +107,7 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static const char no_projection[] = "prompt.projection is words, which have no scale";
 static const char other_searcher[] = "the search of fed.optimiser has no such setting";
 
 static bool dropout_kind(const fbt_settings *s)
@@ -129,6 +130,16 @@ static bool hidden_std(const fbt_settings *s)
     return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
 }
 
+static bool words(const fbt_settings *s)
+{
+    return s->prompt.projection == FBT_PROJECTION_WORDS;
+}
+
+static bool no_words(const fbt_settings *s)
+{
+    return !words(s);
+}
+
 static bool norm_bound(const fbt_settings *s)
 {
     return s->cma.norm_bound == 0;
@@ -145,6 +156,10 @@ static const struct {
     bool (*is_idle)(const fbt_settings *settings);
     const char *reason;
 } rules[] = {
+    {"cma.sigma", words, no_projection},
+    {"cma.scale_by_sigma", words, no_projection},
+    {"cma.alpha", words, no_projection},
+    {"prompt.vocabulary", no_words, "prompt.projection is not words"},
     {"cma.sigma", sigma,
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},

@@ -32,3 +32,8 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings)
     const fbt_weighting given = (fbt_weighting)settings->fed.weighting;
     return given == FBT_WEIGHTING_AUTO ? compositions[settings->fed.protocol].weighting : given;
 }
+
+int64_t fbt_settings_n_words(const fbt_settings *settings)
+{
+    return settings->prompt.projection == FBT_PROJECTION_WORDS ? settings->prompt.vocabulary : 0;
+}

@@ -49,6 +49,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
         (fbt_optimiser_options){.kind = (fbt_optimiser_kind)settings->fed.optimiser,
                                 .dimension = settings->cma.dimension,
                                 .population = settings->cma.population,
+                                .n_words = fbt_settings_n_words(settings),
                                 .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,

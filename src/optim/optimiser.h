@@ -21,6 +21,7 @@ typedef struct fbt_optimiser_options {
     int64_t dimension;  /* d                                                    */
     int64_t population; /* lambda: candidates of a tell                         */
     int64_t n_parents;  /* of a tell; 0: as many as the optimiser itself chooses */
+    int64_t n_words;    /* N: of searches of words, whose x are numbers from 0 to N - 1; no other reads it */
     struct {
         fbt_cma_covariance covariance;
         fbt_cma_decomposition decomposition;
@@ -28,8 +29,8 @@ typedef struct fbt_optimiser_options {
         bool active, mirrored;
     } cma;
     struct {
-        double learning_rate;                         /* step of a coordinate in step sizes                         */
-        double momentum, weight_decay;                /* of the estimated gradient, which the decay is added to     */
+        double learning_rate;          /* step of a coordinate in step sizes; of words: of the gradient */
+        double momentum, weight_decay; /* of the estimated gradient, which the decay is added to     */
         double elite, smoothing, deviation_smoothing; /* fraction of parents; how much of what they say is believed */
         int64_t seeds;                                /* K, directions of a pool                                    */
         uint64_t pool_seed;                           /* that all searches with the same pool share                 */

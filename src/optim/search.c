@@ -12,7 +12,7 @@
 
 enum { STATE_VERSION = 1, N_OPTIONS = 6, N_INTEGERS = 7, N_NUMBERS = 2 };
 
-static bool all_finite(const double *values, int64_t n)
+bool fbt_search_all_finite(const double *values, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
@@ -36,7 +36,7 @@ static void forget(fbt_search *s)
 fbt_status fbt_search_set_mean(void *self, const double *mean)
 {
     fbt_search *s = self;
-    if (!all_finite(mean, s->options.dimension)) {
+    if (!fbt_search_all_finite(mean, s->options.dimension)) {
         return fbt_fail(FBT_ERR_ARG, "a search's mean must be finite");
     }
     memmove(s->mean, mean, (size_t)s->options.dimension * sizeof *mean);
@@ -216,7 +216,7 @@ static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n
                             " is not a number; it cannot be ranked",
                             name, i, s->generation);
         }
-        if (!all_finite(x + i * d, d)) {
+        if (!fbt_search_all_finite(x + i * d, d)) {
             return fbt_fail(FBT_ERR_NUMERIC, "%s: solution %" PRId64 " in generation %" PRId64 " is not finite", name,
                             i, s->generation);
         }
@@ -353,7 +353,7 @@ static fbt_status check_state(const fbt_search *s, const fbt_array *integers, co
                         name);
     }
     if (in[N_OPTIONS] < 0 || reals->type != FBT_ARRAY_FLOAT64 || reals->n_values != n_reals(s) ||
-        !all_finite(values, reals->n_values) || values[0] <= 0 || values[1] < 0) {
+        !fbt_search_all_finite(values, reals->n_values) || values[0] <= 0 || values[1] < 0) {
         return fbt_fail(FBT_ERR_DATA, "%s: the checkpoint is damaged", name);
     }
     return FBT_OK;

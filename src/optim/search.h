@@ -28,6 +28,8 @@ fbt_status fbt_search_init(fbt_search *search, const fbt_optimiser_options *opti
                            double step_size, int64_t n_vectors, double first);
 void fbt_search_clear(fbt_search *search);
 
+bool fbt_search_all_finite(const double *values, int64_t n);
+
 /* z: [d] standard normal numbers of a candidate. */
 void fbt_search_draw(gsl_rng *rng, const fbt_rng_stream *stream, int64_t candidate, int64_t d, double *z);
 

@@ -27,7 +27,7 @@ DIGEST = "04a92ebea197f7e3aec77b4c1a26741bc80d4dc5056f62af34976bb63d0911d8"  # o
 LATER = ("participants:", "train_limit:", "wire:", "optimiser:", "decomposition:", "precision_check_every:", "precision_guard:",
          "precision_guard_tau:", "sizes:", "size_alpha:", "size_sigma:", "deep:", "hidden_std:", "client_work:", "aggregation:",
          "weighting:", "ranking:", "only_client:", "average_means:", "norm_bound:", "norm_growth:", "norm_max:",
-         "seeds:")
+         "vocabulary:", "seeds:")
 SETTINGS = """
 run: {seed: 7, output: earlier.h5}
 model: {path: model}
