@@ -20,6 +20,9 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE,
                    shape_alone ? FBT_FIELD_SENT : FBT_FIELD_SUMMED);
+    if (shape_alone) {
+        fbt_schema_limit_changes(schema, fbt_optimiser_n_shape_changed(&options, settings->fed.local_generations));
+    }
     fbt_local_search_add_paths(settings, schema);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);

@@ -18,9 +18,14 @@ void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_fie
         return;
     }
     if (schema->n_fields < FBT_FIELDS_MAX) {
-        schema->fields[schema->n_fields] = (fbt_field){name, count, type, use};
+        schema->fields[schema->n_fields] = (fbt_field){name, count, type, use, 0};
     }
     schema->n_fields++; /* one too many is refused by fbt_messages_init */
+}
+
+void fbt_schema_limit_changes(fbt_schema *schema, int64_t n_changed)
+{
+    schema->fields[schema->n_fields - 1].n_changed = n_changed;
 }
 
 bool fbt_field_travels(const fbt_field *field)

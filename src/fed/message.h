@@ -36,6 +36,7 @@ typedef struct fbt_field {
     int64_t count;    /* values of one message   */
     fbt_field_type type;
     fbt_field_use use;
+    int64_t n_changed; /* of an update: so many values at most differ from the server's; 0: any */
 } fbt_field;
 
 /* Fields in the order in which they travel. Zero-initialise. */
@@ -46,6 +47,9 @@ typedef struct fbt_schema {
 
 /* Appends a field; count 0 appends none. */
 void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_field_type type, fbt_field_use use);
+
+/* Says of the last field, an update, that at most n_changed of its values differ from the server's. */
+void fbt_schema_limit_changes(fbt_schema *schema, int64_t n_changed);
 
 /* Whether a field is encoded and counted. */
 bool fbt_field_travels(const fbt_field *field);

@@ -43,6 +43,7 @@ typedef struct fbt_transform {
 extern const fbt_transform fbt_transform_privacy;
 extern const fbt_transform fbt_transform_quantise;
 extern const fbt_transform fbt_transform_secure;
+extern const fbt_transform fbt_transform_sparse;
 
 /* The transform that encodes a field that travels; NULL: the plain encoder does. */
 const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field);

@@ -7,7 +7,7 @@
 
 /* In the order in which a message passes them. */
 static const fbt_transform *const transforms[] = {&fbt_transform_privacy, &fbt_transform_quantise,
-                                                  &fbt_transform_secure};
+                                                  &fbt_transform_secure, &fbt_transform_sparse};
 enum { N_TRANSFORMS = sizeof transforms / sizeof transforms[0] };
 
 static const char residual_name[] = "residual";

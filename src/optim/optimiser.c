@@ -136,6 +136,12 @@ int64_t fbt_optimiser_n_shape(const fbt_optimiser_options *options)
     return fbt_optimiser_type_get(options->kind)->n_shape(options);
 }
 
+int64_t fbt_optimiser_n_shape_changed(const fbt_optimiser_options *options, int64_t n_tells)
+{
+    const fbt_optimiser_type *type = fbt_optimiser_type_get(options->kind);
+    return type->n_shape_changed == NULL ? 0 : n_tells * type->n_shape_changed(options);
+}
+
 fbt_status fbt_optimiser_get_shape(fbt_optimiser *optimiser, double *shape)
 {
     return optimiser->type->get_shape(optimiser->self, shape);

@@ -74,6 +74,8 @@ typedef struct fbt_optimiser_type {
     fbt_status (*set_step_size)(void *self, double step_size);
 
     int64_t (*n_shape)(const fbt_optimiser_options *options);
+    /* Values of the shape that one tell changes at most. NULL: all. */
+    int64_t (*n_shape_changed)(const fbt_optimiser_options *options);
     fbt_status (*get_shape)(void *self, double *shape);
     fbt_status (*set_shape)(void *self, const double *shape);
 
@@ -141,6 +143,8 @@ fbt_status fbt_optimiser_set_step_size(fbt_optimiser *optimiser, double step_siz
  * samples from it: [n_shape]. CMA-ES: the lower triangle of C by rows, its diagonal, or nothing. Errors of set_shape:
  * FBT_ERR_NUMERIC where no distribution has this shape. */
 int64_t fbt_optimiser_n_shape(const fbt_optimiser_options *options);
+/* Values of it that n_tells change at most; 0: any number. */
+int64_t fbt_optimiser_n_shape_changed(const fbt_optimiser_options *options, int64_t n_tells);
 fbt_status fbt_optimiser_get_shape(fbt_optimiser *optimiser, double *shape);
 fbt_status fbt_optimiser_set_shape(fbt_optimiser *optimiser, const double *shape);
 

@@ -25,6 +25,11 @@ typedef struct pool_search {
     gsl_rng *rng;
 } pool_search;
 
+static int64_t n_pairs(const fbt_optimiser_options *options)
+{
+    return options->population / 2;
+}
+
 static double *accumulators(const pool_search *p)
 {
     return p->pool + p->search.options.dimension;
@@ -49,7 +54,7 @@ static void free_pool(void *self)
 
 static void forget_asked(pool_search *p)
 {
-    for (int64_t i = 0; i < p->search.options.population / 2; i++) {
+    for (int64_t i = 0; i < n_pairs(&p->search.options); i++) {
         p->asked[i] = -1;
     }
 }
@@ -61,7 +66,7 @@ static fbt_status new (const fbt_optimiser_options *options, const double *mean,
     FBT_TRY(fbt_memory_alloc(&p, 1, sizeof *p));
     FBT_TRY(fbt_search_init(&p->search, options, mean, step_size, 0, 0));
     FBT_TRY(fbt_memory_alloc(&p->pool, n_pool(p), sizeof *p->pool));
-    FBT_TRY(fbt_memory_alloc(&p->asked, options->population / 2, sizeof *p->asked));
+    FBT_TRY(fbt_memory_alloc(&p->asked, n_pairs(options), sizeof *p->asked));
     FBT_TRY(fbt_rng_new(&p->rng));
     memcpy(p->pool, mean, (size_t)options->dimension * sizeof *mean);
     forget_asked(p);
@@ -239,6 +244,7 @@ const fbt_optimiser_type fbt_optimiser_kseed = {
     .step_size = fbt_search_step_size,
     .set_step_size = fbt_search_set_step_size,
     .n_shape = n_shape,
+    .n_shape_changed = n_pairs,
     .get_shape = get_shape,
     .set_shape = set_shape,
     .health = fbt_search_ball_health,

@@ -70,6 +70,8 @@ static const run_case cases[] = {
     {"random of clients", {"fed.protocol=fedavg-bbt", "fed.optimiser=random"}},
     {"kseed", {"fed.protocol=synchronous", "fed.optimiser=kseed", "es.seeds=5", "fed.participation=0.75"}},
     {"kseed of clients, by samples", {"fed.protocol=fedavg-bbt", "fed.optimiser=kseed", "fed.weighting=samples"}},
+    {"kseed of clients, few of many seeds",
+     {"fed.protocol=fedavg-bbt", "fed.optimiser=kseed", "es.seeds=50", "fed.wire=float64", "fed.participation=0.5"}},
     {"kseed of clients, 2 bits, error feedback, some drop out",
      {"fed.protocol=fedavg-bbt", "fed.optimiser=kseed", "es.seeds=9", "fed.quantise_bits=2", "fed.error_feedback=true",
       "faults.dropout=0.3"}},

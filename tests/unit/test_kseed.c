@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { N_ROUNDS = 4, K = 5, D = 6, N_PAIRS = 2, POPULATION = 2 * N_PAIRS };
+enum { N_ROUNDS = 4, K = 5, MAX_K = 16, D = 6, N_PAIRS = 2, POPULATION = 2 * N_PAIRS };
 
 /* ---- Whole rounds ---- */
 
@@ -44,7 +44,7 @@ static double loss_at(const toy_problem *p, int64_t client, const double *w, dou
     return toy_client_loss(p, client, moved);
 }
 
-/* The client's local steps from w, each along N_PAIRS seeds at once; scalar gradients are added to g: [K]. */
+/* The client's local steps from w, each along N_PAIRS seeds at once; scalar gradients are added to g: [es.seeds]. */
 static void steps_by_hand(const toy_problem *p, int64_t client, uint32_t round, gsl_rng *rng, double *w, double *g)
 {
     const fbt_settings *s = &p->settings;
@@ -58,7 +58,7 @@ static void steps_by_hand(const toy_problem *p, int64_t client, uint32_t round, 
                                                 .client = (uint32_t)client,
                                                 .generation = (uint32_t)t,
                                                 .candidate = (uint32_t)(2 * j)});
-            const int64_t seed = (int64_t)gsl_rng_uniform_int(rng, K);
+            const int64_t seed = (int64_t)gsl_rng_uniform_int(rng, (unsigned long)s->es.seeds);
             perturbation(s, rng, seed, z[j]);
             const double difference = loss_at(p, client, w, epsilon, z[j]) - loss_at(p, client, w, -epsilon, z[j]);
             gradient[j] = difference / (2 * epsilon) / N_PAIRS;
@@ -82,26 +82,26 @@ static void check_rounds(const char *const *assignments, double tolerance, const
 {
     toy_alone a;
     gsl_rng *rng;
-    double A[K] = {0}, w[D] = {0};
+    double A[MAX_K] = {0}, w[D] = {0};
     assert_int_equal(toy_alone_start(&a, assignments, world), FBT_OK);
     assert_int_equal(fbt_rng_new(&rng), FBT_OK);
     const fbt_settings *s = &a.problem.settings;
     const double eta = s->es.learning_rate * s->cma.sigma * s->cma.sigma;
     for (uint32_t round = 1; round <= N_ROUNDS; round++) {
-        double sum[K] = {0};
+        double sum[MAX_K] = {0};
         assert_int_equal(fbt_federation_round(a.federation, round, false, &a.row), FBT_OK);
         for (int64_t client = 0; client < s->fed.clients; client++) {
             const int64_t *offsets = a.problem.partition.sample_offsets;
-            double own[D], g[K] = {0};
+            double own[D], g[MAX_K] = {0};
             memcpy(own, w, sizeof own);
             steps_by_hand(&a.problem, client, round, rng, own, g);
             expect_vector(a.row.client_mean + client * D, own, tolerance);
-            for (int j = 0; j < K; j++) {
+            for (int64_t j = 0; j < s->es.seeds; j++) {
                 sum[j] += g[j] * (double)(offsets[client + 1] - offsets[client]) / (double)offsets[s->fed.clients];
             }
         }
         memset(w, 0, sizeof w);
-        for (int j = 0; j < K; j++) {
+        for (int64_t j = 0; j < s->es.seeds; j++) {
             double z[D];
             A[j] += sum[j];
             perturbation(s, rng, j, z);
@@ -120,24 +120,30 @@ static void check_rounds(const char *const *assignments, double tolerance, const
 
 /* Broken by a rate in other units, by seeds that are not drawn anew for each pair, by clients that all draw the same
  * ones, by averages that forget n_k, by a mean that goes on where its accumulators do not. An update that is clipped
- * nowhere and one that is summed under masks are the accumulators', and the same to their rounding. */
+ * nowhere, one that is summed under masks, and one of which the client sends the few numbers that are new to the
+ * server, are the accumulators', and the same to their rounding. */
 static void rounds(void **state)
 {
     check_rounds((const char *const[]){FEDKSEED, "fed.wire=float64", NULL}, 1e-12, *state);
+    check_rounds((const char *const[]){FEDKSEED, "fed.wire=float64", "es.seeds=14", NULL}, 1e-12, *state);
     check_rounds((const char *const[]){FEDKSEED, "fed.wire=float64", "privacy.clip=1e3", NULL}, 1e-12, *state);
     check_rounds((const char *const[]){FEDKSEED, "fed.wire=float32", NULL}, 1e-6, *state);
     check_rounds((const char *const[]){FEDKSEED, "fed.secure_aggregation=true", "fed.secure_range=1", NULL}, 1e-6,
                  *state);
 }
 
-/* K accumulators and the step size each way, whatever d is; those of a quantised message with their scale. Broken by a
- * mean that is sent, too. */
+/* K accumulators and the step size each way, whatever d is; those of a quantised message with their scale; of a large
+ * pool the client sends those of its 3 generations of 2 pairs alone, each with its place. Broken by a mean that is
+ * sent, too. */
 static void bytes(void **state)
 {
     static const struct {
         const char *assignment;
-        int64_t up;
-    } cases[] = {{"fed.wire=float32", 4 * (K + 1)}, {"fed.quantise_bits=8", K + 4 + 4}};
+        int64_t up, down;
+    } cases[] = {{"fed.wire=float32", 4 * (K + 1), 4 * (K + 1)},
+                 {"fed.quantise_bits=8", K + 4 + 4, 4 * (K + 1)},
+                 {"es.seeds=13", 6 * (4 + 4) + 4, 4 * (13 + 1)},
+                 {"es.seeds=12", 4 * (12 + 1), 4 * (12 + 1)}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         toy_alone a;
         int64_t up, down;
@@ -145,7 +151,7 @@ static void bytes(void **state)
         assert_int_equal(toy_alone_start(&a, assignments, *state), FBT_OK);
         assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
         fbt_protocol_bytes(&a.problem.settings, &up, &down);
-        assert_true(up == cases[i].up && down == 4 * (K + 1));
+        assert_true(up == cases[i].up && down == cases[i].down);
         assert_true(a.row.bytes_up == 4 * up && a.row.bytes_down == 4 * down); /* 4 clients */
         toy_alone_stop(&a);
     }

@@ -28,7 +28,7 @@ static fbt_schema schema_of_all_uses(void)
 /* One value to the wire and back. */
 static double round_trip(fbt_field_type type, fbt_wire wire, double value)
 {
-    const fbt_field field = {"value", 1, type, FBT_FIELD_SENT};
+    const fbt_field field = {"value", 1, type, FBT_FIELD_SENT, 0};
     char bytes[8];
     int64_t n_bytes;
     double back;
@@ -63,7 +63,7 @@ static void numbers(void **state)
 static void what_float32_cannot_hold(void **state)
 {
     (void)state;
-    const fbt_field field = {"mean", 2, FBT_FIELD_REAL, FBT_FIELD_SENT};
+    const fbt_field field = {"mean", 2, FBT_FIELD_REAL, FBT_FIELD_SENT, 0};
     const double values[] = {1, -1e39};
     char bytes[16];
     int64_t n_bytes;
@@ -99,7 +99,7 @@ static void bytes(void **state)
 static void signs(void **state)
 {
     (void)state;
-    const fbt_field field = {"votes", 10, FBT_FIELD_SIGN, FBT_FIELD_SENT};
+    const fbt_field field = {"votes", 10, FBT_FIELD_SIGN, FBT_FIELD_SENT, 0};
     const double values[10] = {1, -1, 0, 1e-300, -1e300, 1, 1, -1, -1, 7},
                  arrives[10] = {1, -1, -1, 1, -1, 1, 1, -1, -1, 1};
     for (int w = 0; w < 2; w++) {
