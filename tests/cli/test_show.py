@@ -171,7 +171,8 @@ def test_configurations_for_roberta_large(tmp_path: Path, name: str) -> None:
     out = call("run", ROOT / "configs" / name, "--dry-run", "--set", f"model.path={model}", "--set", f"data.path={data}",
                "--set", f"run.output={tmp_path / 'run.h5'}", ranks=2).good().out
     settings = yaml.safe_load(out)
-    assert settings["prompt"] == {"mode": "add", "tokens": 50, "projection": "normal", "deep": "none", "hidden_std": "auto", "layers": 0}
+    assert settings["prompt"] == {"mode": "add", "tokens": 50, "projection": "normal", "vocabulary": 200, "deep": "none",
+                                  "hidden_std": "auto", "layers": 0}
     assert f"{40 * n_labels} training, {40 * n_labels} dev" in out
 
 
