@@ -159,6 +159,9 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
         status = timed(round, fbt_timer_now_s(), protocol->rule->aggregate(round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
     }
+    if (n_exchanges == 0) { /* so that its row is the one of a run that goes on from the last checkpoint */
+        FBT_TRY(fbt_optimiser_settle(round->server->optimiser));
+    }
     if (clients->end != NULL) {
         clients->end(round, state);
     }
