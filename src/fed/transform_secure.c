@@ -78,9 +78,15 @@ static double scale_of(const fbt_uplink *uplink)
     return fbt_secure_scale(uplink->settings->fed.secure_range, uplink->n_participants);
 }
 
+/* A step size that is less than the integers' unit would be lost in the average: with it, a search. */
 static fbt_status to_integer(const fbt_passage *p, double x, double factor, uint32_t *word)
 {
-    const double range = p->uplink->settings->fed.secure_range;
+    const double range = p->uplink->settings->fed.secure_range, unit = 1 / scale_of(p->uplink);
+    if (p->field->type == FBT_FIELD_POSITIVE && x < unit) {
+        return fbt_fail(FBT_ERR_NUMERIC,
+                        "a message's %s is %g, but with fed.secure_range %g numbers are rounded to %g; lower it",
+                        p->field->name, x, range, unit);
+    }
     if (!(fabs(x) <= range)) {
         return fbt_fail(FBT_ERR_NUMERIC,
                         "a message's %s holds %g, but fed.secure_range says that none is larger than %g; raise it",

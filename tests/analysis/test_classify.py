@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import toy
 from conftest import ROOT, Result, program
-from fedbpt_analysis import cli
+from fedbpt_analysis import cli, seal
 from fedbpt_analysis.classify import Classes, as_json, as_tsv, read_texts
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -117,6 +117,15 @@ def classify(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Ca
         return call("classify", *words)
 
     return run
+
+
+def test_examples_in_context(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """Refused: texts would be scored without the examples that the prompt was tuned behind."""
+    path = Path(shutil.copy(study.run, tmp_path / "run.h5"))
+    with h5py.File(path, "r+") as file:
+        file["inputs"].attrs["data_source"] = "train.tsv; up to 4 training samples in context, drawn with seed 7"
+    seal.write(path)
+    classify("w1\n", path, "--task", study.task).sentence("examples in context", "fedbpt evaluate")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

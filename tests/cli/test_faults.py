@@ -77,8 +77,8 @@ def test_stopped_and_resumed(mask: Study, protocol: str) -> None:
 @pytest.mark.parametrize("protocol", ["paper", "synchronous"])
 @pytest.mark.parametrize("covariance", ["full", "separable"])
 def test_resumed_before_a_round_without_reports(mask: Study, protocol: str, covariance: str) -> None:
-    """What such a round tells of the server does not depend on who goes on with it. Broken by a condition number that is taken where
-    somebody asks, and at the import of a checkpoint."""
+    """It tells the same of the server, whoever goes on with the run. Broken by a condition number of the server's last factor, which an
+    import makes anew."""
     changes = {"fed__protocol": protocol, "cma__covariance": covariance, "faults__dropout": 0.7, "fed__rounds": 40}
     path = mask.finished(**changes)
     there = (columns(path, "participants")[0] >= 0).any(axis=1)
