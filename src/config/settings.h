@@ -162,6 +162,9 @@ fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
 fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
 fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
+/* Whether clients' weights in averages are their numbers of samples. */
+bool fbt_settings_weighs_by_samples(const fbt_settings *settings);
+
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */
 int64_t fbt_settings_participants(const fbt_settings *settings);

@@ -32,3 +32,8 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings)
     const fbt_weighting given = (fbt_weighting)settings->fed.weighting;
     return given == FBT_WEIGHTING_AUTO ? compositions[settings->fed.protocol].weighting : given;
 }
+
+bool fbt_settings_weighs_by_samples(const fbt_settings *settings)
+{
+    return fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+}

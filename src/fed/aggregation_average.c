@@ -57,7 +57,7 @@ static fbt_status average_shape(const fbt_round *round)
     fbt_optimiser *optimiser = round->server->optimiser;
     double *shape = fbt_messages_field(round->up, "shape");
     const int64_t n = fbt_optimiser_n_shape(fbt_optimiser_options_of(optimiser));
-    const bool by_samples = fbt_settings_weighting(round->settings) == FBT_WEIGHTING_SAMPLES;
+    const bool by_samples = fbt_settings_weighs_by_samples(round->settings);
     const double weight = by_samples ? round->n_samples_all : (double)round->up->n;
     if (shape == NULL) {
         return FBT_OK;

@@ -124,12 +124,6 @@ int64_t fbt_protocol_evaluations(const fbt_settings *settings);
 /* Exchanges of a round. */
 int64_t fbt_protocol_exchanges(const fbt_settings *settings);
 
-/* Reports without which a round is abandoned, at least 1. */
-int64_t fbt_protocol_least_reports(const fbt_settings *settings);
-
-/* Exchanges of a round. */
-int64_t fbt_protocol_exchanges(const fbt_settings *settings);
-
 /* Reports without which a round is abandoned: one cannot be ranked, and its masked sum would be itself. */
 int64_t fbt_protocol_least_reports(const fbt_settings *settings);
 

@@ -1,7 +1,6 @@
 #include "fed/server.h"
 
 #include "base/memory.h"
-#include "fed/norm_bound.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,20 +31,6 @@ fbt_status fbt_server_average(fbt_server *server, int64_t n_means)
 {
     const int64_t d = fbt_optimiser_options_of(server->optimiser)->dimension;
     return n_means == 1 ? FBT_OK : fbt_mean_window_init(&server->window, d, n_means);
-}
-
-fbt_status fbt_server_bound(fbt_server *server, double bound)
-{
-    fbt_status status = FBT_OK;
-    const int64_t d = fbt_optimiser_options_of(server->optimiser)->dimension;
-    double *mean = NULL;
-    FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
-    memcpy(mean, fbt_optimiser_mean(server->optimiser), (size_t)d * sizeof *mean);
-    fbt_norm_bound_apply(bound, 1, d, mean);
-    FBT_TRY(fbt_optimiser_set_mean(server->optimiser, mean));
-done:
-    free(mean);
-    return status;
 }
 
 void fbt_server_end_round(fbt_server *server)

@@ -23,9 +23,6 @@ void fbt_server_clear(fbt_server *server);
 fbt_status fbt_server_average(fbt_server *server, int64_t n_means);
 void fbt_server_end_round(fbt_server *server);
 
-/* Scales the mean down to a length (fed/norm_bound.h). Errors: FBT_ERR_MEMORY. */
-fbt_status fbt_server_bound(fbt_server *server, double bound);
-
 /* The point [d] that is scored and kept: borrowed, valid until the server changes. Before the first round its start. */
 const double *fbt_server_result(const fbt_server *server);
 

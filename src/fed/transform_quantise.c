@@ -61,7 +61,7 @@ done:
 /* Whether there are fields whose senders weigh them. */
 static bool sends_weighted(const fbt_settings *settings, const fbt_schema *up)
 {
-    return fbt_schema_n_summed(up) > 0 && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+    return fbt_schema_n_summed(up) > 0 && fbt_settings_weighs_by_samples(settings);
 }
 
 static bool encodes(const fbt_field *field)
