@@ -79,10 +79,9 @@ static bool encodes_any(const fbt_schema *up)
     return false;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     const int64_t bits = settings->fed.quantise_bits;
-    (void)averages;
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8) {
         return fbt_fail(FBT_ERR_CONFIG,
                         "fed.quantise_bits: numbers of %" PRId64 " bits are not computed; use 1, 2, 4 or 8, or 0 for "

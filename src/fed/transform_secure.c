@@ -20,17 +20,10 @@ static bool is_on(const fbt_settings *settings)
     return settings->fed.secure_aggregation;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     fbt_status status = FBT_OK;
     const int64_t m = fbt_settings_participants(settings);
-    if (!averages) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.secure_aggregation: fed.protocol %s (fed.aggregation) ranks clients or "
-                 "counts their votes, for which the server must see their messages; use fedavg-bbt or synchronous, or "
-                 "set it to false",
-                 fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
-    }
     if (settings->fed.quantise_bits > 0) {
         FBT_FAIL(FBT_ERR_CONFIG, "fed.quantise_bits: quantised messages have scales of their own, so that masked codes "
                                  "(fed.secure_aggregation) do not add up; set it to 0");
@@ -176,6 +169,7 @@ static void gather(fbt_messages *messages)
 
 const fbt_transform fbt_transform_secure = {
     .is_on = is_on,
+    .of_averages = "fed.secure_aggregation",
     .check = check,
     .encodes = encodes,
     .n_bytes = n_bytes,
