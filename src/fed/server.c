@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,9 +102,9 @@ static fbt_status import(fbt_server *server, const fbt_array *arrays)
 {
     fbt_status status = FBT_OK;
     const fbt_array *step_size;
-    FBT_TRY(fbt_array_get(arrays, step_size_name, &step_size));
+    FBT_TRY(fbt_array_get_reals(arrays, step_size_name, &step_size));
     const double *value = step_size->values;
-    if (step_size->type != FBT_ARRAY_FLOAT64 || step_size->n_values != 1 || !(value[0] > 0 && isfinite(value[0]))) {
+    if (step_size->n_values != 1 || !(value[0] > 0)) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's step_size_local is not one positive number: the file is damaged");
     }
     FBT_TRY(fbt_optimiser_import(server->optimiser, prefix, arrays));
