@@ -33,6 +33,7 @@ from staging.sources import expand, from_files
 from staging.splits import find_splits, unused
 from staging.task import EMPTY, MODES, Task, load_task
 from staging.tokenizer import TaskTokenizer
+from staging.vocabulary import MOST, Vocabulary, make_vocabulary
 from staging.writer import FORMAT_VERSION, Table, collect, write
 from tqdm import tqdm
 
@@ -80,6 +81,8 @@ def parse_arguments() -> argparse.Namespace:
     context = "put training samples with their label words in front of every sample, N at most and as many as fit, one of each label in "
     context += "turn (in-context learning); they are drawn by --seed, and leave the training split"
     rows.add_argument("--in-context", type=int, metavar="N", help=context)
+    words = "keep N words of the training texts, chosen by pointwise mutual information, for prompts of words (prompt mode input)"
+    rows.add_argument("--vocabulary", type=int, metavar="N", help=words)
     rows.add_argument("--empty", choices=EMPTY, help="rows without text: stop, or leave them out and count them; default: the task's")
     quoting = "CSV and TSV: double quotes belong to the text (none; TSV's default), or enclose fields, and those inside are doubled "
     quoting += "(csv; CSV's default) or have a backslash before them (backslash)"
@@ -109,6 +112,8 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parser.error("--test-size draws from --train or --corpus, where there is no test split yet")
     if arguments.in_context is not None and arguments.in_context < 1:
         parser.error("--in-context is 1 or more")
+    if arguments.vocabulary is not None and not 2 <= arguments.vocabulary <= MOST:
+        parser.error(f"--vocabulary is 2 to {MOST}")
     if arguments.seed is not None and arguments.test_size is None and not arguments.corpus and arguments.in_context is None:
         parser.error("--seed goes with --test-size, --corpus or --in-context")
     if arguments.client_min_samples is not None and (not arguments.client or arguments.client_min_samples < 1):
@@ -231,6 +236,18 @@ def find_clients(
     return clients
 
 
+def find_vocabulary(
+    source: Source, task: Task, columns: dict[str, str], tokenizer: TaskTokenizer, mode: str, n: int | None
+) -> Vocabulary | None:
+    """Chooses the words, in a pass over the training samples."""
+    if n is None:
+        return None
+    if mode != "input":
+        raise UserError(f"--vocabulary {n}: prompts of words stand in front of the text in prompt mode input alone, not {mode}")
+    samples = to_samples(source.splits["train"].records, task, columns, LeftOut(skip_empty=task.empty == "skip"))
+    return make_vocabulary(samples, n, tokenizer)
+
+
 def encode_splits(
     source: Source,
     task: Task,
@@ -323,7 +340,10 @@ def main() -> None:
     clients = find_clients(source, task, columns, examples, arguments.client_min_samples)
     tables = encode_splits(source, task, columns, (layout, tokenizer), clients, examples)
     attributes = attributes_of(task, model, (layout, tokenizer), source, mode, n_prompt) | {"label_token_ids": labels.ids}
-    write(arguments.output, attributes, tables, labels.texts, clients)
+    vocabulary = find_vocabulary(source, task, columns, tokenizer, mode, arguments.vocabulary)
+    write(arguments.output, attributes, tables, labels.texts, clients, vocabulary)
+    if vocabulary is not None:
+        print(f"vocabulary: {len(vocabulary.words)} words: {', '.join(vocabulary.words[:10])}, ...")
     if clients is not None:
         print(client_summary(clients, tables["train"]))
     print(f"{arguments.output}: task {task.name}, prompt mode {mode}, {n_prompt} prompt tokens")

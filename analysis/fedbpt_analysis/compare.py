@@ -25,6 +25,9 @@ COLUMNS = ("train_loss_start", "train_loss_last", "test_loss_start", "test_loss_
            "test_accuracy_last", "test_accuracy_best", "dev_accuracy_best", "bytes_up_client", *ENERGY, "simulated_s")
 
 
+Group = tuple[tuple[object, ...], pd.DataFrame]  # a setting, as the values of the axes, and its runs
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Runs, their axes, and what follows. `runs`: a row a run, as of `collect`. `metric`: the column that is compared.
@@ -37,7 +40,7 @@ class Comparison:
     left_out: list[str] = field(default_factory=list)
     besides: tuple[str, ...] = ()
 
-    def groups(self) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
+    def groups(self) -> list[Group]:
         """Each setting (values of the axes, in their order) with its runs."""
         if not self.axes.names:
             return [((), self.runs)]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 from .axes import is_numeric
 from .charts import finite
-from .compare import Comparison, in_order
+from .compare import Comparison, Group, in_order
 from .frame import COSTS, title_of
 from .naming import width_of
 from .words import bytes_tick
@@ -158,9 +158,8 @@ def legend_columns(names: Sequence[str]) -> int:
     return 1 if max(map(width_of, names), default=0) > 22 else 2
 
 
-def draw_cost(axes: Axes, comparison: Comparison) -> None:
-    """Each setting's metric against what a client sends up in a round."""
-    groups = comparison.groups()
+def draw_cost(axes: Axes, comparison: Comparison, groups: Sequence[Group]) -> None:
+    """The metric of each of these settings against what a client sends up in a round."""
     names = style.picture_names([comparison.name_of(values) for values, _ in groups], "setting", SETTING_WIDTH)
     entries = []
     for number, (name, (_, part)) in enumerate(zip(names, groups, strict=True)):

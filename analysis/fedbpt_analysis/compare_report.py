@@ -16,7 +16,7 @@ from matplotlib.axes import Axes as PlotAxes
 from . import compare_charts as charts
 from . import page, style
 from .charts import finite
-from .compare import COLUMNS, Comparison, in_order, overall
+from .compare import COLUMNS, Comparison, Group, in_order, overall
 from .errors import AnalysisError
 from .frame import title_of
 from .naming import distinct, file_names, path_names, printable
@@ -165,7 +165,7 @@ def best_table(comparison: Comparison) -> Table:
                  notes=["On equal seeds, all else equal."])
 
 
-def _best_groups(comparison: Comparison) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
+def _best_groups(comparison: Comparison) -> list[Group]:
     """Up to CURVES_MAX settings; of more those that are best by dev."""
     groups = comparison.groups()
     if len(groups) > CURVES_MAX:
@@ -227,12 +227,12 @@ def _said(caption: str, names: Sequence[str], kind: str, width: int = style.NAME
 def pictures(comparison: Comparison) -> list[Picture]:
     """All pictures of a comparison."""
     found = _curve_pictures(comparison) + _time_pictures(comparison)
-    groups = comparison.groups()
-    has_costs = (comparison.runs["bytes_up_client"] > 0).all() and comparison.runs[comparison.metric].notna().any()
-    if 1 < len(groups) <= CURVES_MAX and has_costs:
+    groups = _best_groups(comparison)
+    if len(groups) > 1 and (comparison.runs["bytes_up_client"] > 0).all() and comparison.runs[comparison.metric].notna().any():
         settings = [comparison.name_of(values) for values, _ in groups]
-        caption = _said("Mean and 95% interval over seeds, against what a client sends.", settings, "setting", charts.SETTING_WIDTH)
-        found.append(("cost", "What it costs", caption, partial(_cost, comparison), style.HEIGHT + _legend_room(settings)))
+        caption = f"Mean and 95% interval over seeds, against what a client sends. {_first_of(comparison.groups())}".strip()
+        caption = _said(caption, settings, "setting", charts.SETTING_WIDTH)
+        found.append(("cost", "What it costs", caption, partial(_cost, comparison, groups), style.HEIGHT + _legend_room(settings)))
     names = comparison.axes.names
     for axis in names:
         caption = "Circles: runs. Diamonds: means over the other settings, and 95% intervals over seeds."
@@ -295,8 +295,8 @@ def _curves(by_setting: Sequence[tuple[str, pd.DataFrame]], ylabel: str, axes: P
     charts.draw_curves(axes, by_setting, ylabel)
 
 
-def _cost(comparison: Comparison, axes: PlotAxes) -> None:
-    charts.draw_cost(axes, comparison)
+def _cost(comparison: Comparison, groups: Sequence[Group], axes: PlotAxes) -> None:
+    charts.draw_cost(axes, comparison, groups)
 
 
 def _axis(comparison: Comparison, axis: str, axes: PlotAxes) -> None:

@@ -80,8 +80,19 @@ def _read(file: h5py.File, which: str, digest: str) -> Prompt:
     if deep != "none":
         facts["prompt_deep"] = deep
         vectors = _by_layer(file, vectors, settings)
+    z = _array(result[f"{which}_z"], 1, np.float64)
+    if settings.get("prompt.projection") == "words":
+        facts["prompt_words"] = _words(file, z)
     facts |= {name: text_of(file.attrs[name]) for name in ("program_version", "git_commit")}
-    return Prompt(round_, _array(result[f"{which}_z"], 1, np.float64), vectors, mode, facts)
+    return Prompt(round_, z, vectors, mode, facts)
+
+
+def _words(file: h5py.File, z: np.ndarray) -> list[str]:
+    """The words that z numbers."""
+    words = texts_of(file["inputs/vocabulary"].attrs["words"]) if "inputs/vocabulary" in file else []
+    if not ((z >= 0) & (z < len(words)) & (z == np.floor(z))).all():
+        raise RunError(f"{file.filename}: z holds numbers that no word has; the file is damaged")
+    return [words[int(number)] for number in z]
 
 
 def _by_layer(file: h5py.File, vectors: np.ndarray, settings: dict[str, Value]) -> np.ndarray:
@@ -198,6 +209,8 @@ def export(arguments: argparse.Namespace) -> int:
     place = Path(arguments.output or f"{path.with_suffix('') if path.suffix == '.h5' else path}.{form}")
     FORMATS[form](place, prompt, arguments.overwrite)
     output.say(f"{place}: prompt {list(prompt.vectors.shape)} of round {prompt.round} of {path}")
+    if "prompt_words" in prompt.facts:
+        output.say(f"words: {' '.join(prompt.facts['prompt_words'])}")
     return 0
 
 

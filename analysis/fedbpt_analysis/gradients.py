@@ -37,11 +37,11 @@ LEFT_OUT = (
     "run.overwrite", "run.max_seconds", "run.stop_margin_seconds", "run.client_means", "prompt.projection",
     "fed.protocol", "fed.client_work", "fed.aggregation", "fed.weighting", "fed.ranking", "fed.optimiser", "fed.wire", "fed.client_seeds",
     "fed.error_feedback", "fed.secure_range", "privacy.delta",
-    "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing",
+    "es.learning_rate", "es.momentum", "es.weight_decay", "es.elite", "es.smoothing", "es.deviation_smoothing", "es.seeds",
     "prompt.hidden_std", "faults.dropout_kind", "pace.compute_seconds", "pace.compute_sigma", "pace.bytes_per_second",
     "pace.bandwidth_sigma", "pace.latency_seconds",
     "cma.population", "cma.sigma", "cma.scale_by_sigma", "cma.dimension", "cma.alpha", "cma.covariance", "cma.decomposition", "cma.active",
-    "cma.constants", "cma.norm_bound", "cma.norm_growth", "cma.norm_max",
+    "cma.constants", "cma.norm_bound", "cma.norm_growth", "cma.norm_max", "prompt.vocabulary",
     "perturb.rate", "perturb.scope", "perturb.fitness", "backend.name", "backend.precision",
     "backend.precision_check_every", "backend.precision_guard", "backend.precision_guard_tau", "backend.threads", "backend.batch_tokens",
 )
@@ -49,8 +49,8 @@ LEFT_OUT = (
 COMPUTED: dict[str, tuple[Value, ...]] = {
     "objective.loss": ("ce", "hinge"), "model.label_scoring": ("auto", "first"), "prompt.mode": ("add", "cat", "input"),
     "fed.average_means": (1,), "fed.quantise_bits": (0,), "fed.secure_aggregation": (False,), "privacy.clip": (0,),
-    "privacy.noise_multiplier": (0,), "prompt.deep": ("none",), "faults.dropout": (0,), "fed.over_selection": (1,),
-    "pace.deadline_seconds": (0,),
+    "privacy.noise_multiplier": (0,), "prompt.projection": ("normal", "uniform"), "prompt.deep": ("none",), "faults.dropout": (0,),
+    "fed.over_selection": (1,), "pace.deadline_seconds": (0,),
 }
 # How far losses of row 0 may be from the run's: its precision's error.
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2, "int8": 2e-1}

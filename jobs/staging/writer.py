@@ -17,6 +17,7 @@ from .clients import Clients
 from .encode import Block
 from .errors import UserError
 from .paths import real_path
+from .vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 SEAL_BYTES = 512  # before the file proper: HDF5's user block
@@ -73,10 +74,11 @@ def collect(blocks: Iterable[Block]) -> Table:
 
 
 def write(
-    path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]], clients: Clients | None = None
+    path: Path, attributes: dict[str, Any], splits: dict[str, Table], label_texts: list[list[int]], clients: Clients | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Writes the file beside its final place and renames it, so that no one ever sees half a file. `clients`: those that the training
-    samples come from."""
+    samples come from; `vocabulary`: words that prompts may be made of."""
     path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -96,6 +98,10 @@ def write(
                 _write_column(group, "offsets", np.cumsum([0, *map(len, label_texts)]))
             if clients is not None:
                 _write_clients(file, *clients.order(splits["train"].client))
+            if vocabulary is not None:
+                group = file.create_group("vocabulary")
+                _write_column(group, "tokens", vocabulary.tokens)
+                _write_attributes(group, {"words": vocabulary.words})
         _seal(temporary)
         temporary.replace(path)
 
@@ -118,7 +124,7 @@ def _seal(path: Path) -> None:
         file.write(f"fedbpt-seal 1 sha256 {digest} {n_bytes}\n".encode())
 
 
-def _write_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:
+def _write_attributes(file: h5py.Group, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
         if isinstance(value, list) and value and isinstance(value[0], str):
             file.attrs.create(name, np.array(value, dtype=object), dtype=h5py.string_dtype("utf-8"))

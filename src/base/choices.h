@@ -29,12 +29,15 @@ extern "C" {
 typedef enum fbt_prompt_mode { FBT_PROMPT_MODE_LIST(FBT_CHOICE_VALUE) } fbt_prompt_mode;
 extern const char *const fbt_prompt_mode_names[];
 
-/* Entries of the random projection.
+/* From z to the prompt: a random projection with such entries, or words.
  * normal:  N(0, s^2), s = alpha * embedding_std / (sqrt(d) * sigma0): Sun et al. 2022 (BBT)
- * uniform: uniform on +-1 / sqrt(d): a linear layer's default initialisation */
+ * uniform: uniform on +-1 / sqrt(d): a linear layer's default initialisation
+ * words:   z_i is the number of a word of the data set's vocabulary, whose embedding is row i: Diao et al. 2022 (BDPL)
+ */
 #define FBT_PROJECTION_LIST(X)                                                                                         \
     X(FBT_PROJECTION_NORMAL, "normal")                                                                                 \
-    X(FBT_PROJECTION_UNIFORM, "uniform")
+    X(FBT_PROJECTION_UNIFORM, "uniform")                                                                               \
+    X(FBT_PROJECTION_WORDS, "words")
 typedef enum fbt_projection_kind { FBT_PROJECTION_LIST(FBT_CHOICE_VALUE) } fbt_projection_kind;
 extern const char *const fbt_projection_names[];
 
@@ -109,17 +112,22 @@ extern const char *const fbt_protocol_names[];
 /* The search distribution of clients and server; the third column is its object (optim/optimiser.h), the fourth the
  * settings that it reads beside those of all. */
 enum {
-    FBT_READS_COVARIANCE = 1, /* cma.covariance, .decomposition, .active, .constants       */
-    FBT_READS_GRADIENT = 2,   /* es.learning_rate, .momentum, .weight_decay               */
-    FBT_READS_ELITE = 4,      /* es.elite, .smoothing, .deviation_smoothing                */
+    FBT_READS_COVARIANCE = 1,  /* cma.covariance, .decomposition, .active, .constants       */
+    FBT_READS_RATE = 2,        /* es.learning_rate                                          */
+    FBT_READS_MOMENTUM = 4,    /* es.momentum, .weight_decay                                */
+    FBT_READS_ELITE = 8,       /* es.elite, .smoothing, .deviation_smoothing                */
+    FBT_READS_SEEDS = 16,      /* es.seeds                                                  */
+    FBT_READS_VOCABULARY = 32, /* prompt.vocabulary: its candidates are numbers of words   */
 };
 #define FBT_OPTIMISER_LIST(X)                                                                                          \
     X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE)                                               \
-    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_GRADIENT)                               \
-    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_GRADIENT)                                              \
+    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_RATE | FBT_READS_MOMENTUM)              \
+    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_RATE | FBT_READS_MOMENTUM)                             \
     X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0)                                                            \
     X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
-    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)
+    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
+    X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_RATE | FBT_READS_SEEDS)                             \
+    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
 extern const int fbt_optimiser_reads[]; /* of each, the fourth column */

@@ -20,7 +20,7 @@ typedef enum fbt_rng_purpose {
     FBT_RNG_PARTITION,      /* which client gets them                                */
     FBT_RNG_PARTICIPATION,  /* which clients take part in a round                    */
     FBT_RNG_SEARCH,         /* CMA-ES samples of a client                            */
-    FBT_RNG_SERVER,         /* CMA-ES samples that all clients share (synchronous)   */
+    FBT_RNG_SERVER,         /* samples that all clients share (synchronous), in round 0 directions of a pool (kseed) */
     FBT_RNG_PERTURB,        /* replaced tokens                                       */
     FBT_RNG_SYNTHETIC,      /* random weights and inputs of benchmarks and tests     */
     FBT_RNG_CHECK,          /* which population the precision is checked by          */

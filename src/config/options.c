@@ -72,8 +72,12 @@ static const fbt_option table[] = {
      .first_choice = FBT_PROMPT_ADD,
      .meaning = "how the soft prompt enters the input"},
     INT("prompt.tokens", prompt.tokens, "50", 1, 65535, "P, length of the soft prompt"),
-    CHOICE("prompt.projection", prompt.projection, "normal", fbt_projection_names,
-           "entries of the random projection A"),
+    CHOICE(
+        "prompt.projection", prompt.projection, "normal", fbt_projection_names,
+        "from z to the prompt: a random projection A with such entries, or words of the data set's vocabulary, whose "
+        "numbers z holds (mode input, fed.optimiser bdpl)"),
+    INT("prompt.vocabulary", prompt.vocabulary, "200", 2, 4000,
+        "N, words that a prompt of words is chosen from: the first of the data set's vocabulary"),
     CHOICE("prompt.deep", prompt.deep, "none", fbt_deep_names,
            "joint: a prompt at every layer's input, each with its own random projection and an equal part of z"),
     TEXT("prompt.hidden_std", prompt.hidden_std, "auto",
@@ -217,7 +221,8 @@ static const fbt_option table[] = {
     INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
         "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
     REAL("es.learning_rate", es.learning_rate, "0.3", 0, 1e6, true,
-         "openai-es, spsa: how far a coordinate of the mean moves in a generation, in step sizes (spsa: in the first)"),
+         "openai-es, spsa: how far a coordinate of the mean moves in a generation, in step sizes (spsa: in the first); "
+         "kseed: that by the loss's slope along a direction; bdpl: step of the probabilities along their gradient"),
     REAL("es.momentum", es.momentum, "0.9", 0, 0.999999, false,
          "openai-es, spsa: how much of the estimated gradient's running mean stays (Adam's beta 1)"),
     REAL("es.weight_decay", es.weight_decay, "0", 0, 1e6, false, "openai-es, spsa: pulls the mean to 0"),
@@ -225,6 +230,8 @@ static const fbt_option table[] = {
     REAL("es.smoothing", es.smoothing, "0.8", 0, 1, true, "cem: how much of the mean the fit decides"),
     REAL("es.deviation_smoothing", es.deviation_smoothing, "0.8", 0, 1, true,
          "cem: how much of the standard deviations the fit decides in the first generation; less and less later"),
+    INT("es.seeds", es.seeds, "4096", 1, FBT_RNG_N_CANDIDATES - 1,
+        "kseed: K, seeds of the pool of directions; so many numbers are a message"),
     REAL("faults.dropout", faults.dropout, "0", 0, 1, false, "probability that a chosen client does not report"),
     CHOICE("faults.dropout_kind", faults.dropout_kind, "round", fbt_dropout_names,
            "round: every client drops out of a round with this probability; client: with its own, beta-distributed "

@@ -37,11 +37,12 @@ typedef struct fbt_settings {
         int64_t test_limit; /* first n test samples; 0: all                               */
     } data;
     struct {
-        int mode;         /* add, cat, input: fbt_prompt_mode                            */
-        int64_t tokens;   /* P                                                          */
-        int projection;   /* fbt_projection_kind                                        */
-        int deep;         /* fbt_deep                                                 */
-        char *hidden_std; /* auto, or sigma-hat of every layer's input, with commas between */
+        int mode;           /* add, cat, input: fbt_prompt_mode                            */
+        int64_t tokens;     /* P                                                          */
+        int projection;     /* fbt_projection_kind                                        */
+        int64_t vocabulary; /* N, words that a prompt of words is chosen from          */
+        int deep;           /* fbt_deep                                                 */
+        char *hidden_std;   /* auto, or sigma-hat of every layer's input, with commas between */
     } prompt;
     struct {
         int protocol;    /* fbt_protocol_kind                                          */
@@ -115,6 +116,7 @@ typedef struct fbt_settings {
         double elite;               /* fraction of the candidates that a distribution is fitted to */
         double smoothing;           /* part of the new mean that the fit decides                  */
         double deviation_smoothing; /* the same of the standard deviations, at first         */
+        int64_t seeds;              /* K, directions of a pool                                    */
     } es;
     struct {
         double dropout;   /* probability that a chosen client does not report           */
@@ -164,6 +166,9 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
 /* Whether clients' weights in averages are their numbers of samples. */
 bool fbt_settings_weighs_by_samples(const fbt_settings *settings);
+
+/* N, words that a prompt of words is chosen from; 0: the prompt is a projection. */
+int64_t fbt_settings_n_words(const fbt_settings *settings);
 
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */

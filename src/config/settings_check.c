@@ -101,12 +101,59 @@ static fbt_status check_sizes(const fbt_settings *settings)
     return FBT_OK;
 }
 
+/* Words are chosen by a search for numbers of words, and by no other. */
+static fbt_status check_search_of_words(const fbt_settings *settings)
+{
+    const bool has_words = settings->prompt.projection == FBT_PROJECTION_WORDS;
+    const bool finds_words = (fbt_optimiser_reads[settings->fed.optimiser] & FBT_READS_VOCABULARY) != 0;
+    if (has_words == finds_words) {
+        return FBT_OK;
+    }
+    return fbt_fail(FBT_ERR_CONFIG,
+                    has_words ? "prompt.projection: words, whose numbers fed.optimiser %s does not search; use "
+                                "fed.optimiser bdpl"
+                              : "fed.optimiser: %s searches numbers of words; set prompt.projection to words",
+                    fbt_optimiser_names[settings->fed.optimiser]);
+}
+
+/* Refuses what has no meaning for numbers of words, of which the prompt has one for each of its places. */
+static fbt_status check_words(const fbt_settings *settings)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(check_search_of_words(settings));
+    if (settings->prompt.projection != FBT_PROJECTION_WORDS) {
+        goto done;
+    }
+    if (settings->prompt.mode != FBT_PROMPT_INPUT) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "prompt.mode: %s, but prompt.projection words puts words in front of the text; use input",
+                 fbt_prompt_mode_names[settings->prompt.mode]);
+    }
+    if (settings->prompt.deep != FBT_DEEP_NONE) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "prompt.deep: %s, but with prompt.projection words the input alone holds words; use none",
+                 fbt_deep_names[settings->prompt.deep]);
+    }
+    if (settings->cma.dimension != settings->prompt.tokens) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.dimension: %" PRId64 ", but with prompt.projection words it is that of prompt.tokens, %" PRId64,
+                 settings->cma.dimension, settings->prompt.tokens);
+    }
+    if (settings->fed.average_means != 1) {
+        FBT_FAIL(FBT_ERR_CONFIG, "fed.average_means: numbers of words (prompt.projection words) have no mean; set it "
+                                 "to 1");
+    }
+done:
+    return status;
+}
+
 fbt_status fbt_settings_check(const fbt_settings *settings)
 {
     fbt_status status = FBT_OK;
     FBT_TRY(check_given(settings));
     FBT_TRY(check_clients(settings));
     FBT_TRY(check_sizes(settings));
+    FBT_TRY(check_words(settings));
     if (settings->cma.covariance == FBT_CMA_FULL && settings->cma.dimension > FULL_DIMENSION_MAX &&
         fbt_settings_idle(settings, "cma.covariance") == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,

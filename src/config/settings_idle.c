@@ -7,7 +7,7 @@
 /* Leaves the uniform projection as it is. */
 static bool alpha(const fbt_settings *s)
 {
-    return s->prompt.projection != FBT_PROJECTION_NORMAL;
+    return s->prompt.projection == FBT_PROJECTION_UNIFORM;
 }
 
 static bool has_lengths_of_z(const fbt_settings *s)
@@ -40,14 +40,24 @@ static bool no_covariance(const fbt_settings *s)
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_COVARIANCE) == 0;
 }
 
-static bool no_gradient(const fbt_settings *s)
+static bool no_rate(const fbt_settings *s)
 {
-    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_GRADIENT) == 0;
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_RATE) == 0;
+}
+
+static bool no_momentum(const fbt_settings *s)
+{
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_MOMENTUM) == 0;
 }
 
 static bool no_elite(const fbt_settings *s)
 {
     return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_ELITE) == 0;
+}
+
+static bool no_seeds(const fbt_settings *s)
+{
+    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_SEEDS) == 0;
 }
 
 static bool dirichlet_alpha(const fbt_settings *s)
@@ -108,6 +118,7 @@ static bool precision_guard(const fbt_settings *s)
     return precision_check(s) || s->backend.precision_check_every == 0;
 }
 
+static const char no_projection[] = "prompt.projection is words, which have no scale";
 static const char other_searcher[] = "the search of fed.optimiser has no such setting";
 
 static bool dropout_kind(const fbt_settings *s)
@@ -130,6 +141,16 @@ static bool hidden_std(const fbt_settings *s)
     return s->prompt.deep == FBT_DEEP_NONE || s->prompt.projection != FBT_PROJECTION_NORMAL;
 }
 
+static bool words(const fbt_settings *s)
+{
+    return s->prompt.projection == FBT_PROJECTION_WORDS;
+}
+
+static bool no_words(const fbt_settings *s)
+{
+    return !words(s);
+}
+
 static bool norm_bound(const fbt_settings *s)
 {
     return s->cma.norm_bound == 0;
@@ -146,11 +167,15 @@ static const struct {
     bool (*is_idle)(const fbt_settings *settings);
     const char *reason;
 } rules[] = {
+    {"cma.sigma", words, no_projection},
+    {"cma.scale_by_sigma", words, no_projection},
+    {"cma.alpha", words, no_projection},
+    {"prompt.vocabulary", no_words, "prompt.projection is not words"},
     {"cma.sigma", sigma,
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},
-    {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1, or prompt.projection is not normal"},
-    {"cma.alpha", alpha, "prompt.projection is not normal"},
+    {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1, or prompt.projection is uniform"},
+    {"cma.alpha", alpha, "prompt.projection is uniform"},
     {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
     {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is not dirichlet, or there is one client"},
@@ -174,12 +199,13 @@ static const struct {
     {"cma.decomposition", no_covariance, other_searcher},
     {"cma.active", no_covariance, other_searcher},
     {"cma.constants", no_covariance, other_searcher},
-    {"es.learning_rate", no_gradient, other_searcher},
-    {"es.momentum", no_gradient, other_searcher},
-    {"es.weight_decay", no_gradient, other_searcher},
+    {"es.learning_rate", no_rate, other_searcher},
+    {"es.momentum", no_momentum, other_searcher},
+    {"es.weight_decay", no_momentum, other_searcher},
     {"es.elite", no_elite, other_searcher},
     {"es.smoothing", no_elite, other_searcher},
     {"es.deviation_smoothing", no_elite, other_searcher},
+    {"es.seeds", no_seeds, other_searcher},
     {"faults.dropout_kind", dropout_kind, "faults.dropout is 0 or 1"},
     {"pace.compute_sigma", compute_sigma, "pace.compute_seconds is 0"},
     {"pace.bandwidth_sigma", bandwidth_sigma, "pace.bytes_per_second is 0"},

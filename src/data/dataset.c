@@ -12,6 +12,16 @@ static void split_clear(fbt_split *split)
     free(split->frozen);
 }
 
+void fbt_word_list_clear(fbt_word_list *vocabulary)
+{
+    for (int64_t i = 0; vocabulary->words != NULL && i < vocabulary->n_words; i++) {
+        free(vocabulary->words[i]);
+    }
+    free(vocabulary->words);
+    free(vocabulary->tokens);
+    *vocabulary = (fbt_word_list){0};
+}
+
 void fbt_dataset_clear(fbt_dataset *dataset)
 {
     if (dataset->label_words != NULL) {
@@ -29,6 +39,7 @@ void fbt_dataset_clear(fbt_dataset *dataset)
     free(dataset->task);
     free(dataset->template_text);
     free(dataset->source);
+    fbt_word_list_clear(&dataset->vocabulary);
     split_clear(&dataset->train);
     split_clear(&dataset->dev);
     split_clear(&dataset->test);

@@ -23,6 +23,15 @@ typedef struct fbt_split {
     int64_t n_truncated;
 } fbt_split;
 
+/* Words that prompts may be made of, each one token. Zero-initialise before, clear after. */
+typedef struct fbt_word_list {
+    int64_t n_words; /* N; 0: there is none */
+    int32_t *tokens; /* [N]                 */
+    char **words;    /* [N]: their texts    */
+} fbt_word_list;
+
+void fbt_word_list_clear(fbt_word_list *vocabulary);
+
 /* Owned by the caller: zero-initialise before reading, fbt_dataset_clear after. */
 typedef struct fbt_dataset {
     char *task;
@@ -43,6 +52,7 @@ typedef struct fbt_dataset {
     int64_t *label_offsets;                          /*   by the last token: the words'. [n_labels + 1]; NULL
                                                       *   otherwise                                           */
     int32_t bos_id, eos_id, mask_id, pad_id, unk_id; /* -1: the tokenizer has none      */
+    fbt_word_list vocabulary;                        /* for prompts of words            */
     fbt_split train, dev, test;                      /* n_samples = 0: absent                                */
     int64_t n_clients;       /* that the training samples come from by nature (an author, a site); 0: none is known */
     int32_t *client;         /* [train.n_samples]; each client has a sample; NULL as well as the names: none is known */

@@ -1,7 +1,7 @@
 /* The mean of what clients send. Of solutions: federated averaging of black-box tuning (the baseline FedAvg-BBT of Sun
- * et al. 2023), the mean of the clients' means, step sizes and covariances. Of losses: the fitness of the server's
+ * et al. 2023), the mean of the clients' means, step sizes and shapes. Of losses: the fitness of the server's
  * candidates, so that one optimiser searches the whole federation's objective (no drift of clients, nothing to rank
- * across clients; related: FedES, FedKSeed); with fed.weighting samples that objective is the paper's equation 4. */
+ * across clients; related: FedES); with fed.weighting samples that objective is the paper's equation 4. */
 #include "base/memory.h"
 #include "fed/local_search.h"
 #include "fed/shared_population.h"
@@ -13,9 +13,12 @@ static void up_solutions(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_UPDATE, FBT_FIELD_SENT);
+    const bool shape_alone = fbt_optimiser_mean_follows_shape(options.kind);
+    fbt_schema_add(schema, "mean", options.dimension, FBT_FIELD_UPDATE,
+                   shape_alone ? FBT_FIELD_RECORDED : FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size_end", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
-    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE, FBT_FIELD_SUMMED);
+    fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_UPDATE,
+                   shape_alone ? FBT_FIELD_SENT : FBT_FIELD_SUMMED);
     fbt_schema_add(schema, "fitness", 1, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
     fbt_schema_add(schema, "step_size", settings->fed.local_generations, FBT_FIELD_POSITIVE, FBT_FIELD_RECORDED);
     fbt_local_search_record(schema);
@@ -32,53 +35,80 @@ static void down_fitness(const fbt_settings *settings, fbt_schema *schema)
     fbt_schema_add(schema, "fitness", settings->cma.population, FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
 
-static fbt_status average(const fbt_round *round, int64_t d, double *mean)
+/* result: [count], zeros. */
+static void average(const fbt_round *round, const char *field, int64_t count, double *result)
 {
-    fbt_status status = FBT_OK;
-    fbt_server *server = round->server;
-    const double *means = fbt_messages_field(round->up, "mean");
-    const double *step_sizes = fbt_messages_field(round->up, "step_size_end");
-    double step_size = 0;
+    const double *values = fbt_messages_field(round->up, field);
     for (int64_t k = 0; k < round->up->n; k++) {
-        fbt_round_add_part(round, k, d, means + k * d, mean);
-        fbt_round_add_part(round, k, 1, &step_sizes[k], &step_size);
+        fbt_round_add_part(round, k, count, values + k * count, result);
     }
-    FBT_TRY(fbt_optimiser_set_mean(server->optimiser, mean));
-    FBT_TRY(fbt_optimiser_set_step_size(server->optimiser, step_size));
-    server->step_size_local = step_size;
-done:
-    return status;
 }
 
-/* Shapes arrive as their sum, already times n_k where that is their weight (round.c). A mean of covariances that cannot
- * be decomposed resets the server's search. */
-static fbt_status average_shape(const fbt_round *round)
-{
-    fbt_optimiser *optimiser = round->server->optimiser;
-    double *shape = fbt_messages_field(round->up, "shape");
-    const int64_t n = fbt_optimiser_n_shape(fbt_optimiser_options_of(optimiser));
-    const bool by_samples = fbt_settings_weighs_by_samples(round->settings);
-    const double weight = by_samples ? round->n_samples_all : (double)round->up->n;
-    if (shape == NULL) {
-        return FBT_OK;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        shape[i] /= weight;
-    }
-    const fbt_status status = fbt_optimiser_set_shape(optimiser, shape);
-    return status == FBT_ERR_NUMERIC ? fbt_optimiser_reset(optimiser) : status;
-}
-
-static fbt_status aggregate_solutions(fbt_round *round)
+static fbt_status average_means(const fbt_round *round)
 {
     fbt_status status = FBT_OK;
     const int64_t d = round->settings->cma.dimension;
     double *mean = NULL;
     FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
-    FBT_TRY(average(round, d, mean));
-    FBT_TRY(average_shape(round));
+    average(round, "mean", d, mean);
+    FBT_TRY(fbt_optimiser_set_mean(round->server->optimiser, mean));
 done:
     free(mean);
+    return status;
+}
+
+static fbt_status average_step_sizes(const fbt_round *round)
+{
+    double step_size = 0;
+    average(round, "step_size_end", 1, &step_size);
+    round->server->step_size_local = step_size;
+    return fbt_optimiser_set_step_size(round->server->optimiser, step_size);
+}
+
+static fbt_status average_shapes(const fbt_round *round, int64_t n)
+{
+    fbt_status status = FBT_OK;
+    double *shape = NULL;
+    FBT_TRY(fbt_memory_alloc(&shape, n, sizeof *shape));
+    average(round, "shape", n, shape);
+    FBT_TRY(fbt_optimiser_set_shape(round->server->optimiser, shape));
+done:
+    free(shape);
+    return status;
+}
+
+/* Shapes arrive as their sum, already times n_k where that is their weight (round.c). A mean of covariances that cannot
+ * be decomposed resets the server's search. */
+static fbt_status divide_shape(const fbt_round *round, int64_t n)
+{
+    fbt_optimiser *optimiser = round->server->optimiser;
+    double *shape = fbt_messages_field(round->up, "shape");
+    const bool by_samples = fbt_settings_weighs_by_samples(round->settings);
+    const double weight = by_samples ? round->n_samples_all : (double)round->up->n;
+    for (int64_t i = 0; i < n; i++) {
+        shape[i] /= weight;
+    }
+    const fbt_status status = n == 0 ? FBT_OK : fbt_optimiser_set_shape(optimiser, shape);
+    if (status != FBT_ERR_NUMERIC) {
+        return status;
+    }
+    fbt_error_clear();
+    return fbt_optimiser_reset(optimiser);
+}
+
+static fbt_status aggregate_solutions(fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    const fbt_optimiser_options *options = fbt_optimiser_options_of(round->server->optimiser);
+    const int64_t n_shape = fbt_optimiser_n_shape(options);
+    FBT_TRY(average_step_sizes(round));
+    if (fbt_optimiser_mean_follows_shape(options->kind)) {
+        FBT_TRY(average_shapes(round, n_shape));
+    } else {
+        FBT_TRY(average_means(round));
+        FBT_TRY(divide_shape(round, n_shape));
+    }
+done:
     return status;
 }
 

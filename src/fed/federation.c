@@ -69,7 +69,7 @@ static fbt_status new_messages(fbt_federation *f)
     fbt_protocol_schemas(&f->protocol, settings, &up, &down);
     FBT_TRY(fbt_messages_init(&f->up, &up, wire, f->n_slots));
     FBT_TRY(fbt_messages_init(&f->down, &down, wire, 1));
-    const int64_t n_residuals = fbt_uplink_n_residuals(settings);
+    const int64_t n_residuals = fbt_uplink_n_residuals(settings, &up);
     FBT_TRY(n_residuals > 0 ? fbt_memory_alloc(&f->residuals, n_residuals, sizeof *f->residuals) : FBT_OK);
 done:
     return status;
@@ -463,12 +463,17 @@ void fbt_federation_add_phase(fbt_federation *federation, fbt_phase phase, doubl
     federation->pending_phase_s[phase] += seconds;
 }
 
+static int64_t n_residuals(const fbt_federation *f)
+{
+    return fbt_uplink_n_residuals(f->parts.settings, &f->up.schema);
+}
+
 fbt_status fbt_federation_checkpoint(fbt_federation *federation, const fbt_array **arrays)
 {
     fbt_status status = FBT_OK;
     fbt_federation *f = federation;
     FBT_TRY(fbt_server_export(&f->server, &f->checkpoint));
-    FBT_TRY(fbt_residuals_export(f->residuals, fbt_uplink_n_residuals(f->parts.settings), &f->checkpoint));
+    FBT_TRY(fbt_residuals_export(f->residuals, n_residuals(f), &f->checkpoint));
     *arrays = f->checkpoint.items;
 done:
     return status;
@@ -484,7 +489,7 @@ fbt_status fbt_federation_restore(fbt_federation *federation, const fbt_array *c
     }
     fbt_comm_broadcast(world, &f->best, sizeof f->best);
     FBT_TRY(fbt_server_import(&f->server, world, checkpoint));
-    FBT_TRY(fbt_residuals_import(f->residuals, fbt_uplink_n_residuals(f->parts.settings), world, checkpoint));
+    FBT_TRY(fbt_residuals_import(f->residuals, n_residuals(f), world, checkpoint));
 done:
     return status;
 }

@@ -49,6 +49,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
         (fbt_optimiser_options){.kind = (fbt_optimiser_kind)settings->fed.optimiser,
                                 .dimension = settings->cma.dimension,
                                 .population = settings->cma.population,
+                                .n_words = fbt_settings_n_words(settings),
                                 .cma = {.covariance = (fbt_cma_covariance)settings->cma.covariance,
                                         .decomposition = (fbt_cma_decomposition)settings->cma.decomposition,
                                         .constants = (fbt_cma_constants)settings->cma.constants,
@@ -59,7 +60,9 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                        .weight_decay = settings->es.weight_decay,
                                        .elite = settings->es.elite,
                                        .smoothing = settings->es.smoothing,
-                                       .deviation_smoothing = settings->es.deviation_smoothing}};
+                                       .deviation_smoothing = settings->es.deviation_smoothing,
+                                       .seeds = settings->es.seeds,
+                                       .pool_seed = (uint64_t)settings->run.seed}};
 }
 
 void fbt_local_search_server_options(const fbt_settings *settings, int64_t n_participants,
@@ -109,7 +112,8 @@ static void down(const fbt_settings *settings, fbt_schema *schema)
 {
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    fbt_schema_add(schema, "mean", settings->cma.dimension, FBT_FIELD_REAL, FBT_FIELD_SENT);
+    const int64_t n_mean = fbt_optimiser_mean_follows_shape(options.kind) ? 0 : options.dimension;
+    fbt_schema_add(schema, "mean", n_mean, FBT_FIELD_REAL, FBT_FIELD_SENT);
     fbt_schema_add(schema, "step_size", 1, FBT_FIELD_POSITIVE, FBT_FIELD_SENT);
     fbt_schema_add(schema, "shape", fbt_optimiser_n_shape(&options), FBT_FIELD_REAL, FBT_FIELD_SENT);
 }
@@ -144,7 +148,7 @@ static fbt_status send_distribution(fbt_round *round, bool *same)
     fbt_server *server = round->server;
     double *sent = NULL, *shape = fbt_messages_field(message, "shape");
     const int64_t n_bytes = message->n_exchanged * (int64_t)sizeof *sent;
-    fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser));
+    fbt_messages_put(message, "mean", 0, fbt_optimiser_mean(server->optimiser)); /* where it is sent */
     fbt_messages_put_one(message, "step_size", 0, server->step_size_local);
     if (shape != NULL) {
         FBT_TRY(fbt_optimiser_get_shape(server->optimiser, shape));
@@ -413,13 +417,23 @@ static double relative_change(double a, double b)
     return a == b ? 0 : (b - a) / (fabs(a) + fabs(b));
 }
 
-static void fill_messages(const search_list *list, fbt_messages *up)
+/* A shape that is sent takes the mean's place; others are summed. */
+static fbt_status put_distribution(const search *s, fbt_messages *up)
 {
+    fbt_messages_put(up, "mean", s->slot, fbt_optimiser_mean(s->optimiser));
+    return fbt_optimiser_mean_follows_shape(fbt_optimiser_options_of(s->optimiser)->kind)
+               ? fbt_optimiser_get_shape(s->optimiser, fbt_messages_at(up, "shape", s->slot))
+               : FBT_OK;
+}
+
+static fbt_status fill_messages(const search_list *list, fbt_messages *up)
+{
+    fbt_status status = FBT_OK;
     for (int64_t i = 0; i < list->n; i++) {
         const search *s = &list->items[i];
         fbt_optimiser_health health;
         fbt_optimiser_health_get(s->optimiser, &health);
-        fbt_messages_put(up, "mean", s->slot, fbt_optimiser_mean(s->optimiser));
+        FBT_TRY(put_distribution(s, up));
         fbt_messages_put_one(up, "fitness", s->slot, s->scores[0].fitness);
         fbt_messages_put_one(up, "improvement", s->slot, relative_change(s->scores[1].fitness, s->scores[0].fitness));
         fbt_messages_put_one(up, "step_size_end", s->slot, fbt_optimiser_step_size(s->optimiser));
@@ -428,6 +442,8 @@ static void fill_messages(const search_list *list, fbt_messages *up)
         fbt_messages_put_one(up, "condition", s->slot, health.condition);
         fbt_messages_put_one(up, "resets", s->slot, (double)health.n_resets);
     }
+done:
+    return status;
 }
 
 static fbt_status step(fbt_round *round, void *state, int64_t exchange)
@@ -438,7 +454,7 @@ static fbt_status step(fbt_round *round, void *state, int64_t exchange)
     if (list->n > 0) {
         FBT_TRY(search_all(list, round));
     }
-    fill_messages(list, round->up);
+    FBT_TRY(fill_messages(list, round->up));
 done:
     return status;
 }

@@ -25,7 +25,8 @@ void fbt_local_search_up_ranked(const fbt_settings *settings, fbt_schema *schema
 const double *fbt_local_search_ranked_by(const fbt_messages *up);
 
 /* Fields that every local search fills in for the run file. It fills in, too, where a schema has them: mean, fitness,
- * improvement, step_size (each generation's; must be there), step_size_end, and shape, which is summed. */
+ * improvement, step_size (each generation's; must be there), step_size_end, and shape: sent where the mean follows from
+ * it (optim/optimiser.h), else summed. */
 void fbt_local_search_record(fbt_schema *schema);
 
 #endif

@@ -28,6 +28,16 @@ bool fbt_field_travels(const fbt_field *field)
     return field->use == FBT_FIELD_SENT || field->use == FBT_FIELD_SUMMED;
 }
 
+const fbt_field *fbt_schema_sent_update(const fbt_schema *schema)
+{
+    for (int f = 0; f < schema->n_fields; f++) {
+        if (schema->fields[f].type == FBT_FIELD_UPDATE && schema->fields[f].use == FBT_FIELD_SENT) {
+            return &schema->fields[f];
+        }
+    }
+    return NULL;
+}
+
 static bool is_exchanged(const fbt_field *field)
 {
     return field->use == FBT_FIELD_SENT || field->use == FBT_FIELD_RECORDED;

@@ -49,6 +49,9 @@ void fbt_schema_add(fbt_schema *schema, const char *name, int64_t count, fbt_fie
 /* Whether a field is encoded and counted. */
 bool fbt_field_travels(const fbt_field *field);
 
+/* The field that is sent as an update of the server's; NULL: none. */
+const fbt_field *fbt_schema_sent_update(const fbt_schema *schema);
+
 /* Bytes that the plain encoder makes of one message. */
 int64_t fbt_schema_bytes(const fbt_schema *schema, fbt_wire wire);
 

@@ -65,8 +65,14 @@ static fbt_status check_optimisers(const fbt_settings *settings, const fbt_aggre
     if (rule->compares_pairs && !fbt_optimiser_type_get(options.kind)->asks_pairs) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.aggregation: %s votes on pairs of opposite candidates, which fed.optimiser %s does not make; use "
-                 "fed.optimiser spsa or openai-es",
+                 "fed.optimiser spsa, openai-es or kseed",
                  aggregation_name(settings), fbt_optimiser_names[options.kind]);
+    }
+    if (fbt_optimiser_mean_follows_shape(options.kind) && settings->cma.norm_bound > 0) {
+        FBT_FAIL(FBT_ERR_CONFIG,
+                 "cma.norm_bound: the mean of fed.optimiser %s follows from other numbers, which a shorter mean would "
+                 "not fit; set it to 0",
+                 fbt_optimiser_names[options.kind]);
     }
 done:
     return status;

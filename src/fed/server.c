@@ -10,12 +10,9 @@ static const char prefix[] = "server_", step_size_name[] = "step_size_local";
 fbt_status fbt_server_init(fbt_server *server, const fbt_optimiser_options *options, double step_size)
 {
     fbt_status status = FBT_OK;
-    double *zero = NULL;
-    FBT_TRY(fbt_memory_alloc(&zero, options->dimension, sizeof *zero));
-    FBT_TRY(fbt_optimiser_new(options, zero, step_size, &server->optimiser));
+    FBT_TRY(fbt_optimiser_new(options, NULL, step_size, &server->optimiser));
     server->step_size_local = step_size;
 done:
-    free(zero);
     return status;
 }
 

@@ -28,31 +28,22 @@ static bool is_on(const fbt_settings *settings)
     return settings->fed.quantise_bits > 0;
 }
 
-static bool has_update(const fbt_schema *up)
-{
-    for (int f = 0; f < up->n_fields; f++) {
-        if (up->fields[f].type == FBT_FIELD_UPDATE && up->fields[f].use == FBT_FIELD_SENT) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static fbt_status check_feedback(const fbt_settings *settings, const fbt_schema *up)
 {
     fbt_status status = FBT_OK;
-    if (!has_update(up)) {
+    const fbt_field *update = fbt_schema_sent_update(up);
+    if (update == NULL) {
         FBT_FAIL(FBT_ERR_CONFIG,
                  "fed.error_feedback: clients of fed.protocol %s send no means, and losses of one population say "
                  "nothing about the next; set it to false",
                  fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
     }
-    if (settings->fed.clients > RESIDUALS_MAX / settings->cma.dimension) {
+    if (settings->fed.clients > RESIDUALS_MAX / update->count) {
         FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.error_feedback: %" PRId64 " clients (fed.clients) of %" PRId64
-                 " dimensions (cma.dimension) would keep more than %d numbers, %d MB on every rank and in every "
+                 "fed.error_feedback: %" PRId64 " clients (fed.clients) that send %" PRId64
+                 " numbers each (their %s) would keep more than %d numbers, %d MB on every rank and in every "
                  "checkpoint; lower one of them, or set it to false",
-                 settings->fed.clients, settings->cma.dimension, RESIDUALS_MAX, RESIDUALS_MAX_MB);
+                 settings->fed.clients, update->count, update->name, RESIDUALS_MAX, RESIDUALS_MAX_MB);
     }
 done:
     return status;
@@ -218,8 +209,7 @@ static grid grid_of(const fbt_passage *p, const double *values)
     const int bits = (int)settings->fed.quantise_bits;
     return (grid){.p = p,
                   .values = values,
-                  .kept = p->residual == NULL ? NULL
-                                              : p->uplink->residuals + fbt_passage_client(p) * settings->cma.dimension,
+                  .kept = p->residual == NULL ? NULL : p->uplink->residuals + fbt_passage_client(p) * p->field->count,
                   .bits = bits,
                   .largest = (1 << bits) - 1};
 }

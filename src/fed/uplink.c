@@ -41,13 +41,14 @@ static bool feeds_errors_back(const fbt_settings *settings)
 
 void fbt_uplink_add_fields(const fbt_settings *settings, fbt_schema *up)
 {
-    const int64_t d = feeds_errors_back(settings) ? settings->cma.dimension : 0;
-    fbt_schema_add(up, residual_name, d, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
+    const fbt_field *update = fbt_schema_sent_update(up);
+    const int64_t n = feeds_errors_back(settings) && update != NULL ? update->count : 0;
+    fbt_schema_add(up, residual_name, n, FBT_FIELD_REAL, FBT_FIELD_RECORDED);
 }
 
-int64_t fbt_uplink_n_residuals(const fbt_settings *settings)
+int64_t fbt_uplink_n_residuals(const fbt_settings *settings, const fbt_schema *up)
 {
-    return feeds_errors_back(settings) ? settings->fed.clients * settings->cma.dimension : 0;
+    return feeds_errors_back(settings) ? settings->fed.clients * fbt_schema_sent_update(up)->count : 0;
 }
 
 const fbt_transform *fbt_uplink_encoder(const fbt_settings *settings, const fbt_field *field)
@@ -142,10 +143,10 @@ done:
 static void keep_residuals(const fbt_messages *messages)
 {
     const fbt_uplink *uplink = messages->uplink;
-    const int64_t d = uplink->settings->cma.dimension;
-    for (int64_t slot = 0; uplink->residuals != NULL && slot < uplink->n_participants; slot++) {
-        memcpy(uplink->residuals + uplink->participants[slot] * d, fbt_messages_at(messages, residual_name, slot),
-               (size_t)d * sizeof(double));
+    const int64_t n = uplink->residuals != NULL ? fbt_schema_sent_update(&messages->schema)->count : 0;
+    for (int64_t slot = 0; n > 0 && slot < uplink->n_participants; slot++) {
+        memcpy(uplink->residuals + uplink->participants[slot] * n, fbt_messages_at(messages, residual_name, slot),
+               (size_t)n * sizeof(double));
     }
 }
 

@@ -18,7 +18,7 @@ typedef struct fbt_uplink {
     int64_t n_participants;
     const double *weights;    /* [m]: of the participants in the server's average; NULL: all the same            */
     const fbt_messages *down; /* the server's message, as clients have got it                                    */
-    double *residuals;        /* [K, d]: error feedback's, the same on every rank; NULL: there is none (below)   */
+    double *residuals;        /* [K, count]: error feedback's, the same on every rank; NULL: there is none (below) */
 } fbt_uplink;
 
 /* Whether what travels by these settings and schema can be transformed as they say. averages: the server uses the
@@ -31,8 +31,9 @@ void fbt_uplink_add_fields(const fbt_settings *settings, fbt_schema *up);
 /* Bytes of one participant's message. */
 int64_t fbt_uplink_bytes(const fbt_settings *settings, const fbt_schema *up);
 
-/* Numbers that all clients together keep from round to round: K * d with error feedback, else 0. */
-int64_t fbt_uplink_n_residuals(const fbt_settings *settings);
+/* Numbers that all clients together keep from round to round: with error feedback K times those of the update that a
+ * client sends, else 0. The settings have been checked. */
+int64_t fbt_uplink_n_residuals(const fbt_settings *settings, const fbt_schema *up);
 
 /* values: [count] of sender `slot` become what the server decodes. messages->uplink is this round's. Errors:
  * FBT_ERR_NUMERIC (a number that cannot be encoded). */

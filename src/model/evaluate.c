@@ -3,6 +3,7 @@
 #include "model/model_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,21 +48,38 @@ done:
     return status;
 }
 
+/* Queues prompts of words: [n, P, n_hidden]. */
+static fbt_status write_words(fbt_model *model, const double *z, int64_t n)
+{
+    fbt_status status = FBT_OK;
+    const int64_t h = model->shape.n_hidden, n_rows = n * model->options.n_prompt_tokens;
+    FBT_TRY(reserve_z(model, n_rows * h));
+    for (int64_t i = 0; i < n_rows; i++) {
+        if (!(z[i] >= 0 && z[i] < (double)model->options.n_words && z[i] == floor(z[i]))) {
+            FBT_FAIL(FBT_ERR_ARG, "%g is no number of the %" PRId64 " words of prompts", z[i], model->options.n_words);
+        }
+        memcpy(model->z + i * h, model->words + (int64_t)z[i] * h, (size_t)h * sizeof *model->z);
+    }
+    FBT_TRY(fbt_buffer_write(model->b, fbt_model_prompts(model, 0), model->z, n_rows * h * (int64_t)sizeof *model->z));
+done:
+    return status;
+}
+
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n)
 {
     fbt_status status = FBT_OK;
     if (model->options.prompt_mode == FBT_PROMPT_NONE) {
         goto done;
     }
-    if (model->projections == NULL || n < 0) {
+    if ((model->projections == NULL && model->words == NULL) || n < 0) {
         FBT_FAIL(FBT_ERR_ARG, "%" PRId64 " prompts cannot be made%s", n,
-                 model->projections == NULL ? " before the projection is set" : "");
+                 n < 0 ? "" : " before the projection, or the words, are set");
     }
     model->stream->n_prompts = 0;
     FBT_TRY(reserve_z(model, n * model->n_search));
     FBT_TRY(fbt_model_reserve_stream(model, &(fbt_model_limits){.n_prompts = n}));
     for (int64_t l = 0; l < model->n_projections; l++) {
-        FBT_TRY(project(model, z, n, l));
+        FBT_TRY(model->words != NULL ? write_words(model, z, n) : project(model, z, n, l));
     }
     model->stream->n_prompts = n;
 done:

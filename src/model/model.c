@@ -88,6 +88,9 @@ static fbt_status check_options(const fbt_model_shape *shape, const fbt_model_op
     if (n_prompt > INT32_MAX / shape->n_hidden) {
         FBT_FAIL(FBT_ERR_ARG, "a prompt of %" PRId64 " tokens is too long", n_prompt);
     }
+    if (options->n_words > 0 && (options->prompt_mode != FBT_PROMPT_INPUT || options->is_deep)) {
+        FBT_FAIL(FBT_ERR_ARG, "prompts of words stand in the input alone");
+    }
     FBT_TRY(fbt_readout_scores_words(options->readout) ? check_label_ids(shape, options) : check_label_texts(options));
     FBT_TRY(fbt_model_scores_tokens(options) ? check_label_tokens(shape, options) : FBT_OK);
 done:
@@ -237,6 +240,7 @@ void fbt_model_close(fbt_model *model)
         free_deeper(model, &model->streams[i]);
     }
     free_projections(model);
+    free(model->words);
     fbt_weights_clear(model->b, &model->weights);
     fbt_label_words_clear(&model->label_words);
     fbt_level_lists_clear(&model->lists);
@@ -301,7 +305,7 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
     fbt_status status = FBT_OK;
     fbt_backend *b = model->b;
     const int64_t n_items = fbt_model_prompt_items(model), n = fbt_model_n_prompts(&model->shape, &model->options);
-    if (model->options.prompt_mode == FBT_PROMPT_NONE || d < n || d % n != 0) {
+    if (model->options.prompt_mode == FBT_PROMPT_NONE || model->options.n_words > 0 || d < n || d % n != 0) {
         FBT_FAIL(FBT_ERR_ARG, "a projection from %" PRId64 " dimensions does not fit a model with %" PRId64 " prompts",
                  d, n);
     }
@@ -326,6 +330,30 @@ fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const floa
 done:
     if (status != FBT_OK) {
         free_projections(model);
+    }
+    return status;
+}
+
+fbt_status fbt_model_set_words(fbt_model *model, const int32_t *token_ids)
+{
+    fbt_status status = FBT_OK;
+    const int64_t n = model->options.n_words;
+    if (n == 0) {
+        FBT_FAIL(FBT_ERR_ARG, "words are set, but the model's prompts are projections");
+    }
+    free(model->words);
+    model->words = NULL;
+    for (int i = 0; i < model->n_streams; i++) {
+        model->streams[i].n_prompts = 0;
+    }
+    FBT_TRY(fbt_memory_alloc(&model->words, n * model->shape.n_hidden, sizeof *model->words));
+    FBT_TRY(fbt_weights_word_rows(&model->weights, token_ids, n, model->words));
+    model->n_projections = 1;
+    model->n_search = model->options.n_prompt_tokens;
+done:
+    if (status != FBT_OK) {
+        free(model->words);
+        model->words = NULL;
     }
     return status;
 }

@@ -81,6 +81,7 @@ typedef struct fbt_model_options {
     int64_t n_prompt_tokens; /* P                                                                          */
     int is_deep; /* 1: every layer has a prompt of its own at its input (Sun et al. 2022, arXiv 2205.11200): in modes */
     /*   cat and input in place of what the layer before left in the prompt's rows, in mode add on top   */
+    int64_t n_words; /* 0: prompts are projections; N: of words out of so many, mode input, not deep       */
     int64_t n_labels;
     const int32_t *label_token_ids;  /* mask and last: [n_labels], first tokens; borrowed during open              */
     const int32_t *label_tokens;     /* embedding: label texts; last, where all tokens are scored: label words;    */
@@ -107,7 +108,7 @@ typedef struct fbt_model_limits {
 typedef struct fbt_model_plan {
     int64_t weights;    /* matrices and vectors                                                                     */
     int64_t tables;     /* lookup tables, if the file has floats                                                    */
-    int64_t projection; /* A                                                                                        */
+    int64_t projection; /* A, or the words' embeddings                                                              */
     int64_t workspace;  /* of one stream                                                                            */
     int n_streams;
     int reads_tables_in_file; /* 1: unless they are shared, tables take no memory but the file's pages */
@@ -228,6 +229,11 @@ int64_t fbt_model_n_prompts(const fbt_model_shape *shape, const fbt_model_option
  * the prompt mode is none. Errors: FBT_ERR_ARG (d is no multiple of L). */
 fbt_status fbt_model_set_projection(fbt_model *model, const float *a, const float *p0, int64_t d);
 
+/* The words that prompts are made of, instead of projections: token_ids: [n_words of the options]. Their embeddings are
+ * read and kept. Must be called before fbt_model_set_prompts. Errors: FBT_ERR_ARG (the model's prompts are projections;
+ * a token outside the vocabulary). */
+fbt_status fbt_model_set_words(fbt_model *model, const int32_t *token_ids);
+
 /* Sets options.full_sequences of an open model: to time and to test both ways. */
 void fbt_model_set_full_sequences(fbt_model *model, int full_sequences);
 
@@ -246,8 +252,9 @@ fbt_status fbt_model_select_stream(fbt_model *model, int stream);
 
 /* Queues soft prompts p_i = A z_i + p0 for i < n, in fp32 whatever the precision; of deep prompts that of layer l is
  * A_l times elements l d / L to (l + 1) d / L of z_i.  z: [n, d], rounded to float, and free again at return. Batches
- * submitted afterwards refer to them by prompt_index. p_i does not depend on the other z.
- * In mode none nothing is done. Errors: FBT_ERR_ARG (no projection set), backend errors. */
+ * submitted afterwards refer to them by prompt_index. p_i does not depend on the other z. Of prompts of words row j of
+ * p_i is the embedding of word number z_ij. In mode none nothing is done. Errors: FBT_ERR_ARG (no projection or words
+ * set, a z that is no word's number), backend errors. */
 fbt_status fbt_model_set_prompts(fbt_model *model, const double *z, int64_t n);
 
 /* Reads back prompt `index` of those last set: p: [L, P, n_hidden]. Waits. */

@@ -25,9 +25,10 @@ struct fbt_model {
     fbt_matrix **projections; /* [n_projections], A_l; NULL: not set                                    */
     int64_t n_projections;
     int64_t n_search; /* d / n_projections; 0 before the projection                             */
+    float *words;     /* [n_words, n_hidden]: embeddings of the words that prompts are made of; NULL: none set */
     fbt_perturbation perturbation;
     int64_t n_perturbations; /* how often the perturbation was set: graphs made before are of another  */
-    float *z;                /* [z_capacity]: search points as floats, until they are written          */
+    float *z;                /* [z_capacity]: search points as floats, or prompts, until they are written */
     int64_t z_capacity;
     int32_t *units; /* [n_units]: 0, 1, 2, ...: offsets of sequences of one row               */
     int64_t n_units;

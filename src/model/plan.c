@@ -37,7 +37,8 @@ void fbt_model_plan_memory(const fbt_backend *b, const fbt_model_shape *shape, c
     *plan = (fbt_model_plan){.n_streams = info.n_streams, .reads_tables_in_file = info.device_id[0] == '\0'};
     plan->weights = weight_bytes(shape, options, info.types, &plan->tables);
     if (options->prompt_mode != FBT_PROMPT_NONE) {
-        plan->projection = options->n_prompt_tokens * shape->n_hidden * d * (int64_t)sizeof(float);
+        const int64_t n_rows = options->n_words > 0 ? options->n_words : options->n_prompt_tokens * d;
+        plan->projection = n_rows * shape->n_hidden * (int64_t)sizeof(float);
     }
     const fbt_workspace_request request = {.options = options,
                                            .types = info.types,

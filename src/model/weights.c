@@ -6,8 +6,10 @@
 #include "model/tensor_names.h"
 #include "model/tensor_read.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The tensors' source while they are handed over: a folder's files, or random numbers where has_files is false. */
 typedef struct loader {
@@ -361,6 +363,29 @@ fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, c
         FBT_TRY(check_all(&l.source, shape, options->readout));
     }
     FBT_TRY(load_all(&l));
+done:
+    return status;
+}
+
+fbt_status fbt_weights_word_rows(const fbt_weights *weights, const int32_t *token_ids, int64_t n, float *rows)
+{
+    fbt_status status = FBT_OK;
+    const fbt_model_shape *shape = weights->shape;
+    const int64_t h = shape->n_hidden;
+    const float *copy = weights->word.copy;
+    const fbt_tensor *tensor = copy != NULL ? NULL : fbt_tensor_word_embeddings(weights->files, shape);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t id = token_ids[i];
+        if (id < 0 || id >= shape->vocab_size) {
+            FBT_FAIL(FBT_ERR_ARG, "word %" PRId64 " is token %" PRId64 ", outside the model's vocabulary of %" PRId64,
+                     i, id, shape->vocab_size);
+        }
+        if (copy != NULL) {
+            memcpy(rows + i * h, copy + id * h, (size_t)h * sizeof *rows);
+        } else {
+            FBT_TRY(fbt_tensor_floats(tensor, id * h, h, rows + i * h));
+        }
+    }
 done:
     return status;
 }

@@ -62,6 +62,9 @@ fbt_status fbt_weights_load(fbt_backend *b, const char *folder, uint64_t seed, c
                             const fbt_model_options *options, fbt_weights *weights);
 void fbt_weights_clear(fbt_backend *b, fbt_weights *weights);
 
+/* Rows of the word embeddings: rows: [n, n_hidden]. Errors: FBT_ERR_ARG (a token outside the vocabulary). */
+fbt_status fbt_weights_word_rows(const fbt_weights *weights, const int32_t *token_ids, int64_t n, float *rows);
+
 /* Whether files hold every tensor that the readout needs, by name, shape and type, without reading their numbers.
  * Errors: FBT_ERR_MODEL. */
 fbt_status fbt_weights_check(const fbt_safetensors *files, const fbt_model_shape *shape, fbt_readout readout);

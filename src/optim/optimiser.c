@@ -32,21 +32,29 @@ bool fbt_optimiser_learns_foreign(fbt_optimiser_kind kind)
     return fbt_optimiser_type_get(kind)->tell_foreign != NULL;
 }
 
+bool fbt_optimiser_mean_follows_shape(fbt_optimiser_kind kind)
+{
+    return fbt_optimiser_type_get(kind)->set_mean == NULL;
+}
+
 fbt_status fbt_optimiser_new_of(const fbt_optimiser_type *type, const fbt_optimiser_options *options,
                                 const double *mean, double step_size, fbt_optimiser **optimiser)
 {
     fbt_status status = FBT_OK;
     fbt_optimiser *made = NULL;
+    double *zero = NULL;
     *optimiser = NULL;
     FBT_TRY(fbt_memory_alloc(&made, 1, sizeof *made));
     FBT_TRY(type->check == NULL ? FBT_OK : type->check(options));
     made->type = type;
     made->options = *options;
-    FBT_TRY(type->new (options, mean, step_size, &made->self));
+    FBT_TRY(mean == NULL ? fbt_memory_alloc(&zero, options->dimension, sizeof *zero) : FBT_OK);
+    FBT_TRY(type->new (options, mean == NULL ? zero : mean, step_size, &made->self));
     *optimiser = made;
     made = NULL;
 done:
     free(made);
+    free(zero);
     return status;
 }
 
@@ -112,6 +120,9 @@ double fbt_optimiser_step_size(const fbt_optimiser *optimiser)
 
 fbt_status fbt_optimiser_set_mean(fbt_optimiser *optimiser, const double *mean)
 {
+    if (optimiser->type->set_mean == NULL) {
+        return fbt_fail(FBT_ERR_UNSUPPORTED, "the mean of this optimiser follows from its shape");
+    }
     return optimiser->type->set_mean(optimiser->self, mean);
 }
 

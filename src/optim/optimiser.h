@@ -21,6 +21,7 @@ typedef struct fbt_optimiser_options {
     int64_t dimension;  /* d                                                    */
     int64_t population; /* lambda: candidates of a tell                         */
     int64_t n_parents;  /* of a tell; 0: as many as the optimiser itself chooses */
+    int64_t n_words;    /* N: of searches of words, whose x are numbers from 0 to N - 1; no other reads it */
     struct {
         fbt_cma_covariance covariance;
         fbt_cma_decomposition decomposition;
@@ -28,9 +29,11 @@ typedef struct fbt_optimiser_options {
         bool active, mirrored;
     } cma;
     struct {
-        double learning_rate;                         /* step of a coordinate in step sizes                         */
-        double momentum, weight_decay;                /* of the estimated gradient, which the decay is added to     */
+        double learning_rate;          /* step of a coordinate in step sizes; of words: of the gradient */
+        double momentum, weight_decay; /* of the estimated gradient, which the decay is added to     */
         double elite, smoothing, deviation_smoothing; /* fraction of parents; how much of what they say is believed */
+        int64_t seeds;                                /* K, directions of a pool                                    */
+        uint64_t pool_seed;                           /* that all searches with the same pool share                 */
     } es;
 } fbt_optimiser_options;
 
@@ -65,6 +68,8 @@ typedef struct fbt_optimiser_type {
 
     const double *(*mean)(const void *self);
     double (*step_size)(const void *self);
+    /* NULL: the mean follows from the shape, which messages carry in its place. Such a search learns from its own
+     * candidates alone, and takes any finite numbers for a shape. */
     fbt_status (*set_mean)(void *self, const double *mean);
     fbt_status (*set_step_size)(void *self, double step_size);
 
@@ -87,10 +92,13 @@ const fbt_optimiser_type *fbt_optimiser_type_get(fbt_optimiser_kind kind);
 fbt_status fbt_optimiser_check(const fbt_optimiser_options *options);
 /* Whether optimisers of this kind can be told what others have found (fbt_optimiser_tell_foreign). */
 bool fbt_optimiser_learns_foreign(fbt_optimiser_kind kind);
+/* Whether the mean of optimisers of this kind follows from their shape: it is then neither sent nor set. */
+bool fbt_optimiser_mean_follows_shape(fbt_optimiser_kind kind);
 
 typedef struct fbt_optimiser fbt_optimiser;
 
-/* A search that begins at `mean` [d] with this step size. On failure *optimiser is NULL. */
+/* A search that begins at `mean` [d], or at 0 where that is NULL, with this step size. On failure *optimiser is NULL.
+ */
 fbt_status fbt_optimiser_new(const fbt_optimiser_options *options, const double *mean, double step_size,
                              fbt_optimiser **optimiser);
 /* The same of a type that is in no list. */
@@ -106,7 +114,7 @@ fbt_status fbt_optimiser_settle(fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_reset(fbt_optimiser *optimiser);
 
 /* The candidates of a generation, x: [population, d]: number i from the stream with that member `candidate`. Asking
- * changes no number that is ever returned. */
+ * changes no number that is ever returned; a search along a pool must be told what it was asked for last. */
 fbt_status fbt_optimiser_ask(fbt_optimiser *optimiser, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
 /* One update from a population that was asked for. x: [n, d]; fitness: [n], smaller is better. */
 fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
@@ -115,7 +123,8 @@ fbt_status fbt_optimiser_tell(fbt_optimiser *optimiser, int64_t n, const double 
  * own alone). */
 fbt_status fbt_optimiser_tell_foreign(fbt_optimiser *optimiser, int64_t n, const double *x, const double *fitness);
 
-/* mean: [d], borrowed, valid until the next call that changes the optimiser. */
+/* mean: [d], borrowed, valid until the next call that changes the optimiser. Errors of set_mean: FBT_ERR_UNSUPPORTED
+ * (the mean follows from the shape). */
 const double *fbt_optimiser_mean(const fbt_optimiser *optimiser);
 double fbt_optimiser_step_size(const fbt_optimiser *optimiser);
 fbt_status fbt_optimiser_set_mean(fbt_optimiser *optimiser, const double *mean);

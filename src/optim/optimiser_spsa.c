@@ -10,7 +10,6 @@
 
 #include "optim/covariance.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 static fbt_status new (const fbt_optimiser_options *options, const double *mean, double step_size, void **self)
@@ -21,23 +20,20 @@ static fbt_status new (const fbt_optimiser_options *options, const double *mean,
 /* The gradient with respect to mean / step size, into the scratch: the mean over the pairs of (f+ - f-) / 2 z. */
 static fbt_status estimate(fbt_search *s, const double *x, const double *fitness)
 {
+    fbt_status status = FBT_OK;
     const int64_t d = s->options.dimension, n = s->options.population;
     for (int64_t i = 0; i < d; i++) {
         s->scratch[i] = 0;
     }
     for (int64_t c = 0; c < n; c += 2) {
-        const double weight = (fitness[c] - fitness[c + 1]) / (double)n;
-        if (!isfinite(weight)) {
-            return fbt_fail(FBT_ERR_NUMERIC,
-                            "%s: the fitness of pair %" PRId64 " in generation %" PRId64
-                            " is not finite; no slope follows from it",
-                            fbt_optimiser_names[s->options.kind], c / 2, s->generation);
-        }
+        double slope;
+        FBT_TRY(fbt_search_pair_slope(s, fitness, c, &slope));
         for (int64_t i = 0; i < d; i++) {
-            s->scratch[i] += weight * fbt_search_pair_element(s, x + c * d, i);
+            s->scratch[i] += slope * fbt_search_pair_element(s, x + c * d, i);
         }
     }
-    return FBT_OK;
+done:
+    return status;
 }
 
 /* A first estimate of zero says nothing about the loss's scale: the next one does. */
@@ -49,7 +45,6 @@ static void find_gain(fbt_search *s)
     }
 }
 
-/* A gain that is too large for the loss's curvature makes the steps grow without bound. */
 static fbt_status step(fbt_search *s)
 {
     const int64_t d = s->options.dimension;
@@ -59,12 +54,7 @@ static fbt_status step(fbt_search *s)
         s->vectors[i] = beta * s->vectors[i] + (1 - beta) * s->scratch[i];
         s->mean[i] -= decay * s->mean[i] + s->step_size * rate * s->vectors[i];
     }
-    if (!isfinite(fbt_vector_norm(s->mean, d))) {
-        return fbt_fail(FBT_ERR_NUMERIC,
-                        "%s: the mean has left all bounds in generation %" PRId64 "; lower es.learning_rate",
-                        fbt_optimiser_names[s->options.kind], s->generation);
-    }
-    return FBT_OK;
+    return fbt_search_check_mean(s);
 }
 
 static fbt_status tell(void *self, int64_t n, const double *x, const double *fitness)

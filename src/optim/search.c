@@ -1,6 +1,7 @@
 #include "optim/search.h"
 
 #include "base/memory.h"
+#include "optim/covariance.h"
 #include "optim/order.h"
 
 #include <gsl/gsl_randist.h>
@@ -11,7 +12,7 @@
 
 enum { STATE_VERSION = 1, N_OPTIONS = 6, N_INTEGERS = 7, N_NUMBERS = 2 };
 
-static bool all_finite(const double *values, int64_t n)
+bool fbt_search_all_finite(const double *values, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
@@ -35,7 +36,7 @@ static void forget(fbt_search *s)
 fbt_status fbt_search_set_mean(void *self, const double *mean)
 {
     fbt_search *s = self;
-    if (!all_finite(mean, s->options.dimension)) {
+    if (!fbt_search_all_finite(mean, s->options.dimension)) {
         return fbt_fail(FBT_ERR_ARG, "a search's mean must be finite");
     }
     memmove(s->mean, mean, (size_t)s->options.dimension * sizeof *mean);
@@ -51,13 +52,12 @@ fbt_status fbt_search_set_step_size(void *self, double step_size)
     return FBT_OK;
 }
 
-fbt_status fbt_search_new(const fbt_optimiser_options *options, const double *mean, double step_size, int64_t n_vectors,
-                          double first, void **self)
+fbt_status fbt_search_init(fbt_search *search, const fbt_optimiser_options *options, const double *mean,
+                           double step_size, int64_t n_vectors, double first)
 {
     fbt_status status = FBT_OK;
-    fbt_search *s = NULL;
+    fbt_search *s = search;
     const int64_t d = options->dimension;
-    FBT_TRY(fbt_memory_alloc(&s, 1, sizeof *s));
     s->options = *options;
     s->n_vectors = n_vectors;
     s->first = first;
@@ -68,6 +68,17 @@ fbt_status fbt_search_new(const fbt_optimiser_options *options, const double *me
     FBT_TRY(fbt_search_set_mean(s, mean));
     FBT_TRY(fbt_search_set_step_size(s, step_size));
     forget(s);
+done:
+    return status;
+}
+
+fbt_status fbt_search_new(const fbt_optimiser_options *options, const double *mean, double step_size, int64_t n_vectors,
+                          double first, void **self)
+{
+    fbt_status status = FBT_OK;
+    fbt_search *s = NULL;
+    FBT_TRY(fbt_memory_alloc(&s, 1, sizeof *s));
+    FBT_TRY(fbt_search_init(s, options, mean, step_size, n_vectors, first));
     *self = s;
     s = NULL;
 done:
@@ -75,17 +86,20 @@ done:
     return status;
 }
 
+void fbt_search_clear(fbt_search *search)
+{
+    free(search->mean);
+    free(search->vectors);
+    free(search->scratch);
+    free(search->order);
+}
+
 void fbt_search_free(void *self)
 {
-    fbt_search *s = self;
-    if (s == NULL) {
-        return;
+    if (self != NULL) {
+        fbt_search_clear(self);
+        free(self);
     }
-    free(s->mean);
-    free(s->vectors);
-    free(s->scratch);
-    free(s->order);
-    free(s);
 }
 
 fbt_status fbt_search_restart_from(void *self, void *server, double step_size)
@@ -141,18 +155,23 @@ fbt_status fbt_search_check_pairs(const fbt_optimiser_options *options)
                     fbt_optimiser_names[options->kind], options->population, options->population + 1);
 }
 
+void fbt_search_place_pair(const fbt_search *search, double *x)
+{
+    const int64_t d = search->options.dimension;
+    for (int64_t i = 0; i < d; i++) {
+        const double step = search->step_size * x[i];
+        x[i] = search->mean[i] + step;
+        x[d + i] = search->mean[i] - step;
+    }
+}
+
 fbt_status fbt_search_ask_pairs(void *self, gsl_rng *rng, const fbt_rng_stream *stream, double *x)
 {
     const fbt_search *s = self;
     const int64_t d = s->options.dimension;
     for (int64_t c = 0; c < s->options.population; c += 2) {
-        double *plus = x + c * d, *minus = plus + d;
-        fbt_search_draw(rng, stream, c, d, plus);
-        for (int64_t i = 0; i < d; i++) {
-            const double step = s->step_size * plus[i];
-            plus[i] = s->mean[i] + step;
-            minus[i] = s->mean[i] - step;
-        }
+        fbt_search_draw(rng, stream, c, d, x + c * d);
+        fbt_search_place_pair(s, x + c * d);
     }
     return FBT_OK;
 }
@@ -160,6 +179,25 @@ fbt_status fbt_search_ask_pairs(void *self, gsl_rng *rng, const fbt_rng_stream *
 double fbt_search_pair_element(const fbt_search *search, const double *x, int64_t i)
 {
     return (x[i] - x[search->options.dimension + i]) / (2 * search->step_size);
+}
+
+fbt_status fbt_search_pair_slope(const fbt_search *search, const double *fitness, int64_t c, double *slope)
+{
+    *slope = (fitness[c] - fitness[c + 1]) / (double)search->options.population;
+    return isfinite(*slope) ? FBT_OK
+                            : fbt_fail(FBT_ERR_NUMERIC,
+                                       "%s: the fitness of pair %" PRId64 " in generation %" PRId64
+                                       " is not finite; no slope follows from it",
+                                       fbt_optimiser_names[search->options.kind], c / 2, search->generation);
+}
+
+fbt_status fbt_search_check_mean(const fbt_search *search)
+{
+    return isfinite(fbt_vector_norm(search->mean, search->options.dimension))
+               ? FBT_OK
+               : fbt_fail(FBT_ERR_NUMERIC,
+                          "%s: the mean has left all bounds in generation %" PRId64 "; lower es.learning_rate",
+                          fbt_optimiser_names[search->options.kind], search->generation);
 }
 
 static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n, const double *x,
@@ -302,7 +340,7 @@ static fbt_status check_state(const fbt_search *s, const fbt_array *integers, co
                         name);
     }
     if (in[N_OPTIONS] < 0 || reals->type != FBT_ARRAY_FLOAT64 || reals->n_values != n_reals(s) ||
-        !all_finite(values, reals->n_values) || values[0] <= 0 || values[1] < 0) {
+        !fbt_search_all_finite(values, reals->n_values) || values[0] <= 0 || values[1] < 0) {
         return fbt_fail(FBT_ERR_DATA, "%s: the checkpoint is damaged", name);
     }
     return FBT_OK;

@@ -23,6 +23,12 @@ typedef struct fbt_search {
  * finite, step size not positive), FBT_ERR_MEMORY. */
 fbt_status fbt_search_new(const fbt_optimiser_options *options, const double *mean, double step_size, int64_t n_vectors,
                           double first, void **self);
+/* The same in memory of the caller's, zero-initialised, for a search that keeps more. */
+fbt_status fbt_search_init(fbt_search *search, const fbt_optimiser_options *options, const double *mean,
+                           double step_size, int64_t n_vectors, double first);
+void fbt_search_clear(fbt_search *search);
+
+bool fbt_search_all_finite(const double *values, int64_t n);
 
 /* z: [d] standard normal numbers of a candidate. */
 void fbt_search_draw(gsl_rng *rng, const fbt_rng_stream *stream, int64_t candidate, int64_t d, double *z);
@@ -42,8 +48,15 @@ fbt_status fbt_search_adapt_step_size(fbt_search *search, double step_size);
  * population is refused: FBT_ERR_CONFIG. */
 fbt_status fbt_search_check_pairs(const fbt_optimiser_options *options);
 fbt_status fbt_search_ask_pairs(void *self, gsl_rng *rng, const fbt_rng_stream *stream, double *x);
+/* Makes of z [d] in the first row of x: [2, d] the pair. */
+void fbt_search_place_pair(const fbt_search *search, double *x);
 /* z of a pair whose first candidate is x: [2, d]. */
 double fbt_search_pair_element(const fbt_search *search, const double *x, int64_t i);
+/* A pair's part in the mean over all pairs of (f+ - f-) / 2, the loss's slope along z in step sizes; c: its first
+ * candidate. Errors: FBT_ERR_NUMERIC (not finite). */
+fbt_status fbt_search_pair_slope(const fbt_search *search, const double *fitness, int64_t c, double *slope);
+/* Errors: FBT_ERR_NUMERIC (a rate too large for the loss's curvature has made the steps grow without bound). */
+fbt_status fbt_search_check_mean(const fbt_search *search);
 
 void fbt_search_free(void *self);
 fbt_status fbt_search_settle(void *self);

@@ -136,6 +136,19 @@ done:
     return status;
 }
 
+static fbt_status check_vocabulary(const char *path, const fbt_dataset *dataset)
+{
+    for (int64_t i = 0; i < dataset->vocabulary.n_words; i++) {
+        if (dataset->vocabulary.tokens[i] >= dataset->vocab_size) {
+            return fbt_fail(FBT_ERR_DATA,
+                            "%.300s: vocabulary: word %" PRId64 " is token %d, outside the %" PRId64
+                            " tokens of the tokenizer",
+                            path, i, (int)dataset->vocabulary.tokens[i], dataset->vocab_size);
+        }
+    }
+    return FBT_OK;
+}
+
 static fbt_status check_readout(const char *path, const char *name, const fbt_dataset *dataset, const fbt_split *split,
                                 int64_t i)
 {
@@ -235,6 +248,7 @@ fbt_status fbt_dataset_check(const char *path, const fbt_dataset *dataset)
     FBT_TRY(check_head(path, dataset));
     FBT_TRY(check_labels(path, dataset));
     FBT_TRY(check_clients(path, dataset));
+    FBT_TRY(check_vocabulary(path, dataset));
     FBT_TRY(check_split(path, "train", dataset, &dataset->train));
     FBT_TRY(check_split(path, "dev", dataset, &dataset->dev));
     FBT_TRY(check_split(path, "test", dataset, &dataset->test));

@@ -4,6 +4,7 @@
 #include "base/rng_block.h"
 #include "record/dataset_check.h"
 #include "record/hdf5_util.h"
+#include "record/vocabulary_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -379,6 +380,7 @@ static fbt_status read_all(reader *r)
         FBT_FAIL(FBT_ERR_DATA, "%.300s: the train split has no samples", r->path);
     }
     FBT_TRY(read_clients(r));
+    FBT_TRY(fbt_vocabulary_read(r->file, &r->dataset->vocabulary)); /* the caller names the file */
     if (fbt_hdf5_has(r->file, "dev")) {
         FBT_TRY(read_split(r, "dev", &r->dataset->dev));
     }

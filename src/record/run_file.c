@@ -6,6 +6,7 @@
 #include "record/run_file_internal.h"
 #include "record/run_ledger.h"
 #include "record/run_wide.h"
+#include "record/vocabulary_file.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -59,6 +60,9 @@ static fbt_status write_inputs(hid_t file, const fbt_run_header *header)
     }
     if (header->label_words != NULL) {
         FBT_TRY(fbt_hdf5_write_texts(group, "label_words", header->label_words, header->n_labels));
+    }
+    if (header->n_words > 0) {
+        FBT_TRY(fbt_vocabulary_write(group, header->vocabulary, header->n_words));
     }
 done:
     fbt_hdf5_close(group);

@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "base/typed_array.h"
+#include "data/dataset.h"
 #include "fed/best_round.h"
 #include "fed/round_row.h"
 
@@ -45,12 +46,14 @@ typedef struct fbt_run_header {
     int64_t n_generations;           /* I: step sizes that a client uploads each round */
     int64_t value_bytes;             /* of a number on the wire, in bytes_up and bytes_down */
     int64_t n_labels;
-    const char *const *label_words; /* [n_labels], for /inputs; NULL: not written */
-    int64_t n_prompt_values[2];     /* shape of the soft prompt: P (deep: L P), hidden size */
-    bool client_means;              /* keep /rounds/client/mean */
-    bool precision_checks;          /* keep /rounds/precision_... */
-    bool faults;                    /* keep /rounds/reported, dropped, late and simulated_s */
-    const char *const *phases;      /* names of the timed phases, which do not overlap: a round's time is their sum */
+    const char *const *label_words;  /* [n_labels], for /inputs; NULL: not written */
+    const fbt_word_list *vocabulary; /* for /inputs, of which its first n_words; 0: not written */
+    int64_t n_words;
+    int64_t n_prompt_values[2]; /* shape of the soft prompt: P (deep: L P), hidden size */
+    bool client_means;          /* keep /rounds/client/mean */
+    bool precision_checks;      /* keep /rounds/precision_... */
+    bool faults;                /* keep /rounds/reported, dropped, late and simulated_s */
+    const char *const *phases;  /* names of the timed phases, which do not overlap: a round's time is their sum */
     int64_t n_phases;
     const int64_t *sample_offsets; /* [K + 1]: the training samples of each client ...      */
     const int64_t *sample_index;   /* [sample_offsets[K]]: ... as rows of the train split   */

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "record/hdf5_util.h"
 #include "record/run_rounds.h"
+#include "record/vocabulary_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -76,6 +77,19 @@ done:
     fbt_hdf5_close(space);
     fbt_hdf5_close(dataset);
     return status;
+}
+
+fbt_status fbt_run_reader_load_vocabulary(const char *path, fbt_word_list *vocabulary)
+{
+    fbt_status status = FBT_OK;
+    hid_t file = -1, inputs = -1;
+    FBT_TRY(fbt_run_rounds_open(path, &file));
+    FBT_HDF5(inputs = H5Gopen2(file, "inputs", H5P_DEFAULT), "%.400s: group inputs is missing", path);
+    FBT_TRY(fbt_vocabulary_read(inputs, vocabulary));
+done:
+    fbt_hdf5_close(inputs);
+    fbt_hdf5_close(file);
+    return fbt_hdf5_name_file(path, status);
 }
 
 fbt_status fbt_run_reader_load_z(const char *path, const char *which, char **config_resolved, double **z,

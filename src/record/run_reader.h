@@ -4,6 +4,7 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "data/dataset.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,10 @@ fbt_status fbt_run_reader_show_json(const char *path, FILE *stream);
  * "last" or a round number. *round is the round's index. */
 fbt_status fbt_run_reader_load_z(const char *path, const char *which, char **config_resolved, double **z,
                                  int64_t *dimension, int64_t *round);
+
+/* Reads the words that a run's prompts are made of; empty: none are. The caller clears the vocabulary, after an error
+ * too. */
+fbt_status fbt_run_reader_load_vocabulary(const char *path, fbt_word_list *vocabulary);
 
 /* Writes `logits` float [n, n_labels] and `predictions`, `labels` int32 [n] to an HDF5 file (temporary file, then
  * renamed). */

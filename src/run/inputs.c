@@ -96,6 +96,24 @@ static fbt_status check_prompt(const fbt_dataset *dataset, const fbt_settings *s
     return FBT_OK;
 }
 
+/* The numbers of a prompt's words are those of the data set's vocabulary. */
+static fbt_status check_vocabulary(const fbt_dataset *dataset, const fbt_settings *settings)
+{
+    const int64_t n = fbt_settings_n_words(settings);
+    if (n <= dataset->vocabulary.n_words) {
+        return FBT_OK;
+    }
+    if (dataset->vocabulary.n_words == 0) {
+        return fbt_fail(FBT_ERR_CONFIG,
+                        "prompt.projection: words, but %s has no vocabulary: prepare it with --vocabulary",
+                        settings->data.path);
+    }
+    return fbt_fail(FBT_ERR_CONFIG,
+                    "prompt.vocabulary: %" PRId64 " words, but that of %s has %" PRId64
+                    ": lower it, or prepare the data with --vocabulary %" PRId64,
+                    n, settings->data.path, dataset->vocabulary.n_words, n);
+}
+
 static fbt_status check_lengths(const fbt_dataset *dataset, const fbt_settings *settings, const fbt_model_shape *shape)
 {
     const struct {
@@ -149,9 +167,10 @@ static fbt_status check_padding(const fbt_dataset *dataset, const fbt_settings *
     } parts[] = {{"train", dataset->train.tokens, n_tokens_of(&dataset->train)},
                  {"dev", dataset->dev.tokens, n_tokens_of(&dataset->dev)},
                  {"test", dataset->test.tokens, n_tokens_of(&dataset->test)},
-                 {"labels", dataset->label_tokens, n_label_tokens}};
+                 {"labels", dataset->label_tokens, n_label_tokens},
+                 {"vocabulary", dataset->vocabulary.tokens, dataset->vocabulary.n_words}};
     const int64_t pad = shape->padding_token;
-    for (int i = 0; pad >= 0 && i < 4; i++) {
+    for (size_t i = 0; pad >= 0 && i < sizeof parts / sizeof parts[0]; i++) {
         int64_t at = find_padding(parts[i].tokens, parts[i].n_tokens, pad);
         if (at < parts[i].n_tokens) {
             return fbt_fail(FBT_ERR_DATA,
@@ -207,6 +226,7 @@ fbt_status fbt_inputs_check(fbt_inputs *inputs, const fbt_settings *settings)
     }
     FBT_TRY(fbt_labels_check(dataset, settings));
     FBT_TRY(check_prompt(dataset, settings));
+    FBT_TRY(check_vocabulary(dataset, settings));
     FBT_TRY(fbt_deep_check(settings, shape));
     FBT_TRY(check_lengths(dataset, settings, shape));
     FBT_TRY(check_padding(dataset, settings, shape));
@@ -256,7 +276,7 @@ static bool model_fits(const fbt_inputs_key *key, const fbt_settings *settings, 
     return backend_fits(key, settings, comm) && key->model_path != NULL && key->of_dataset &&
            strcmp(key->model_path, settings->model.path) == 0 && key->prompt_mode == settings->prompt.mode &&
            key->n_prompt_tokens == settings->prompt.tokens && key->is_deep == fbt_deep_is_on(settings) &&
-           key->embedding_scale == settings->model.embedding_scale &&
+           key->n_words == fbt_settings_n_words(settings) && key->embedding_scale == settings->model.embedding_scale &&
            key->label_scoring == settings->model.label_scoring;
 }
 
@@ -278,6 +298,7 @@ static fbt_status set_model_key(fbt_inputs_key *key, const fbt_settings *setting
     key->prompt_mode = settings->prompt.mode;
     key->n_prompt_tokens = settings->prompt.tokens;
     key->is_deep = fbt_deep_is_on(settings);
+    key->n_words = fbt_settings_n_words(settings);
     key->embedding_scale = settings->model.embedding_scale;
     key->label_scoring = settings->model.label_scoring;
     return fbt_memory_strdup(&key->model_path, settings->model.path);
@@ -317,6 +338,7 @@ static fbt_model_options model_options(const fbt_inputs *inputs, const fbt_setti
                                .prompt_mode = (fbt_prompt_mode)settings->prompt.mode,
                                .n_prompt_tokens = settings->prompt.tokens,
                                .is_deep = fbt_deep_is_on(settings),
+                               .n_words = fbt_settings_n_words(settings),
                                .n_labels = dataset->n_labels,
                                .label_token_ids = dataset->label_token_ids,
                                .label_tokens = dataset->label_tokens,
@@ -341,7 +363,8 @@ static fbt_status finish_model(fbt_inputs *inputs, const fbt_settings *settings,
 {
     fbt_status status = FBT_OK;
     const char *hidden_std = inputs->hidden_std != NULL ? inputs->hidden_std : settings->prompt.hidden_std;
-    FBT_TRY(fbt_deep_set_projection(inputs->model, settings, hidden_std));
+    FBT_TRY(fbt_settings_n_words(settings) > 0 ? fbt_model_set_words(inputs->model, inputs->dataset.vocabulary.tokens)
+                                               : fbt_deep_set_projection(inputs->model, settings, hidden_std));
     FBT_TRY(fbt_model_reserve(inputs->model, limits));
 done:
     return status;

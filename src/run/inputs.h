@@ -34,6 +34,7 @@ typedef struct fbt_inputs_key {
     int prompt_mode;
     int64_t n_prompt_tokens;
     bool is_deep;
+    int64_t n_words;
     double embedding_scale;
     int label_scoring;
 } fbt_inputs_key;

@@ -54,17 +54,15 @@ static fbt_status time_client(const fbt_settings *settings, fbt_optimiser_speed 
 {
     fbt_status status = FBT_OK;
     client c = {0};
-    double *mean = NULL;
     fbt_optimiser_options options;
     fbt_local_search_options(settings, &options);
-    FBT_TRY(fbt_memory_alloc(&mean, options.dimension, sizeof *mean));
     FBT_TRY(fbt_memory_alloc(&c.x, options.population * options.dimension, sizeof *c.x));
     FBT_TRY(fbt_memory_alloc(&c.fitness, options.population, sizeof *c.fitness));
     FBT_TRY(fbt_rng_new(&c.rng));
-    FBT_TRY(fbt_optimiser_new(&options, mean, 1, &c.server));
+    FBT_TRY(fbt_optimiser_new(&options, NULL, 1, &c.server));
     FBT_TRY(fbt_optimiser_settle(c.server));
     const double before_bytes = heap_bytes();
-    FBT_TRY(fbt_optimiser_new(&options, mean, 1, &c.optimiser));
+    FBT_TRY(fbt_optimiser_new(&options, NULL, 1, &c.optimiser));
     speed->client_s = INFINITY;
     for (int i = 0; i < N_REPEATS; i++) {
         const double start_s = fbt_timer_now_s();
@@ -78,7 +76,6 @@ done:
     gsl_rng_free(c.rng);
     free(c.fitness);
     free(c.x);
-    free(mean);
     return status;
 }
 
@@ -139,13 +136,15 @@ static void close_update(update *u)
     free(u->n_samples);
 }
 
-/* Numbers about 1 in every exchanged field; the sum of shapes is that of m of the server's. */
+/* Numbers about 1 in every exchanged field; shapes are the server's, one for each sender or their sum. */
 static fbt_status fill(update *u)
 {
     fbt_status status = FBT_OK;
     fbt_messages *up = &u->up;
     double *shape = fbt_messages_field(up, "shape");
-    const int64_t n_shape = fbt_optimiser_n_shape(fbt_optimiser_options_of(u->server.optimiser));
+    const fbt_optimiser_options *options = fbt_optimiser_options_of(u->server.optimiser);
+    const int64_t n_shape = fbt_optimiser_n_shape(options);
+    const bool is_sent = fbt_optimiser_mean_follows_shape(options->kind);
     fbt_rng_seek(u->round.rng, &(fbt_rng_stream){.seed = 1, .purpose = FBT_RNG_SYNTHETIC});
     for (int64_t i = 0; i < up->n_exchanged; i++) {
         up->values[i] = 0.5 + gsl_rng_uniform(u->round.rng);
@@ -153,7 +152,10 @@ static fbt_status fill(update *u)
     if (shape != NULL) {
         FBT_TRY(fbt_optimiser_get_shape(u->server.optimiser, shape));
         for (int64_t i = 0; i < n_shape; i++) {
-            shape[i] *= (double)up->n;
+            shape[i] *= is_sent ? 1 : (double)up->n;
+        }
+        for (int64_t slot = 1; is_sent && slot < up->n; slot++) {
+            fbt_messages_put(up, "shape", slot, shape);
         }
     }
 done:

@@ -106,6 +106,8 @@ void fbt_run_header_make(const fbt_experiment *experiment, fbt_run_header_text *
                          .value_bytes = fbt_wire_bytes((fbt_wire)s->fed.wire),
                          .n_labels = dataset->n_labels,
                          .label_words = (const char *const *)dataset->label_words,
+                         .vocabulary = &dataset->vocabulary,
+                         .n_words = options->n_words,
                          .n_prompt_values = {fbt_model_n_prompts(shape, options) * s->prompt.tokens, shape->n_hidden},
                          .client_means = s->run.client_means,
                          .precision_checks = e->checks,

@@ -103,6 +103,14 @@ static fbt_status use_no_prompt(fbt_prompt_scoring *s)
     return fbt_memory_alloc(&s->z, s->d, sizeof *s->z);
 }
 
+/* z numbers the words of the run's own vocabulary, whatever data set is scored. */
+static fbt_status use_words_of_run(fbt_prompt_scoring *s)
+{
+    fbt_word_list *vocabulary = &s->inputs.dataset.vocabulary;
+    fbt_word_list_clear(vocabulary);
+    return fbt_run_reader_load_vocabulary(s->plan->run, vocabulary);
+}
+
 static fbt_status find_split(fbt_prompt_scoring *s, const char *name)
 {
     const fbt_dataset *dataset = &s->inputs.dataset;
@@ -177,6 +185,9 @@ fbt_status fbt_prompt_scoring_open(fbt_prompt_scoring *scoring, const fbt_prompt
     }
     FBT_TRY(read_settings(s, plan));
     FBT_TRY(fbt_inputs_open_dataset(&s->inputs, &s->settings));
+    if (plan->run != NULL && fbt_settings_n_words(&s->settings) > 0) {
+        FBT_TRY(use_words_of_run(s));
+    }
     if (plan->run == NULL) {
         FBT_TRY(use_no_prompt(s));
     }

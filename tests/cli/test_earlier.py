@@ -26,7 +26,8 @@ DATA = Path(__file__).parent / "data"
 DIGEST = "04a92ebea197f7e3aec77b4c1a26741bc80d4dc5056f62af34976bb63d0911d8"  # of the file, as the program that made it said
 LATER = ("participants:", "train_limit:", "wire:", "optimiser:", "decomposition:", "precision_check_every:", "precision_guard:",
          "precision_guard_tau:", "sizes:", "size_alpha:", "size_sigma:", "deep:", "hidden_std:", "client_work:", "aggregation:",
-         "weighting:", "ranking:", "only_client:", "average_means:", "norm_bound:", "norm_growth:", "norm_max:")
+         "weighting:", "ranking:", "only_client:", "average_means:", "norm_bound:", "norm_growth:", "norm_max:",
+         "vocabulary:", "seeds:")
 SETTINGS = """
 run: {seed: 7, output: earlier.h5}
 model: {path: model}

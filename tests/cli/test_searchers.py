@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Study, call, digest_of
 
-SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random")
+SEARCHERS = ("openai-es", "spsa", "lm-ma", "cem", "random", "kseed")
 EVEN = {"cma__population": 4, "cma__dimension": 8}
 
 
@@ -50,7 +50,7 @@ def test_settings_of_its_own(mask: Study, name: str) -> None:
     with h5py.File(mask.finished(**changes)) as file:
         without = file["rounds/z"][:]
     others = {"cma.covariance": "separable", "cma.active": "false", "cma.constants": "tutorial", "es.learning_rate": 0.1, "es.momentum": 0.5,
-              "es.weight_decay": 0.1, "es.elite": 1, "es.smoothing": 0.5, "es.deviation_smoothing": 0.5}
+              "es.weight_decay": 0.1, "es.elite": 1, "es.smoothing": 0.5, "es.deviation_smoothing": 0.5, "es.seeds": 3}
     for key, value in others.items():
         path = mask.output()
         words = mask.set(run__output=path, **{**changes, key.replace(".", "__"): value})
@@ -67,6 +67,7 @@ REFUSED = [
     (["fed.optimiser=cem", "fed.protocol=synchronous", "cma.population=5", "es.elite=0.3"], ["es.elite", "0.3 of 5", "cem"]),
     (["fed.optimiser=cem", "fed.protocol=paper", "fed.clients=3"], ["es.elite", "0.5 of 3", "clients"]),
     (["fed.optimiser=cma", "es.elite=0"], ["es.elite", "out of range"]),
+    (["fed.optimiser=kseed", "fed.protocol=fedavg-bbt", "cma.population=4", "cma.norm_bound=1"], ["cma.norm_bound", "kseed", "0"]),
 ] + [([f"fed.optimiser={name}", f"fed.protocol={protocol}", "cma.population=4"], ["fed.optimiser", name, "fed.protocol", protocol])
      for name in SEARCHERS if name != "cem" for protocol in ("nvflare", "paper")]
 

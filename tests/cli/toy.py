@@ -38,6 +38,7 @@ class Toy:
     mask: int = 3
     label_texts: list[list[int]] | None = None  # readout last: tokens of the label words; None: one each, as earlier files have them
     prompt_words: int | None = None  # id of the first of the fixed words that a soft prompt is added to
+    words: list[int] | None = None  # tokens of the vocabulary of prompts of words
     start: tuple[int, ...] = ()  # words of the template in front of the text
 
     @classmethod
@@ -86,6 +87,11 @@ def label_tokens(toy: Toy, n_labels: int) -> tuple[list[int], list[list[int]]]:
     return [7, 5, toy.vocabulary - 1, 11][:n_labels], []
 
 
+def word_of(token: int) -> str:
+    """A token of the vocabulary in writing."""
+    return f"w\u00f6rd{token}"
+
+
 def write(path: Path, toy: Toy) -> Path:
     """Writes a data set file; its content follows from `toy` alone."""
     draw = np.random.default_rng(toy.seed)
@@ -119,6 +125,10 @@ def write(path: Path, toy: Toy) -> Path:
         if texts:
             file["labels/tokens"] = np.array([token for text in texts for token in text], np.int32)
             file["labels/offsets"] = np.cumsum([0, *map(len, texts)]).astype(np.int64)
+        if toy.words is not None:
+            file["vocabulary/tokens"] = np.array(toy.words, np.int32)
+            texts_of_words = np.array([word_of(token) for token in toy.words], dtype=object)
+            file["vocabulary"].attrs.create("words", texts_of_words, dtype=h5py.string_dtype("utf-8"))
     return path
 
 

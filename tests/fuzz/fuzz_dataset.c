@@ -4,6 +4,7 @@
 
 #include "record/dataset_file.h"
 #include "record/hdf5_util.h"
+#include "record/vocabulary_file.h"
 #include "toy/data_file.h"
 
 #include <string.h>
@@ -31,6 +32,14 @@ static void put_clients(hid_t file)
     data_file_put(train, "client", H5T_STD_I32LE, H5T_NATIVE_INT32, 3, client);
     H5Gclose(train);
     H5Gclose(group);
+}
+
+static void put_vocabulary(hid_t file)
+{
+    int32_t tokens[] = {7, 3};
+    char *words[] = {(char[]){"b\xc3\xa4"}, (char[]){"so"}};
+    const fbt_word_list vocabulary = {.n_words = 2, .tokens = tokens, .words = words};
+    FUZZ_REQUIRE(fbt_vocabulary_write(file, &vocabulary, 2) == FBT_OK);
 }
 
 static void make_base(bool by_embedding, fuzz_hdf5_base *base)
@@ -66,6 +75,7 @@ static void make_base(bool by_embedding, fuzz_hdf5_base *base)
     data_file_put_split(file, "test", &data_file_three_samples, H5T_STD_I32LE);
     if (by_embedding) {
         put_clients(file);
+        put_vocabulary(file);
     }
     H5Fclose(file);
     fuzz_hdf5_load(path, base);
@@ -112,6 +122,10 @@ static void check_dataset(const fbt_dataset *d)
     check_split(d, &d->dev);
     check_split(d, &d->test);
     check_clients(d);
+    for (int64_t i = 0; i < d->vocabulary.n_words; i++) {
+        FUZZ_REQUIRE(d->vocabulary.tokens[i] >= 0 && d->vocabulary.tokens[i] < d->vocab_size);
+        FUZZ_REQUIRE(d->vocabulary.words[i][0] != '\0');
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)

@@ -4,7 +4,8 @@
     pip install pypop7==0.0.82 evosax==0.3.2 numpy && python3 make_searcher_counts.py data/searcher_counts.json
 
 pypop7 has LM-MA-ES and the cross-entropy method with dynamic smoothing (DSCEM), evosax OpenAI's evolution strategy (with Adam from
-optax). Pairs of random directions (MeZO) and random search around the best are written here, from their papers, in NumPy.
+optax). Pairs of random directions (MeZO), those of a pool (FedKSeed) and random search around the best are written here, from their
+papers, in NumPy.
 counts[]: optimiser, parameters, problem, dimension, population, start, step_size, target, criterion ("candidate": the best so far, "mean"),
 by, median of the evaluations of RUNS seeds.
 """
@@ -116,6 +117,18 @@ def mezo(f, case, seed):
     return math.inf
 
 
+def kseed(f, case, seed):
+    rng, p, epsilon, d = np.random.default_rng(seed), case["parameters"], case["step_size"], case["dimension"]
+    pool, w, eta = rng.standard_normal((p["seeds"], d)), np.full(d, float(case["start"])), p["learning_rate"] * epsilon ** 2
+    for count in range(case["population"], LIMIT, case["population"]):
+        z = pool[rng.integers(p["seeds"], size=case["population"] // 2)]
+        gradients = np.array([(f(w + epsilon * v) - f(w - epsilon * v)) / (2 * epsilon) for v in z])
+        w = w - eta * gradients @ z / len(z)
+        if f(w) <= case["target"]:
+            return count
+    return math.inf
+
+
 def random_search(f, case, seed):
     rng, best = np.random.default_rng(seed), np.full(case["dimension"], float(case["start"]))
     for count in range(case["population"], LIMIT, case["population"]):
@@ -150,13 +163,17 @@ CASES = [
     case_of("random", "NumPy", "sphere", 10, 10, 3, 0.3, 1, "mean"),
     case_of("random", "NumPy", "ellipsoid", 10, 10, 3, 0.3, 20, "mean"),
     case_of("random", "NumPy", "Rosenbrock", 10, 10, 0, 0.02, 8.5, "mean"),
+    case_of("kseed", "NumPy", "sphere", 40, 20, 3, 0.1, 1e-9, "mean", learning_rate=5, seeds=400),
+    case_of("kseed", "NumPy", "ellipsoid", 40, 20, 3, 0.1, 200, "mean", learning_rate=0.05, seeds=400),
+    case_of("kseed", "NumPy", "Rosenbrock", 20, 20, 0, 0.003, 17, "mean", learning_rate=50, seeds=400),
 ]
 
 
 def main(path):
     from pypop7.optimizers.cem.dscem import DSCEM
     from pypop7.optimizers.es.lmmaes import LMMAES
-    programs = {"lm-ma": pypop(LMMAES, lm_ma), "cem": pypop(DSCEM, cem), "openai-es": openai, "spsa": mezo, "random": random_search}
+    programs = {"lm-ma": pypop(LMMAES, lm_ma), "cem": pypop(DSCEM, cem), "openai-es": openai, "spsa": mezo, "kseed": kseed,
+                "random": random_search}
     for case in CASES:
         counts = sorted(programs[case["optimiser"]](PROBLEMS[case["problem"]], case, seed) for seed in range(1, RUNS + 1))
         case["median"] = counts[RUNS // 2]

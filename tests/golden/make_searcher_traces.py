@@ -4,9 +4,10 @@
     build/release/bin/test_searcher_traces draws > draws.json
     pip install numpy && python3 make_searcher_traces.py draws.json data/searcher_traces.json
 
-draws.json: the normal numbers of the program's own streams, [generation][candidate][d], so that what is asked can be
-compared, too. searches[]: optimiser, parameters, and for each generation the candidates, their fitness, and mean, step
-size and (cem) relative variances behind the update.
+draws.json: what the program's own streams hold, so that what is asked can be compared, too: normal numbers
+[generation][candidate][d], seeds of a pool [generation][pair] and their directions [seed][d]. searches[]: optimiser,
+parameters, and for each generation the candidates, their fitness, and mean, step size and shape (cem: relative
+variances; kseed: accumulators) behind the update.
 """
 import json
 import math
@@ -133,7 +134,28 @@ class CEM:
 
     def state(self):
         mean = np.square(self.sigma).mean()
-        return {"mean": self.mu, "step_size": math.sqrt(mean), "variances": np.square(self.sigma) / mean}
+        return {"mean": self.mu, "step_size": math.sqrt(mean), "shape": np.square(self.sigma) / mean}
+
+
+class KSeed:
+    """Qin et al. 2024, algorithm 1 with n pairs, by its scalar gradients: w is made of them and the seeds' z each time."""
+
+    def __init__(self, d, n, p):
+        self.start, self.p, self.gradients = np.full(d, START), p, np.zeros(p["seeds"])
+        self.eta = p["learning_rate"] * STEP ** 2
+
+    def w(self):
+        return self.start - self.eta * self.gradients @ self.pool
+
+    def ask(self, z):
+        z = self.pool[self.seeds]
+        return np.stack([self.w() + STEP * z, self.w() - STEP * z], axis=1).reshape(2 * len(z), -1)
+
+    def tell(self, x, f):
+        np.add.at(self.gradients, self.seeds, (f[0::2] - f[1::2]) / (2 * STEP) / len(self.seeds))
+
+    def state(self):
+        return {"mean": self.w(), "step_size": STEP, "shape": -self.eta * self.gradients}
 
 
 class Random:
@@ -156,13 +178,15 @@ GRADIENT = [{"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}, {"lear
 ELITE = [{"elite": 0.5, "smoothing": 0.8, "deviation_smoothing": 0.8}, {"elite": 0.34, "smoothing": 1.0, "deviation_smoothing": 0.5}]
 SEARCHES = [("openai-es", OpenAI, p, ties) for p in GRADIENT for ties in (False, True)]
 SEARCHES += [("spsa", SPSA, p, False) for p in GRADIENT] + [("cem", CEM, p, False) for p in ELITE]
+SEARCHES += [("kseed", KSeed, {"learning_rate": rate, "seeds": 4}, False) for rate in (1e-3, 5e-3)]
 SEARCHES += [("lm-ma", LMMA, {}, ties) for ties in (False, True)] + [("random", Random, {}, ties) for ties in (False, True)]
 
 
 def record(name, kind, parameters, ties, draws):
-    _, n, d = draws.shape
+    _, n, d = draws["normal"].shape
     search, generations = kind(d, n, parameters), []
-    for z in draws:
+    search.pool = draws["pool"]
+    for z, search.seeds in zip(draws["normal"], draws["seeds"], strict=True):
         x = search.ask(z)
         f = objective(x, ties)
         search.tell(x, f)
@@ -173,7 +197,7 @@ def record(name, kind, parameters, ties, draws):
 
 def main(draws_path, path):
     with open(draws_path, encoding="ascii") as file:
-        draws = np.array(json.load(file))
+        draws = {name: np.array(values) for name, values in json.load(file).items()}
     searches = [record(*search, draws) for search in SEARCHES]
     table = {"format": "fedbpt searcher traces 1", "start": START, "step_size": STEP, "searches": searches}
     with open(path, "w", encoding="ascii") as file:

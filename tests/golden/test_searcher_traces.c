@@ -3,7 +3,7 @@
  * exported and imported again. Broken by a wrong sign, rank, rate or moment, by ties that are told apart, by an order
  * of factors or an inverse that is not one, by a candidate of another stream, by a state that a checkpoint leaves out.
  *
- *     test_searcher_traces draws     prints the normal numbers for that script */
+ *     test_searcher_traces draws     prints what that script reads */
 #include "base/rng.h"
 #include "optim/optimiser.h"
 #include "trace.h"
@@ -13,11 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_GENERATIONS = 14, POPULATION = 6, DIMENSION = 13 };
+enum { N_GENERATIONS = 14, POPULATION = 6, DIMENSION = 13, N_SEEDS = 4, POOL_SEED = 11 };
 
 static fbt_rng_stream stream_of(uint32_t generation)
 {
     return (fbt_rng_stream){.seed = 7, .purpose = FBT_RNG_SEARCH, .round = 3, .client = 2, .generation = generation};
+}
+
+static void print_vector(gsl_rng *rng, const fbt_rng_stream *stream, const char *before)
+{
+    fbt_rng_seek(rng, stream);
+    for (int i = 0; i < DIMENSION; i++) {
+        printf("%s%.17g", i > 0 ? "," : before, gsl_ran_gaussian_ziggurat(rng, 1.0));
+    }
 }
 
 static void print_draws(void)
@@ -26,18 +34,29 @@ static void print_draws(void)
     if (fbt_rng_new(&rng) != FBT_OK) {
         abort();
     }
+    printf("{\"normal\":");
     for (uint32_t g = 0; g < N_GENERATIONS; g++) {
         for (uint32_t c = 0; c < POPULATION; c++) {
             fbt_rng_stream stream = stream_of(g);
             stream.candidate = c;
-            fbt_rng_seek(rng, &stream);
-            for (int i = 0; i < DIMENSION; i++) {
-                const char *before = i > 0 ? "," : c > 0 ? "],[" : g > 0 ? "]],[[" : "[[[";
-                printf("%s%.17g", before, gsl_ran_gaussian_ziggurat(rng, 1.0));
-            }
+            print_vector(rng, &stream, c > 0 ? "],[" : g > 0 ? "]],[[" : "[[[");
         }
     }
-    printf("]]]\n");
+    printf("]]],\"seeds\":");
+    for (uint32_t g = 0; g < N_GENERATIONS; g++) {
+        for (uint32_t c = 0; c < POPULATION; c += 2) {
+            fbt_rng_stream stream = stream_of(g);
+            stream.candidate = c;
+            fbt_rng_seek(rng, &stream);
+            printf("%s%lu", c > 0 ? "," : g > 0 ? "],[" : "[[", gsl_rng_uniform_int(rng, N_SEEDS));
+        }
+    }
+    printf("]],\"pool\":");
+    for (uint32_t j = 0; j < N_SEEDS; j++) {
+        const fbt_rng_stream stream = {.seed = POOL_SEED, .purpose = FBT_RNG_SERVER, .candidate = j};
+        print_vector(rng, &stream, j > 0 ? "],[" : "[[");
+    }
+    printf("]]}\n");
     gsl_rng_free(rng);
 }
 
@@ -57,7 +76,9 @@ static fbt_optimiser *make(const json_t *search, const json_t *trace)
                .weight_decay = json_number_value(json_object_get(p, "weight_decay")),
                .elite = json_number_value(json_object_get(p, "elite")),
                .smoothing = json_number_value(json_object_get(p, "smoothing")),
-               .deviation_smoothing = json_number_value(json_object_get(p, "deviation_smoothing"))}};
+               .deviation_smoothing = json_number_value(json_object_get(p, "deviation_smoothing")),
+               .seeds = json_integer_value(json_object_get(p, "seeds")),
+               .pool_seed = POOL_SEED}};
     for (int i = 0; i < DIMENSION; i++) {
         mean[i] = trace_number(trace, "start");
     }
@@ -101,9 +122,10 @@ static void replay_generation(fbt_optimiser *optimiser, gsl_rng *rng, uint32_t g
     assert_int_equal(fbt_optimiser_tell(optimiser, POPULATION, x, fitness), FBT_OK);
     trace_expect_vector(generation, "mean", fbt_optimiser_mean(optimiser), DIMENSION);
     trace_expect_number(generation, "step_size", fbt_optimiser_step_size(optimiser));
-    if (fbt_optimiser_n_shape(fbt_optimiser_options_of(optimiser)) > 0) {
+    const int64_t n_shape = fbt_optimiser_n_shape(fbt_optimiser_options_of(optimiser));
+    if (n_shape > 0) {
         assert_int_equal(fbt_optimiser_get_shape(optimiser, shape), FBT_OK);
-        trace_expect_vector(generation, "variances", shape, DIMENSION);
+        trace_expect_vector(generation, "shape", shape, n_shape);
     }
 }
 
@@ -132,7 +154,7 @@ static void searches_are_their_papers(void **state)
         fbt_optimiser_free(optimiser);
         n_searches++;
     }
-    assert_int_equal(n_searches, 12);
+    assert_int_equal(n_searches, 14);
     print_message("largest relative difference %.2g\n", trace_largest_error);
     gsl_rng_free(rng);
     json_decref(trace);

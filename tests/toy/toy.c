@@ -22,6 +22,19 @@ float toy_loss(const double *z, int64_t d, const int32_t *tokens, int64_t n_toke
     return (float)(1 + 0.25 * label + sum / (double)d);
 }
 
+double toy_client_loss(const toy_problem *problem, int64_t k, const double *z)
+{
+    const fbt_split *train = &problem->dataset.train;
+    const int64_t first = problem->partition.sample_offsets[k], end = problem->partition.sample_offsets[k + 1];
+    double sum = 0;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t row = problem->partition.sample_index[i];
+        sum += toy_loss(z, problem->settings.cma.dimension, train->tokens + train->offsets[row],
+                        train->offsets[row + 1] - train->offsets[row], train->labels[row]);
+    }
+    return sum / (double)(end - first);
+}
+
 fbt_model *toy_model_new(int64_t dimension)
 {
     fbt_model *model = calloc(1, sizeof *model);

@@ -61,6 +61,9 @@ typedef struct toy_problem {
 void toy_problem_init(toy_problem *problem, const char *const *assignments);
 void toy_problem_clear(toy_problem *problem);
 
+/* The mean loss of client k's samples. */
+double toy_client_loss(const toy_problem *problem, int64_t k, const double *z);
+
 /* A federation of all ranks of `world`. */
 fbt_status toy_federation_new(const toy_problem *problem, const fbt_comm *world, fbt_model *model,
                               fbt_federation **federation);

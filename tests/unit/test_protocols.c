@@ -213,20 +213,6 @@ static void fewer_reports(void **state)
 
 /* ---- Whole rounds ---- */
 
-/* Client k's mean loss. */
-static double loss_of(const toy_problem *p, int64_t k, const double *z)
-{
-    const fbt_split *train = &p->dataset.train;
-    const int64_t first = p->partition.sample_offsets[k], end = p->partition.sample_offsets[k + 1];
-    double sum = 0;
-    for (int64_t i = first; i < end; i++) {
-        const int64_t row = p->partition.sample_index[i];
-        sum += toy_loss(z, p->settings.cma.dimension, train->tokens + train->offsets[row],
-                        train->offsets[row + 1] - train->offsets[row], train->labels[row]);
-    }
-    return sum / (double)(end - first);
-}
-
 static double share_of(const toy_problem *p, int64_t k)
 {
     const int64_t *offsets = p->partition.sample_offsets;
@@ -252,7 +238,7 @@ static void search_by_hand(const toy_problem *p, int64_t k, uint32_t round, fbt_
                                                 .generation = (uint32_t)g,
                                                 .candidate = (uint32_t)c});
             assert_int_equal(fbt_cma_ask(cma, c, rng, candidate), FBT_OK);
-            fitness[c] = loss_of(p, k, candidate);
+            fitness[c] = toy_client_loss(p, k, candidate);
         }
         assert_int_equal(fbt_cma_tell(cma, s->cma.population, x, fitness), FBT_OK);
     }
@@ -283,7 +269,7 @@ static void expect_searches(toy_alone *a, uint32_t round, fbt_cma *server, doubl
         search_by_hand(&a->problem, k, round, locals[k], step_size);
         expect_vector(a->row.client_mean + k * s->cma.dimension, fbt_cma_mean(locals[k]), s->cma.dimension);
         expect_vector(a->row.client_step_size + k * s->fed.local_generations, step_size, s->fed.local_generations);
-        expect(a->row.client_fitness[k], loss_of(&a->problem, k, fbt_cma_mean(locals[k])));
+        expect(a->row.client_fitness[k], toy_client_loss(&a->problem, k, fbt_cma_mean(locals[k])));
     }
 }
 
@@ -432,7 +418,7 @@ static void check_synchronous(const char *wire, const char *weighting, const fbt
                 assert_int_equal(fbt_cma_ask(cma, c, rng, x + c * d), FBT_OK);
                 fitness[c] = 0;
                 for (int64_t k = 0; k < s->fed.clients; k++) {
-                    const double loss = sent(s, loss_of(&a.problem, k, x + c * d));
+                    const double loss = sent(s, toy_client_loss(&a.problem, k, x + c * d));
                     fitness[c] += uniform ? loss / (double)s->fed.clients : share_of(&a.problem, k) * loss;
                 }
                 fitness[c] = sent(s, fitness[c]);
@@ -464,7 +450,7 @@ static void rank_by_hand(const toy_alone *a, fbt_cma *server, double *step_size_
     const int64_t n = s->fed.clients, n_generations = s->fed.local_generations;
     double improvement[MAX_CLIENTS], sum = 0;
     for (int64_t k = 0; k < n; k++) {
-        const double before = loss_of(&a->problem, k, fbt_cma_mean(server)), after = a->row.client_fitness[k];
+        const double before = toy_client_loss(&a->problem, k, fbt_cma_mean(server)), after = a->row.client_fitness[k];
         improvement[k] = (after - before) / (fabs(before) + fabs(after));
     }
     for (int64_t i = 0; i < n * n_generations; i++) {
@@ -522,7 +508,7 @@ static double vote(const toy_problem *p, const double *first, const double *seco
 {
     double sum = 0, of_client_0 = 0;
     for (int64_t k = 0; k < p->settings.fed.clients; k++) {
-        const double own = loss_of(p, k, first) <= loss_of(p, k, second) ? 1 : -1;
+        const double own = toy_client_loss(p, k, first) <= toy_client_loss(p, k, second) ? 1 : -1;
         of_client_0 = k == 0 ? own : of_client_0;
         sum += own;
     }
@@ -578,6 +564,7 @@ static void feedsign(void **state)
 {
     check_feedsign("fed.optimiser=spsa", *state);
     check_feedsign("fed.optimiser=openai-es", *state);
+    check_feedsign("fed.optimiser=kseed", *state);
 }
 
 static double length(const double *z, int64_t d)
@@ -622,7 +609,7 @@ static void bounded_points(void **state)
                 }
                 fitness[c] = 0;
                 for (int64_t k = 0; k < s->fed.clients; k++) {
-                    fitness[c] += share_of(&a.problem, k) * loss_of(&a.problem, k, x + c * d);
+                    fitness[c] += share_of(&a.problem, k) * toy_client_loss(&a.problem, k, x + c * d);
                 }
             }
             assert_int_equal(fbt_cma_tell(cma, n, x, fitness), FBT_OK);

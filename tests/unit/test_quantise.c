@@ -261,7 +261,7 @@ static void refused(void **state)
         {{"fed.quantise_bits=8", "fed.protocol=nvflare", "fed.error_feedback=true"}, NULL},
         {{"fed.quantise_bits=8", "fed.protocol=synchronous", "fed.error_feedback=true"}, "fed.error_feedback: clients"},
         {{"fed.quantise_bits=8", "fed.error_feedback=true", "fed.clients=100000", "cma.dimension=500"},
-         "fed.error_feedback: 100000 clients (fed.clients) of 500 dimensions (cma.dimension)"},
+         "fed.error_feedback: 100000 clients (fed.clients) that send 500 numbers each (their mean)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         check_settings(NULL, cases[i].assignments, cases[i].sentence, NULL);

@@ -198,6 +198,8 @@ static void protocols_check_their_settings(void **state)
         {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.weighting=samples"},
          "fed.weighting: samples, but fed.aggregation majority"},
         {{"fed.protocol=feedsign", "fed.optimiser=spsa", "fed.clients=1"}, NULL},
+        {{"fed.protocol=paper", "fed.optimiser=kseed"}, "fed.optimiser: kseed learns from its own candidates alone"},
+        {{"fed.protocol=fedavg-bbt", "fed.optimiser=kseed", "cma.norm_bound=1"}, "cma.norm_bound: the mean of"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
