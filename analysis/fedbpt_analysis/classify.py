@@ -26,6 +26,8 @@ from .run import Run
 # Characters that JSON need not escape, but terminals obey.
 _CONTROL = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
 STAGING = Path("jobs", "prepare_data.py")
+# Ends the name of a data set's source that jobs/prepare_data.py --in-context has made.
+_IN_CONTEXT = re.compile(r"training samples in context, drawn with seed -?\d+$")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,9 @@ def classify(run: Run, samples: Sequence[tuple[str, ...]], program: str, model: 
     """Labels and probabilities of texts under the prompt of a round (`which`: best, last or a number; default best where there are dev
     samples). `model` and `task` default to the run's own. Texts longer than `max_tokens`, by default what the model's positions
     allow, are shortened as in training data."""
+    if _IN_CONTEXT.search(run.inputs.get("data_source", "")):
+        raise AnalysisError(f"{run.path}: was tuned behind examples in context, which texts are not staged in with; score a data set that "
+                            "has them, made by jobs/prepare_data.py --in-context, by fedbpt evaluate")
     which = which or ("best" if run.best_round is not None else "last")
     model, task = model or run.inputs["model"], task or run.task
     _task_file(task)

@@ -119,8 +119,7 @@ def _participants(file: h5py.File, run: Run) -> Iterator[str]:
     """As many clients as the settings say take part in every round but the first, each of them once; in runs that simulate reports as many
     as have reported, or none."""
     n_clients, index = file["partition/class_count"].shape[0], file["rounds/index"][:]
-    number, share = int(run.settings.get("fed.participants", 0)), float(run.settings.get("fed.participation", 1))
-    wanted = np.where(index == 0, 0, number if number > 0 else math.floor(share * n_clients + 0.5))
+    wanted = np.where(index == 0, 0, _most_participants(run, n_clients))
     took_part = took_part_in(file)
     found = took_part.sum(axis=1)
     if "reported" in file["rounds"]:
@@ -135,6 +134,17 @@ def _participants(file: h5py.File, run: Run) -> Iterator[str]:
         falls = (np.diff(values, axis=1) <= 0) & took_part[:, 1:]
         if falls.any() or (values >= n_clients).any() or (values < -1).any() or (np.diff(took_part.astype(int), axis=1) > 0).any():
             yield "rounds/participants does not rise, or names a client that the run does not have"
+        only = int(run.settings["fed.only_client"])
+        if only >= 0 and (values[took_part] != only).any():
+            yield f"rounds/participants names others than client {only}, who takes part alone (fed.only_client)"
+
+
+def _most_participants(run: Run, n_clients: int) -> int:
+    """Clients that take part in a round if all who are chosen report, as src/config/settings.c has it."""
+    if int(run.settings["fed.only_client"]) >= 0:
+        return 1
+    number, share = int(run.settings.get("fed.participants", 0)), float(run.settings.get("fed.participation", 1))
+    return number if number > 0 else math.floor(share * n_clients + 0.5)
 
 
 def _reports(file: h5py.File, run: Run, most: np.ndarray) -> Iterator[str]:

@@ -150,6 +150,26 @@ def _dealt(run: Run) -> str:
     return f"dealt out by Dirichlet {get('fed.dirichlet_alpha')}{unequal}"
 
 
+def _besides(run: Run) -> str:
+    """Parts of the method that the protocol's name does not tell; empty where there are none."""
+    get = run.settings.get
+    clip, noise = float(get("privacy.clip", 0)), float(get("privacy.noise_multiplier", 0))
+    epsilon = number_text(float(run.epsilon.iloc[-1]), 2)
+    private = f"noised (epsilon {epsilon} for delta {get('privacy.delta')})" if noise else "not noised"
+    bits, feedback = int(get("fed.quantise_bits", 0)), ", with error feedback" if get("fed.error_feedback") else ""
+    parts = {
+        f"client {get('fed.only_client')} took part alone": int(get("fed.only_client", -1)) >= 0,
+        f"the search was {get('fed.optimiser')}": get("fed.optimiser") != "cma",
+        f"search points were at most {get('cma.norm_bound')} long at first": float(get("cma.norm_bound", 0)) > 0,
+        f"results are means over the last {get('fed.average_means')} rounds": int(get("fed.average_means", 1)) > 1,
+        f"messages had {plural(bits, 'bit')} a number{feedback}": bits > 0,
+        f"messages were clipped to {clip:g} and {private}": clip > 0,
+        "messages were summed under masks": bool(get("fed.secure_aggregation", False)),
+    }
+    text = "; ".join(part for part, applies in parts.items() if applies)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def _scores(run: Run) -> str:
     rounds = run.rounds
     split = next((name for name in ("test", "dev", "train") if np.isfinite(rounds[f"{name}_accuracy"]).any()), None)
@@ -174,10 +194,10 @@ def _traffic(run: Run) -> str:
     cost = run.cost
     turns = max(1, run.n_turns)
     up, down = float(cost["bytes_up"].sum()), float(cost["bytes_down"].sum())
-    return (
-        f"A deployment would have sent {bytes_text(up)} up and {bytes_text(down)} down in all, "
-        f"{bytes_text(up / turns)} and {bytes_text(down / turns)} a client and round."
-    )
+    each = f"{bytes_text(up / turns)} and {bytes_text(down / turns)} a client and round"
+    if run.reports["reported"].notna().any():  # what is sent down goes to clients that do not report, too
+        each = f"{bytes_text(up / turns)} up a report"
+    return f"A deployment would have sent {bytes_text(up)} up and {bytes_text(down)} down in all, {each}."
 
 
 def _reports(run: Run) -> str:
@@ -215,6 +235,6 @@ def _precision(run: Run) -> str:
 
 
 def summary(run: Run) -> list[str]:
-    """Say what was run, what came of it, what a deployment would send and who would report, how long it took, how well its precision
+    """Say what was run, how, what came of it, what a deployment would send and who would report, how long it took, how well its precision
     ranked: a sentence or two each."""
-    return [text for text in (_what(run), _scores(run), _traffic(run), _reports(run), _effort(run), _precision(run)) if text]
+    return [text for text in (_what(run), _besides(run), _scores(run), _traffic(run), _reports(run), _effort(run), _precision(run)) if text]

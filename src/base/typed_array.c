@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,22 @@ fbt_status fbt_array_get(const fbt_array *arrays, const char *name, const fbt_ar
 {
     *array = fbt_array_find(arrays, name);
     return *array != NULL ? FBT_OK : fbt_fail(FBT_ERR_DATA, "the checkpoint has no %s: the file is damaged", name);
+}
+
+fbt_status fbt_array_get_reals(const fbt_array *arrays, const char *name, const fbt_array **array)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(fbt_array_get(arrays, name, array));
+    const double *values = (*array)->values;
+    bool sound = (*array)->type == FBT_ARRAY_FLOAT64;
+    for (int64_t i = 0; sound && i < (*array)->n_values; i++) {
+        sound = isfinite(values[i]);
+    }
+    if (!sound) {
+        FBT_FAIL(FBT_ERR_DATA, "the checkpoint's %s hold what is no number: the file is damaged", name);
+    }
+done:
+    return status;
 }
 
 static void free_array(fbt_array *array)

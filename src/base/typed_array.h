@@ -29,6 +29,9 @@ const fbt_array *fbt_array_find(const fbt_array *arrays, const char *name);
 /* The same for an array that a checkpoint must have. Errors: FBT_ERR_DATA. */
 fbt_status fbt_array_get(const fbt_array *arrays, const char *name, const fbt_array **array);
 
+/* The same for one of finite real numbers. Errors: FBT_ERR_DATA. */
+fbt_status fbt_array_get_reals(const fbt_array *arrays, const char *name, const fbt_array **array);
+
 /* A list that owns its arrays. Zero-initialise; free with fbt_array_list_clear. */
 typedef struct fbt_array_list {
     fbt_array *items; /* [n + 1], the last with name == NULL; NULL: none yet */

@@ -166,7 +166,8 @@ static const fbt_option table[] = {
          "delta for which rounds/epsilon is recorded: well below 1 / fed.clients", .earlier_text = "1e-05"),
     INT("cma.population", cma.population, "5", 2, FBT_RNG_N_CANDIDATES - 1, "lambda, candidates of a generation"),
     REAL("cma.sigma", cma.sigma, "1", 0, 1e6, true,
-         "sigma0, first step size; changes no result unless cma.scale_by_sigma is false: vary cma.alpha"),
+         "sigma0, first step size; while cma.scale_by_sigma takes it out of prompts again it changes no result: vary "
+         "cma.alpha"),
     BOOL(
         "cma.scale_by_sigma", cma.scale_by_sigma, "true",
         "divide the projection's scale by sigma0, as the official code does; false: sigma0 decides how far prompts go"),

@@ -166,6 +166,9 @@ fbt_client_work_kind fbt_settings_client_work(const fbt_settings *settings);
 fbt_aggregation_kind fbt_settings_aggregation(const fbt_settings *settings);
 fbt_weighting fbt_settings_weighting(const fbt_settings *settings);
 
+/* Whether clients' weights in averages are their numbers of samples. */
+bool fbt_settings_weighs_by_samples(const fbt_settings *settings);
+
 /* N, words that a prompt of words is chosen from; 0: the prompt is a projection. */
 int64_t fbt_settings_n_words(const fbt_settings *settings);
 

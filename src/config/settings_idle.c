@@ -4,14 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Leaves the uniform projection as it is. */
+static bool alpha(const fbt_settings *s)
+{
+    return s->prompt.projection == FBT_PROJECTION_UNIFORM;
+}
+
+static bool has_lengths_of_z(const fbt_settings *s)
+{
+    return s->cma.norm_bound > 0 || s->privacy.clip > 0 || s->fed.secure_aggregation;
+}
+
 static bool sigma(const fbt_settings *s)
 {
-    return s->cma.scale_by_sigma;
+    return s->cma.scale_by_sigma && !alpha(s) && !has_lengths_of_z(s);
 }
 
 static bool scale_by_sigma(const fbt_settings *s)
 {
-    return s->cma.sigma == 1;
+    return s->cma.sigma == 1 || alpha(s);
 }
 
 static bool decomposition(const fbt_settings *s)
@@ -168,7 +179,8 @@ static const struct {
     {"cma.sigma", sigma,
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},
-    {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1"},
+    {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1, or prompt.projection is uniform"},
+    {"cma.alpha", alpha, "prompt.projection is uniform"},
     {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
     {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is not dirichlet, or there is one client"},

@@ -33,6 +33,11 @@ fbt_weighting fbt_settings_weighting(const fbt_settings *settings)
     return given == FBT_WEIGHTING_AUTO ? compositions[settings->fed.protocol].weighting : given;
 }
 
+bool fbt_settings_weighs_by_samples(const fbt_settings *settings)
+{
+    return fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+}
+
 int64_t fbt_settings_n_words(const fbt_settings *settings)
 {
     return settings->prompt.projection == FBT_PROJECTION_WORDS ? settings->prompt.vocabulary : 0;

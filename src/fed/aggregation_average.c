@@ -131,7 +131,7 @@ static fbt_status divide_shape(const fbt_round *round, int64_t n)
 {
     fbt_optimiser *optimiser = round->server->optimiser;
     double *shape = fbt_messages_field(round->up, "shape");
-    const bool by_samples = fbt_settings_weighting(round->settings) == FBT_WEIGHTING_SAMPLES;
+    const bool by_samples = fbt_settings_weighs_by_samples(round->settings);
     const double weight = by_samples ? round->n_samples_all : (double)round->up->n;
     for (int64_t i = 0; i < n; i++) {
         shape[i] /= weight;

@@ -7,7 +7,6 @@
 #include "fed/best_round.h"
 #include "fed/client_values.h"
 #include "fed/evaluator.h"
-#include "fed/norm_bound.h"
 #include "fed/placement.h"
 #include "fed/precision_check.h"
 #include "fed/privacy.h"
@@ -426,13 +425,6 @@ static void set_check(const fbt_precision_result *check, fbt_round_row *row)
     row->precision_loss_error = check->loss_error;
 }
 
-/* Recombined points lie within the bound, but a gradient's step may leave it. */
-static fbt_status bound_mean(fbt_federation *f, uint32_t round)
-{
-    const double bound = fbt_norm_bound(f->parts.settings, round);
-    return isfinite(bound) ? fbt_comm_agree(f->parts.world, fbt_server_bound(f->searches.server, bound)) : FBT_OK;
-}
-
 fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool scored, fbt_round_row *row)
 {
     fbt_status status = FBT_OK;
@@ -445,7 +437,6 @@ fbt_status fbt_federation_round(fbt_federation *federation, uint32_t round, bool
     FBT_TRY(place_participants(f));
     fbt_precision_check *check = begin_check(f, round);
     FBT_TRY(protocol_round(f, round, check));
-    FBT_TRY(bound_mean(f, round));
     fbt_searches_end_round(&f->searches);
     FBT_TRY(finish_check(f, check, &checked));
     FBT_TRY(score(f, round, scored, &scores));

@@ -335,12 +335,14 @@ static fbt_status ask_all(const search_part *list, fbt_round *round, int64_t gen
 static fbt_status tell_all(const search_part *list, const fbt_round *round)
 {
     int64_t population = round->settings->cma.population;
+    const double bound = fbt_norm_bound(round->settings, round->number);
     for (int64_t i = 0; i < list->n; i++) {
         search *s = &list->items[i];
         for (int64_t c = 0; c < population; c++) {
             s->fitness[c] = s->scores[c].fitness;
         }
         fbt_status status = fbt_optimiser_tell(s->optimiser, population, s->x, s->fitness);
+        status = status == FBT_OK ? fbt_norm_bound_mean(bound, s->optimiser) : status;
         if (status != FBT_OK) {
             return status;
         }

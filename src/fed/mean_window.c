@@ -61,9 +61,9 @@ fbt_status fbt_mean_window_import(fbt_mean_window *window, const fbt_array *chec
 {
     fbt_status status = FBT_OK;
     const fbt_array *array;
-    FBT_TRY(fbt_array_get(checkpoint, array_name, &array));
+    FBT_TRY(fbt_array_get_reals(checkpoint, array_name, &array));
     const int64_t n = array->n_values / window->d;
-    if (array->type != FBT_ARRAY_FLOAT64 || array->n_values % window->d != 0 || n > window->size) {
+    if (array->n_values % window->d != 0 || n > window->size) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's %s are not means of %lld numbers: the file is damaged", array_name,
                  (long long)window->d);
     }

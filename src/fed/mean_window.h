@@ -25,7 +25,7 @@ void fbt_mean_window_clear(fbt_mean_window *window);
 void fbt_mean_window_add(fbt_mean_window *window, const double *mean);
 
 /* Appends the means as one array, as part of a checkpoint; import takes them from such a list. Errors of import:
- * FBT_ERR_DATA (the array is missing, or not of whole means). */
+ * FBT_ERR_DATA (the array is missing, or not of whole means of finite numbers). */
 fbt_status fbt_mean_window_export(const fbt_mean_window *window, fbt_array_list *checkpoint);
 fbt_status fbt_mean_window_import(fbt_mean_window *window, const fbt_array *checkpoint);
 

@@ -125,7 +125,7 @@ fbt_status fbt_protocol_check(const fbt_settings *settings)
         FBT_FAIL(FBT_ERR_CONFIG, "fed.aggregation: %s has no use for what clients of fed.client_work %s send",
                  aggregation_name(settings), fbt_client_work_names[fbt_settings_client_work(settings)]);
     }
-    if (!rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES) {
+    if (!rule->averages && fbt_settings_weighs_by_samples(settings)) {
         FBT_FAIL(
             FBT_ERR_CONFIG,
             "fed.weighting: samples, but fed.aggregation %s gives clients no weights; leave fed.weighting out, or use "

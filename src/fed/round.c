@@ -2,6 +2,7 @@
 #include "fed/protocol.h"
 
 #include "base/timer.h"
+#include "fed/norm_bound.h"
 #include "fed/ordered_sum.h"
 #include "fed/uplink.h"
 
@@ -38,7 +39,7 @@ typedef struct summing {
 
 static bool weighs_by_samples(const fbt_protocol *protocol, const fbt_settings *settings)
 {
-    return protocol->rule->averages && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+    return protocol->rule->averages && fbt_settings_weighs_by_samples(settings);
 }
 
 /* The server cannot weigh what it gets the sum of alone: the senders do. */
@@ -104,7 +105,7 @@ fbt_status fbt_round_send_down(fbt_round *round)
 
 void fbt_round_add_part(const fbt_round *round, int64_t slot, int64_t count, const double *values, double *sum)
 {
-    if (fbt_settings_weighting(round->settings) == FBT_WEIGHTING_SAMPLES) {
+    if (fbt_settings_weighs_by_samples(round->settings)) {
         const double weight = round->n_samples[slot] / round->n_samples_all;
         for (int64_t i = 0; i < count; i++) {
             sum[i] += weight * values[i];
@@ -128,6 +129,15 @@ void fbt_round_show_population(const fbt_round *round, int64_t slot, int64_t gen
 static fbt_status timed(fbt_round *round, double start_s, fbt_status status)
 {
     round->phase_s[FBT_PHASE_OPTIMISE] += fbt_timer_now_s() - start_s;
+    return status;
+}
+
+static fbt_status update_server(const fbt_protocol *protocol, fbt_round *round)
+{
+    fbt_status status = FBT_OK;
+    FBT_TRY(protocol->rule->aggregate(round));
+    FBT_TRY(fbt_norm_bound_mean(fbt_norm_bound(round->settings, round->number), round->server->optimiser));
+done:
     return status;
 }
 
@@ -156,8 +166,11 @@ fbt_status fbt_protocol_round(const fbt_protocol *protocol, fbt_round *round)
         uplink.exchange = (uint32_t)e;
         FBT_TRY(exchange(protocol, round, state, clients->step(round, state, e)));
         round->n_silent = 0;
-        status = timed(round, fbt_timer_now_s(), protocol->rule->aggregate(round));
+        status = timed(round, fbt_timer_now_s(), update_server(protocol, round));
         FBT_TRY(e + 1 < n_exchanges ? fbt_comm_agree(round->world, status) : status);
+    }
+    if (n_exchanges == 0) { /* so that its row is the one of a run that goes on from the last checkpoint */
+        FBT_TRY(fbt_optimiser_settle(round->server->optimiser));
     }
     if (clients->end != NULL) {
         clients->end(round, state);

@@ -1,9 +1,7 @@
 #include "fed/server.h"
 
 #include "base/memory.h"
-#include "fed/norm_bound.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,20 +20,6 @@ void fbt_server_clear(fbt_server *server)
 {
     fbt_optimiser_free(server->optimiser);
     *server = (fbt_server){0};
-}
-
-fbt_status fbt_server_bound(fbt_server *server, double bound)
-{
-    fbt_status status = FBT_OK;
-    const int64_t d = fbt_optimiser_options_of(server->optimiser)->dimension;
-    double *mean = NULL;
-    FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
-    memcpy(mean, fbt_optimiser_mean(server->optimiser), (size_t)d * sizeof *mean);
-    fbt_norm_bound_apply(bound, 1, d, mean);
-    FBT_TRY(fbt_optimiser_set_mean(server->optimiser, mean));
-done:
-    free(mean);
-    return status;
 }
 
 fbt_status fbt_server_export(const fbt_server *server, const char *prefix, fbt_array_list *checkpoint)
@@ -61,9 +45,9 @@ fbt_status fbt_server_import(fbt_server *server, const char *prefix, const fbt_a
     const fbt_array *step_size;
     char name[FBT_OPTIMISER_NAME_BYTES];
     fbt_optimiser_array_name(prefix, step_size_name, name);
-    FBT_TRY(fbt_array_get(checkpoint, name, &step_size));
+    FBT_TRY(fbt_array_get_reals(checkpoint, name, &step_size));
     const double *value = step_size->values;
-    if (step_size->type != FBT_ARRAY_FLOAT64 || step_size->n_values != 1 || !(value[0] > 0 && isfinite(value[0]))) {
+    if (step_size->n_values != 1 || !(value[0] > 0)) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's %s is not one positive number: the file is damaged", name);
     }
     fbt_optimiser_array_name(prefix, optimiser_prefix, name);

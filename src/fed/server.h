@@ -16,9 +16,6 @@ typedef struct fbt_server {
 fbt_status fbt_server_init(fbt_server *server, const fbt_optimiser_options *options, double step_size);
 void fbt_server_clear(fbt_server *server);
 
-/* Scales the mean down to a length (fed/norm_bound.h). Errors: FBT_ERR_MEMORY. */
-fbt_status fbt_server_bound(fbt_server *server, double bound);
-
 /* Appends the state, as arrays whose names begin with the prefix; import takes it from such a list. Errors of import:
  * FBT_ERR_DATA (an array is missing or damaged, or was made with other settings), FBT_ERR_NUMERIC, FBT_ERR_MEMORY. */
 fbt_status fbt_server_export(const fbt_server *server, const char *prefix, fbt_array_list *checkpoint);

@@ -23,9 +23,10 @@ typedef struct fbt_passage {
 
 typedef struct fbt_transform {
     bool (*is_on)(const fbt_settings *settings);
+    const char *of_averages; /* the setting of one that is for servers which use averages alone; else NULL */
 
-    /* As fbt_uplink_check, if it is on. */
-    fbt_status (*check)(const fbt_settings *settings, const fbt_schema *up, bool averages);
+    /* Whether what travels can be transformed, if it is on. Errors: FBT_ERR_CONFIG, naming both settings. */
+    fbt_status (*check)(const fbt_settings *settings, const fbt_schema *up);
 
     /* values: [count], in place. */
     fbt_status (*change)(const fbt_passage *p, double *values);

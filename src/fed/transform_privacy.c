@@ -50,7 +50,7 @@ done:
     return status;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     fbt_status status = FBT_OK;
     if (settings->privacy.clip == 0) {
@@ -58,12 +58,6 @@ static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool
                  "privacy.noise_multiplier: %g times privacy.clip, which is 0; set privacy.clip to the largest norm "
                  "that a client's message may have",
                  settings->privacy.noise_multiplier);
-    }
-    if (!averages) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "privacy.clip: fed.protocol %s (fed.aggregation) takes what each client sends by itself, as it "
-                 "is; use fedavg-bbt or synchronous, whose server takes averages",
-                 fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
     }
     if (settings->fed.quantise_bits > 0) {
         FBT_FAIL(FBT_ERR_CONFIG, "fed.quantise_bits: messages are rounded one by one, which the noise of their average "
@@ -196,6 +190,7 @@ static void decode(const fbt_passage *p, const void *bytes, double *values)
 
 const fbt_transform fbt_transform_privacy = {
     .is_on = is_on,
+    .of_averages = "privacy.clip",
     .check = check,
     .change = change,
     .encodes = is_withheld,

@@ -52,7 +52,7 @@ done:
 /* Whether there are fields whose senders weigh them. */
 static bool sends_weighted(const fbt_settings *settings, const fbt_schema *up)
 {
-    return fbt_schema_n_summed(up) > 0 && fbt_settings_weighting(settings) == FBT_WEIGHTING_SAMPLES;
+    return fbt_schema_n_summed(up) > 0 && fbt_settings_weighs_by_samples(settings);
 }
 
 static bool encodes(const fbt_field *field)
@@ -70,10 +70,9 @@ static bool encodes_any(const fbt_schema *up)
     return false;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     const int64_t bits = settings->fed.quantise_bits;
-    (void)averages;
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8) {
         return fbt_fail(FBT_ERR_CONFIG,
                         "fed.quantise_bits: numbers of %" PRId64 " bits are not computed; use 1, 2, 4 or 8, or 0 for "

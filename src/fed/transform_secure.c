@@ -20,17 +20,10 @@ static bool is_on(const fbt_settings *settings)
     return settings->fed.secure_aggregation;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     fbt_status status = FBT_OK;
     const int64_t m = fbt_settings_participants(settings);
-    if (!averages) {
-        FBT_FAIL(FBT_ERR_CONFIG,
-                 "fed.secure_aggregation: fed.protocol %s (fed.aggregation) ranks clients or "
-                 "counts their votes, for which the server must see their messages; use fedavg-bbt or synchronous, or "
-                 "set it to false",
-                 fbt_settings_choice_name("fed.protocol", settings->fed.protocol));
-    }
     if (settings->fed.quantise_bits > 0) {
         FBT_FAIL(FBT_ERR_CONFIG, "fed.quantise_bits: quantised messages have scales of their own, so that masked codes "
                                  "(fed.secure_aggregation) do not add up; set it to 0");
@@ -78,9 +71,15 @@ static double scale_of(const fbt_uplink *uplink)
     return fbt_secure_scale(uplink->settings->fed.secure_range, uplink->n_participants);
 }
 
+/* A step size that is less than the integers' unit would be lost in the average: with it, a search. */
 static fbt_status to_integer(const fbt_passage *p, double x, double factor, uint32_t *word)
 {
-    const double range = p->uplink->settings->fed.secure_range;
+    const double range = p->uplink->settings->fed.secure_range, unit = 1 / scale_of(p->uplink);
+    if (p->field->type == FBT_FIELD_POSITIVE && x < unit) {
+        return fbt_fail(FBT_ERR_NUMERIC,
+                        "a message's %s is %g, but with fed.secure_range %g numbers are rounded to %g; lower it",
+                        p->field->name, x, range, unit);
+    }
     if (!(fabs(x) <= range)) {
         return fbt_fail(FBT_ERR_NUMERIC,
                         "a message's %s holds %g, but fed.secure_range says that none is larger than %g; raise it",
@@ -170,6 +169,7 @@ static void gather(fbt_messages *messages)
 
 const fbt_transform fbt_transform_secure = {
     .is_on = is_on,
+    .of_averages = "fed.secure_aggregation",
     .check = check,
     .encodes = encodes,
     .n_bytes = n_bytes,

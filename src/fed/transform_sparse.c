@@ -14,11 +14,10 @@ static bool is_on(const fbt_settings *settings)
     return settings->privacy.noise_multiplier == 0;
 }
 
-static fbt_status check(const fbt_settings *settings, const fbt_schema *up, bool averages)
+static fbt_status check(const fbt_settings *settings, const fbt_schema *up)
 {
     (void)settings;
     (void)up;
-    (void)averages;
     return FBT_OK; /* no value is changed */
 }
 

@@ -12,12 +12,23 @@ enum { N_TRANSFORMS = sizeof transforms / sizeof transforms[0] };
 
 static const char residual_name[] = "residual";
 
+static fbt_status refuse_others(const fbt_settings *settings, const char *key)
+{
+    return fbt_fail(FBT_ERR_CONFIG,
+                    "%s: the server of fed.protocol %s (fed.aggregation: %s) looks at each client's message by itself; "
+                    "use fedavg-bbt or synchronous, whose server takes averages, or leave it out",
+                    key, fbt_protocol_names[settings->fed.protocol],
+                    fbt_aggregation_names[fbt_settings_aggregation(settings)]);
+}
+
 fbt_status fbt_uplink_check(const fbt_settings *settings, const fbt_schema *up, bool averages)
 {
     fbt_status status = FBT_OK;
     for (int t = 0; t < N_TRANSFORMS; t++) {
         if (transforms[t]->is_on(settings)) {
-            FBT_TRY(transforms[t]->check(settings, up, averages));
+            const char *of_averages = transforms[t]->of_averages;
+            FBT_TRY(of_averages == NULL || averages ? FBT_OK : refuse_others(settings, of_averages));
+            FBT_TRY(transforms[t]->check(settings, up));
         }
     }
 done:

@@ -1,6 +1,29 @@
 #include "optim/order.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
+
+fbt_status fbt_order_check(const char *name, int64_t generation, int64_t n, int64_t d, const double *x,
+                           const double *fitness)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(fitness[i])) {
+            return fbt_fail(FBT_ERR_NUMERIC,
+                            "%s: the fitness of solution %" PRId64 " in generation %" PRId64
+                            " is not a number; it cannot be ranked",
+                            name, i, generation);
+        }
+        for (int64_t k = 0; k < d; k++) {
+            if (!isfinite(x[i * d + k])) {
+                return fbt_fail(FBT_ERR_NUMERIC,
+                                "%s: element %" PRId64 " of solution %" PRId64 " in generation %" PRId64 " is %g", name,
+                                k, i, generation, x[i * d + k]);
+            }
+        }
+    }
+    return FBT_OK;
+}
 
 static int by_fitness_then_index(const void *a, const void *b, void *context)
 {

@@ -204,24 +204,11 @@ static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n
                                   const double *fitness)
 {
     const char *name = fbt_optimiser_names[s->options.kind];
-    const int64_t d = s->options.dimension;
     if (n < fewest || n > s->options.population) {
         return fbt_fail(FBT_ERR_ARG, "%s: told %" PRId64 " solutions with a population of %" PRId64, name, n,
                         s->options.population);
     }
-    for (int64_t i = 0; i < n; i++) {
-        if (isnan(fitness[i])) {
-            return fbt_fail(FBT_ERR_NUMERIC,
-                            "%s: the fitness of solution %" PRId64 " in generation %" PRId64
-                            " is not a number; it cannot be ranked",
-                            name, i, s->generation);
-        }
-        if (!fbt_search_all_finite(x + i * d, d)) {
-            return fbt_fail(FBT_ERR_NUMERIC, "%s: solution %" PRId64 " in generation %" PRId64 " is not finite", name,
-                            i, s->generation);
-        }
-    }
-    return FBT_OK;
+    return fbt_order_check(name, s->generation, n, s->options.dimension, x, fitness);
 }
 
 fbt_status fbt_search_rank(fbt_search *search, int64_t n, const double *x, const double *fitness)

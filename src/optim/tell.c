@@ -10,26 +10,11 @@
 
 static fbt_status check_solutions(const fbt_cma *cma, int64_t n, const double *x, const double *fitness)
 {
-    const int64_t d = cma->options.dimension;
     if (n != cma->options.population) {
         return fbt_fail(FBT_ERR_ARG, "CMA-ES: told %lld solutions with a population of %lld", (long long)n,
                         (long long)cma->options.population);
     }
-    for (int64_t i = 0; i < n; i++) {
-        if (isnan(fitness[i])) {
-            return fbt_fail(
-                FBT_ERR_NUMERIC,
-                "CMA-ES: the fitness of solution %lld in generation %lld is not a number; it cannot be ranked",
-                (long long)i, (long long)cma->generation);
-        }
-        for (int64_t k = 0; k < d; k++) {
-            if (!isfinite(x[i * d + k])) {
-                return fbt_fail(FBT_ERR_NUMERIC, "CMA-ES: element %lld of solution %lld in generation %lld is %g",
-                                (long long)k, (long long)i, (long long)cma->generation, x[i * d + k]);
-            }
-        }
-    }
-    return FBT_OK;
+    return fbt_order_check("CMA-ES", cma->generation, n, cma->options.dimension, x, fitness);
 }
 
 /* y_i = (x_i - m) / sigma, [H] eq. 40 solved for y: the steps; foreign ones no longer than sqrt(d) + 2 d / (d + 2) [I].

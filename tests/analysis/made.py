@@ -50,9 +50,10 @@ class Made:
 
 
 def yaml_text(settings: dict[str, object]) -> str:
-    """As the program prints settings."""
+    """As the program prints settings, each section once."""
     lines, section = [], ""
-    for key, value in settings.items():
+    sections = list(dict.fromkeys(key.split(".")[0] for key in settings))
+    for key, value in sorted(settings.items(), key=lambda item: sections.index(item[0].split(".")[0])):
         name, leaf = key.split(".")
         if name != section:
             lines.append(f"{name}:")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import toy
 from conftest import ROOT, Result, program
-from fedbpt_analysis import cli
+from fedbpt_analysis import cli, seal
 from fedbpt_analysis.classify import Classes, as_json, as_tsv, read_texts
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -72,7 +72,8 @@ def random_texts(n: int, seed: int) -> list[str]:
 class Study:
     """A model, a task, texts of it, a data set and a run on it."""
 
-    def __init__(self, folder: Path, model: Path, task: Path, texts: list[str], scoring: str = "auto") -> None:
+    def __init__(self, folder: Path, model: Path, task: Path, texts: list[str], scoring: str = "auto",
+                 **prompt: object) -> None:
         self.model, self.task, self.texts = model, task, texts
         rows = [f"{text}\t{COLOURS[number % 3]}" for number, text in enumerate(self.texts)]
         (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
@@ -84,6 +85,7 @@ class Study:
         values = toy.settings(self.model, self.data, self.run, shape)
         values["data"] |= {"shots": 8, "dev_shots": 4}
         values["model"]["label_scoring"] = scoring
+        values["prompt"] |= prompt
         program("run", toy.write_settings(folder / "settings.yaml", values))
 
     def logits(self, which: str, folder: Path) -> np.ndarray:
@@ -119,6 +121,15 @@ def classify(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Ca
     return run
 
 
+def test_examples_in_context(study: Study, classify: Callable[..., Result], tmp_path: Path) -> None:
+    """Refused: texts would be scored without the examples that the prompt was tuned behind."""
+    path = Path(shutil.copy(study.run, tmp_path / "run.h5"))
+    with h5py.File(path, "r+") as file:
+        file["inputs"].attrs["data_source"] = "train.tsv; up to 4 training samples in context, drawn with seed 7"
+    seal.write(path)
+    classify("w1\n", path, "--task", study.task).sentence("examples in context", "fedbpt evaluate")
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -150,6 +161,16 @@ def test_labels_of_several_tokens(decoder: Study, classify: Callable[..., Result
             "model.label_scoring=first")
     with h5py.File(firsts) as file:
         assert np.abs(softmax(file["logits"][:]) - expected).max() > 0.01
+
+
+def test_deep_prompts(classify: Callable[..., Result], tmp_path: Path) -> None:
+    """Every layer's prompt is there. Broken by the first layer's alone, or by projections of other standard deviations."""
+    deep = Study(tmp_path, write_model(tmp_path / "model"), write_task(tmp_path / "colours.yaml"), random_texts(60, 1), deep="joint")
+    expected = softmax(deep.logits("last", tmp_path))
+    rows = json.loads(classify("\n".join(deep.texts) + "\n", deep.run, "--task", deep.task, "--round", "last", "--json").good().out)
+    np.testing.assert_array_equal([list(row["probabilities"].values()) for row in rows], expected)
+    with h5py.File(deep.run) as file:
+        assert file["result/last_prompt"].shape[0] == 6  # 3 vectors at 2 layers
 
 
 def test_rounds_differ(study: Study, tmp_path: Path) -> None:

@@ -453,3 +453,33 @@ def test_a_method_is_named_by_its_parts() -> None:
     assert method({"fed.protocol": "nvflare", "fed.aggregation": "auto", "fed.ranking": "loss"}) == "nvflare"
     others = {"fed.protocol": "fedavg-bbt", "fed.weighting": "samples", "fed.client_work": "auto", "fed.ranking": "improvement"}
     assert method(others) == "fedavg-bbt, weighting samples, ranking improvement"
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({"fed.protocol": "fedavg-bbt", "fed.only_client": 2}, "Client 2 took part alone."),
+    ({"fed.protocol": "fedavg-bbt", "fed.optimiser": "spsa", "cma.norm_bound": 2.5, "fed.average_means": 3},
+     "The search was spsa; search points were at most 2.5 long at first; results are means over the last 3 rounds."),
+    ({"fed.quantise_bits": 1, "fed.error_feedback": True}, "Messages had 1 bit a number, with error feedback."),
+    ({"privacy.clip": 0.5, "fed.secure_aggregation": True}, "Messages were clipped to 0.5 and not noised; messages were summed under masks."),
+    ({}, None),
+])
+def test_parts_of_the_method(settings: dict[str, object], expected: str | None, tmp_path: Path) -> None:
+    """A reader is told what a protocol's name does not tell. Broken by a run of one client that reads as one of all."""
+    text = words.summary(fa.open_run(made.write(tmp_path / "run.h5", Made(settings))))
+    plain = words.summary(fa.open_run(made.write(tmp_path / "plain.h5")))
+    assert text[1] == expected if expected else len(text) == len(plain)
+
+
+def test_epsilon_in_words(tmp_path: Path) -> None:
+    """That of the last round, beside its delta."""
+    path = made.write(tmp_path / "run.h5", Made({"privacy.clip": 1, "privacy.noise_multiplier": 2, "privacy.delta": 0.001}))
+    with h5py.File(path, "r+") as file:
+        file["rounds/epsilon"][:] = [0, 1, 2, 3, 4.25]
+    assert "noised (epsilon 4.25 for delta 0.001)" in words.summary(fa.open_run(path))[1]
+
+
+def test_bytes_of_reports(unreliable: list[Path]) -> None:
+    """A report's bytes are those that were sent up. Broken by bytes sent to clients that do not report, divided by those that do."""
+    run = fa.open_run(unreliable[0])
+    each = float(run.cost["bytes_up"].sum()) / run.n_turns
+    assert f"down in all, {each:.0f} bytes up a report." in " ".join(words.summary(run))

@@ -12,7 +12,8 @@ import h5py
 import made
 import numpy as np
 import pytest
-from conftest import Result
+import toy
+from conftest import Result, program
 from fedbpt_analysis import seal
 from fedbpt_analysis.verify import best_so_far, verify
 from made import NAN, Made
@@ -29,6 +30,22 @@ def test_whole_run_of_the_program(real: Path, call: Callable[..., Result]) -> No
                                      Made({"eval.every": 2, "eval.test_every": 2, "fed.rounds": 9})])
 def test_whole_made_runs(variant: Made, tmp_path: Path) -> None:
     assert verify(made.write(tmp_path / "run.h5", variant), None).problems == []
+
+
+def test_a_client_alone(tmp_path: Path) -> None:
+    """Runs of fed.only_client are whole, unless they name somebody else."""
+    shape = toy.Toy()
+    data = toy.write(tmp_path / "data.h5", shape)
+    values = toy.settings(toy.MASK_MODEL, data, tmp_path / "run.h5", shape)
+    values["fed"] |= {"protocol": "fedavg-bbt", "only_client": 2}
+    values["faults"] = {"dropout": 0.4}
+    program("run", toy.write_settings(tmp_path / "settings.yaml", values))
+    assert verify(tmp_path / "run.h5", None).problems == []
+    with h5py.File(tmp_path / "run.h5", "r+") as file:
+        there = file["rounds/participants"][:] >= 0
+        file["rounds/participants"][there] = 1
+    seal.write(tmp_path / "run.h5")
+    assert "names others than client 2" in verify(tmp_path / "run.h5", None).problems[0]
 
 
 def replace(name: str, value: object) -> Callable[[h5py.File], None]:

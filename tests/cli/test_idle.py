@@ -23,6 +23,8 @@ IDLE = [
     ("cma.decomposition", ("eigen", "cholesky"), {"cma.covariance": "separable"}, {"fed.local_generations": 6}),
     ("cma.active", ("true", "false"), {"cma.covariance": "isotropic"}, {"fed.local_generations": 6}),
     ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 1}, {"cma.sigma": 0.5}),
+    ("cma.scale_by_sigma", ("true", "false"), {"cma.sigma": 0.5, "prompt.projection": "uniform"}, {"cma.sigma": 0.5}),
+    ("cma.alpha", (0.5, 3), {"prompt.projection": "uniform"}, {}),
     ("fed.sizes", ("equal", "dirichlet"), {"fed.clients": 1, "fed.protocol": "fedavg-bbt"}, {}),
     ("fed.size_alpha", (0.1, 10), {}, {"fed.sizes": "dirichlet"}),
     ("fed.size_sigma", (0.1, 2), {"fed.sizes": "dirichlet"}, {"fed.sizes": "lognormal"}),
@@ -46,7 +48,7 @@ def changes(values: dict[str, object]) -> dict[str, object]:
     return {key.replace(".", "__"): value for key, value in values.items()}
 
 
-@pytest.mark.parametrize(("key", "values", "idle", "active"), IDLE, ids=[rule[0] for rule in IDLE])
+@pytest.mark.parametrize(("key", "values", "idle", "active"), IDLE, ids=[f"{rule[0]} {number}" for number, rule in enumerate(IDLE)])
 def test_no_effect_is_none(mask: Study, key: str, values: tuple[object, ...], idle: dict[str, object], active: dict[str, object]) -> None:
     """Breaks if a rule calls idle what is not, or is silent about it."""
     same, other = ([results(mask.finished(**changes({**others, key: value}))) for value in values] for others in (idle, active))
@@ -75,6 +77,21 @@ def test_sigma(mask: Study) -> None:
     assert np.array_equal(losses(free[4]), losses(mask.finished(cma__sigma=4, cma__alpha=4 * alpha)))
     words = mask.set(run__output=mask.output(), cma__sigma=0.25, cma__scale_by_sigma="false")
     assert "warning" not in call("run", mask.config, *words).good().err
+
+
+SECURE = {"fed__protocol": "fedavg-bbt", "cma__covariance": "isotropic"}
+
+
+@pytest.mark.parametrize("others", [{"prompt__projection": "uniform"}, {"cma__norm_bound": 2}, {**SECURE, "privacy__clip": 0.5},
+                                    {**SECURE, "fed__secure_aggregation": "true", "fed__secure_range": 3000}])
+def test_sigma_where_lengths_count(mask: Study, others: dict[str, object]) -> None:
+    """A projection that it is not divided out of, and lengths that z is held against, make sigma0 count, and nobody says that it does
+    not."""
+    small, large = (losses(mask.finished(cma__sigma=sigma, fed__local_generations=6, **others)) for sigma in (1, 4))
+    assert not np.array_equal(small, large)
+    told = mask.run(run__output=mask.output(), cma__sigma=4, **others).good().err
+    assert "cma.sigma" not in told
+    assert "cma.sigma" not in "".join(re.findall("^#.*", call("run", mask.config, "--dry-run", *mask.set(cma__sigma=4, **others)).good().out, re.M))
 
 
 def sweep(study: Study, **parts: object) -> str:

@@ -85,6 +85,7 @@ def test_epsilon(mask: Study) -> None:
     ({"fed__quantise_bits": 5}, ("fed.quantise_bits", "1, 2, 4 or 8")),
     ({"fed__protocol": "synchronous", "privacy__noise_multiplier": 1}, ("privacy.noise_multiplier", "privacy.clip")),
     ({**AVERAGE, "fed__secure_aggregation": "true", "fed__secure_range": 1e-6}, ("fed.secure_range", "raise it")),
+    ({**AVERAGE, "fed__secure_aggregation": "true", "cma__sigma": 1e-9}, ("step_size_end", "fed.secure_range", "lower it")),
 ])
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_refused(mask: Study, settings: dict[str, object], words: tuple[str, ...], ranks: int) -> None:

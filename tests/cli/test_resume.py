@@ -49,6 +49,17 @@ def stopped(study: Study, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["last_means", "residuals", "step_size_local", "server_reals"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_checkpoint_with_what_is_no_number(mask: Study, name: str, ranks: int) -> None:
+    """Told before anything is computed from it. Broken by an array that is taken as it is: the model would be blamed."""
+    changes = {"fed__average_means": 3, "fed__quantise_bits": 2, "fed__error_feedback": "true"}
+    path = stopped(mask, **changes)
+    with edited(path) as file:
+        file[f"checkpoint/{name}"][0] = np.nan
+    resume(mask, path, ranks=ranks, **changes).sentence("checkpoint", "damaged")
+
+
 def leftovers(path: Path) -> list[str]:
     return [file.name for file in path.parent.glob(f".{path.name}*")]
 

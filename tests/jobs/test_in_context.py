@@ -45,6 +45,8 @@ def test_examples_by_hand(prepare):
     by examples that perturbation may touch, by labels that are not in turn, and by a sample that is its own example."""
     result, path = prepare("--in-context", 4)
     assert result.code == 0, result.err
+    with h5py.File(path) as file:  # fedbpt-analysis classify tells such runs by these words
+        assert re.search(r"; up to 4 training samples in context, drawn with seed \d+$", file.attrs["source"])
     train = samples_of(path, "train")
     left = {row for *_, row in train}
     examples = sorted(set(range(6)) - left)

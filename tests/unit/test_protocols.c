@@ -623,7 +623,8 @@ static void bounded_points(void **state)
     toy_alone_stop(&a);
 }
 
-/* Gradients' steps leave the bound: the server's mean is brought back. Broken by candidates alone. */
+/* Gradients' steps leave the bound: the mean is brought back, the server's and those of clients, which are scored, too.
+ * Broken by candidates alone. */
 static void bounded_mean(void **state)
 {
     toy_alone a;
@@ -635,6 +636,17 @@ static void bounded_mean(void **state)
     const int64_t d = a.problem.settings.cma.dimension;
     assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
     assert_true(fabs(length(a.row.z, d) - 0.25) < 1e-15);
+    toy_alone_stop(&a);
+    assert_int_equal(
+        toy_alone_start(&a,
+                        (const char *const[]){"fed.protocol=fedavg-bbt", "fed.optimiser=spsa", "es.learning_rate=5",
+                                              "cma.norm_bound=0.25", "run.client_means=true", NULL},
+                        *state),
+        FBT_OK);
+    assert_int_equal(fbt_federation_round(a.federation, 1, false, &a.row), FBT_OK);
+    for (int64_t k = 0; k < a.problem.settings.fed.clients; k++) {
+        assert_true(fabs(length(a.row.client_mean + k * d, d) - 0.25) < 1e-6);
+    }
     toy_alone_stop(&a);
 }
 

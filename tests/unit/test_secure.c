@@ -71,7 +71,8 @@ static void sums(void **state)
     check_sum(weights);
 }
 
-/* The largest numbers that the setting allows add up without overflow, for any number of participants. */
+/* The largest numbers that the setting allows add up without overflow, for any number of participants; larger ones are
+ * refused, and step sizes that would be rounded to nothing. */
 static void ranges(void **state)
 {
     (void)state;
@@ -87,6 +88,11 @@ static void ranges(void **state)
     double step[] = {0.26};
     assert_int_equal(fbt_messages_send_field(&s.up, &s.up.schema.fields[1], 0, step), FBT_ERR_NUMERIC);
     assert_non_null(strstr(fbt_error_message(), "fed.secure_range"));
+    fbt_error_clear();
+    step[0] = 1e-10; /* below 2^-31 */
+    assert_int_equal(fbt_messages_send_field(&s.up, &s.up.schema.fields[1], 0, step), FBT_ERR_NUMERIC);
+    assert_non_null(strstr(fbt_error_message(), "fed.secure_range"));
+    assert_non_null(strstr(fbt_error_message(), "lower it"));
     fbt_error_clear();
     step[0] = NAN;
     assert_int_equal(fbt_messages_send_field(&s.up, &s.up.schema.fields[1], 0, step), FBT_ERR_NUMERIC);
