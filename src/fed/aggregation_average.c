@@ -78,9 +78,7 @@ static fbt_status recombine_paths(const fbt_round *round)
     FBT_TRY(fbt_memory_alloc(&path, n, sizeof *path));
     FBT_TRY(fbt_memory_alloc(&decay, n, sizeof *decay));
     fbt_optimiser_path_decay(optimiser, n_generations, decay);
-    for (int64_t k = 0; k < round->up->n; k++) {
-        fbt_round_add_part(round, k, n, fbt_messages_at(round->up, "paths", k), path);
-    }
+    average(round, "paths", n, path);
     for (int64_t i = 0; i < n; i++) {
         const double left = decay[i] * before[i];
         path[i] = left + (path[i] - left) / root;
@@ -92,16 +90,17 @@ done:
     return status;
 }
 
-static fbt_status average_means(const fbt_round *round)
+/* Gives the server's optimiser the average of a field. */
+static fbt_status set_average(const fbt_round *round, const char *field, int64_t count,
+                              fbt_status (*set)(fbt_optimiser *, const double *))
 {
     fbt_status status = FBT_OK;
-    const int64_t d = fbt_settings_searched(round->settings);
-    double *mean = NULL;
-    FBT_TRY(fbt_memory_alloc(&mean, d, sizeof *mean));
-    average(round, "mean", d, mean);
-    FBT_TRY(fbt_optimiser_set_mean(round->server->optimiser, mean));
+    double *values = NULL;
+    FBT_TRY(fbt_memory_alloc(&values, count, sizeof *values));
+    average(round, field, count, values);
+    FBT_TRY(set(round->server->optimiser, values));
 done:
-    free(mean);
+    free(values);
     return status;
 }
 
@@ -111,18 +110,6 @@ static fbt_status average_step_sizes(const fbt_round *round)
     average(round, "step_size_end", 1, &step_size);
     round->server->step_size_local = step_size;
     return fbt_optimiser_set_step_size(round->server->optimiser, step_size);
-}
-
-static fbt_status average_shapes(const fbt_round *round, int64_t n)
-{
-    fbt_status status = FBT_OK;
-    double *shape = NULL;
-    FBT_TRY(fbt_memory_alloc(&shape, n, sizeof *shape));
-    average(round, "shape", n, shape);
-    FBT_TRY(fbt_optimiser_set_shape(round->server->optimiser, shape));
-done:
-    free(shape);
-    return status;
 }
 
 /* Shapes arrive as their sum, already times n_k where that is their weight (round.c). A mean of covariances that cannot
@@ -151,9 +138,9 @@ static fbt_status aggregate_solutions(fbt_round *round)
     const int64_t n_shape = fbt_optimiser_n_shape(options);
     FBT_TRY(average_step_sizes(round));
     if (fbt_optimiser_mean_follows_shape(options->kind)) {
-        FBT_TRY(average_shapes(round, n_shape));
+        FBT_TRY(set_average(round, "shape", n_shape, fbt_optimiser_set_shape));
     } else {
-        FBT_TRY(average_means(round));
+        FBT_TRY(set_average(round, "mean", options->dimension, fbt_optimiser_set_mean));
         FBT_TRY(round->settings->cma.keep_paths ? recombine_paths(round) : FBT_OK);
         FBT_TRY(divide_shape(round, n_shape));
     }

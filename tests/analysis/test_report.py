@@ -414,7 +414,7 @@ def test_comparison_pictures(tmp_path: Path) -> None:
                         made.write(tmp_path / f"{number}.h5", Made(settings))
                     number += 1
     drawn = pictures(compare([tmp_path]))
-    assert len(drawn) == 2 + 3 + 3
+    assert len(drawn) == 2 + 1 + 3 + 3  # curves, costs, axes, pairs
     for _, title, _, draw, height in drawn:
         figure = style.single(draw, title, height)
         FigureCanvasAgg(figure)
