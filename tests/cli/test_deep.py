@@ -208,7 +208,7 @@ def test_evaluate_and_rerun(study: Study, deep: str) -> None:
 @BOTH
 def test_precision_guard(embedding: Study, deep: str) -> None:
     """The fp32 model that a low precision is checked with has the run's own projections, also where the run falls back to it."""
-    changes = {"prompt__deep": deep, "backend__precision": "bf16", "backend__precision_check_every": 1}
+    changes = {"prompt__deep": deep, "backend__precision": "int8", "backend__precision_check_every": 1}
     path = embedding.finished(**changes)
     with h5py.File(path) as file:
         assert np.nanmin(file["rounds/precision_tau"][1:]) > 0.3
