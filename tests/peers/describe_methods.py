@@ -36,7 +36,7 @@ GOAL_LAST = 0.005  # of an accuracy, by which the last round may be below the on
 
 
 def method_of(row: dict[str, Any]) -> str:
-    """What sets a run's method apart from others of the sweep, in words."""
+    """A name by which a run's method is told apart from the others of the sweep."""
     words = [row["fed.protocol"]]
     if row["fed.optimiser"] != "cma":
         words.append(row["fed.optimiser"])
@@ -164,7 +164,7 @@ def draw_accuracy(comparison: Comparison, names: list[str], axes: PlotAxes) -> N
 
 
 def draw_bytes(comparison: Comparison, names: list[str], axes: PlotAxes) -> None:
-    """What a client sends and receives in a round."""
+    """Bytes that a client sends and receives in a round, by method."""
     means = comparison.runs.groupby(METHOD)[COSTS].mean()
     for column, colour, marker, name in (("bytes_up_client", style.GREEN, "^", "up"), ("bytes_down_client", style.PURPLE, "v", "down")):
         sent = means.loc[names, column]
@@ -189,9 +189,9 @@ HEAD = """# Methods measured
 Written by `tests/peers/describe_methods.py` from the runs of
 [configs/sweeps/methods.yaml](../configs/sweeps/methods.yaml) ([methods-study.csv](methods-study.csv)); do not edit.
 all-MiniLM-L6-v2 on BBC News headlines (5 topics, 1,000 test headlines), 10 clients of 8 headlines, all of which take
-part in each of 12 rounds, d = 500; 20 passes of every client over its headlines in a round, 21 or 22 where it scores the
-end or the beginning of its search, too. Runs of one seed begin with the same clients, projection and prompts.
-Intervals are Student's t over seeds, 95%. Bytes: what a client sends and receives in a round.
+part in each of 12 rounds, d = 500; 20 passes of every client over its headlines in a round, 21 or 22 where it scores
+the end or the beginning of its search, too. Runs of one seed begin with the same clients, projection and prompts.
+Intervals are Student's t over seeds, 95%. Bytes: of a client in a round.
 
 ![Accuracy after the last round, and bytes of a client in a round](methods-study.svg)
 """
