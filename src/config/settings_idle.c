@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Leaves the uniform projection as it is. */
-static bool alpha(const fbt_settings *s)
+/* Its entries are scaled by nothing but the dimension. */
+static bool uniform(const fbt_settings *s)
 {
     return s->prompt.projection == FBT_PROJECTION_UNIFORM;
 }
@@ -17,12 +17,12 @@ static bool has_lengths_of_z(const fbt_settings *s)
 
 static bool sigma(const fbt_settings *s)
 {
-    return s->cma.scale_by_sigma && !alpha(s) && !has_lengths_of_z(s);
+    return s->cma.scale_by_sigma && !uniform(s) && !has_lengths_of_z(s);
 }
 
 static bool scale_by_sigma(const fbt_settings *s)
 {
-    return s->cma.sigma == 1 || alpha(s);
+    return s->cma.sigma == 1 || uniform(s);
 }
 
 static bool decomposition(const fbt_settings *s)
@@ -180,7 +180,7 @@ static const struct {
      "the projection's scale is divided by it, as in the official code; vary cma.alpha, or set cma.scale_by_sigma to "
      "false"},
     {"cma.scale_by_sigma", scale_by_sigma, "cma.sigma is 1, or prompt.projection is uniform"},
-    {"cma.alpha", alpha, "prompt.projection is uniform"},
+    {"cma.alpha", uniform, "prompt.projection is uniform"},
     {"cma.decomposition", decomposition, "cma.covariance is not full"},
     {"cma.active", active, "cma.covariance is isotropic"},
     {"fed.dirichlet_alpha", dirichlet_alpha, "fed.partition is not dirichlet, or there is one client"},

@@ -34,7 +34,7 @@ struct fbt_federation {
     fbt_searches searches;
     fbt_best_round best; /* on dev, of all rounds so far */
     fbt_messages up, down;
-    double *residuals; /* [K, d] of error feedback (uplink.h), or NULL */
+    double *residuals; /* of error feedback (uplink.h), or NULL */
     gsl_rng *rng;
     fbt_reports *reports;
     int64_t n_slots;                      /* the most participants that a round can have */

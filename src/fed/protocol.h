@@ -34,7 +34,7 @@ typedef struct fbt_round {
     const double *n_samples; /* [m]: how many samples each participant holds        */
     double n_samples_all;    /* of all participants                                 */
     const int *owner;        /* [m]: the rank that speaks for each participant      */
-    double *residuals;       /* [K, count] of error feedback, or NULL (uplink.h)    */
+    double *residuals;       /* of error feedback, or NULL (uplink.h)                */
     uint32_t number;
     gsl_rng *rng;
     double *phase_s;            /* [FBT_N_PHASES], added to */

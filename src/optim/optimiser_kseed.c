@@ -218,8 +218,8 @@ static fbt_status import(void *self, const char *prefix, const fbt_array *arrays
     const fbt_array *pool;
     char name[FBT_OPTIMISER_NAME_BYTES];
     fbt_optimiser_array_name(prefix, pool_name, name);
-    FBT_TRY(fbt_array_get(arrays, name, &pool));
-    if (pool->type != FBT_ARRAY_FLOAT64 || pool->n_values != n_pool(p)) {
+    FBT_TRY(fbt_array_get_reals(arrays, name, &pool));
+    if (pool->n_values != n_pool(p)) {
         FBT_FAIL(FBT_ERR_DATA, "the checkpoint's %s is damaged, or was written with another es.seeds", name);
     }
     FBT_TRY(fbt_search_import(&p->search, prefix, arrays));

@@ -93,27 +93,6 @@ static fbt_status ask(void *self, gsl_rng *rng, const fbt_rng_stream *stream, do
     return FBT_OK;
 }
 
-/* The weighted mean of the parents' steps into the scratch; returns mu_w. */
-static double recombine(fbt_search *s, const double *x)
-{
-    const int64_t d = s->options.dimension, mu = s->options.population / 2;
-    double sum = 0, squares = 0;
-    for (int64_t k = 0; k < mu; k++) {
-        sum += log((double)mu + 0.5) - log((double)k + 1);
-    }
-    for (int64_t i = 0; i < d; i++) {
-        s->scratch[i] = 0;
-    }
-    for (int64_t k = 0; k < mu; k++) {
-        const double weight = (log((double)mu + 0.5) - log((double)k + 1)) / sum, *from = x + s->order[k] * d;
-        squares += weight * weight;
-        for (int64_t i = 0; i < d; i++) {
-            s->scratch[i] += weight * ((from[i] - s->mean[i]) / s->step_size);
-        }
-    }
-    return 1 / squares;
-}
-
 /* v <- (1 - c) v + sqrt(mu_w c (2 - c)) z, z from the scratch. */
 static void cumulate(const fbt_search *s, double rate, double mu_w, double *v)
 {
@@ -132,7 +111,8 @@ static fbt_status tell(void *self, int64_t n, const double *x, const double *fit
     if (status != FBT_OK) {
         return status;
     }
-    const double mu_w = recombine(s, x);
+    const int64_t mu = s->options.population / 2;
+    const double mu_w = fbt_search_recombine(s, x, (double)mu + 0.5);
     for (int64_t i = 0; i < d; i++) {
         s->mean[i] += s->step_size * s->scratch[i];
     }

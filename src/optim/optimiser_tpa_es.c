@@ -14,11 +14,10 @@
 #include "optim/covariance.h"
 
 #include <math.h>
-#include <string.h>
 
 static const double smoothing = 0.3; /* c */
 
-/* s is the gain, m - m' the one vector. */
+/* s is the gain; the one vector is m - m', of which the direction alone counts, in step sizes. */
 static fbt_status new (const fbt_optimiser_options *options, const double *mean, double step_size, void **self)
 {
     return fbt_search_new(options, mean, step_size, 1, 0, self);
@@ -56,24 +55,6 @@ static fbt_status ask(void *self, gsl_rng *rng, const fbt_rng_stream *stream, do
     return FBT_OK;
 }
 
-/* Takes the move of the mean, sum_i w_i (x_i - m) over the best half, w_i ~ ln((lambda + 1) / 2) - ln i, into the
- * scratch. */
-static void recombine(fbt_search *s, const double *x)
-{
-    const int64_t d = s->options.dimension, lambda = s->options.population, mu = lambda / 2;
-    double sum = 0;
-    memset(s->scratch, 0, (size_t)d * sizeof *s->scratch);
-    for (int64_t k = 0; k < mu; k++) {
-        sum += log((double)(lambda + 1) / 2) - log((double)(k + 1));
-    }
-    for (int64_t k = 0; k < mu; k++) {
-        const double weight = (log((double)(lambda + 1) / 2) - log((double)(k + 1))) / sum;
-        for (int64_t i = 0; i < d; i++) {
-            s->scratch[i] += weight * (x[s->order[k] * d + i] - s->mean[i]);
-        }
-    }
-}
-
 /* How many candidates are better. */
 static int64_t rank_of(const double *fitness, int64_t n, int64_t candidate)
 {
@@ -98,10 +79,10 @@ static fbt_status tell(void *self, int64_t n, const double *x, const double *fit
     const int64_t d = s->options.dimension;
     FBT_TRY(fbt_search_rank(s, n, x, fitness));
     const bool paired = has_moved(s);
-    recombine(s, x);
+    fbt_search_recombine(s, x, (double)(n + 1) / 2);
     s->generation++;
     for (int64_t i = 0; i < d; i++) {
-        s->mean[i] += s->scratch[i];
+        s->mean[i] += s->step_size * s->scratch[i];
         s->vectors[i] = s->scratch[i];
     }
     FBT_TRY(paired ? adapt_step_size(s, n, fitness) : FBT_OK);

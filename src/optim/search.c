@@ -227,6 +227,27 @@ fbt_status fbt_search_rank_foreign(fbt_search *search, int64_t fewest, int64_t n
     return FBT_OK;
 }
 
+double fbt_search_recombine(fbt_search *search, const double *x, double of)
+{
+    fbt_search *s = search;
+    const int64_t d = s->options.dimension, mu = s->options.population / 2;
+    double sum = 0, squares = 0;
+    for (int64_t k = 0; k < mu; k++) {
+        sum += log(of) - log((double)k + 1);
+    }
+    for (int64_t i = 0; i < d; i++) {
+        s->scratch[i] = 0;
+    }
+    for (int64_t k = 0; k < mu; k++) {
+        const double weight = (log(of) - log((double)k + 1)) / sum, *from = x + s->order[k] * d;
+        squares += weight * weight;
+        for (int64_t i = 0; i < d; i++) {
+            s->scratch[i] += weight * ((from[i] - s->mean[i]) / s->step_size);
+        }
+    }
+    return 1 / squares;
+}
+
 fbt_status fbt_search_adapt_step_size(fbt_search *search, double step_size)
 {
     if (!isfinite(step_size)) {
@@ -339,8 +360,7 @@ static fbt_status check_state(const fbt_search *s, const fbt_array *integers, co
                         "other settings of optimiser, dimension or population",
                         name);
     }
-    if (in[N_OPTIONS] < 0 || reals->type != FBT_ARRAY_FLOAT64 || reals->n_values != n_reals(s) ||
-        !fbt_search_all_finite(values, reals->n_values) || values[0] <= 0) {
+    if (in[N_OPTIONS] < 0 || reals->n_values != n_reals(s) || values[0] <= 0) {
         return fbt_fail(FBT_ERR_DATA, "%s: the checkpoint is damaged", name);
     }
     return FBT_OK;
@@ -356,7 +376,7 @@ fbt_status fbt_search_import(void *self, const char *prefix, const fbt_array *ar
     fbt_optimiser_array_name(prefix, "integers", name);
     FBT_TRY(fbt_array_get(arrays, name, &integers));
     fbt_optimiser_array_name(prefix, "reals", name);
-    FBT_TRY(fbt_array_get(arrays, name, &reals));
+    FBT_TRY(fbt_array_get_reals(arrays, name, &reals));
     FBT_TRY(check_state(s, integers, reals));
     const double *values = reals->values;
     s->generation = ((const int64_t *)integers->values)[N_OPTIONS];

@@ -40,6 +40,11 @@ fbt_status fbt_search_rank(fbt_search *search, int64_t n, const double *x, const
 fbt_status fbt_search_rank_foreign(fbt_search *search, int64_t fewest, int64_t n, const double *x,
                                    const double *fitness);
 
+/* The weighted mean of the steps of the best half, in step sizes, into search->scratch: sum over i from 1 of w_i
+ * (x_i - mean) / step size, w_i ~ ln of - ln i (Hansen 2016; of: (lambda + 1) / 2 there). Returns mu_w, 1 over the sum
+ * of the squared weights. x: [population, d], ranked before. */
+double fbt_search_recombine(fbt_search *search, const double *x, double of);
+
 /* The step size after an update, which ends a search where it vanishes: that begins anew. Errors: FBT_ERR_NUMERIC (not
  * finite). */
 fbt_status fbt_search_adapt_step_size(fbt_search *search, double step_size);

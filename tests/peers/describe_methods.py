@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from describe_performance import filled
+from describe_performance import compare_page, filled
 from fedbpt_analysis import open_run, style
 from fedbpt_analysis.axes import Axes
 from fedbpt_analysis.compare import Comparison
@@ -140,25 +140,26 @@ def across(comparison: Comparison) -> str:
                   f"seeds: not below it: {'; '.join(reached) or 'none'}; below it: {'; '.join(missed) or 'none'}.")
 
 
-def draw(comparison: Comparison, column: str, names: list[str], axes: PlotAxes) -> None:
-    """A row a method: mean and interval of each partition."""
-    for k, (partition, colour, marker) in enumerate((("iid", style.BLUE, "o"), ("dirichlet", style.VERMILLION, "D"))):
-        parts = {values[1]: part for values, part in comparison.groups() if values[0] == partition}
-        for i, name in enumerate(names):
-            if name in parts:
-                found, y = comparison.over_seeds(parts[name], column), -i + (0.16 if k == 0 else -0.16)
-                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.4)
-                axes.plot([found.mean], [y], marker=marker, color=colour, linestyle="none")
-        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=partition)
+def set_rows(axes: PlotAxes, names: list[str], labels: list[str]) -> None:
+    """A row a method, from the top down."""
+    axes.set_yticks(range(0, -len(names), -1), labels)
     axes.set_ylim(-len(names) + 0.4, 0.6)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
 
 
 def draw_accuracy(comparison: Comparison, names: list[str], axes: PlotAxes) -> None:
-    draw(comparison, METRIC, names, axes)
+    """Mean and interval of each partition."""
+    for k, (partition, colour, marker) in enumerate((("iid", style.BLUE, "o"), ("dirichlet", style.VERMILLION, "D"))):
+        parts = {values[1]: part for values, part in comparison.groups() if values[0] == partition}
+        for i, name in enumerate(names):
+            if name in parts:
+                found, y = comparison.over_seeds(parts[name], METRIC), -i + (0.16 if k == 0 else -0.16)
+                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.4)
+                axes.plot([found.mean], [y], marker=marker, color=colour, linestyle="none")
+        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=partition)
     axes.axvline(comparison.runs["test_accuracy_start"].mean(), color=style.SOFT, linewidth=1, linestyle=(0, (2, 2)), label="before tuning")
-    axes.set_yticks(range(0, -len(names), -1), names)
+    set_rows(axes, names, names)
     axes.set_xlabel("test accuracy after the last round (fraction)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=3)
 
@@ -170,10 +171,7 @@ def draw_bytes(comparison: Comparison, names: list[str], axes: PlotAxes) -> None
         sent = means.loc[names, column]
         axes.plot(sent, range(0, -len(names), -1), marker=marker, color=colour, linestyle="none", label=name)
     style.log_scale(axes, "x", lambda value, digits: bytes_tick(value, digits).replace(" bytes", " B"))
-    axes.set_yticks(range(0, -len(names), -1), [""] * len(names))
-    axes.set_ylim(-len(names) + 0.4, 0.6)
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
+    set_rows(axes, names, [""] * len(names))
     axes.set_xlabel("sent a client and round (bytes)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
@@ -197,8 +195,8 @@ Intervals are Student's t over seeds, 95%. Bytes: of a client in a round.
 """
 
 
-def document(runs: pd.DataFrame) -> str:
-    comparison = compare(runs)
+def document(comparison: Comparison) -> str:
+    runs = comparison.runs
     made = "; ".join(f"{device}: {len(part)}" for device, part in runs.groupby("device"))
     about = filled(f"{plural(len(runs), 'run')} ({made}), commit {', '.join(sorted(runs['git_commit'].unique()))}.")
     return "\n".join([HEAD, settings_table(comparison), about, "", "## Against the official code", "", differences_table(comparison), across(comparison),
@@ -206,10 +204,7 @@ def document(runs: pd.DataFrame) -> str:
 
 
 def check() -> int:
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == document(read()):
-        return 0
-    print(f"{PAGE} is out of date; run .venv/bin/python tests/peers/describe_methods.py", file=sys.stderr)
-    return 1
+    return compare_page(PAGE, document(compare(read())), "describe_methods.py")
 
 
 def main() -> int:
@@ -221,8 +216,9 @@ def main() -> int:
         return check()
     if arguments.runs:
         take(arguments.runs)
-    PAGE.write_text(document(read()), encoding="utf-8")
-    picture(compare(read()))
+    comparison = compare(read())
+    PAGE.write_text(document(comparison), encoding="utf-8")
+    picture(comparison)
     print(f"wrote {PAGE} and {PICTURE}")
     return 0
 

@@ -188,11 +188,16 @@ def document(parts: list[Part]) -> str:
     return "\n".join(sections)
 
 
-def check() -> int:
-    if DOCUMENT.exists() and DOCUMENT.read_text(encoding="utf-8") == document(read_parts()):
+def compare_page(page: Path, text: str, program: str) -> int:
+    """Exit code 1, and a sentence, if the page is not this text."""
+    if page.exists() and page.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{DOCUMENT} is out of date; run .venv/bin/python tests/peers/describe_performance.py", file=sys.stderr)
+    print(f"{page} is out of date; run .venv/bin/python tests/peers/{program}", file=sys.stderr)
     return 1
+
+
+def check() -> int:
+    return compare_page(DOCUMENT, document(read_parts()), "describe_performance.py")
 
 
 def main() -> int:
