@@ -444,6 +444,10 @@ fbt_status fbt_library_product(fbt_backend *b, const fbt_types *types, const int
 /* The other peak: seconds of a copy of n_bytes from one part of the device's memory to another, likewise. */
 fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
 
+/* How the matrix products so far are made, where the backend chooses that when it meets a shape: a sentence for the
+ * i-th shape, i from 0, in `text`; 0: there is none. */
+int fbt_backend_describe_product(fbt_backend *b, int i, char *text, size_t n_bytes);
+
 /* A kind of backend: what of it is seen before it is opened. */
 enum { FBT_MAX_TYPES = 8 };
 typedef struct fbt_backend_driver {

@@ -70,6 +70,7 @@ struct fbt_backend_ops {
     fbt_status (*library_product)(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                   double *best_s);
     fbt_status (*library_copy)(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);
+    int (*describe_product)(fbt_backend *b, int i, char *text, size_t n_bytes); /* NULL: nothing is chosen */
 
     /* NULL: there is one stream (info.n_streams is 1 then), and what is queued is done when the call returns. */
     void (*select_stream)(fbt_backend *b, int stream);

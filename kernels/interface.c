@@ -267,3 +267,8 @@ fbt_status fbt_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, doub
 done:
     return status;
 }
+
+int fbt_backend_describe_product(fbt_backend *b, int i, char *text, size_t n_bytes)
+{
+    return b->ops->describe_product != NULL && b->ops->describe_product(b, i, text, n_bytes);
+}

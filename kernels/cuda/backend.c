@@ -40,14 +40,13 @@ static fbt_status memory_now(fbt_backend_memory *memory)
     return status;
 }
 
-/* Less what the backend takes beyond buffers, matrices and tables: rounding to slabs (arena.c), trials of algorithms
- * (choose.c), scratch memory (log_probs.c: up to 96 MB a stream), graphs. */
+/* Less what the backend takes beyond buffers, matrices and tables: trials of algorithms (trial.c: a 32nd of it),
+ * rounding to slabs (arena.c), scratch memory (log_probs.c: up to 96 MB a stream), graphs. */
 static fbt_status cuda_memory(fbt_backend *b, fbt_backend_memory *memory)
 {
-    const int64_t most_reserved = 512 << 20;
     (void)b;
     const fbt_status status = memory_now(memory);
-    const int64_t reserved = memory->total / 16 < most_reserved ? memory->total / 16 : most_reserved;
+    const int64_t reserved = memory->total / 16;
     memory->free = memory->free > reserved ? memory->free - reserved : 0;
     return status;
 }
@@ -179,6 +178,7 @@ static const fbt_backend_ops cuda_ops = {
     .loss = fbt_cuda_loss,
     .library_product = fbt_cuda_library_product,
     .library_copy = fbt_cuda_library_copy,
+    .describe_product = fbt_cuda_describe_product,
 };
 
 static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)

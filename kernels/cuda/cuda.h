@@ -95,7 +95,7 @@ typedef struct fbt_cuda_stream {
     int64_t n_uses;
 } fbt_cuda_stream;
 
-/* ---- Products (choose.c, product.c). */
+/* ---- Products (choose.c, trial.c, product.c). */
 
 /* Operations on x W^T before it is stored. */
 typedef enum fbt_cuda_epilogue {
@@ -131,7 +131,10 @@ static inline fbt_dtype fbt_cuda_result_type(const fbt_cuda_shape *shape)
 typedef struct fbt_cuda_choice {
     struct fbt_cuda_choice *next;
     fbt_cuda_shape shape;
+    int n_candidates, n_good; /* of the library; with the bits of the first good one. 0: our own kernel multiplies */
     cublasLtMatmulAlgo_t algorithm;
+    int64_t n_rows;          /* of the trial ...                                        */
+    double seconds, first_s; /* ... which took so long, and the first good one's so long */
 } fbt_cuda_choice;
 
 /* y = epilogue(x weight^T), device memory. */
@@ -162,6 +165,7 @@ typedef enum fbt_cuda_graph_state {
 typedef struct fbt_cuda {
     fbt_backend base;
     int device, n_processors; /* streaming multiprocessors */
+    int64_t n_bytes;          /* memory of the whole device */
     cublasLtHandle_t blas;
     fbt_cuda_stream streams[FBT_CUDA_N_STREAMS];
     fbt_cuda_stream *stream; /* the current one */
@@ -265,8 +269,10 @@ fbt_status fbt_cuda_plan_candidates(fbt_cuda *cuda, const fbt_cuda_plan *plan, u
 /* Queues the product with the algorithm of its shape. Errors: FBT_ERR_BACKEND. */
 fbt_status fbt_cuda_multiply(fbt_cuda *cuda, const fbt_cuda_product *product);
 
-/* choose.c: the algorithm of a shape; chosen at the first call, which waits and must not be within a recorded graph. */
-fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const cublasLtMatmulAlgo_t **algorithm);
+/* choose.c: how products of a shape are made; chosen at the first call, which waits and must not be within a recorded
+ * graph. */
+fbt_status fbt_cuda_choose(fbt_cuda *cuda, const fbt_cuda_shape *shape, const fbt_cuda_choice **choice);
+int fbt_cuda_describe_product(fbt_backend *b, int i, char *text, size_t n_bytes);
 void fbt_cuda_choices_free(fbt_cuda *cuda);
 
 /* upload.c: device memory filled with random numbers of F32 or BF16, always the same for equal `salt`. Wait. random: n
@@ -323,6 +329,11 @@ fbt_status fbt_cuda_token_log_probs(fbt_backend *b, fbt_buffer *y, const fbt_buf
                                     const fbt_vocabulary *vocabulary, const fbt_token_targets *targets, int64_t n_rows);
 fbt_status fbt_cuda_loss(fbt_backend *b, fbt_buffer *losses, fbt_buffer *predictions, const fbt_buffer *logits,
                          const fbt_buffer *labels, fbt_loss kind, int64_t n, int64_t n_labels);
+
+/* peaks.c: shortens *best_s to the shortest of n_repeats runs after a first; a negative one counts as none yet. Leaves
+ * it where the algorithm does not take the product. Waits. */
+fbt_status fbt_cuda_time_product(fbt_cuda *cuda, const fbt_cuda_product *product, const cublasLtMatmulAlgo_t *algorithm,
+                                 int n_repeats, double *best_s);
 fbt_status fbt_cuda_library_product(fbt_backend *b, const fbt_types *types, const int64_t size[3], int n_repeats,
                                     double *best_s);
 fbt_status fbt_cuda_library_copy(fbt_backend *b, int64_t n_bytes, int n_repeats, double *best_s);

@@ -88,6 +88,7 @@ fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank)
     /* Waiting ranks must leave their core to those that work: there may be more ranks than cores. */
     FBT_TRY(fbt_cuda_status(cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync), "set how to wait for its device"));
     cuda->n_processors = properties.multiProcessorCount;
+    cuda->n_bytes = (int64_t)properties.totalGlobalMem;
     describe(cuda, &properties);
 done:
     return status;

@@ -125,6 +125,23 @@ cudaError_t fbt_cuda_launch_rotate(cudaStream_t stream, const fbt_cuda_rows_of_h
 cudaError_t fbt_cuda_launch_bias_activation(cudaStream_t stream, void *y, const float *bias, fbt_activation activation,
                                             fbt_dtype dtype, int64_t n_rows, int64_t n_dim);
 
+/* y = activation(x W^T + residual + bias) without tensor cores, for rows of any length: no alignment is asked for. */
+typedef struct fbt_cuda_plain_product_args {
+    void *y;                   /* [n_rows, n_out] of y_dtype                                     */
+    const void *x, *weight;    /* [n_rows, n_in], [n_out, n_in] of `dtype`                       */
+    const void *residual;      /* as y, which it may be; NULL: none                              */
+    const void *bias;          /* [n_out] of y_dtype; NULL: none                                 */
+    fbt_dtype dtype, y_dtype;  /* F32 or BF16; y_dtype: the same, or F32                         */
+    fbt_activation activation; /* NONE, RELU or GELU_TANH                                        */
+    int64_t n_rows, n_out, n_in;
+} fbt_cuda_plain_product_args;
+cudaError_t fbt_cuda_launch_plain_product(cudaStream_t stream, const fbt_cuda_plain_product_args *args);
+
+/* *differs becomes 1 where a and b are not the same in all n_bytes, an even number, and stays as it is elsewhere. a, b:
+ * 2-byte aligned. */
+cudaError_t fbt_cuda_launch_compare(cudaStream_t stream, int32_t *differs, const void *a, const void *b,
+                                    int64_t n_bytes);
+
 /* fbt_gate. */
 cudaError_t fbt_cuda_launch_gate(cudaStream_t stream, void *y, const void *x, fbt_activation activation,
                                  fbt_dtype dtype, int64_t n_rows, int64_t n_dim);

@@ -48,43 +48,44 @@ done:
     return status;
 }
 
-/* A candidate that does not run leaves *best_s as it is. */
-static fbt_status time_candidate(fbt_cuda *cuda, const stopwatch *watch, const fbt_cuda_plan *plan,
-                                 const fbt_cuda_product *product, const cublasLtMatmulAlgo_t *algorithm, int n_repeats,
-                                 double *best_s)
+fbt_status fbt_cuda_time_product(fbt_cuda *cuda, const fbt_cuda_product *product, const cublasLtMatmulAlgo_t *algorithm,
+                                 int n_repeats, double *best_s)
 {
     fbt_status status = FBT_OK;
+    stopwatch watch = {0};
+    fbt_cuda_plan plan = {0};
+    FBT_TRY(open_stopwatch(&watch));
+    FBT_TRY(fbt_cuda_plan_open(&plan, product));
     for (int i = 0; i <= n_repeats; i++) {
-        FBT_TRY(start(watch, cuda->stream->handle));
-        if (fbt_cuda_plan_run(cuda, plan, product, algorithm) != CUBLAS_STATUS_SUCCESS) {
+        FBT_TRY(start(&watch, cuda->stream->handle));
+        if (fbt_cuda_plan_run(cuda, &plan, product, algorithm) != CUBLAS_STATUS_SUCCESS) {
             cudaGetLastError();
-            return FBT_OK;
+            break;
         }
-        FBT_TRY(stop(watch, cuda->stream->handle, i == 0, best_s));
+        FBT_TRY(stop(&watch, cuda->stream->handle, i == 0, best_s));
     }
 done:
+    fbt_cuda_plan_close(&plan);
+    close_stopwatch(&watch);
     return status;
 }
 
 static fbt_status time_candidates(fbt_cuda *cuda, const fbt_cuda_product *product, int n_repeats, double *best_s)
 {
     fbt_status status = FBT_OK;
-    stopwatch watch;
     fbt_cuda_plan plan = {0};
     cublasLtMatmulHeuristicResult_t candidates[N_CANDIDATES];
     int n_candidates;
-    FBT_TRY(open_stopwatch(&watch));
     FBT_TRY(fbt_cuda_plan_open(&plan, product));
     FBT_TRY(
         fbt_cuda_plan_candidates(cuda, &plan, CUBLASLT_REDUCTION_SCHEME_MASK, N_CANDIDATES, candidates, &n_candidates));
     for (int i = 0; i < n_candidates; i++) {
         if (candidates[i].state == CUBLAS_STATUS_SUCCESS) {
-            FBT_TRY(time_candidate(cuda, &watch, &plan, product, &candidates[i].algo, n_repeats, best_s));
+            FBT_TRY(fbt_cuda_time_product(cuda, product, &candidates[i].algo, n_repeats, best_s));
         }
     }
 done:
     fbt_cuda_plan_close(&plan);
-    close_stopwatch(&watch);
     return status;
 }
 

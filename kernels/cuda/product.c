@@ -32,6 +32,11 @@ static cublasLtEpilogue_t library_epilogue(fbt_cuda_epilogue epilogue)
     }
 }
 
+static int has_residual(const fbt_cuda_shape *shape)
+{
+    return shape->epilogue == FBT_CUDA_RESIDUAL || shape->epilogue == FBT_CUDA_BIAS_RESIDUAL;
+}
+
 static cublasStatus_t set_epilogue(cublasLtMatmulDesc_t description, const fbt_cuda_product *product)
 {
     const cublasLtEpilogue_t epilogue = library_epilogue(product->shape.epilogue);
@@ -93,11 +98,10 @@ void fbt_cuda_plan_close(fbt_cuda_plan *plan)
 cublasStatus_t fbt_cuda_plan_run(fbt_cuda *cuda, const fbt_cuda_plan *plan, const fbt_cuda_product *product,
                                  const cublasLtMatmulAlgo_t *algorithm)
 {
-    const int has_residual =
-        product->shape.epilogue == FBT_CUDA_RESIDUAL || product->shape.epilogue == FBT_CUDA_BIAS_RESIDUAL;
-    const float one = 1, beta = has_residual ? 1 : 0;
+    const int adds = has_residual(&product->shape);
+    const float one = 1, beta = adds ? 1 : 0;
     return cublasLtMatmul(cuda->blas, plan->product, &one, product->weight, plan->weight, product->x, plan->x, &beta,
-                          has_residual ? product->residual : product->y, plan->y, product->y, plan->y, algorithm,
+                          adds ? product->residual : product->y, plan->y, product->y, plan->y, algorithm,
                           cuda->stream->workspace, FBT_CUDA_WORKSPACE_BYTES, cuda->stream->handle);
 }
 
@@ -130,14 +134,53 @@ fbt_status fbt_cuda_plan_candidates(fbt_cuda *cuda, const fbt_cuda_plan *plan, u
     return fbt_cuda_blas_status(code, "look for a matrix product");
 }
 
+static int has_bias(const fbt_cuda_shape *shape)
+{
+    return library_epilogue(shape->epilogue) != CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+static fbt_activation activation_of(fbt_cuda_epilogue epilogue)
+{
+    switch (epilogue) {
+    case FBT_CUDA_BIAS_RELU:
+        return FBT_ACT_RELU;
+    case FBT_CUDA_BIAS_GELU_TANH:
+        return FBT_ACT_GELU_TANH;
+    default:
+        return FBT_ACT_NONE;
+    }
+}
+
+/* By our own kernel, where the library has nothing. */
+static fbt_status multiply_plainly(fbt_cuda *cuda, const fbt_cuda_product *product)
+{
+    const fbt_cuda_shape *shape = &product->shape;
+    const fbt_cuda_plain_product_args args = {.y = product->y,
+                                              .x = product->x,
+                                              .weight = product->weight,
+                                              .residual = has_residual(shape) ? product->residual : NULL,
+                                              .bias = has_bias(shape) ? product->bias : NULL,
+                                              .dtype = shape->types->activations,
+                                              .y_dtype = fbt_cuda_result_type(shape),
+                                              .activation = activation_of(shape->epilogue),
+                                              .n_rows = product->n_rows,
+                                              .n_out = shape->n_out,
+                                              .n_in = shape->n_in};
+    return fbt_cuda_status(fbt_cuda_launch_plain_product(cuda->stream->handle, &args), "launch a matrix product");
+}
+
 fbt_status fbt_cuda_multiply(fbt_cuda *cuda, const fbt_cuda_product *product)
 {
     fbt_status status = FBT_OK;
     fbt_cuda_plan plan = {0};
-    const cublasLtMatmulAlgo_t *algorithm;
-    FBT_TRY(fbt_cuda_choose(cuda, &product->shape, &algorithm));
+    const fbt_cuda_choice *choice;
+    FBT_TRY(fbt_cuda_choose(cuda, &product->shape, &choice));
+    if (choice->n_good == 0) {
+        return multiply_plainly(cuda, product);
+    }
     FBT_TRY(fbt_cuda_plan_open(&plan, product));
-    FBT_TRY(fbt_cuda_blas_status(fbt_cuda_plan_run(cuda, &plan, product, algorithm), "queue a matrix product"));
+    FBT_TRY(
+        fbt_cuda_blas_status(fbt_cuda_plan_run(cuda, &plan, product, &choice->algorithm), "queue a matrix product"));
 done:
     fbt_cuda_plan_close(&plan);
     return status;

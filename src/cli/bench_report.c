@@ -73,6 +73,26 @@ static void print_operations(const fbt_timing_result *m)
            100 * ideal_s / seconds);
 }
 
+enum { SENTENCE_BYTES = 512 };
+
+static void print_products(const fbt_timing_result *m)
+{
+    char sentence[SENTENCE_BYTES];
+    for (int i = 0; fbt_backend_describe_product(m->backend, i, sentence, sizeof sentence); i++) {
+        printf("%s%s\n", i == 0 ? "\n" : "", sentence);
+    }
+}
+
+static json_t *describe_products(const fbt_timing_result *m)
+{
+    json_t *products = json_array();
+    char sentence[SENTENCE_BYTES];
+    for (int i = 0; fbt_backend_describe_product(m->backend, i, sentence, sizeof sentence); i++) {
+        json_array_append_new(products, json_string(sentence));
+    }
+    return products;
+}
+
 static double total_flops(const fbt_timing_result *m)
 {
     return m->matrix_flops + m->attention_flops;
@@ -101,6 +121,7 @@ void fbt_bench_print(const fbt_timing_result *m)
            p->samples, p->candidates, p->copies, m->n_sequences, m->n_rows, fbt_prompt_mode_names[p->mode],
            p->data != NULL ? p->data : "random words");
     print_operations(m);
+    print_products(m);
     printf("\nbatch: %.5f s (median of %" PRId64 ": %.5f s), %.1f sequences/s, %.0f tokens/s\n", m->best_s, p->repeats,
            m->median_s, (double)m->n_sequences / m->best_s, (double)m->n_rows / m->best_s);
     printf("matrix products over the whole time: %.1f GFLOP/s; with attention's: %.1f GFLOP/s\n",
@@ -140,11 +161,11 @@ json_t *fbt_bench_describe(const fbt_timing_result *m)
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
     return json_pack(
-        "{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf so}", "model", p->model != NULL ? p->model : p->shape,
+        "{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf so so}", "model", p->model != NULL ? p->model : p->shape,
         "precision", m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median",
         m->median_s, "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
         "all_gflops", 1e-9 * total_flops(m) / m->best_s, "gflop", 1e-9 * total_flops(m), "whole_seconds",
         m->whole.best_s, "whole_gflop", 1e-9 * m->whole.flops, "peak_gflops", 1e-9 * m->peak, "copy_gbyte_per_s",
         1e-9 * m->copy_rate, "fraction_of_peak", m->fraction, "fraction_of_peak_median", m->fraction_median,
-        "profiled_seconds", m->profile_s, "operations", describe_operations(m));
+        "profiled_seconds", m->profile_s, "operations", describe_operations(m), "products", describe_products(m));
 }

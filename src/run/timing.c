@@ -262,8 +262,9 @@ done:
 
 /* Products that the peak is looked for in, small ones first: a fast device is at its best in large ones, a slow one
  * takes too long for them. */
-static const int64_t peak_sizes[][3] = {{128, 128, 128},    {256, 256, 256},    {512, 512, 512},    {1024, 1024, 1024},
-                                        {2048, 2048, 2048}, {4096, 4096, 1024}, {5680, 3072, 1024}, {4096, 4096, 4096}};
+static const int64_t peak_sizes[][3] = {{128, 128, 128},    {256, 256, 256},    {512, 512, 512},
+                                        {1024, 1024, 1024}, {2048, 2048, 2048}, {4096, 4096, 1024},
+                                        {5680, 3072, 1024}, {4096, 4096, 4096}, {8192, 8192, 8192}};
 enum { N_PEAK_SIZES = sizeof peak_sizes / sizeof peak_sizes[0], N_TIMED = 4 };
 
 static fbt_status time_product(fbt_backend *b, int i, double *flops_per_s)

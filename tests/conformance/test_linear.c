@@ -186,6 +186,27 @@ static void weights_of_every_type(void **state)
     }
 }
 
+/* A backend that chooses how to multiply tells what it chose: on the emulated device the brisk one of two with the same
+ * bits, and its own kernel where the library has nothing (cublaslt.cc). Broken by a choice that goes by the list's
+ * order alone, or by bits that differ. */
+static void products_are_described(void **state)
+{
+    suite *s = suite_begin(1);
+    char text[512] = "";
+    (void)state;
+    assert_int_equal(fbt_backend_describe_product(s->b, 0, text, sizeof text), 0);
+    check_linear(s, &(linear_case){3, suite_width(s, 8), 37, FBT_ACT_NONE, 1}, suite_types(s));
+    check_linear(s, &(linear_case){3, suite_width(s, 8), 40, FBT_ACT_NONE, 1}, suite_types(s));
+    assert_int_equal(fbt_backend_describe_product(s->b, 0, text, sizeof text), suite_is_cuda(s));
+    if (suite_is_emulated(s)) {
+        assert_non_null(strstr(text, "algorithm 5, "));
+        assert_int_equal(fbt_backend_describe_product(s->b, 1, text, sizeof text), 1);
+        assert_non_null(strstr(text, suite_dtype(s) == FBT_BF16 ? "kernel of fedbpt's own" : "algorithm 5, "));
+    }
+    assert_int_equal(fbt_backend_describe_product(s->b, 2, text, sizeof text), 0);
+    suite_end(s);
+}
+
 /* The host's weights and bias may be reused as soon as matrix_new returns. */
 static void weights_are_copied(void **state)
 {
@@ -310,6 +331,7 @@ int run_linear_tests(void)
         cmocka_unit_test_setup_teardown(silu_is_not_passed_over, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(linear_in_fp32_on_any_backend, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(weights_of_every_type, suite_setup, suite_teardown),
+        cmocka_unit_test(products_are_described),
         cmocka_unit_test_setup_teardown(weights_are_copied, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(linear_refuses, suite_setup, suite_teardown),
         cmocka_unit_test(linear_norm_matches_reference),

@@ -21,7 +21,7 @@ class Narrow:
     bytes: int = WIDE
 
 
-ANY = Narrow(10**6, 10**6, "rows of a few words", bytes=1)
+ANY = Narrow(10**6, 10**6, "rows of a few words, or that begin anywhere", bytes=1)
 
 
 def memory(kernel: Kernel) -> Iterator[str]:

@@ -97,6 +97,8 @@ def encoder_works(case: Case) -> dict[str, Work]:
         "mean_pool": Work(rows * row, 2.0 * rows * case.n_dim),
         "label_logits": Work(read * row, 2.0 * read * case.n_labels * case.n_dim),
         "loss": Work(4.0 * read * (case.n_labels + 3), 0),
+        "plain_product": Work(rows * (row + 2 * case.n_inner), 2.0 * rows * case.n_dim * case.n_inner),
+        "compare": Work(2 * rows * 2 * case.n_inner, 0),
     }
 
 

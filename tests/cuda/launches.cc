@@ -297,6 +297,22 @@ void perturb(const sizes &n)
                                   &batch));
 }
 
+/* For the shapes that the library lacks, and while algorithms are chosen. */
+void products(const sizes &n)
+{
+    fbt_cuda_plain_product_args args = {};
+    args.y = memory();
+    args.x = args.weight = args.bias = memory();
+    args.dtype = args.y_dtype = FBT_BF16;
+    args.n_rows = n.n_sequences * n.length;
+    args.n_out = n.n_inner;
+    args.n_in = n.n_dim;
+    what = "plain_product";
+    check(fbt_cuda_launch_plain_product(nullptr, &args));
+    what = "compare";
+    check(fbt_cuda_launch_compare(nullptr, array<int32_t>(), memory(), memory(), 2 * args.n_rows * args.n_out));
+}
+
 /* In the order of a forward pass. */
 void encoder(const sizes &n)
 {
@@ -320,6 +336,7 @@ void encoder(const sizes &n)
     what = "loss";
     check(fbt_cuda_launch_loss(nullptr, array<float>(), array<int32_t>(), array<float>(), array<int32_t>(), FBT_LOSS_CE,
                                n.n_sequences, n.n_labels));
+    products(n);
 }
 
 void decoder(const sizes &n)

@@ -12,11 +12,12 @@ from cubins import ARCHES, Kernel
 
 FILES = {path.name: path for path in cubins.sources()}
 ATTENTION = ("attention_bf16.cu", "attention_fp32.cu")
-# Accesses of a file's kernels that are not 16 bytes wide, by the kernel's name. Kernels of rows of a few words are left out.
+# Accesses of a file's kernels that are not 16 bytes wide, by the kernel's name. Kernels of rows of a few words, or that begin anywhere, are left out.
 NARROW = {
     "activation.cu": {"": Narrow()},
     "attention_bf16.cu": {"": Narrow(10, 0, "where queries and each source of keys begin and end; which prefix")},
     "attention_fp32.cu": {"": Narrow(10, 0, "where queries and each source of keys begin and end; which prefix")},
+    "compare.cu": {"": ANY},
     "embed.cu": {
         "rows_kernel<float>": Narrow(4, 1, "the lists; the error; a table of half precision is read for 4 floats at a time", bytes=8),
         "rows_kernel": Narrow(3, 1, "the lists; the error"),
@@ -42,6 +43,7 @@ NARROW = {
         "loss": ANY,
     },
     "perturb.cu": {"": ANY},
+    "plain_product.cu": {"": ANY},
 }
 
 

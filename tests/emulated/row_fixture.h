@@ -52,6 +52,7 @@ int run_rows_tests(void);
 int run_decoder_rows_tests(void);
 int run_readout_tests(void);
 int run_log_probs_tests(void);
+int run_products_tests(void);
 int run_chain_tests(void);
 
 /* 0, and why on the terminal, where there is no device: the program then ends with 77. */

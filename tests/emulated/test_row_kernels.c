@@ -6,5 +6,7 @@ int main(void)
     if (!device_is_there()) {
         return 77;
     }
-    return run_rows_tests() + run_decoder_rows_tests() + run_readout_tests() + run_log_probs_tests() > 0;
+    return run_rows_tests() + run_decoder_rows_tests() + run_readout_tests() + run_log_probs_tests() +
+               run_products_tests() >
+           0;
 }

@@ -57,6 +57,9 @@ void close_device_memory();
  * it. */
 cudaError_t enqueue(cudaStream_t stream, const std::string &name, std::function<cudaError_t()> run);
 
+/* Called by an operation: to events it took so much longer. */
+void let_time_pass(double seconds);
+
 /* First check of a call that waits, allocates or frees: an error when a stream is being captured (which ends the
  * capture) or a kernel went wrong before. */
 cudaError_t check_outside_capture(const char *call);

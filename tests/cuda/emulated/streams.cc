@@ -37,6 +37,8 @@ struct Operation {
 
 typedef std::vector<Operation> Operations;
 
+std::chrono::steady_clock::duration time_passed; /* that operations pretended to take */
+
 struct Capture {
     Operations operations;
     enum cudaStreamCaptureMode mode;
@@ -215,7 +217,7 @@ Operation record_operation(std::shared_ptr<Event_state> state)
     operation.name = "cudaEventRecord";
     operation.run = [state, number] {
         state->n_reached = number;
-        state->time = std::chrono::steady_clock::now();
+        state->time = std::chrono::steady_clock::now() + time_passed;
         return cudaSuccess;
     };
     return operation;
@@ -227,6 +229,12 @@ bool is_reached(const Event_state &state)
 }
 
 } // namespace
+
+void let_time_pass(double seconds)
+{
+    time_passed +=
+        std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds));
+}
 
 cudaError_t enqueue(cudaStream_t handle, const std::string &name, std::function<cudaError_t()> run)
 {
