@@ -16,6 +16,7 @@ static const fbt_backend_driver *const drivers[] = {FBT_BACKEND_LIST(ADDRESS)};
 const fbt_backend_driver fbt_cuda_driver = {.name = "cuda",
                                             .summary = "NVIDIA devices",
                                             .types = {"fp32", "tf32", "bf16"},
+                                            .batch_tokens = 65536,
                                             .missing = "configure with the preset cuda"};
 #endif
 

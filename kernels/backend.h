@@ -97,7 +97,9 @@ typedef struct fbt_backend_info {
     const char *libraries; /* libraries and versions, e.g. "oneDNN 2.6.3"  */
     const fbt_types *types; /* of the activations and, unless a matrix says otherwise, of the products */
     int n_threads;
-    int n_streams; /* streams that may be selected: what is queued on two streams runs side by side */
+    int n_streams;     /* streams that may be selected: what is queued on two streams runs side by side */
+    int tries_batches; /* 1: that a row has the same bits in any batch was tried, and does not follow from own code
+                          alone */
     int can_share; /* 1: ranks on one device may keep one copy of matrices and tables (share_export, share_import) */
     int64_t size_multiple; /* rows and heads have a multiple of so many elements, else FBT_ERR_UNSUPPORTED; */
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
@@ -313,10 +315,12 @@ fbt_status fbt_stream_sync(fbt_backend *b);
  * it by the bytes of `key`, up to FBT_GRAPH_KEY_BYTES: equal keys mean the same operations on the same buffers with the
  * same arguments (host_offsets aside), on this stream. *is_known = 1: the backend has queued the whole graph again;
  * the caller leaves the operations out and does not call fbt_graph_end. Otherwise the caller queues them and calls
- * fbt_graph_end with its status so far, which returns that or its own error. No memory may be made, freed, written or
- * read and no stream selected within a graph. Freeing a buffer makes the backend forget its graphs. */
+ * fbt_graph_end with its status so far, which returns that or its own error; *is_queued = 0: it returns FBT_OK, but the
+ * device did not take the recorded graph: the caller begins the graph and queues its operations once more, which then
+ * run without one. is_queued NULL: that is an error. No memory may be made, freed, written or read and no stream
+ * selected within a graph. Freeing a buffer makes the backend forget its graphs. */
 fbt_status fbt_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-fbt_status fbt_graph_end(fbt_backend *b, fbt_status status);
+fbt_status fbt_graph_end(fbt_backend *b, fbt_status status, int *is_queued);
 
 /* Times. fbt_event_record queues an event, 0 <= index < FBT_MAX_EVENTS, on the current stream (not within a graph);
  * after a sync, fbt_event_seconds tells how long after event 0 event `index` was passed. */
@@ -454,6 +458,7 @@ typedef struct fbt_backend_driver {
     const char *name;                 /* word of backend.name                                                       */
     const char *summary;              /* what it computes on and with                                               */
     const char *types[FBT_MAX_TYPES]; /* words of backend.precision that it knows beside auto, as far as not NULL   */
+    int64_t batch_tokens;             /* rows of a forward pass with which it is at its best                        */
     const char *missing; /* NULL, or what to do to have it: this build does not, and what follows is NULL */
 
     /* Whether this machine has what it needs; opens nothing. NULL: it always has. Errors: FBT_ERR_BACKEND, and why. */

@@ -78,7 +78,7 @@ struct fbt_backend_ops {
 
     /* Both or neither. NULL: no graph is remembered, every one is queued anew. */
     fbt_status (*graph_begin)(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-    fbt_status (*graph_end)(fbt_backend *b, fbt_status status);
+    fbt_status (*graph_end)(fbt_backend *b, fbt_status status, int *is_queued); /* not NULL, 1 before the call */
 
     /* Both or neither. NULL: the host's clock, when the call is made. */
     fbt_status (*event_record)(fbt_backend *b, int64_t index);

@@ -136,14 +136,23 @@ done:
     return status;
 }
 
-fbt_status fbt_graph_end(fbt_backend *b, fbt_status status)
+fbt_status fbt_graph_end(fbt_backend *b, fbt_status status, int *is_queued)
 {
     const fbt_graph_state state = b->graph;
+    int was_queued = 1;
     b->graph = FBT_NO_GRAPH;
     if (state == FBT_NO_GRAPH) {
         return status != FBT_OK ? status : fbt_fail(FBT_ERR_ARG, "a graph ends that was not begun");
     }
-    return state == FBT_BACKEND_GRAPH ? b->ops->graph_end(b, status) : status;
+    if (state == FBT_BACKEND_GRAPH) {
+        status = b->ops->graph_end(b, status, &was_queued);
+    }
+    if (is_queued != NULL) {
+        *is_queued = was_queued;
+    } else if (status == FBT_OK && !was_queued) {
+        status = fbt_fail(FBT_ERR_BACKEND, "the device did not take a recorded graph");
+    }
+    return status;
 }
 
 /* ---- Events. A backend without them is done with what was queued when a call returns: the host's clock tells. */

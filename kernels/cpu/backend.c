@@ -266,5 +266,6 @@ const fbt_backend_driver fbt_cpu_driver = {
     .name = "cpu",
     .summary = "processors: own kernels, OpenMP threads",
     .types = {"fp32", "bf16", "int8"},
+    .batch_tokens = 16384,
     .open = cpu_open,
 };

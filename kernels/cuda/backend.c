@@ -191,6 +191,7 @@ static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)
                               .types = types,
                               .n_threads = 1,
                               .n_streams = FBT_CUDA_N_STREAMS,
+                              .tries_batches = 1,
                               .can_share = 1,
                               .size_multiple = FBT_CUDA_WIDTH,
                               .max_dim = FBT_CUDA_MAX_DIM,
@@ -227,6 +228,7 @@ const fbt_backend_driver fbt_cuda_driver = {
     .name = "cuda",
     .summary = "NVIDIA devices from Ampere on: cuBLASLt and own kernels",
     .types = {"fp32", "tf32", "bf16"},
+    .batch_tokens = 65536,
     .probe = fbt_cuda_probe,
     .open = cuda_open,
 };

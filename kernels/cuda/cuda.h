@@ -173,6 +173,7 @@ typedef struct fbt_cuda {
     fbt_cuda_choice *choices;
     fbt_cuda_graph_state graph_state;
     fbt_cuda_graph graph; /* the one between graph_begin and graph_end */
+    int has_no_graphs;    /* the device did not take one: none is recorded any more */
     cudaEvent_t events[FBT_MAX_EVENTS];
     fbt_status (*product_queued)(void *context); /* watch_products; NULL: nobody does */
     void *product_context;
@@ -286,7 +287,7 @@ fbt_status fbt_cuda_fill_cancelling(fbt_cuda *cuda, void *device, fbt_dtype dtyp
 /* The operations, by file: graphs.c, events.c, share.c, constants.c, linear.c, log_probs.c, operations.c, decoder.c,
  * peaks.c. */
 fbt_status fbt_cuda_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes, int *is_known);
-fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status);
+fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status, int *is_queued);
 fbt_status fbt_cuda_event_record(fbt_backend *b, int64_t index);
 fbt_status fbt_cuda_event_seconds(fbt_backend *b, int64_t index, double *seconds);
 void fbt_cuda_watch_products(fbt_backend *b, fbt_status (*queued)(void *context), void *context);

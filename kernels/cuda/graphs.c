@@ -6,6 +6,8 @@
  */
 #include "kernels/cuda/cuda.h"
 
+#include "base/log.h"
+
 #include <string.h>
 
 static fbt_cuda_graph *find_graph(fbt_cuda_stream *stream, const fbt_cuda_graph *wanted)
@@ -65,7 +67,9 @@ fbt_status fbt_cuda_graph_begin(fbt_backend *b, const void *key, int64_t n_bytes
     cuda->graph = (fbt_cuda_graph){.n_key = n_bytes};
     memcpy(cuda->graph.key, key, (size_t)n_bytes);
     known = find_graph(stream, &cuda->graph);
-    if (known != NULL && known->exec != NULL) {
+    if (cuda->has_no_graphs) {
+        cuda->graph_state = FBT_CUDA_GRAPH_SEEN;
+    } else if (known != NULL && known->exec != NULL) {
         FBT_TRY(fbt_cuda_status(cudaGraphLaunch(known->exec, stream->handle), "run a recorded graph"));
         *is_known = 1;
     } else if (known != NULL) {
@@ -79,17 +83,30 @@ done:
     return status;
 }
 
-/* Makes the recorded operations ready to run; always ends the recording. */
-static fbt_status end_recording(fbt_cuda_stream *stream, fbt_status status, cudaGraphExec_t *graph)
+/* Gives graphs up: they save time alone, and a device that is short of memory need not take them. */
+static void go_without_graphs(fbt_cuda *cuda, cudaError_t code)
+{
+    cudaGetLastError();
+    cuda->has_no_graphs = 1;
+    fbt_log_info("cuda", "note: %s did not take a recorded graph (%s): going on without graphs, somewhat slower",
+                 cuda->name, cudaGetErrorString(code));
+}
+
+/* Makes the recorded operations ready to run; always ends the recording. *graph NULL: the device does not take them. */
+static fbt_status end_recording(fbt_cuda *cuda, fbt_status status, cudaGraphExec_t *graph)
 {
     cudaGraph_t recorded = NULL;
-    const cudaError_t code = cudaStreamEndCapture(stream->handle, &recorded);
+    cudaError_t code = cudaStreamEndCapture(cuda->stream->handle, &recorded);
     *graph = NULL;
     if (status == FBT_OK) {
         status = fbt_cuda_status(code, "record a graph");
     }
     if (status == FBT_OK) {
-        status = fbt_cuda_status(cudaGraphInstantiate(graph, recorded, 0), "prepare a recorded graph");
+        code = cudaGraphInstantiate(graph, recorded, 0);
+        if (code != cudaSuccess) {
+            *graph = NULL;
+            go_without_graphs(cuda, code);
+        }
     }
     if (recorded != NULL) {
         cudaGraphDestroy(recorded);
@@ -100,7 +117,7 @@ static fbt_status end_recording(fbt_cuda_stream *stream, fbt_status status, cuda
     return status;
 }
 
-fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status)
+fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status, int *is_queued)
 {
     fbt_cuda *cuda = fbt_cuda_of(b);
     fbt_cuda_stream *stream = cuda->stream;
@@ -108,12 +125,16 @@ fbt_status fbt_cuda_graph_end(fbt_backend *b, fbt_status status)
     fbt_cuda_graph *known;
     cuda->graph_state = FBT_CUDA_NO_GRAPH;
     if (state == FBT_CUDA_GRAPH_SEEN) {
-        if (status == FBT_OK) {
+        if (status == FBT_OK && !cuda->has_no_graphs) {
             add_graph(stream, &cuda->graph);
         }
         return status;
     }
-    FBT_TRY(end_recording(stream, status, &cuda->graph.exec));
+    FBT_TRY(end_recording(cuda, status, &cuda->graph.exec));
+    if (cuda->graph.exec == NULL) {
+        *is_queued = 0;
+        return FBT_OK;
+    }
     known = find_graph(stream, &cuda->graph);
     if (known == NULL) { /* a buffer was freed meanwhile */
         known = add_graph(stream, &cuda->graph);

@@ -228,8 +228,9 @@ static const fbt_option table[] = {
     INT("backend.threads", backend.threads, "0", 0, 4096,
         "threads per rank; 0: share the node's processors, or what a container's CPU quota leaves of them",
         DECIDES(NOTHING)),
-    INT("backend.batch_tokens", backend.batch_tokens, "16384", 1, INT32_MAX,
-        "tokens of one forward pass at most; changes memory and speed, never a result", DECIDES(NOTHING)),
+    INT("backend.batch_tokens", backend.batch_tokens, "0", 0, INT32_MAX,
+        "tokens of one forward pass at most, 0: 16384 on cpu, 65536 on cuda; changes memory and speed, never a result",
+        DECIDES(NOTHING)),
     REAL("es.learning_rate", es.learning_rate, "0.3", 0, 1e6, true,
          "openai-es, spsa: how far a coordinate of the mean moves in a generation, in step sizes (spsa: in the first); "
          "kseed: that by the loss's slope along a direction; bdpl: step of the probabilities along their gradient"),

@@ -109,7 +109,7 @@ typedef struct fbt_settings {
         int precision_guard;           /* fbt_precision_guard                                         */
         double precision_guard_tau;    /* Kendall's tau below which the guard acts                    */
         int64_t threads;               /* per rank; 0: the processors available, shared among the ranks of a node */
-        int64_t batch_tokens;          /* rows of one forward pass at most; never changes a result  */
+        int64_t batch_tokens; /* rows of one forward pass at most, 0: what suits the backend; no result changes */
     } backend;
     struct {
         double learning_rate;       /* step of a coordinate in step sizes                         */

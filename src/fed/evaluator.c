@@ -49,6 +49,12 @@ fbt_item fbt_item_of(const fbt_split *split, int64_t row)
                                    .origin = {.client = -1}}};
 }
 
+int64_t fbt_batch_tokens(const fbt_settings *settings)
+{
+    return settings->backend.batch_tokens > 0 ? settings->backend.batch_tokens
+                                              : fbt_backend_find(settings->backend.name)->batch_tokens;
+}
+
 fbt_status fbt_evaluator_new(fbt_model *model, fbt_loss loss, int64_t batch_tokens, fbt_evaluator **evaluator)
 {
     fbt_status status = FBT_OK;
@@ -122,24 +128,41 @@ static int64_t rows_of(const fbt_evaluator *e, const fbt_item *items, int64_t fi
     return e->n_placeholders - (shares ? e->n_shared : 0) + items[i].sequence.n_tokens + e->n_behind;
 }
 
-/* Packs items from `first` until the batch is full or `end` is reached; *next is the first item left out. */
-static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t end, int64_t *next)
+/* How many batches items first .. end - 1 fill, and their rows. */
+static int64_t count_batches(const fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t end, int64_t *n_rows)
 {
-    int64_t n_rows = 0;
-    fbt_batch_reset(&e->batch);
-    for (*next = first; *next < end; ++*next) {
-        const fbt_item *item = &items[*next];
-        n_rows += rows_of(e, items, first, *next);
-        if (*next > first && n_rows > e->batch_tokens) {
-            break;
-        }
-        fbt_status status =
-            fbt_batch_append(&e->batch, &item->sequence, e->n_placeholders, item->candidate - items[first].candidate);
-        if (status != FBT_OK) {
-            return status;
+    int64_t n_batches = 0;
+    *n_rows = 0;
+    for (int64_t i = first, n_filled = 0, begin = first; i < end; i++) {
+        n_filled += rows_of(e, items, begin, i);
+        *n_rows += rows_of(e, items, first, i);
+        if (i == begin || n_filled > e->batch_tokens) {
+            n_batches++;
+            begin = i;
+            n_filled = rows_of(e, items, begin, i);
         }
     }
-    return FBT_OK;
+    return n_batches;
+}
+
+/* Packs items from `first` until the batch has `enough` rows, is full, or `end` is reached; *n_rows: those it has. */
+static fbt_status pack(fbt_evaluator *e, const fbt_item *items, int64_t first, int64_t end, int64_t enough,
+                       int64_t *n_rows)
+{
+    fbt_status status = FBT_OK;
+    fbt_batch_reset(&e->batch);
+    *n_rows = 0;
+    for (int64_t i = first; i < end && *n_rows < enough; i++) {
+        const int64_t n_more = rows_of(e, items, first, i);
+        if (i > first && *n_rows + n_more > e->batch_tokens) {
+            break;
+        }
+        *n_rows += n_more;
+        FBT_TRY(fbt_batch_append(&e->batch, &items[i].sequence, e->n_placeholders,
+                                 items[i].candidate - items[first].candidate));
+    }
+done:
+    return status;
 }
 
 /* Queues the batch of items first .. next - 1: the prompts of its candidates, then the forward pass. */
@@ -185,19 +208,24 @@ done:
     return status;
 }
 
+/* Batches of about equal size: a small one at the end would leave much of a device idle. */
 static fbt_status queue_batches(fbt_evaluator *e, stream *s)
 {
     fbt_status status = FBT_OK;
     const fbt_evaluation *job = &s->evaluation;
-    int64_t next;
+    int64_t next, n_rows, n_packed, n_batches;
     if (job->n_items > 0 && job->items[job->n_items - 1].candidate >= job->n_candidates) {
         FBT_FAIL(FBT_ERR_ARG, "an item refers to candidate %d of %lld", job->items[job->n_items - 1].candidate,
                  (long long)job->n_candidates);
     }
     FBT_TRY(find_share(e, job, &s->first, &s->end));
     FBT_TRY(reserve_results(s, s->end - s->first, e->n_labels));
-    for (int64_t first = s->first; first < s->end; first = next) {
-        FBT_TRY(pack(e, job->items, first, s->end, &next));
+    n_batches = count_batches(e, job->items, s->first, s->end, &n_rows);
+    for (int64_t first = s->first, k = 0; first < s->end; first = next, k++) {
+        const int64_t n_left = fbt_larger(n_batches - k, 1);
+        FBT_TRY(pack(e, job->items, first, s->end, (n_rows + n_left - 1) / n_left, &n_packed));
+        next = first + e->batch.n_sequences;
+        n_rows = fbt_larger(n_rows - n_packed, 1);
         FBT_TRY(submit(e, s, first, next));
     }
 done:

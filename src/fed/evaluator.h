@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "comm/comm.h"
+#include "config/settings.h"
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "model/model.h"
@@ -44,6 +45,9 @@ typedef struct fbt_evaluation {
 } fbt_evaluation;
 
 typedef struct fbt_evaluator fbt_evaluator;
+
+/* backend.batch_tokens, or what suits the backend where it is 0. */
+int64_t fbt_batch_tokens(const fbt_settings *settings);
 
 /* `model` is borrowed. batch_tokens: rows of one forward pass at most, shared ones once and those of labels with them
  * (a sequence that has more goes alone). */

@@ -91,7 +91,7 @@ static fbt_status new_evaluators(fbt_federation *f)
     fbt_status status = FBT_OK;
     const fbt_settings *settings = f->parts.settings;
     FBT_TRY(set_perturbation(f, f->parts.model));
-    FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
+    FBT_TRY(fbt_evaluator_new(f->parts.model, (fbt_loss)settings->objective.loss, fbt_batch_tokens(settings),
                               &f->evaluator));
     if (f->parts.reference != NULL) {
         FBT_TRY(set_perturbation(f, f->parts.reference));

@@ -48,8 +48,8 @@ fbt_status fbt_precision_check_new(const fbt_settings *settings, fbt_model *refe
     c->loss = c->fitness + lambda;
     FBT_TRY(fbt_memory_alloc(&c->reference_fitness, lambda, sizeof *c->reference_fitness));
     FBT_TRY(fbt_memory_alloc(&c->reference, lambda, sizeof *c->reference));
-    FBT_TRY(fbt_evaluator_new(reference, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
-                              &c->evaluator));
+    FBT_TRY(
+        fbt_evaluator_new(reference, (fbt_loss)settings->objective.loss, fbt_batch_tokens(settings), &c->evaluator));
 done:
     return status;
 }

@@ -129,11 +129,13 @@ done:
 static fbt_status queue_graph(fbt_model *model, fbt_forward *forward, const graph_key *key)
 {
     fbt_status status = FBT_OK;
-    int is_known;
-    FBT_TRY(fbt_graph_begin(model->b, key, sizeof *key, &is_known));
-    if (!is_known) {
-        FBT_TRY(fbt_graph_end(model->b, run_operations(model, forward, key)));
-    }
+    int is_queued;
+    do { /* twice at most: a device that does not take a graph is not asked again */
+        FBT_TRY(fbt_graph_begin(model->b, key, sizeof *key, &is_queued));
+        if (!is_queued) {
+            FBT_TRY(fbt_graph_end(model->b, run_operations(model, forward, key), &is_queued));
+        }
+    } while (!is_queued);
 done:
     return status;
 }

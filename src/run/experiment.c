@@ -9,6 +9,7 @@
 #include "run/energy.h"
 #include "run/guard.h"
 #include "run/limits.h"
+#include "run/probe.h"
 #include "run/recorder.h"
 #include "run/run_header.h"
 
@@ -406,6 +407,7 @@ static fbt_status open_session(session *s)
     fbt_limits_of_run(&settings, &e->inputs->dataset, &e->partition, &e->placement, fbt_comm_size(comm),
                       fbt_comm_rank(comm), &limits);
     FBT_TRY(fbt_inputs_open_model(e->inputs, &settings, &limits, e->plan->observer, comm));
+    FBT_TRY(fbt_probe_batches(e->inputs, &settings, &e->partition, comm));
     FBT_TRY(fbt_comm_agree(comm, take_hidden_std(e)));
     FBT_TRY(fbt_comm_hosts(comm, &e->hosts));
     FBT_TRY(fbt_experiment_find_devices(e));

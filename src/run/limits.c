@@ -70,8 +70,8 @@ void fbt_limits_of_run(const fbt_settings *settings, const fbt_dataset *dataset,
     fbt_evaluation_size scores = {.n_candidates = 1, .n_shared = shared_rows(settings, dataset)};
     fbt_cost_add_scores(settings, dataset, partition, &scores);
     *limits = (fbt_model_limits){0};
-    fbt_evaluation_limits(&search, settings->backend.batch_tokens, limits);
-    fbt_evaluation_limits(&scores, settings->backend.batch_tokens, limits);
+    fbt_evaluation_limits(&search, fbt_batch_tokens(settings), limits);
+    fbt_evaluation_limits(&scores, fbt_batch_tokens(settings), limits);
 }
 
 void fbt_limits_of_checks(const fbt_settings *settings, const fbt_dataset *dataset, const fbt_partition *partition,
@@ -80,7 +80,7 @@ void fbt_limits_of_checks(const fbt_settings *settings, const fbt_dataset *datas
     *limits = (fbt_model_limits){0};
     for (int64_t k = 0; k < partition->n_clients; k++) {
         const fbt_evaluation_size size = size_of_search(settings, dataset, partition, &k, 1);
-        fbt_evaluation_limits(&size, settings->backend.batch_tokens, limits);
+        fbt_evaluation_limits(&size, fbt_batch_tokens(settings), limits);
     }
 }
 
@@ -93,5 +93,5 @@ void fbt_limits_of_items(const fbt_settings *settings, const fbt_dataset *datase
         fbt_evaluation_size_add(&size, items[i].sequence.n_tokens + n_around);
     }
     *limits = (fbt_model_limits){0};
-    fbt_evaluation_limits(&size, settings->backend.batch_tokens, limits);
+    fbt_evaluation_limits(&size, fbt_batch_tokens(settings), limits);
 }

@@ -32,8 +32,8 @@ fbt_status fbt_score_prompts(fbt_inputs *inputs, const fbt_settings *settings, c
     FBT_TRY(fbt_comm_agree(comm, repeat_items(items, n, prompts->n_candidates, &all)));
     fbt_limits_of_items(settings, &inputs->dataset, all, n * prompts->n_candidates, prompts->n_candidates, &limits);
     FBT_TRY(fbt_inputs_open_model(inputs, settings, &limits, observer, comm));
-    status = fbt_evaluator_new(inputs->model, (fbt_loss)settings->objective.loss, settings->backend.batch_tokens,
-                               &evaluator);
+    status =
+        fbt_evaluator_new(inputs->model, (fbt_loss)settings->objective.loss, fbt_batch_tokens(settings), &evaluator);
     FBT_TRY(fbt_comm_agree(comm, status));
     FBT_TRY(fbt_evaluator_run(evaluator, &(fbt_evaluation){.items = all,
                                                            .n_items = n * prompts->n_candidates,

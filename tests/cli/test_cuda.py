@@ -164,6 +164,16 @@ def test_ranks_take_devices_in_turn(study: Study) -> None:
 
 
 @pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_bits_that_depend_on_the_batch_are_noticed(study: Study, ranks: int) -> None:
+    """Sequences of up to 16 rows are summed in another order alone, which the trials of algorithms do not see. Broken by a run that goes
+    on, and by a look at too few rows to tell."""
+    said = study.run(ranks=ranks, env={"FBT_EMULATION_FEW_DIFFER": "1"}, backend__precision="fp32").sentence("alone than in a batch of")
+    assert "backend.batch_tokens" in said
+    assert not study.folder.joinpath("run.h5").exists()
+
+
+@pytest.mark.usefixtures("emulated")
 def test_too_little_device_memory(study: Study) -> None:
     """Refused before the first round with what to lower; what is told to be enough is enough."""
     changes = {"cma__population": 4000, "fed__local_generations": 1}

@@ -58,7 +58,7 @@ static int run_graph(suite *s, const graph_net *net, const void *key, int64_t n_
     assert_true(is_known == 0 || is_known == 1);
     if (!is_known) {
         queue_operations(s, net);
-        suite_ok(fbt_graph_end(s->b, FBT_OK));
+        suite_ok(fbt_graph_end(s->b, FBT_OK, NULL));
     }
     suite_read_bytes(s, got, net->y, net->n_bytes);
     assert_memory_equal(got, want, (size_t)net->n_bytes);
@@ -161,11 +161,41 @@ static void failed_graphs_are_discarded(void **state)
         suite_ok(fbt_linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS));
         const fbt_status status = fbt_linear(s->b, net.between, net.x, net.w, FBT_ACT_RELU, N_ROWS + 1);
         assert_int_equal(status, FBT_ERR_ARG);
-        suite_expect(FBT_ERR_ARG, fbt_graph_end(s->b, status));
+        suite_expect(FBT_ERR_ARG, fbt_graph_end(s->b, status, NULL));
         assert_false(run_graph(s, &net, &key, 1));
         for (int i = 0; i < N_REPEATS; i++) {
             run_graph(s, &net, &key, 1);
         }
+    }
+}
+
+/* A device that does not take a graph leaves nothing undone, and is not asked again. Broken by operations that were
+ * recorded and never run. */
+static void graphs_can_be_done_without(void **state)
+{
+    suite *s = *state;
+    const graph_net net = make_net(s);
+    int is_queued = 1, n_queued = 0;
+    char *want = suite_block(s, net.n_bytes), *got = suite_block(s, net.n_bytes);
+    if (!suite_is_emulated(s)) {
+        skip(); /* a real device cannot be made to */
+    }
+    assert_int_equal(setenv("FBT_EMULATION_NO_GRAPHS", "1", 1), 0);
+    run_graph(s, &net, "key", 3);
+    renew_inputs(s, &net, want);
+    do {
+        suite_ok(fbt_graph_begin(s->b, "key", 3, &is_queued));
+        assert_false(is_queued);
+        queue_operations(s, &net);
+        suite_ok(fbt_graph_end(s->b, FBT_OK, &is_queued));
+        n_queued++;
+    } while (!is_queued);
+    assert_int_equal(unsetenv("FBT_EMULATION_NO_GRAPHS"), 0);
+    suite_read_bytes(s, got, net.y, net.n_bytes);
+    assert_memory_equal(got, want, (size_t)net.n_bytes);
+    assert_int_equal(n_queued, 2);
+    for (int i = 0; i < N_REPEATS; i++) {
+        assert_false(run_graph(s, &net, "key", 3));
     }
 }
 
@@ -192,7 +222,7 @@ static void many_graphs_are_kept_apart(void **state)
             suite_ok(fbt_graph_begin(s->b, &key, sizeof key, &is_known));
             if (!is_known) {
                 queue_operations(s, net);
-                suite_ok(fbt_graph_end(s->b, FBT_OK));
+                suite_ok(fbt_graph_end(s->b, FBT_OK, NULL));
             }
             suite_read_bytes(s, got, net->y, net->n_bytes);
             assert_memory_equal(got, want[key % N_NETS], (size_t)net->n_bytes);
@@ -210,6 +240,7 @@ int run_graph_tests(void)
         cmocka_unit_test_setup_teardown(streams_have_graphs_of_their_own, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(freed_buffers_are_forgotten, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(failed_graphs_are_discarded, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(graphs_can_be_done_without, suite_setup, suite_teardown),
         cmocka_unit_test(many_graphs_are_kept_apart),
     };
     return cmocka_run_group_tests(graphs, NULL, NULL);

@@ -192,7 +192,7 @@ static void log_probs_are_repeated_on_streams(void **state)
             fbt_stream_select(s->b, k % info.n_streams);
             suite_ok(fbt_buffer_write(s->b, y[k], poison, n_bytes));
             suite_ok(fbt_graph_begin(s->b, &k, sizeof k, &is_known));
-            suite_ok(is_known ? FBT_OK : fbt_graph_end(s->b, run(s, &p[k], y[k])));
+            suite_ok(is_known ? FBT_OK : fbt_graph_end(s->b, run(s, &p[k], y[k]), NULL));
             suite_ok(fbt_buffer_read(s->b, got[k], y[k], n_bytes));
         }
         for (int k = 0; k < MOST; k++) {

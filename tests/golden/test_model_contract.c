@@ -159,9 +159,10 @@ static fbt_status pass_begin(fbt_backend *b, const void *key, int64_t n_bytes, i
     return FBT_OK;
 }
 
-static fbt_status pass_end(fbt_backend *b, fbt_status status)
+static fbt_status pass_end(fbt_backend *b, fbt_status status, int *is_queued)
 {
     (void)b;
+    (void)is_queued;
     assert_non_null(watch.open);
     if (watch.open->operations == 0) {
         watch.open->operations = watch.operations;

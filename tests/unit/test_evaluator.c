@@ -107,11 +107,24 @@ static void a_batch_holds_more_where_prompts_are_shared(void **state)
     assert_true(largest_of(40, 0, 0, &n_tokens).n_sequences > largest_of(40, 1, 0, &n_tokens).n_sequences);
 }
 
+/* Broken by a batch that is filled and leaves the next one a sequence. */
+static void batches_are_of_about_equal_size(void **state)
+{
+    const fbt_evaluation_size size = size_of_items(0, 0);
+    int64_t n_tokens;
+    (void)state;
+    for (int n_batches = 2; n_batches <= 4; n_batches++) {
+        const int64_t batch_tokens = size.n_rows / (n_batches - 1) - 1;
+        assert_in_range(largest_of(batch_tokens, 1, 0, &n_tokens).n_rows, 1, size.n_rows / n_batches + size.longest);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_keep_to_the_limits),
         cmocka_unit_test(a_batch_holds_more_where_prompts_are_shared),
+        cmocka_unit_test(batches_are_of_about_equal_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

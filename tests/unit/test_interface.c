@@ -97,9 +97,9 @@ static void graphs_hold_operations_alone(void **state)
     REFUSED(fbt_stream_select(&f.b, 0));
     REFUSED(fbt_library_copy(&f.b, 1, 1, &seconds));
     TAKEN(fbt_layernorm(&f.b, f.x, f.x, FBT_F32, &f.norm, N, DIM));
-    fake_expect(FBT_ERR_NUMERIC, 0, fbt_graph_end(&f.b, fbt_fail(FBT_ERR_NUMERIC, "told from within")), "end",
+    fake_expect(FBT_ERR_NUMERIC, 0, fbt_graph_end(&f.b, fbt_fail(FBT_ERR_NUMERIC, "told from within"), NULL), "end",
                 __LINE__);
-    REFUSED(fbt_graph_end(&f.b, FBT_OK));
+    REFUSED(fbt_graph_end(&f.b, FBT_OK, NULL));
     NOTHING(fbt_stream_sync(&f.b));
 }
 

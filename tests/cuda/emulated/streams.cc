@@ -485,6 +485,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, enum cudaStreamCaptureSta
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long)
 {
+    if (emulated::environment_number("FBT_EMULATION_NO_GRAPHS", 0) != 0) {
+        return note(cudaErrorNotSupported);
+    }
     *executable = new CUgraphExec_st{std::make_shared<const Operations>(graph->operations)};
     return note(sticky_error());
 }
