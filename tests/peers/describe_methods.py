@@ -1,8 +1,8 @@
-"""Writes docs/methods-study.md and its picture from docs/methods-study.csv: configs/sweeps/methods.yaml's runs, a row each.
+"""Writes docs/methods-study.md, its picture and the README's table from docs/methods-study.csv: configs/sweeps/methods.yaml's runs, a row each.
 
-.venv/bin/python tests/peers/describe_methods.py --runs runs/methods   put these runs' rows into the table first
-.venv/bin/python tests/peers/describe_methods.py                       write page and picture
-.venv/bin/python tests/peers/describe_methods.py --check               compare the page; exit code 1 if it is out of date
+.venv/bin/python tests/peers/describe_methods.py --runs runs/methods   put these runs' rows into the csv first
+.venv/bin/python tests/peers/describe_methods.py                       write page, picture and README
+.venv/bin/python tests/peers/describe_methods.py --check               compare page and README; exit code 1 if one is out of date
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from fedbpt_analysis.tables import Table
 from fedbpt_analysis.words import bytes_tick, plural
 from matplotlib.axes import Axes as PlotAxes
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 TABLE, PAGE, PICTURE = DOCS / "methods-study.csv", DOCS / "methods-study.md", DOCS / "methods-study.svg"
 PARTITION, METHOD, METRIC = "fed.partition", "method", "test_accuracy_last"
 KEY = [PARTITION, METHOD, SEED]
@@ -32,6 +33,9 @@ SCORES = ["test_accuracy_start", "test_accuracy_best", METRIC, "dev_accuracy_bes
 COSTS = ["bytes_up_client", "bytes_down_client", "evaluations"]
 COLUMNS = [*KEY, *SCORES, *COSTS, "git_commit", "device"]
 OFFICIAL = "nvflare"
+IN_README = ["synchronous", "fedavg-bbt", "feedsign, spsa", "nvflare", "nvflare, by improvement", "nvflare, 4 bits", "paper",
+             "fedavg-bbt, one client alone"]
+BEGIN, END = "<!-- written by tests/peers/describe_methods.py -->\n", "<!-- end -->\n"
 GOAL_LAST = 0.005  # of an accuracy, by which the last round may be below the one chosen on dev samples
 
 
@@ -140,6 +144,24 @@ def across(comparison: Comparison) -> str:
                   f"seeds: not below it: {'; '.join(reached) or 'none'}; below it: {'; '.join(missed) or 'none'}.")
 
 
+def readme_table(comparison: Comparison) -> str:
+    """A row a method: accuracies of the last round by partition, and bytes."""
+    parts = {(str(partition), str(method)): part for (partition, method), part in comparison.groups()}
+    rows = []
+    for method in comparison.runs[METHOD].unique():
+        if method in IN_README:
+            both = [parts[partition, method] for partition in ("iid", "dirichlet")]
+            costs = [f"{both[0][name].mean():,.0f}" for name in COSTS[:2]]
+            rows.append([method, *(spread(comparison.over_seeds(part, METRIC)) for part in both), *costs])
+    return Table("", ["method", "IID (95%)", "Dirichlet 0.5 (95%)", "bytes up", "bytes down"], rows, words=1).markdown()
+
+
+def readme(comparison: Comparison) -> str:
+    """The README with this table in its place."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    return before + BEGIN + "\n" + readme_table(comparison) + "\n" + END + rest.split(END, 1)[1]
+
+
 def set_rows(axes: PlotAxes, names: list[str], labels: list[str]) -> None:
     """A row a method, from the top down."""
     axes.set_yticks(range(0, -len(names), -1), labels)
@@ -204,7 +226,8 @@ def document(comparison: Comparison) -> str:
 
 
 def check() -> int:
-    return compare_page(PAGE, document(compare(read())), "describe_methods.py")
+    comparison = compare(read())
+    return max(compare_page(page, text, "describe_methods.py") for page, text in ((PAGE, document(comparison)), (README, readme(comparison))))
 
 
 def main() -> int:
@@ -218,8 +241,9 @@ def main() -> int:
         take(arguments.runs)
     comparison = compare(read())
     PAGE.write_text(document(comparison), encoding="utf-8")
+    README.write_text(readme(comparison), encoding="utf-8")
     picture(comparison)
-    print(f"wrote {PAGE} and {PICTURE}")
+    print(f"wrote {PAGE}, {PICTURE} and {README}")
     return 0
 
 
