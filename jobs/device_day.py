@@ -2,7 +2,7 @@
 """Checks and times the CUDA backend on a machine that may be there for minutes only: three parts of ten minutes, each one JSON file.
 
 correct: the conformance suite and the kernels' tests, by themselves and under compute-sanitizer; where one fails, what may explain it.
-fast:    fedbpt bench at several lengths and precisions, and the hot kernels' counters by Nsight Compute.
+fast:    fedbpt bench at several lengths and precisions, PyTorch beside it, and the hot kernels' counters by Nsight Compute.
 same:    a short run in every way that must not change its numbers: twice, on 2 and 5 ranks, in smaller batches, killed and resumed.
 
 Needs Python 3.9 alone, and programs that run there: those of an archive of jobs/bundle.sh --cuda, or of a build."""
@@ -25,7 +25,7 @@ TAIL_BYTES = 6000  # of a program's output, which a result keeps
 PRECISIONS = ("bf16", "fp32", "tf32")
 KERNEL_TESTS = ("test_row_kernels", "test_attention_kernels")
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
-LENGTHS = ((71, 8), (75, 8), (90, 8), (71, 80))  # tokens, samples
+LENGTHS = ((71, 8), (71, 23), (71, 40), (71, 84), (75, 8), (90, 8))  # tokens, samples: 5,680 rows, 16,330, 28,400, 59,640, ...
 ROUNDS = 3
 
 EXAMPLES = """examples:
@@ -135,6 +135,10 @@ def time_batches(day: Day, backend: str, shape: str) -> None:
         for precision in PRECISIONS if length == LENGTHS[0][0] and samples == LENGTHS[0][1] else ("bf16",):
             day.call(f"bench {precision}, {samples} samples of {length} tokens", "fedbpt", "bench", "--backend", backend, "--shape", shape,
                      "--precision", precision, "--samples", samples, "--length", length, "--json", reads="json")
+    for length in dict.fromkeys(length for length, _ in LENGTHS):
+        samples = [n for other, n in LENGTHS if other == length]
+        day.call(f"PyTorch at {length} tokens", sys.executable, Path(__file__).with_name("device_pytorch.py"), "--shape", shape,
+                 "--length", length, "--samples", *samples, reads="json", limit_s=120)
     day.call("counters", "ncu", "--clock-control", "none", "--launch-skip", 200, "--launch-count", 60, "--section", "SpeedOfLight", "--csv",
              day.programs / "fedbpt", "bench", "--backend", backend, "--shape", shape, "--precision", "bf16", "--repeats", 1, limit_s=180)
 

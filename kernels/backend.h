@@ -105,6 +105,8 @@ typedef struct fbt_backend_info {
     int64_t max_dim;       /*   rows that are normalised at most so many,                                   */
     int64_t max_head_dim;  /*   heads at most so many                                                       */
     unsigned features;     /* bits of fbt_feature                                                           */
+    double nominal_flops;  /* floating-point operations a second of products of `types` that the device's maker
+                              counts: processors x highest clock x operations of a cycle; 0: not known */
 } fbt_backend_info;
 
 /* Source of a matrix. */

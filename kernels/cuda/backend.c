@@ -192,6 +192,7 @@ static fbt_backend_info info_of(const fbt_cuda *cuda, const fbt_types *types)
                               .n_threads = 1,
                               .n_streams = FBT_CUDA_N_STREAMS,
                               .tries_batches = 1,
+                              .nominal_flops = fbt_cuda_nominal_flops(cuda, types->compute),
                               .can_share = 1,
                               .size_multiple = FBT_CUDA_WIDTH,
                               .max_dim = FBT_CUDA_MAX_DIM,

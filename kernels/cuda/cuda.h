@@ -165,6 +165,7 @@ typedef enum fbt_cuda_graph_state {
 typedef struct fbt_cuda {
     fbt_backend base;
     int device, n_processors; /* streaming multiprocessors */
+    int major, minor;         /* compute capability */
     int64_t n_bytes;          /* memory of the whole device */
     cublasLtHandle_t blas;
     fbt_cuda_stream streams[FBT_CUDA_N_STREAMS];
@@ -222,6 +223,9 @@ fbt_status fbt_cuda_probe(void);
 
 /* Chooses this rank's device, makes it current, describes it. Errors: FBT_ERR_BACKEND (no driver, no device, old). */
 fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank);
+
+/* Products of the open device as its maker counts them, floating-point operations a second; 0: not known. */
+double fbt_cuda_nominal_flops(const fbt_cuda *cuda, fbt_compute compute);
 
 /* n_bytes of device memory, uninitialised, at least one. Errors: FBT_ERR_MEMORY with the device's name and figures. */
 fbt_status fbt_cuda_malloc(fbt_cuda *cuda, int64_t n_bytes, void *data);

@@ -88,8 +88,40 @@ fbt_status fbt_cuda_device_open(fbt_cuda *cuda, int local_rank)
     /* Waiting ranks must leave their core to those that work: there may be more ranks than cores. */
     FBT_TRY(fbt_cuda_status(cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync), "set how to wait for its device"));
     cuda->n_processors = properties.multiProcessorCount;
+    cuda->major = properties.major;
+    cuda->minor = properties.minor;
     cuda->n_bytes = (int64_t)properties.totalGlobalMem;
     describe(cuda, &properties);
 done:
     return status;
+}
+
+/* Operations of a cycle of one multiprocessor, an addition and a multiplication each counted: NVIDIA's white papers on
+ * the architectures. Tensor cores with sums in float and without sparsity, as data centres have them. */
+static int operations_of_a_cycle(const fbt_cuda *cuda, fbt_compute compute)
+{
+    static const struct {
+        int major, minor, of[FBT_COMPUTE_I8 + 1];
+    } rows[] = {
+        {8, 0, {[FBT_COMPUTE_FP32] = 128, [FBT_COMPUTE_TF32] = 1024, [FBT_COMPUTE_BF16] = 2048}},
+        {8, 6, {[FBT_COMPUTE_FP32] = 256, [FBT_COMPUTE_TF32] = 512, [FBT_COMPUTE_BF16] = 1024}},
+        {8, 9, {[FBT_COMPUTE_FP32] = 256, [FBT_COMPUTE_TF32] = 512, [FBT_COMPUTE_BF16] = 1024}},
+        {9, 0, {[FBT_COMPUTE_FP32] = 256, [FBT_COMPUTE_TF32] = 2048, [FBT_COMPUTE_BF16] = 4096}},
+        {10, 0, {[FBT_COMPUTE_FP32] = 256, [FBT_COMPUTE_TF32] = 4096, [FBT_COMPUTE_BF16] = 8192}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].major == cuda->major && rows[i].minor == cuda->minor) {
+            return rows[i].of[compute];
+        }
+    }
+    return 0;
+}
+
+double fbt_cuda_nominal_flops(const fbt_cuda *cuda, fbt_compute compute)
+{
+    int kilohertz = 0;
+    if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, cuda->device) != cudaSuccess) {
+        cudaGetLastError();
+    }
+    return 1e3 * kilohertz * cuda->n_processors * operations_of_a_cycle(cuda, compute);
 }

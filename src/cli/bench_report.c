@@ -109,6 +109,20 @@ static void print_whole(const fbt_timing_result *m)
     }
 }
 
+/* Of what the device's maker counts; 0 where that is not known. */
+static double fraction_of_nominal(const fbt_timing_result *m)
+{
+    return m->info.nominal_flops > 0 ? m->matrix_flops / m->best_s / m->info.nominal_flops : 0;
+}
+
+static void print_nominal(const fbt_timing_result *m)
+{
+    if (m->info.nominal_flops > 0) {
+        printf("nominal peak of the device at its highest clock: %.1f GFLOP/s; fraction of it: %.1f%%\n",
+               1e-9 * m->info.nominal_flops, 100 * fraction_of_nominal(m));
+    }
+}
+
 void fbt_bench_print(const fbt_timing_result *m)
 {
     const fbt_timing_plan *p = &m->plan;
@@ -131,8 +145,10 @@ void fbt_bench_print(const fbt_timing_result *m)
            "]; copy: %.1f GB/s read and written\n",
            1e-9 * m->peak, m->peak_size[0], m->peak_size[2], m->peak_size[2], m->peak_size[1], 1e-9 * m->copy_rate);
     printf("fraction of peak: %.1f%% best over best, %.1f%% median beside its neighbours (attention's operations not "
-           "counted, its time is)\n\n",
+           "counted, its time is)\n",
            100 * m->fraction, 100 * m->fraction_median);
+    print_nominal(m);
+    printf("\n");
 }
 
 static json_t *describe_operations(const fbt_timing_result *m)
@@ -160,12 +176,14 @@ json_t *fbt_bench_describe(const fbt_timing_result *m)
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
-    return json_pack(
-        "{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf so so}", "model", p->model != NULL ? p->model : p->shape,
-        "precision", m->info.types->name, "machine", machine, "batch", batch, "seconds", m->best_s, "seconds_median",
-        m->median_s, "tokens_per_s", (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s,
-        "all_gflops", 1e-9 * total_flops(m) / m->best_s, "gflop", 1e-9 * total_flops(m), "whole_seconds",
-        m->whole.best_s, "whole_gflop", 1e-9 * m->whole.flops, "peak_gflops", 1e-9 * m->peak, "copy_gbyte_per_s",
-        1e-9 * m->copy_rate, "fraction_of_peak", m->fraction, "fraction_of_peak_median", m->fraction_median,
-        "profiled_seconds", m->profile_s, "operations", describe_operations(m), "products", describe_products(m));
+    return json_pack("{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf sf sf so so}", "model",
+                     p->model != NULL ? p->model : p->shape, "precision", m->info.types->name, "machine", machine,
+                     "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s, "tokens_per_s",
+                     (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s, "all_gflops",
+                     1e-9 * total_flops(m) / m->best_s, "gflop", 1e-9 * total_flops(m), "whole_seconds",
+                     m->whole.best_s, "whole_gflop", 1e-9 * m->whole.flops, "peak_gflops", 1e-9 * m->peak,
+                     "copy_gbyte_per_s", 1e-9 * m->copy_rate, "fraction_of_peak", m->fraction,
+                     "fraction_of_peak_median", m->fraction_median, "nominal_gflops", 1e-9 * m->info.nominal_flops,
+                     "fraction_of_nominal", fraction_of_nominal(m), "profiled_seconds", m->profile_s, "operations",
+                     describe_operations(m), "products", describe_products(m));
 }

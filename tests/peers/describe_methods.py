@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from describe_performance import compare_page, filled
 from fedbpt_analysis import open_run, style
 from fedbpt_analysis.axes import Axes
 from fedbpt_analysis.compare import Comparison
@@ -23,9 +22,9 @@ from fedbpt_analysis.stats import DIFFERENCE, Estimate, estimate
 from fedbpt_analysis.tables import Table
 from fedbpt_analysis.words import bytes_tick, plural
 from matplotlib.axes import Axes as PlotAxes
+from pages import DOCS, README, compare_pages, filled, readme_with, write_pages
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS, README = ROOT / "docs", ROOT / "README.md"
+PROGRAM = "describe_methods.py"
 TABLE, PAGE, PICTURE = DOCS / "methods-study.csv", DOCS / "methods-study.md", DOCS / "methods-study.svg"
 PARTITION, METHOD, METRIC = "fed.partition", "method", "test_accuracy_last"
 KEY = [PARTITION, METHOD, SEED]
@@ -35,7 +34,6 @@ COLUMNS = [*KEY, *SCORES, *COSTS, "git_commit", "device"]
 OFFICIAL = "nvflare"
 IN_README = ["synchronous", "fedavg-bbt", "feedsign, spsa", "nvflare", "nvflare, by improvement", "nvflare, 4 bits", "paper",
              "fedavg-bbt, one client alone"]
-BEGIN, END = "<!-- written by tests/peers/describe_methods.py -->\n", "<!-- end -->\n"
 GOAL_LAST = 0.005  # of an accuracy, by which the last round may be below the one chosen on dev samples
 
 
@@ -156,12 +154,6 @@ def readme_table(comparison: Comparison) -> str:
     return Table("", ["method", "IID (95%)", "Dirichlet 0.5 (95%)", "bytes up", "bytes down"], rows, words=1).markdown()
 
 
-def readme(comparison: Comparison) -> str:
-    """The README with this table in its place."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    return before + BEGIN + "\n" + readme_table(comparison) + "\n" + END + rest.split(END, 1)[1]
-
-
 def set_rows(axes: PlotAxes, names: list[str], labels: list[str]) -> None:
     """A row a method, from the top down."""
     axes.set_yticks(range(0, -len(names), -1), labels)
@@ -225,9 +217,12 @@ def document(comparison: Comparison) -> str:
                       "", "## The last round", "", last_rounds(comparison), ""])
 
 
+def pages(comparison: Comparison) -> dict[Path, str]:
+    return {PAGE: document(comparison), README: readme_with(PROGRAM, readme_table(comparison))}
+
+
 def check() -> int:
-    comparison = compare(read())
-    return max(compare_page(page, text, "describe_methods.py") for page, text in ((PAGE, document(comparison)), (README, readme(comparison))))
+    return compare_pages(pages(compare(read())), PROGRAM)
 
 
 def main() -> int:
@@ -240,10 +235,9 @@ def main() -> int:
     if arguments.runs:
         take(arguments.runs)
     comparison = compare(read())
-    PAGE.write_text(document(comparison), encoding="utf-8")
-    README.write_text(readme(comparison), encoding="utf-8")
+    write_pages(pages(comparison))
     picture(comparison)
-    print(f"wrote {PAGE}, {PICTURE} and {README}")
+    print(f"wrote {PICTURE}")
     return 0
 
 

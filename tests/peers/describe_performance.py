@@ -10,19 +10,16 @@ import argparse
 import json
 import statistics
 import sys
-import textwrap
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from fedbpt_analysis.stats import DIFFERENCE, FRACTION, estimate
 from fedbpt_analysis.tables import Table
 from fedbpt_analysis.words import plural, three_digits
+from pages import DOCS, compare_pages, filled, write_pages
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT, MEASURED = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance"
+DOCUMENT, MEASURED = DOCS / "performance.md", DOCS / "performance"
 Part = dict[str, Any]
-WIDTH = 120  # of a line of prose
 
 
 def percent(share: float) -> str:
@@ -53,10 +50,6 @@ def machine_text(part: Part) -> str:
 
 def table(part: Part, head: list[str], rows: list[list[str]], words: int = 1) -> str:
     return Table("", head, rows, words=words).markdown() + f"\n{filled(machine_text(part))}\n"
-
-
-def filled(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def bench(part: Part) -> str:
@@ -188,16 +181,8 @@ def document(parts: list[Part]) -> str:
     return "\n".join(sections)
 
 
-def compare_page(page: Path, text: str, program: str) -> int:
-    """Exit code 1, and a sentence, if the page is not this text."""
-    if page.exists() and page.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{page} is out of date; run .venv/bin/python tests/peers/{program}", file=sys.stderr)
-    return 1
-
-
 def check() -> int:
-    return compare_page(DOCUMENT, document(read_parts()), "describe_performance.py")
+    return compare_pages({DOCUMENT: document(read_parts())}, "describe_performance.py")
 
 
 def main() -> int:
@@ -205,8 +190,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
     if parser.parse_args().check:
         return check()
-    DOCUMENT.write_text(document(read_parts()), encoding="utf-8")
-    print(f"wrote {DOCUMENT}")
+    write_pages({DOCUMENT: document(read_parts())})
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import describe_performance as describe
 import numpy as np
 import pytest
+from pages import WIDTH
 from scipy import stats
 
 HEAD = {"taken": "2026-01-02", "commit": "0123456789ab", "machine": {"processor": "P", "family": "1/2", "processors": 2, "load": 0.5}}
@@ -31,9 +32,9 @@ def test_every_part_is_there_and_names_its_machine() -> None:
     for part in parts:
         text = describe.PARTS[part["part"]][1](part)
         assert part["machine"]["processor"] in text
-        assert all(len(line) <= describe.WIDTH or line.startswith("|") for line in text.splitlines())
+        assert all(len(line) <= WIDTH or line.startswith("|") for line in text.splitlines())
     prose = [line for line in describe.document(parts).splitlines() if not line.startswith("|")]
-    assert all(len(line) <= describe.WIDTH for line in prose)
+    assert all(len(line) <= WIDTH for line in prose)
 
 
 def test_a_busy_machine_is_told() -> None:

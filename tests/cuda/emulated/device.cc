@@ -214,6 +214,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     case cudaDevAttrMultiProcessorCount:
         *value = properties.multiProcessorCount;
         return cudaSuccess;
+    case cudaDevAttrClockRate: /* kHz */
+        *value = 1000000;
+        return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *value = static_cast<int>(properties.sharedMemPerBlockOptin);
         return cudaSuccess;
