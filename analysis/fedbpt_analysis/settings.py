@@ -40,7 +40,7 @@ EARLIER: dict[str, Value] = {
     "eval.test_every": 1, "eval.train_limit": 0, "fed.quantise_bits": 0, "fed.error_feedback": False,
     "fed.secure_aggregation": False, "fed.secure_range": 64, "privacy.clip": 0, "privacy.noise_multiplier": 0, "privacy.delta": 1e-05,
     "backend.precision_check_every": 0, "backend.precision_guard": "warn", "backend.precision_guard_tau": 0.5,
-    "es.learning_rate": 0.3, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.deviation_smoothing": 0.8,
+    "es.learning_rate": 0, "es.momentum": 0.9, "es.weight_decay": 0, "es.elite": 0.5, "es.smoothing": 0.8, "es.deviation_smoothing": 0.8,
     "es.seeds": 4096, "prompt.vocabulary": 200, "prompt.deep": "none", "prompt.hidden_std": "auto", "prompt.layers": 0,
     "cma.keep_paths": False,
     "fed.over_selection": 1, "faults.dropout": 0, "faults.dropout_kind": "round",

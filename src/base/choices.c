@@ -13,9 +13,12 @@ const char *const fbt_ranking_names[] = {FBT_RANKING_LIST(FBT_CHOICE_NAME) NULL}
 const char *const fbt_protocol_names[] = {FBT_PROTOCOL_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_optimiser_names[] = {FBT_OPTIMISER_LIST(FBT_CHOICE_NAME) NULL};
 
-#define READS(value, name, object, reads) [value] = reads,
+#define READS(value, name, object, reads, rate) [value] = reads,
+#define RATE(value, name, object, reads, rate) [value] = rate,
 const int fbt_optimiser_reads[] = {FBT_OPTIMISER_LIST(READS)};
+const double fbt_optimiser_rates[] = {FBT_OPTIMISER_LIST(RATE)};
 #undef READS
+#undef RATE
 
 const char *const fbt_wire_names[] = {FBT_WIRE_LIST(FBT_CHOICE_NAME) NULL};
 const char *const fbt_partition_names[] = {FBT_PARTITION_LIST(FBT_CHOICE_NAME) NULL};

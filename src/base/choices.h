@@ -112,28 +112,28 @@ typedef enum fbt_protocol_kind { FBT_PROTOCOL_LIST(FBT_CHOICE_VALUE) } fbt_proto
 extern const char *const fbt_protocol_names[];
 
 /* The search distribution of clients and server; the third column is its object (optim/optimiser.h), the fourth the
- * settings that it reads beside those of all. */
+ * settings that it reads beside those of all, the fifth its usual es.learning_rate, 0 where it has none. */
 enum {
     FBT_READS_COVARIANCE = 1,  /* cma.covariance, .decomposition, .active, .constants       */
-    FBT_READS_RATE = 2,        /* es.learning_rate                                          */
-    FBT_READS_MOMENTUM = 4,    /* es.momentum, .weight_decay                                */
-    FBT_READS_ELITE = 8,       /* es.elite, .smoothing, .deviation_smoothing                */
-    FBT_READS_SEEDS = 16,      /* es.seeds                                                  */
-    FBT_READS_VOCABULARY = 32, /* prompt.vocabulary: its candidates are numbers of words   */
+    FBT_READS_MOMENTUM = 2,    /* es.momentum, .weight_decay                                */
+    FBT_READS_ELITE = 4,       /* es.elite, .smoothing, .deviation_smoothing                */
+    FBT_READS_SEEDS = 8,       /* es.seeds                                                  */
+    FBT_READS_VOCABULARY = 16, /* prompt.vocabulary: its candidates are numbers of words   */
 };
 #define FBT_OPTIMISER_LIST(X)                                                                                          \
-    X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE)                                               \
-    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_RATE | FBT_READS_MOMENTUM)              \
-    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_RATE | FBT_READS_MOMENTUM)                             \
-    X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0)                                                            \
-    X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE)                                                    \
-    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0)                                                         \
-    X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_RATE | FBT_READS_SEEDS)                             \
-    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_RATE | FBT_READS_VOCABULARY)                           \
-    X(FBT_OPTIMISER_TPA_ES, "tpa-es", fbt_optimiser_tpa_es, 0)
+    X(FBT_OPTIMISER_CMA, "cma", fbt_optimiser_cma, FBT_READS_COVARIANCE, 0)                                            \
+    X(FBT_OPTIMISER_OPENAI_ES, "openai-es", fbt_optimiser_openai_es, FBT_READS_MOMENTUM, 0.3)                          \
+    X(FBT_OPTIMISER_SPSA, "spsa", fbt_optimiser_spsa, FBT_READS_MOMENTUM, 0.3)                                         \
+    X(FBT_OPTIMISER_LM_MA, "lm-ma", fbt_optimiser_lm_ma, 0, 0)                                                         \
+    X(FBT_OPTIMISER_CEM, "cem", fbt_optimiser_cem, FBT_READS_ELITE, 0)                                                 \
+    X(FBT_OPTIMISER_RANDOM, "random", fbt_optimiser_random, 0, 0)                                                      \
+    X(FBT_OPTIMISER_KSEED, "kseed", fbt_optimiser_kseed, FBT_READS_SEEDS, 30)                                          \
+    X(FBT_OPTIMISER_BDPL, "bdpl", fbt_optimiser_bdpl, FBT_READS_VOCABULARY, 0.05)                                      \
+    X(FBT_OPTIMISER_TPA_ES, "tpa-es", fbt_optimiser_tpa_es, 0, 0)
 typedef enum fbt_optimiser_kind { FBT_OPTIMISER_LIST(FBT_CHOICE_VALUE) } fbt_optimiser_kind;
 extern const char *const fbt_optimiser_names[];
-extern const int fbt_optimiser_reads[]; /* of each, the fourth column */
+extern const int fbt_optimiser_reads[];    /* of each, the fourth column */
+extern const double fbt_optimiser_rates[]; /* of each, the fifth column */
 
 /* As what the numbers of a message travel (fed/message.h). */
 #define FBT_WIRE_LIST(X)                                                                                               \

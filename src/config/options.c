@@ -231,9 +231,10 @@ static const fbt_option table[] = {
     INT("backend.batch_tokens", backend.batch_tokens, "0", 0, INT32_MAX,
         "tokens of one forward pass at most, 0: 16384 on cpu, 65536 on cuda; changes memory and speed, never a result",
         DECIDES(NOTHING)),
-    REAL("es.learning_rate", es.learning_rate, "0.3", 0, 1e6, true,
+    REAL("es.learning_rate", es.learning_rate, "0", 0, 1e6, false,
          "openai-es, spsa: how far a coordinate of the mean moves in a generation, in step sizes (spsa: in the first); "
-         "kseed: that by the loss's slope along a direction; bdpl: step of the probabilities along their gradient"),
+         "kseed: that by the loss's slope along a direction; bdpl: step of the probabilities along their gradient; 0: "
+         "0.3, of kseed 30, of bdpl 0.05"),
     REAL("es.momentum", es.momentum, "0.9", 0, 0.999999, false,
          "openai-es, spsa: how much of the estimated gradient's running mean stays (Adam's beta 1)"),
     REAL("es.weight_decay", es.weight_decay, "0", 0, 1e6, false, "openai-es, spsa: pulls the mean to 0"),

@@ -154,6 +154,11 @@ int64_t fbt_settings_searched(const fbt_settings *settings)
     return settings->cma.dimension / fbt_settings_n_blocks(settings);
 }
 
+double fbt_settings_learning_rate(const fbt_settings *settings)
+{
+    return settings->es.learning_rate > 0 ? settings->es.learning_rate : fbt_optimiser_rates[settings->fed.optimiser];
+}
+
 int64_t fbt_settings_chosen(const fbt_settings *settings)
 {
     return (int64_t)(settings->fed.over_selection * (double)fbt_settings_participants(settings) + 0.5);

@@ -112,7 +112,7 @@ typedef struct fbt_settings {
         int64_t batch_tokens; /* rows of one forward pass at most, 0: what suits the backend; no result changes */
     } backend;
     struct {
-        double learning_rate;       /* step of a coordinate in step sizes                         */
+        double learning_rate;       /* step of a coordinate in step sizes; 0: the searcher's usual one */
         double momentum;            /* of the estimated gradient                                  */
         double weight_decay;        /* of the mean                                                */
         double elite;               /* fraction of the candidates that a distribution is fitted to */
@@ -177,6 +177,9 @@ int64_t fbt_settings_n_words(const fbt_settings *settings);
 bool fbt_settings_alternates(const fbt_settings *settings);
 int64_t fbt_settings_n_blocks(const fbt_settings *settings);
 int64_t fbt_settings_searched(const fbt_settings *settings);
+
+/* es.learning_rate, or the searcher's usual one. */
+double fbt_settings_learning_rate(const fbt_settings *settings);
 
 /* Clients that take part in a round: 1 where there is an only client; participants; where that is 0, participation *
  * clients, rounded to the nearest, halves up. */

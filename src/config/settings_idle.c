@@ -42,7 +42,7 @@ static bool no_covariance(const fbt_settings *s)
 
 static bool no_rate(const fbt_settings *s)
 {
-    return (fbt_optimiser_reads[s->fed.optimiser] & FBT_READS_RATE) == 0;
+    return !(fbt_optimiser_rates[s->fed.optimiser] > 0);
 }
 
 static bool no_momentum(const fbt_settings *s)

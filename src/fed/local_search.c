@@ -61,7 +61,7 @@ void fbt_local_search_options(const fbt_settings *settings, fbt_optimiser_option
                                         .constants = (fbt_cma_constants)settings->cma.constants,
                                         .active = settings->cma.active,
                                         .mirrored = fbt_local_search_mirrors(settings, settings->cma.population)},
-                                .es = {.learning_rate = settings->es.learning_rate,
+                                .es = {.learning_rate = fbt_settings_learning_rate(settings),
                                        .momentum = settings->es.momentum,
                                        .weight_decay = settings->es.weight_decay,
                                        .elite = settings->es.elite,

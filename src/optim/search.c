@@ -196,8 +196,9 @@ fbt_status fbt_search_check_mean(const fbt_search *search)
     return isfinite(fbt_vector_norm(search->mean, search->options.dimension))
                ? FBT_OK
                : fbt_fail(FBT_ERR_NUMERIC,
-                          "%s: the mean has left all bounds in generation %" PRId64 "; lower es.learning_rate",
-                          fbt_optimiser_names[search->options.kind], search->generation);
+                          "%s: the mean has left all bounds in generation %" PRId64 "; lower es.learning_rate, %g now",
+                          fbt_optimiser_names[search->options.kind], search->generation,
+                          search->options.es.learning_rate);
 }
 
 static fbt_status check_solutions(const fbt_search *s, int64_t fewest, int64_t n, const double *x,
