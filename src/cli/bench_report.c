@@ -115,6 +115,14 @@ static double fraction_of_nominal(const fbt_timing_result *m)
     return m->info.nominal_flops > 0 ? m->matrix_flops / m->best_s / m->info.nominal_flops : 0;
 }
 
+static void print_streams(const fbt_timing_result *m)
+{
+    if (m->streams_s > 0) {
+        printf("in parts on %d streams: %.5f s, %.2f times as fast\n", m->n_streams, m->streams_s,
+               m->best_s / m->streams_s);
+    }
+}
+
 static void print_nominal(const fbt_timing_result *m)
 {
     if (m->info.nominal_flops > 0) {
@@ -141,6 +149,7 @@ void fbt_bench_print(const fbt_timing_result *m)
     printf("matrix products over the whole time: %.1f GFLOP/s; with attention's: %.1f GFLOP/s\n",
            1e-9 * m->matrix_flops / m->best_s, 1e-9 * total_flops(m) / m->best_s);
     print_whole(m);
+    print_streams(m);
     printf("peak: %.1f GFLOP/s, [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64
            "]; copy: %.1f GB/s read and written\n",
            1e-9 * m->peak, m->peak_size[0], m->peak_size[2], m->peak_size[2], m->peak_size[1], 1e-9 * m->copy_rate);
@@ -176,7 +185,8 @@ json_t *fbt_bench_describe(const fbt_timing_result *m)
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
-    return json_pack("{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf sf sf so so}", "model",
+    json_t *streams = json_pack("{si sf}", "number", m->n_streams, "seconds", m->streams_s);
+    return json_pack("{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf sf sf so so so}", "model",
                      p->model != NULL ? p->model : p->shape, "precision", m->info.types->name, "machine", machine,
                      "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s, "tokens_per_s",
                      (double)m->n_rows / m->best_s, "matrix_gflops", 1e-9 * m->matrix_flops / m->best_s, "all_gflops",
@@ -184,6 +194,6 @@ json_t *fbt_bench_describe(const fbt_timing_result *m)
                      m->whole.best_s, "whole_gflop", 1e-9 * m->whole.flops, "peak_gflops", 1e-9 * m->peak,
                      "copy_gbyte_per_s", 1e-9 * m->copy_rate, "fraction_of_peak", m->fraction,
                      "fraction_of_peak_median", m->fraction_median, "nominal_gflops", 1e-9 * m->info.nominal_flops,
-                     "fraction_of_nominal", fraction_of_nominal(m), "profiled_seconds", m->profile_s, "operations",
-                     describe_operations(m), "products", describe_products(m));
+                     "fraction_of_nominal", fraction_of_nominal(m), "profiled_seconds", m->profile_s, "streams",
+                     streams, "operations", describe_operations(m), "products", describe_products(m));
 }

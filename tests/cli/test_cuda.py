@@ -222,5 +222,6 @@ def test_bench_by_kernel(device: str, precision: str) -> None:
     assert sum(one["seconds"] for one in operations.values()) <= found["profiled_seconds"]
     assert found["tokens_per_s"] == pytest.approx(rows / found["seconds"], rel=1e-3)
     assert found["fraction_of_nominal"] == pytest.approx(found["matrix_gflops"] / found["nominal_gflops"], rel=1e-3)
+    assert found["streams"]["number"] == 2 and 0 < found["streams"]["seconds"] < 10 * found["seconds"]
     assert found["nominal_gflops"] == {"bf16": 4 * 4096, "fp32": 4 * 256}.get(precision)   # four processors at 1 GHz
     assert 0 < found["fraction_of_peak"] == pytest.approx(found["matrix_gflops"] / found["peak_gflops"], rel=1e-3)
