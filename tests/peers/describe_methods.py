@@ -1,4 +1,5 @@
-"""Writes docs/methods-study.md, its picture and the README's table from docs/methods-study.csv: configs/sweeps/methods.yaml's runs, a row each.
+"""Writes docs/methods-study.md, its picture and the README's table from docs/methods-study.csv, which has a row a run of
+configs/sweeps/methods.yaml and methods-reviews.yaml.
 
 .venv/bin/python tests/peers/describe_methods.py --runs runs/methods   put these runs' rows into the csv first
 .venv/bin/python tests/peers/describe_methods.py                       write page, picture and README
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ from pages import DOCS, README, compare_pages, filled, readme_with, write_pages
 
 PROGRAM = "describe_methods.py"
 TABLE, PAGE, PICTURE = DOCS / "methods-study.csv", DOCS / "methods-study.md", DOCS / "methods-study.svg"
-PARTITION, METHOD, METRIC = "fed.partition", "method", "test_accuracy_last"
-KEY = [PARTITION, METHOD, SEED]
+TASK, PARTITION, METHOD, METRIC = "task", "fed.partition", "method", "test_accuracy_last"
+KEY = [TASK, PARTITION, METHOD, SEED]
+TASKS = {"bbc-headlines": "BBC News headlines", "movie-reviews": "Movie reviews"}  # the first is the README's
 SCORES = ["test_accuracy_start", "test_accuracy_best", METRIC, "dev_accuracy_best", "dev_loss_best"]
 COSTS = ["bytes_up_client", "bytes_down_client", "evaluations"]
 COLUMNS = [*KEY, *SCORES, *COSTS, "git_commit", "device"]
@@ -80,7 +83,12 @@ def read() -> pd.DataFrame:
     return pd.read_csv(TABLE)
 
 
-def compare(runs: pd.DataFrame) -> Comparison:
+def compare(runs: pd.DataFrame) -> dict[str, Comparison]:
+    """Of each task."""
+    return {task: compare_methods(runs[runs[TASK] == task]) for task in TASKS if (runs[TASK] == task).any()}
+
+
+def compare_methods(runs: pd.DataFrame) -> Comparison:
     """The methods in the order of their accuracy over both partitions."""
     by_accuracy = runs.groupby(METHOD)[METRIC].mean()
     order = runs.assign(rank=runs[METHOD].map(by_accuracy)).sort_values([PARTITION, "rank", SEED], ascending=[False, False, True])
@@ -117,7 +125,7 @@ def differences_table(comparison: Comparison) -> str:
 
 def difference(comparison: Comparison, one: tuple[str, str], other: tuple[str, str]) -> Estimate:
     """The one's accuracy in the last round less the other's, over equal seeds."""
-    by_seed = comparison.runs.set_index(KEY)[METRIC].sort_index()
+    by_seed = comparison.runs.set_index(KEY[1:])[METRIC].sort_index()
     both = [by_seed.loc[where] if where in by_seed.index else pd.Series(dtype=float) for where in (one, other)]
     return estimate((both[0] - both[1]).dropna().to_numpy(dtype=float), DIFFERENCE)
 
@@ -162,7 +170,7 @@ def set_rows(axes: PlotAxes, names: list[str], labels: list[str]) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def draw_accuracy(comparison: Comparison, names: list[str], axes: PlotAxes) -> None:
+def draw_accuracy(comparison: Comparison, names: list[str], is_first: bool, axes: PlotAxes) -> None:
     """Mean and interval of each partition."""
     for k, (partition, colour, marker) in enumerate((("iid", style.BLUE, "o"), ("dirichlet", style.VERMILLION, "D"))):
         parts = {values[1]: part for values, part in comparison.groups() if values[0] == partition}
@@ -173,9 +181,10 @@ def draw_accuracy(comparison: Comparison, names: list[str], axes: PlotAxes) -> N
                 axes.plot([found.mean], [y], marker=marker, color=colour, linestyle="none")
         axes.plot([], [], marker=marker, color=colour, linestyle="none", label=partition)
     axes.axvline(comparison.runs["test_accuracy_start"].mean(), color=style.SOFT, linewidth=1, linestyle=(0, (2, 2)), label="before tuning")
-    set_rows(axes, names, names)
-    axes.set_xlabel("test accuracy after the last round (fraction)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=3)
+    set_rows(axes, names, names if is_first else [""] * len(names))
+    axes.set_xlabel("test accuracy after the last round")
+    if is_first:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
 
 
 def draw_bytes(comparison: Comparison, names: list[str], axes: PlotAxes) -> None:
@@ -190,35 +199,41 @@ def draw_bytes(comparison: Comparison, names: list[str], axes: PlotAxes) -> None
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
 
-def picture(comparison: Comparison) -> None:
-    names = list(comparison.runs[METHOD].unique())
-    style.save(style.panel([("Accuracy", lambda axes: draw_accuracy(comparison, names, axes)),
-                            ("Messages", lambda axes: draw_bytes(comparison, names, axes))], 2, 1.3 + 0.27 * len(names)), PICTURE)
+def picture(comparisons: dict[str, Comparison]) -> None:
+    first = next(iter(comparisons.values()))
+    names = list(first.runs[METHOD].unique())
+    parts = [(TASKS[task], partial(draw_accuracy, comparison, names, comparison is first)) for task, comparison in comparisons.items()]
+    style.save(style.panel([*parts, ("Messages", partial(draw_bytes, first, names))], len(parts) + 1, 1.3 + 0.27 * len(names)), PICTURE)
 
 
 HEAD = """# Methods measured
 
 Written by `tests/peers/describe_methods.py` from the runs of
-[configs/sweeps/methods.yaml](../configs/sweeps/methods.yaml) ([methods-study.csv](methods-study.csv)); do not edit.
-all-MiniLM-L6-v2 on BBC News headlines (5 topics, 1,000 test headlines), 10 clients of 8 headlines, all of which take
-part in each of 12 rounds, d = 500; 20 passes of every client over its headlines in a round, 21 or 22 where it scores
-the end or the beginning of its search, too. Runs of one seed begin with the same clients, projection and prompts.
-Intervals are Student's t over seeds, 95%. Bytes: of a client in a round.
+[configs/sweeps/methods.yaml](../configs/sweeps/methods.yaml) and
+[methods-reviews.yaml](../configs/sweeps/methods-reviews.yaml) ([methods-study.csv](methods-study.csv)); do not edit.
+all-MiniLM-L6-v2 on BBC News headlines (5 topics) and sentences of movie reviews (good or bad), each with 1,000 test
+samples; 10 clients of 8 samples, all of which take part in each of 12 rounds, d = 500; 20 passes of every client over
+its samples in a round, 21 or 22 where it scores the end or the beginning of its search, too. Runs of one seed begin
+with the same clients, projection and prompts. Intervals are Student's t over seeds, 95%. Bytes: of a client in a round.
 
 ![Accuracy after the last round, and bytes of a client in a round](methods-study.svg)
 """
 
 
-def document(comparison: Comparison) -> str:
+def task_text(task: str, comparison: Comparison) -> str:
     runs = comparison.runs
     made = "; ".join(f"{device}: {len(part)}" for device, part in runs.groupby("device"))
     about = filled(f"{plural(len(runs), 'run')} ({made}), commit {', '.join(sorted(runs['git_commit'].unique()))}.")
-    return "\n".join([HEAD, settings_table(comparison), about, "", "## Against the official code", "", differences_table(comparison), across(comparison),
-                      "", "## The last round", "", last_rounds(comparison), ""])
+    return "\n".join([f"## {TASKS[task]}", "", settings_table(comparison), about, "", "### Against the official code", "",
+                      differences_table(comparison), across(comparison), "", "### The last round", "", last_rounds(comparison), ""])
 
 
-def pages(comparison: Comparison) -> dict[Path, str]:
-    return {PAGE: document(comparison), README: readme_with(PROGRAM, readme_table(comparison))}
+def document(comparisons: dict[str, Comparison]) -> str:
+    return "\n".join([HEAD, *(task_text(task, comparison) for task, comparison in comparisons.items())])
+
+
+def pages(comparisons: dict[str, Comparison]) -> dict[Path, str]:
+    return {PAGE: document(comparisons), README: readme_with(PROGRAM, readme_table(next(iter(comparisons.values()))))}
 
 
 def check() -> int:
@@ -234,9 +249,9 @@ def main() -> int:
         return check()
     if arguments.runs:
         take(arguments.runs)
-    comparison = compare(read())
-    write_pages(pages(comparison))
-    picture(comparison)
+    comparisons = compare(read())
+    write_pages(pages(comparisons))
+    picture(comparisons)
     print(f"wrote {PICTURE}")
     return 0
 

@@ -15,7 +15,7 @@ SETTINGS = {"fed.protocol": "nvflare", "fed.optimiser": "cma", "fed.ranking": "l
 def rows_of(accuracies: dict[tuple[str, str], list[float]], **columns: Any) -> pd.DataFrame:
     """A row a seed of each partition and method."""
     rest = dict.fromkeys([*describe.SCORES, *describe.COSTS], 0.5) | {"git_commit": "0123", "device": "P"} | columns
-    rows = [{describe.PARTITION: partition, describe.METHOD: method, describe.SEED: seed + 1, **rest, describe.METRIC: value}
+    rows = [{describe.TASK: "bbc-headlines", describe.PARTITION: partition, describe.METHOD: method, describe.SEED: seed + 1, **rest, describe.METRIC: value}
             for (partition, method), values in accuracies.items() for seed, value in enumerate(values)]
     return pd.DataFrame(rows)[describe.COLUMNS]
 
@@ -37,16 +37,26 @@ def test_methods_have_names_of_their_own() -> None:
 def test_differences_are_of_equal_seeds() -> None:
     """Broken by means over different seeds, and by the other sign: of seeds 1 and 2, which both have, 0.1 and 0.3."""
     runs = rows_of({("iid", "nvflare"): [0.5, 0.5, 0.9], ("iid", "paper"): [0.6, 0.8], ("dirichlet", "paper"): [0.3, 0.2]})
-    comparison = describe.compare(runs)
+    comparison = describe.compare(runs)["bbc-headlines"]
     found = describe.difference(comparison, ("iid", "paper"), ("iid", "nvflare"))
     assert found.n == 2 and found.mean == pytest.approx(0.2)
     assert "paper (-0.250)" in describe.across(comparison).replace("\n", " ")
 
 
+def test_tasks_stand_by_themselves() -> None:
+    """Broken by means over both tasks' runs, and by a task that is not told."""
+    headlines = rows_of({("iid", "nvflare"): [0.5, 0.6]})
+    runs = pd.concat([headlines, headlines.assign(**{describe.TASK: "movie-reviews", describe.METRIC: 0.9})])
+    comparisons = describe.compare(runs)
+    assert [comparison.runs[describe.METRIC].mean() for comparison in comparisons.values()] == pytest.approx([0.55, 0.9])
+    text = describe.document(comparisons)
+    assert text.index("## BBC News headlines") < text.index("| 0.550") < text.index("## Movie reviews") < text.index("| 0.900")
+
+
 def test_a_last_round_below_the_chosen_one_is_named() -> None:
     """Broken by a goal that nothing can miss."""
     runs = rows_of({("iid", "nvflare"): [0.5, 0.6], ("iid", "paper"): [0.4, 0.5]}, test_accuracy_best=0.55)
-    text = describe.last_rounds(describe.compare(runs)).replace("\n", " ")
+    text = describe.last_rounds(describe.compare_methods(runs)).replace("\n", " ")
     assert "in 1 of 2 settings" in text and "iid, paper (0.100)" in text
 
 
