@@ -1,6 +1,7 @@
 #include "kernels/cpu/constants.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,11 +34,6 @@ typedef struct copy_header {
     int64_t n_constants;
     place places[];
 } copy_header;
-
-static int64_t aligned(int64_t n_bytes)
-{
-    return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
 
 fbt_status fbt_cpu_constants_add(fbt_cpu_constants *c, const fbt_cpu_constant *constant)
 {
@@ -106,16 +102,16 @@ void fbt_cpu_constants_clear(fbt_cpu_constants *c)
 /* Offsets of all constants in the copy; returns its size. */
 static int64_t lay_out(const fbt_cpu_constants *c, place *places)
 {
-    int64_t end = aligned((int64_t)(sizeof(copy_header) + (size_t)c->n * sizeof *places));
+    int64_t end = fbt_round_up((int64_t)(sizeof(copy_header) + (size_t)c->n * sizeof *places), ALIGNMENT);
     for (int64_t i = 0; i < c->n; i++) {
         const fbt_cpu_constant *constant = &c->items[i];
         places[i] = (place){.shape = constant->shape,
                             .weights = end,
                             .weight_bytes = constant->weight_bytes,
                             .bias_bytes = constant->bias_bytes};
-        end += aligned(constant->weight_bytes);
+        end += fbt_round_up(constant->weight_bytes, ALIGNMENT);
         places[i].bias = constant->bias != NULL ? end : 0;
-        end += aligned(constant->bias_bytes);
+        end += fbt_round_up(constant->bias_bytes, ALIGNMENT);
     }
     return end;
 }

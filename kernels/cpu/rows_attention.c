@@ -11,16 +11,13 @@
 #include "kernels/cpu/key_walk.h"
 #include "kernels/cpu/simd_typed.h"
 
+#include "base/smaller.h"
+
 #if defined(__AVX512F__)
 enum { QUERIES = 6, WIDE = 4 }; /* 24 of 32 registers hold sums */
 #else
 enum { QUERIES = 4, WIDE = 2 }; /* 8 of 16 */
 #endif
-
-static int64_t round_up(int64_t n, int64_t unit)
-{
-    return (n + unit - 1) / unit * unit;
-}
 
 /* Scratch memory, each part aligned to 64 bytes. */
 typedef struct fbt_head_scratch {
@@ -34,8 +31,8 @@ typedef struct fbt_head_scratch {
 /* Strides of the parts, and how many numbers all have. */
 static int64_t scratch_floats(fbt_head_scratch *s, int64_t n_keys, int64_t head_dim)
 {
-    s->key_stride = round_up(n_keys, 16);
-    s->value_stride = round_up(head_dim, 16);
+    s->key_stride = fbt_round_up(n_keys, 16);
+    s->value_stride = fbt_round_up(head_dim, 16);
     s->query_stride = s->value_stride;
     return head_dim * s->key_stride + n_keys * s->value_stride + QUERIES * (s->query_stride + s->key_stride);
 }
@@ -200,7 +197,7 @@ VF_INLINE void attend_tile(const fbt_head_group *group, const fbt_head_scratch *
 {
     const int64_t least = seen[0], most = seen[tile - 1];
     product_wide(tile, s->scores, s->key_stride, s->queries, s->query_stride, s->keys, s->key_stride, group->head_dim,
-                 round_up(most, VF));
+                 fbt_round_up(most, VF));
     for (int r = 0; r < tile; r++) {
         sums[r] = softmax_row(s->scores + r * s->key_stride, seen[r], group->scale);
     }

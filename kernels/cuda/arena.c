@@ -6,17 +6,13 @@
 #include "kernels/cuda/cuda.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <stdlib.h>
 
 /* Drivers map memory by pages of 2 MiB: a slab of whole pages shares none with another allocation, and a handle of it
  * passes nothing else to other ranks. */
 static const int64_t page_bytes = 2 << 20, largest_slab_bytes = 256 << 20;
-
-static int64_t round_up(int64_t n_bytes, int64_t multiple)
-{
-    return (n_bytes + multiple - 1) / multiple * multiple;
-}
 
 fbt_status fbt_cuda_arena_add(fbt_cuda_arena *arena, char *data, int64_t n_bytes, int is_imported)
 {
@@ -67,7 +63,7 @@ static fbt_status add_slab(fbt_cuda *cuda, int64_t n_bytes)
     for (int64_t i = 0; i < arena->n_slabs && slab_bytes < largest_slab_bytes; i++) {
         slab_bytes *= 2;
     }
-    slab_bytes = slab_bytes > n_bytes ? slab_bytes : round_up(n_bytes, page_bytes);
+    slab_bytes = fbt_larger(slab_bytes, fbt_round_up(n_bytes, page_bytes));
     FBT_TRY(fbt_cuda_malloc(cuda, slab_bytes, &data));
     FBT_TRY(fbt_cuda_arena_add(arena, data, slab_bytes, 0));
     data = NULL;
@@ -117,7 +113,7 @@ fbt_status fbt_cuda_constant_new(fbt_cuda *cuda, int64_t n_bytes, void **data, i
     fbt_cuda_arena *arena = &cuda->constants;
     fbt_cuda_slab *slab;
     *data = NULL;
-    n_bytes = round_up(n_bytes, FBT_CUDA_ALIGNMENT);
+    n_bytes = fbt_round_up(n_bytes, FBT_CUDA_ALIGNMENT);
     *is_filled = arena->n_pieces < arena->n_shared_pieces;
     if (*is_filled) {
         FBT_TRY(find_imported(arena, n_bytes));

@@ -2,13 +2,9 @@
 #include "kernels/cuda/cuda.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <stdlib.h>
-
-static int64_t aligned(int64_t n_bytes)
-{
-    return (n_bytes + FBT_CUDA_ALIGNMENT - 1) / FBT_CUDA_ALIGNMENT * FBT_CUDA_ALIGNMENT;
-}
 
 /* The bias in float and as products want it; zeros where there is none, so that there is one kind of product. */
 static fbt_status fill_bias(fbt_cuda *cuda, const fbt_cuda_matrix *matrix, const float *bias)
@@ -35,8 +31,8 @@ fbt_status fbt_cuda_matrix_new(fbt_backend *b, const fbt_matrix_spec *spec, fbt_
     fbt_cuda *cuda = fbt_cuda_of(b);
     const fbt_dtype dtype = spec->types->weights;
     const int64_t n_items = spec->n_out * spec->n_in;
-    const int64_t n_bytes = aligned(n_items * (int64_t)fbt_dtype_bytes(dtype));
-    const int64_t bias_bytes = aligned(spec->n_out * (int64_t)sizeof(float));
+    const int64_t n_bytes = fbt_round_up(n_items * (int64_t)fbt_dtype_bytes(dtype), FBT_CUDA_ALIGNMENT);
+    const int64_t bias_bytes = fbt_round_up(spec->n_out * (int64_t)sizeof(float), FBT_CUDA_ALIGNMENT);
     fbt_cuda_matrix *made = NULL;
     int is_filled;
     *matrix = NULL;

@@ -43,7 +43,7 @@ static call describe(fbt_cuda *cuda, const fbt_table *words)
 static int64_t take(int64_t *n_bytes, int64_t n)
 {
     const int64_t at = *n_bytes, end = at + n * (int64_t)sizeof(float);
-    *n_bytes = (end + FBT_CUDA_ALIGNMENT - 1) / FBT_CUDA_ALIGNMENT * FBT_CUDA_ALIGNMENT;
+    *n_bytes = fbt_round_up(end, FBT_CUDA_ALIGNMENT);
     return at;
 }
 

@@ -2,6 +2,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +116,7 @@ fbt_status fbt_cuda_stage(fbt_cuda_stream *stream, int64_t wanted, void **staged
     *staged = staging->data + (int64_t)staging->segment * SEGMENT_BYTES + staging->n_used;
     *n_bytes = SEGMENT_BYTES - staging->n_used < wanted ? SEGMENT_BYTES - staging->n_used : wanted;
     /* Whole lines, so that a piece never ends within an item. */
-    staging->n_used = (staging->n_used + *n_bytes + FBT_CUDA_ALIGNMENT - 1) / FBT_CUDA_ALIGNMENT * FBT_CUDA_ALIGNMENT;
+    staging->n_used = fbt_round_up(staging->n_used + *n_bytes, FBT_CUDA_ALIGNMENT);
 done:
     return status;
 }
@@ -140,7 +141,7 @@ static fbt_status take_chunk(fbt_cuda_reads *reads, int64_t n_bytes, char **stag
 {
     fbt_status status = FBT_OK;
     fbt_cuda_chunk *chunk = reads->chunks, *made = NULL;
-    const int64_t n_kept = (n_bytes + FBT_CUDA_ALIGNMENT - 1) / FBT_CUDA_ALIGNMENT * FBT_CUDA_ALIGNMENT;
+    const int64_t n_kept = fbt_round_up(n_bytes, FBT_CUDA_ALIGNMENT);
     while (chunk != NULL && chunk->n_bytes - chunk->n_used < n_kept) {
         chunk = chunk->next;
     }

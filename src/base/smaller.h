@@ -1,4 +1,4 @@
-/* The smaller and the larger of two integers, and their order. */
+/* The smaller and the larger of two integers, their order, and rounding up. */
 #ifndef FBT_BASE_SMALLER_H
 #define FBT_BASE_SMALLER_H
 
@@ -12,6 +12,12 @@ static inline int64_t fbt_smaller(int64_t a, int64_t b)
 static inline int64_t fbt_larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+/* The least multiple of `multiple` > 0 that is not below n >= 0. */
+static inline int64_t fbt_round_up(int64_t n, int64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
 }
 
 /* For qsort of int64_t: rising. */

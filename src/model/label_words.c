@@ -1,6 +1,7 @@
 #include "model/label_words.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ fbt_label_sizes fbt_label_sizes_of(const fbt_model_options *options, int64_t mul
         sizes.n_rows += n_behind;
         sizes.longest = n_behind > sizes.longest ? n_behind : sizes.longest;
     }
-    sizes.n_targets = (sizes.n_rows + options->n_labels + multiple - 1) / multiple * multiple;
+    sizes.n_targets = fbt_round_up(sizes.n_rows + options->n_labels, multiple);
     return sizes;
 }
 

@@ -1,5 +1,7 @@
 #include "record/run_changes.h"
 
+#include "base/smaller.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@ int64_t fbt_run_change_values(const fbt_run_change *change)
 
 static int64_t padded(int64_t n_bytes)
 {
-    return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return fbt_round_up(n_bytes, ALIGNMENT);
 }
 
 /* Grows by doubling: the list of one round is as large as that of the next. */
