@@ -1,6 +1,7 @@
 #include "run/probe.h"
 
 #include "base/memory.h"
+#include "base/smaller.h"
 #include "fed/evaluator.h"
 
 #include <inttypes.h>
@@ -27,30 +28,35 @@ static void clear(probe *p)
 }
 
 /* Samples that runs score under one prompt, as many as a batch holds. */
-static void take_items(probe *p, const fbt_settings *settings, const fbt_partition *partition)
+static fbt_status take_items(probe *p, const fbt_settings *settings, const fbt_partition *partition,
+                             int64_t batch_tokens)
 {
+    fbt_status status = FBT_OK;
     const fbt_dataset *dataset = &p->inputs->dataset;
     const int64_t n_train = fbt_settings_scored_train(settings, partition->sample_offsets[partition->n_clients]);
+    const int64_t n_most = fbt_smaller(n_train + partition->n_dev, batch_tokens); /* none is without a token */
     int64_t n_tokens = 0;
-    for (int64_t i = 0; i < n_train + partition->n_dev && n_tokens < fbt_batch_tokens(settings); i++) {
+    FBT_TRY(fbt_memory_alloc(&p->items, n_most, sizeof *p->items));
+    for (int64_t i = 0; i < n_most && n_tokens < batch_tokens; i++) {
         p->items[p->n] = i < n_train ? fbt_item_of(&dataset->train, partition->sample_index[i])
                                      : fbt_item_of(partition->dev_split, partition->dev_index[i - n_train]);
         n_tokens += p->items[p->n++].sequence.n_tokens;
     }
+done:
+    return status;
 }
 
 static fbt_status open_probe(probe *p, const fbt_settings *settings, const fbt_partition *partition)
 {
     fbt_status status = FBT_OK;
+    const int64_t batch_tokens = fbt_batch_tokens(settings);
     p->d = settings->cma.dimension;
     p->n_labels = p->inputs->dataset.n_labels;
-    FBT_TRY(fbt_memory_alloc(&p->items, partition->sample_offsets[partition->n_clients] + partition->n_dev,
-                             sizeof *p->items));
-    take_items(p, settings, partition);
+    FBT_TRY(take_items(p, settings, partition, batch_tokens));
     FBT_TRY(fbt_memory_alloc(&p->z, p->d, sizeof *p->z));
     FBT_TRY(fbt_memory_alloc(&p->logits, p->n * p->n_labels, sizeof *p->logits));
     FBT_TRY(fbt_memory_alloc(&p->alone, p->n_labels, sizeof *p->alone));
-    FBT_TRY(fbt_evaluator_new(p->inputs->model, FBT_LOSS_CE, fbt_batch_tokens(settings), &p->evaluator));
+    FBT_TRY(fbt_evaluator_new(p->inputs->model, FBT_LOSS_CE, batch_tokens, &p->evaluator));
 done:
     return status;
 }

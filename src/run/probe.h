@@ -8,8 +8,8 @@
 #include "data/partition.h"
 #include "run/inputs.h"
 
-/* Scores training and development samples in one batch, as large as the run's where there are enough, and some of them
- * alone, on every rank's device. Does nothing on a backend whose bits follow from its own code
+/* Scores training and development samples together, in batches about as large as the run's where there are enough, and
+ * some of them alone, on every rank's device. Does nothing on a backend whose bits follow from its own code
  * (fbt_backend_info.tries_batches). The model is open. Collective; errors are agreed: FBT_ERR_BACKEND where bits
  * differ. */
 fbt_status fbt_probe_batches(const fbt_inputs *inputs, const fbt_settings *settings, const fbt_partition *partition,
