@@ -118,7 +118,7 @@ static double fraction_of_nominal(const fbt_timing_result *m)
 static void print_streams(const fbt_timing_result *m)
 {
     if (m->streams_s > 0) {
-        printf("in parts on %d streams: %.5f s, %.2f times as fast\n", m->n_streams, m->streams_s,
+        printf("in parts on %d streams: %.5f s, %.2f times as fast\n", m->info.n_streams, m->streams_s,
                m->best_s / m->streams_s);
     }
 }
@@ -185,7 +185,7 @@ json_t *fbt_bench_describe(const fbt_timing_result *m)
     json_t *machine = json_pack("{ss ss ss ss ss si}", "backend", m->info.name, "device", m->info.device, "device_id",
                                 m->info.device_id, "instruction_set", m->info.isa, "libraries", m->info.libraries,
                                 "threads", m->info.n_threads);
-    json_t *streams = json_pack("{si sf}", "number", m->n_streams, "seconds", m->streams_s);
+    json_t *streams = json_pack("{si sf}", "number", m->info.n_streams, "seconds", m->streams_s);
     return json_pack("{ss ss so so sf sf sf sf sf sf sf sf sf sf sf sf sf sf sf so so so}", "model",
                      p->model != NULL ? p->model : p->shape, "precision", m->info.types->name, "machine", machine,
                      "batch", batch, "seconds", m->best_s, "seconds_median", m->median_s, "tokens_per_s",

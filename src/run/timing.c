@@ -420,7 +420,6 @@ static fbt_status measure(subject *s, fbt_timing_result *m)
             FBT_TRY(run_batch(s, &m->batch_s[r]));
         }
     }
-    m->n_streams = s->n_streams;
     FBT_TRY(measure_streams(s, &m->streams_s));
     for (int64_t r = 0; r < s->p->repeats; r++) {
         FBT_TRY(run_profiled(s, m));

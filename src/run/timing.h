@@ -50,8 +50,7 @@ typedef struct fbt_timing_result {
     int n_peak_sizes;     /* of the list of products there is time for so many */
     double copy_rate;     /* bytes read and written per second of the best copy */
     fbt_timing_whole whole;
-    int n_streams;
-    double streams_s; /* the fastest batch in as many parts side by side; 0 where there is one stream */
+    double streams_s; /* the fastest batch in parts on all of info's streams, side by side; 0 where there is one */
 } fbt_timing_result;
 
 /* Opens backend and model, measures and closes them. Rank-local. Errors: the backend's and the model's. */

@@ -30,16 +30,16 @@ def torch_rows(*rows: dict[str, Any]) -> dict[str, Any]:
 def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of three parts, and a place for what is made of them."""
     monkeypatch.setattr(describe, "MEASURED", tmp_path / "device")
-    head = {"date": "2030-01-02", "version": "fedbpt 0.1.0 (HEAD)", "device": "NVIDIA H200, 590.1", "backend": "cuda", "passed": True}
+    commit = subprocess.run(["git", "-C", describe.ROOT, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head = {"date": "2030-01-02", "version": f"fedbpt 0.1.0 ({commit})", "device": "NVIDIA H200, 590.1", "backend": "cuda", "passed": True}
     parts = {"correct": [result("info"), result("racecheck test_row_kernels", status="lacking")],
              "fast": [bench("bf16", 8, 0.010), bench("bf16", 40, 0.050), bench("fp32", 8, 0.1),
                       torch_rows({"way": "eager", "seconds": 0.030}, {"way": "compiled", "seconds": 0.016}, {"way": "other", "error": "none"})],
              "same": [result("equal digests", {"once": "ab12", "again": "ab12"})]}
     folder = tmp_path / "day"
     folder.mkdir()
-    commit = subprocess.run(["git", "-C", describe.ROOT, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     for name, results in parts.items():
-        written = {**head, "version": f"fedbpt 0.1.0 ({commit})", "part": name, "results": results}
+        written = {**head, "part": name, "results": results}
         (folder / f"{name}.json").write_text(json.dumps(written))
     return folder
 
